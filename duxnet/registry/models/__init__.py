@@ -1,0 +1,1 @@
+"""Re-exports of `registry_core.models`."""

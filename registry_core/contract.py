@@ -1,0 +1,78 @@
+"""What every registry promises, wherever it lives. `NodeRegistry` (embedded) and `RemoteRegistry` (HTTP) keep it.
+
+The agent knows only `Registry`. One test suite is the law for both.
+"""
+
+from __future__ import annotations
+
+from typing import List, Optional, Protocol
+
+from registry_core.models.node import Node, NodeCapabilities
+from registry_core.models.reputation import Reputation
+from registry_core.models.status import NodeHealth
+
+__all__ = ["Registry"]
+
+
+class Registry(Protocol):
+    """Register nodes, follow them, judge them, find them."""
+
+    def register_node(self, node: Node) -> str:
+        """Take a node in, or update the description of the one with this id, and return the id.
+
+        Fields that belong to the registry (health, reputation, status axes, times) are ignored; history is
+        kept. Counts as a sign of life. Durable before it returns. Raises ValidationError, StoreError.
+        """
+
+    def update_node_health(
+        self,
+        node_id: str,
+        load_average: Optional[float] = None,
+        memory_usage: Optional[float] = None,
+        disk_usage: Optional[float] = None,
+    ) -> NodeHealth:
+        """Record a sample (1-minute load of the host, percent, percent) and return what follows from it.
+
+        A gauge left out was not measured: its condition becomes `unknown`. Soft: never waits for the disk.
+        Raises ValidationError, UnknownNodeError; changes nothing then.
+        """
+
+    def update_node_reputation(self, node_id: str, task_success: bool) -> Reputation:
+        """Record the outcome of one task and return the new reputation. Durable before it returns."""
+
+    def get_node(self, node_id: str) -> Optional[Node]:
+        """The node as it is now, or None."""
+
+    def get_reputation(self, node_id: str) -> Reputation:
+        """The node's reputation with evidence and reasons. Raises UnknownNodeError."""
+
+    def list_nodes(
+        self,
+        min_reputation: float = 0.0,
+        only_healthy: bool = False,
+        min_capabilities: Optional[NodeCapabilities] = None,
+        *,
+        wallet_address: Optional[str] = None,
+        limit: Optional[int] = None,
+    ) -> List[Node]:
+        """The nodes that meet every condition, best reputation first (rounded to 0.01), ties by registration.
+
+        `only_healthy` means `Node.is_ready`. In `min_capabilities` a field at its default demands nothing, and
+        a detail field (quota, CPU model, …) is a ValidationError.
+        """
+
+    def count_nodes(
+        self,
+        min_reputation: float = 0.0,
+        only_healthy: bool = False,
+        min_capabilities: Optional[NodeCapabilities] = None,
+        *,
+        wallet_address: Optional[str] = None,
+    ) -> int:
+        """How many nodes `list_nodes` would return without a limit."""
+
+    def deregister_node(self, node_id: str) -> bool:
+        """Remove the node; True if it was there. Durable before it returns."""
+
+    def close(self) -> None:
+        """Let go of what the registry holds. Closing twice is no error."""

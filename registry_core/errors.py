@@ -1,0 +1,144 @@
+"""Every exception that the registry raises. Branch on who is at fault and whether trying again can help.
+
+Here: the hierarchy and the text of each error. Not here: how a library's own exceptions are translated;
+that happens at the border where the library is called.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+__all__ = [
+    "DamagedStoreError",
+    "EventsCompacted",
+    "NotSupportedError",
+    "ReadOnlyError",
+    "RegistryClosedError",
+    "RegistryError",
+    "StoreError",
+    "StoreInUseError",
+    "UnknownNodeError",
+    "UnsupportedSchemaError",
+    "ValidationError",
+]
+
+_LONGEST_VALUE_SHOWN = 80
+
+
+def shown(value: object) -> str:
+    """A value as it may stand in an error text: escaped (it ends in terminals and logs) and short."""
+    text = ascii(value[: _LONGEST_VALUE_SHOWN + 1]) if isinstance(value, (str, bytes)) else _ascii(value)
+    return text if len(text) <= _LONGEST_VALUE_SHOWN else text[: _LONGEST_VALUE_SHOWN - 1] + "…"
+
+
+def _ascii(value: object) -> str:
+    try:
+        return ascii(value)
+    except (ValueError, RecursionError):  # an int beyond the digit limit, a container that holds itself
+        return f"<{type(value).__name__}>"
+
+
+class RegistryError(Exception):
+    """Root of all errors that this package raises on purpose."""
+
+
+class ValidationError(RegistryError, ValueError):
+    """The caller passed something that cannot be accepted. Nothing was changed; trying again cannot help.
+
+    `field` is the dotted path of the field, `value` what was given, `rule` what it must be.
+    """
+
+    def __init__(self, field: str, value: object, rule: str) -> None:
+        super().__init__(field, value, rule)
+        self.field = field
+        self.value = value
+        self.rule = rule
+
+    def __str__(self) -> str:
+        return f"{self.field}: {shown(self.value)} is not accepted: {self.rule}"
+
+    def within(self, parent: str) -> ValidationError:
+        """The same error seen from an enclosing record: `cpu_cores` within `capabilities`."""
+        separator = "" if self.field.startswith("[") else "."
+        return ValidationError(f"{parent}{separator}{self.field}", self.value, self.rule)
+
+
+class UnknownNodeError(RegistryError, LookupError):
+    """No node with this id is registered. An agent answers this by registering again."""
+
+    def __init__(self, node_id: str) -> None:
+        super().__init__(node_id)
+        self.node_id = node_id
+
+    def __str__(self) -> str:
+        return f"no node is registered under the id {shown(self.node_id)}"
+
+
+class ReadOnlyError(RegistryError):
+    """The registry was opened with `read_only=True`, or the calling process does not own it."""
+
+
+class RegistryClosedError(RegistryError):
+    """The registry was closed; open it again."""
+
+
+class NotSupportedError(RegistryError):
+    """This version, or this kind of registry, cannot do what was asked. The text says what can."""
+
+
+class EventsCompacted(RegistryError):  # noqa: N818 - named in the public description
+    """Events older than the ring were asked for: read the whole list again, then follow from `oldest_index`."""
+
+    def __init__(self, asked_index: int, oldest_index: int) -> None:
+        super().__init__(asked_index, oldest_index)
+        self.asked_index = asked_index
+        self.oldest_index = oldest_index
+
+    def __str__(self) -> str:
+        return f"events after {self.asked_index} are no longer kept; the oldest kept is {self.oldest_index}"
+
+
+class StoreError(RegistryError):
+    """The place where the registry is kept cannot be read or written. `path` names it.
+
+    Nothing that was acknowledged is lost. Trying again can help once the reason is mended (disk full,
+    permission, a device that failed).
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{shown(self.path)}: {self.reason}"
+
+
+class StoreInUseError(StoreError):
+    """Another process has the registry open for writing. `holder_pid` is its process id where known."""
+
+    def __init__(self, path: str, holder_pid: Optional[int]) -> None:
+        holder = f"process {holder_pid}" if holder_pid is not None else "another process"
+        super().__init__(
+            path,
+            f"{holder} has this registry open for writing; open it with read_only=True, "
+            "or make the change through the process that owns it",
+        )
+        self.holder_pid = holder_pid
+
+
+class DamagedStoreError(StoreError):
+    """What is kept there cannot be understood. The file is left as it is; `where` says what is wrong where."""
+
+    def __init__(self, path: str, where: str) -> None:
+        super().__init__(path, f"{where}; the file is left as it is")
+        self.where = where
+
+
+class UnsupportedSchemaError(StoreError):
+    """The file belongs to another program or to a newer major version of this one."""
+
+    def __init__(self, path: str, found: str, supported: str) -> None:
+        super().__init__(path, f"schema {shown(found)} is not supported: this version reads {supported}")
+        self.found = found
+        self.supported = supported

@@ -1,0 +1,174 @@
+"""Records as plain JSON values and back: the one shape of files, command output and wire.
+
+Reading is strict in types and ranges and names the field; a field that is not known is kept in `extra`
+where the record has one, and is an error elsewhere. Derived answers (`is_healthy`, `is_ready`) are written
+for the reader's convenience and never read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type, TypeVar
+
+from registry_core.errors import ValidationError
+from registry_core.models import limits
+from registry_core.models.node import Gpu, Node, NodeCapabilities
+from registry_core.models.status import Condition, Conditions, Cordon, NodeHealth
+from registry_core.models.times import time_from_text, time_to_text
+
+__all__ = [
+    "capabilities_from_plain",
+    "capabilities_to_plain",
+    "cordon_from_plain",
+    "cordon_to_plain",
+    "health_from_plain",
+    "health_to_plain",
+    "node_from_plain",
+    "node_to_plain",
+]
+
+T = TypeVar("T")
+Plain = Dict[str, Any]
+
+_DERIVED = ("is_healthy", "is_ready")
+_NAMES: Dict[type, Tuple[str, ...]] = {
+    record: tuple(item.name for item in fields(record)) for record in (Gpu, NodeCapabilities, Node)
+}
+
+
+def capabilities_to_plain(capabilities: NodeCapabilities) -> Plain:
+    """Every field of `NodeCapabilities`, with `gpus` as a list of maps."""
+    plain = {name: getattr(capabilities, name) for name in _NAMES[NodeCapabilities]}
+    plain["gpus"] = [{name: getattr(gpu, name) for name in _NAMES[Gpu]} for gpu in capabilities.gpus]
+    return plain
+
+
+def capabilities_from_plain(plain: object) -> NodeCapabilities:
+    """The record that a map describes; absent fields take their defaults. Raises ValidationError."""
+    given = _map_of("capabilities", plain, NodeCapabilities)
+    if "gpus" in given:
+        given["gpus"] = _each("gpus", given["gpus"], _gpu_from_plain)
+    return NodeCapabilities(**given)
+
+
+def health_to_plain(health: NodeHealth) -> Plain:
+    """The newest sample, its time as text, and the condition of each gauge."""
+    return {
+        "load_average": health.load_average,
+        "memory_usage": health.memory_usage,
+        "disk_usage": health.disk_usage,
+        "last_heartbeat": time_to_text(health.last_heartbeat),
+        "conditions": {
+            "load": health.conditions.load.value,
+            "memory": health.conditions.memory.value,
+            "disk": health.conditions.disk.value,
+        },
+    }
+
+
+def health_from_plain(plain: object) -> NodeHealth:
+    """The health that `health_to_plain` wrote. Raises ValidationError."""
+    given = _map("health", plain)
+    conditions = _map("conditions", given.get("conditions", {}))
+    return NodeHealth(
+        load_average=limits.optional_number("load_average", given.get("load_average"), 0, limits.MAX_LOAD_AVERAGE),
+        memory_usage=limits.optional_number("memory_usage", given.get("memory_usage"), 0, 100),
+        disk_usage=limits.optional_number("disk_usage", given.get("disk_usage"), 0, 100),
+        last_heartbeat=time_from_text("last_heartbeat", given.get("last_heartbeat")),
+        conditions=Conditions(
+            *(
+                limits.choice(f"conditions.{gauge}", conditions.get(gauge, Condition.UNKNOWN), Condition)
+                for gauge in ("load", "memory", "disk")
+            )
+        ),
+    )
+
+
+def cordon_to_plain(cordon: Optional[Cordon]) -> Optional[Plain]:
+    """Reason, actor and end of a cordon, or None."""
+    if cordon is None:
+        return None
+    return {"reason": cordon.reason, "actor": cordon.actor, "until": time_to_text(cordon.until)}
+
+
+def cordon_from_plain(plain: object) -> Optional[Cordon]:
+    """The cordon that `cordon_to_plain` wrote. Raises ValidationError."""
+    if plain is None:
+        return None
+    given = _map("cordon", plain)
+    return Cordon(
+        reason=limits.text("reason", given.get("reason", ""), "reason"),
+        actor=limits.text("actor", given.get("actor", ""), "actor"),
+        until=time_from_text("until", given.get("until")),
+    )
+
+
+def node_to_plain(node: Node) -> Plain:
+    """The whole snapshot; what a newer version wrote (`extra`) stands beside the fields that this one knows."""
+    plain: Plain = dict(node.extra)
+    for name in _NAMES[Node]:
+        plain[name] = getattr(node, name)
+    del plain["extra"]
+    plain["addresses"] = list(node.addresses)
+    plain["tags"] = dict(node.tags)
+    plain["capabilities"] = capabilities_to_plain(node.capabilities)
+    plain["health"] = health_to_plain(node.health)
+    plain["registered_at"] = time_to_text(node.registered_at)
+    for name in ("admission", "liveness", "scheduling"):
+        plain[name] = str(plain[name])
+    plain["cordon"] = cordon_to_plain(node.cordon)
+    plain["is_healthy"] = node.is_healthy
+    plain["is_ready"] = node.is_ready
+    return plain
+
+
+def node_from_plain(plain: object) -> Node:
+    """The node that a map describes; absent fields take their defaults, unknown ones go to `extra`."""
+    given = _map("node", plain)
+    for name in _DERIVED:
+        given.pop(name, None)
+    if "ip_address" not in given:
+        raise ValidationError("ip_address", None, "must be given")
+    extra = {name: given.pop(name) for name in list(given) if name not in _NAMES[Node] or name == "extra"}
+    readers: Mapping[str, Callable[[object], object]] = {
+        "capabilities": capabilities_from_plain,
+        "health": health_from_plain,
+        "cordon": cordon_from_plain,
+    }
+    for name, reader in readers.items():
+        if name in given:
+            given[name] = _read_within(name, reader, given[name])
+    if "registered_at" in given:
+        given["registered_at"] = time_from_text("registered_at", given["registered_at"])
+    return Node(**given, extra=extra)
+
+
+def _gpu_from_plain(plain: object) -> Gpu:
+    return Gpu(**_map_of("gpu", plain, Gpu))
+
+
+def _map(what: str, plain: object) -> Plain:
+    if not isinstance(plain, Mapping) or not all(isinstance(key, str) for key in plain):
+        raise ValidationError(what, plain, "must be a map of fields")
+    return dict(plain)
+
+
+def _map_of(what: str, plain: object, record: Type[object]) -> Plain:
+    given = _map(what, plain)
+    for name in given:
+        if name not in _NAMES[record]:
+            raise ValidationError(name, given[name], f"is not a field of {what}; its fields are {', '.join(_NAMES[record])}")
+    return given
+
+
+def _each(name: str, value: object, reader: Callable[[object], T]) -> List[T]:
+    if not isinstance(value, (list, tuple)):
+        raise ValidationError(name, value, "must be a list")
+    return [_read_within(f"{name}[{index}]", reader, item) for index, item in enumerate(value)]
+
+
+def _read_within(name: str, reader: Callable[[object], T], value: object) -> T:
+    try:
+        return reader(value)
+    except ValidationError as error:
+        raise (error if error.field == name else error.within(name)) from None

@@ -1,0 +1,39 @@
+"""A dict that cannot be changed: the type of `tags` and `extra`, so that a snapshot's owner changes nothing else."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, NoReturn, Tuple, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class FrozenMap(Dict[K, V]):
+    """Reads like a dict, prints like a dict, encodes like a dict, and refuses every change with TypeError."""
+
+    def _refuse(self, *_args: object, **_keywords: object) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} cannot be changed; make a new record instead")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]  # every way to change it
+    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]  # the same
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a dict is unhashable, this one never changes
+        return hash(frozenset(self.items()))
+
+    def __copy__(self) -> FrozenMap[K, V]:
+        return self
+
+    def __deepcopy__(self, _memo: Dict[int, Any]) -> FrozenMap[K, V]:
+        return self
+
+    def __reduce__(self) -> Tuple[type, Tuple[Dict[K, V]]]:
+        return type(self), (dict(self),)
+
+
+def deep_frozen(value: Any) -> Any:
+    """A JSON value whose maps are FrozenMap and whose lists are tuples, all the way down."""
+    if isinstance(value, dict):
+        return FrozenMap({key: deep_frozen(item) for key, item in value.items()})
+    if isinstance(value, (list, tuple)):
+        return tuple(deep_frozen(item) for item in value)
+    return value

@@ -1,0 +1,129 @@
+"""How large, long and wide a field may be: the one table, and the checks that read it.
+
+A value beyond a limit is refused with an error that names it. The limits keep a record under 16 KiB, keep
+nonsense (2⁶⁴−1 GPUs) out of the registry and keep what ends in terminals and logs printable.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from enum import Enum
+from typing import Optional, Type, TypeVar
+
+from registry_core.errors import ValidationError
+
+_E = TypeVar("_E", bound=Enum)
+
+MAX_RECORD_BYTES = 16 * 1024
+
+MAX_TEXT_CHARACTERS = {
+    "id": 128,
+    "wallet_address": 128,
+    "hostname": 253,
+    "os_version": 128,
+    "agent_version": 64,
+    "public_key": 64,
+    "cpu_model": 128,
+    "architecture": 32,
+    "kernel": 128,
+    "gpu.vendor": 64,
+    "gpu.model": 128,
+    "gpu.uuid": 96,
+    "gpu.driver_version": 64,
+    "gpu.reason": 256,
+    "tag key": 63,
+    "tag value": 256,
+    "reason": 256,
+    "actor": 128,
+}
+MAX_TAGS = 64
+MAX_ADDRESSES = 64
+MAX_GPUS = 256
+
+MAX_CPUS = 65_536  # Linux's own NR_CPUS ceiling is 8,192; a margin for what is to come
+MAX_MEMORY_GB = 1_000_000.0  # 1 PB
+MAX_STORAGE_GB = 1_000_000_000.0  # 1 EB
+MAX_GPU_MEMORY_GB = 100_000.0
+MAX_LOAD_AVERAGE = 1_000_000.0
+
+# C0 and C1 controls, line and paragraph separators, bidirectional overrides and isolates, zero-width marks, surrogates
+_NOT_PRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb]"
+)
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*\Z")
+
+
+def text(field: str, value: object, limit: str, *, empty: bool = True) -> str:
+    """`value` as text within its limit, without control or bidirectional characters; else ValidationError."""
+    longest = MAX_TEXT_CHARACTERS[limit]
+    if not isinstance(value, str):
+        raise ValidationError(field, value, "must be text")
+    if len(value) > longest:
+        raise ValidationError(field, value, f"must be at most {longest} characters, not {len(value)}")
+    if not value and not empty:
+        raise ValidationError(field, value, "must not be empty")
+    if _NOT_PRINTABLE.search(value):
+        raise ValidationError(field, value, "must not hold control or bidirectional characters")
+    if value != value.strip():
+        raise ValidationError(field, value, "must not begin or end with a space")
+    return value
+
+
+def identifier(field: str, value: object) -> str:
+    """`value` as a node id: letters, digits and . _ : - , so that it can stand in an address or a file name."""
+    checked = text(field, value, "id", empty=False)
+    if not _ID.match(checked):
+        raise ValidationError(field, value, "must begin with a letter or digit and hold only letters, digits and . _ : -")
+    return checked
+
+
+def integer(field: str, value: object, least: int, most: int) -> int:
+    """`value` as an int within bounds; neither a bool nor a float that happens to be whole."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValidationError(field, value, f"must be a whole number from {least} to {most}")
+    if not least <= value <= most:
+        raise ValidationError(field, value, f"must be from {least} to {most}")
+    return int(value)
+
+
+def number(field: str, value: object, least: float, most: float) -> float:
+    """`value` as a finite float within bounds; not a bool."""
+    rule = f"must be a number from {least:g} to {most:g}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValidationError(field, value, rule)
+    if not least <= value <= most or not math.isfinite(value):  # NaN fails the first comparison
+        raise ValidationError(field, value, rule)
+    return float(value) + 0.0  # -0.0 becomes 0.0
+
+
+def optional_number(field: str, value: object, least: float, most: float) -> Optional[float]:
+    """As `number`, and None stays None: not known."""
+    return None if value is None else number(field, value, least, most)
+
+
+def optional_integer(field: str, value: object, least: int, most: int) -> Optional[int]:
+    """As `integer`, and None stays None: not known."""
+    return None if value is None else integer(field, value, least, most)
+
+
+def boolean(field: str, value: object) -> bool:
+    """`value` as a bool; 0 and 1 are not."""
+    if not isinstance(value, bool):
+        raise ValidationError(field, value, "must be true or false")
+    return value
+
+
+def choice(field: str, value: object, words: Type[_E]) -> _E:
+    """`value` as a member of the closed set `words`, from the member itself or its text."""
+    try:
+        return words(value)
+    except ValueError:
+        allowed = ", ".join(str(word.value) for word in words)
+        raise ValidationError(field, value, f"must be one of {allowed}") from None
+
+
+def instance(field: str, value: object, kind: Type[object]) -> None:
+    """Refuse anything that is not a `kind`."""
+    if not isinstance(value, kind):
+        raise ValidationError(field, value, f"must be a {kind.__name__}")

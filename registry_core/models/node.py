@@ -1,0 +1,208 @@
+"""What a node is: its record, what it can do, its GPUs. Construction checks every field and changes none silently.
+
+Here: fields, units, limits, derived answers. Not here: JSON (`encoding`), who may change what (`rules`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any, Mapping, Optional, Tuple
+
+from registry_core.errors import ValidationError
+from registry_core.models import limits
+from registry_core.models.addresses import canonical_address
+from registry_core.models.frozen_map import FrozenMap, deep_frozen
+from registry_core.models.ids import key_from_text, node_id_of_key, random_node_id
+from registry_core.models.status import Admission, Cordon, Liveness, NodeHealth, Scheduling
+
+__all__ = ["Gpu", "Node", "NodeCapabilities"]
+
+
+def _set(record: object, name: str, value: object) -> None:
+    """Put the canonical form of a field into a frozen record while it is being made."""
+    object.__setattr__(record, name, value)
+
+
+def _items(field_name: str, value: object, most: int) -> Tuple[Any, ...]:
+    if isinstance(value, (str, bytes)) or not isinstance(value, (list, tuple)):
+        raise ValidationError(field_name, value, "must be a list")
+    if len(value) > most:
+        raise ValidationError(field_name, len(value), f"must hold at most {most} items")
+    return tuple(value)
+
+
+def _checked_gpus(value: object) -> Tuple[Gpu, ...]:
+    gpus = _items("gpus", value, limits.MAX_GPUS)
+    for index, gpu in enumerate(gpus):
+        limits.instance(f"gpus[{index}]", gpu, Gpu)
+    return gpus
+
+
+def _checked_addresses(value: object) -> Tuple[str, ...]:
+    items = _items("addresses", value, limits.MAX_ADDRESSES)
+    return tuple(canonical_address(f"addresses[{index}]", item) for index, item in enumerate(items))
+
+
+def _checked_tags(value: object) -> FrozenMap[str, str]:
+    if type(value) is FrozenMap and not value:
+        return value
+    if not isinstance(value, Mapping):
+        raise ValidationError("tags", value, "must map text to text")
+    if len(value) > limits.MAX_TAGS:
+        raise ValidationError("tags", len(value), f"must hold at most {limits.MAX_TAGS} tags")
+    for key, tag in value.items():
+        limits.text("tags", key, "tag key", empty=False)
+        limits.text(f"tags.{key}", tag, "tag value")
+    return FrozenMap(value)
+
+
+def _checked_extra(value: object) -> FrozenMap[str, Any]:
+    if type(value) is FrozenMap and not value:
+        return value
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValidationError("extra", value, "must map field names to JSON values")
+    known = {item.name for item in fields(Node)} & set(value)
+    if known:
+        raise ValidationError("extra", sorted(known), "must not repeat fields of the record")
+    frozen: FrozenMap[str, Any] = deep_frozen(dict(value))
+    return frozen
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU, or one MIG instance. `memory_gb` is in 10⁹ bytes, 0 when unknown (integrated GPUs have none).
+
+    A GPU that is present but cannot do work has `usable=False` and says why in `reason`.
+    """
+
+    vendor: str = ""
+    model: str = ""
+    memory_gb: float = 0.0
+    uuid: str = ""
+    driver_version: str = ""
+    usable: bool = True
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("vendor", "model", "uuid", "driver_version", "reason"):
+            limits.text(name, getattr(self, name), f"gpu.{name}")
+        _set(self, "memory_gb", limits.number("memory_gb", self.memory_gb, 0, limits.MAX_GPU_MEMORY_GB))
+        limits.boolean("usable", self.usable)
+        if self.usable and self.reason:
+            raise ValidationError("reason", self.reason, "must be empty for a usable GPU: it says why one is not usable")
+
+
+@dataclass(frozen=True)
+class NodeCapabilities:
+    """What a node offers to work. GB is 10⁹ bytes. As a demand (`min_capabilities`) a default demands nothing.
+
+    `cpu_cores` is usable logical CPUs (0: not known), `cpu_quota` the fractional limit in CPUs where there is
+    one, `host_cpus` the logical CPUs of the whole host (a load average is a host-wide figure).
+    `gpu_enabled` follows from `gpus` when not given: at least one is usable.
+    """
+
+    cpu_cores: int = 0
+    memory_gb: float = 0.0
+    storage_gb: float = 0.0
+    gpu_enabled: bool = None  # type: ignore[assignment]  # None: derived from gpus in __post_init__
+    gpus: Tuple[Gpu, ...] = ()
+    cpu_quota: Optional[float] = None
+    host_cpus: Optional[int] = None
+    physical_cores: Optional[int] = None
+    cpu_model: str = ""
+    architecture: str = ""
+    kernel: str = ""
+
+    def __post_init__(self) -> None:
+        _set(self, "cpu_cores", limits.integer("cpu_cores", self.cpu_cores, 0, limits.MAX_CPUS))
+        _set(self, "memory_gb", limits.number("memory_gb", self.memory_gb, 0, limits.MAX_MEMORY_GB))
+        _set(self, "storage_gb", limits.number("storage_gb", self.storage_gb, 0, limits.MAX_STORAGE_GB))
+        _set(self, "gpus", _checked_gpus(self.gpus))
+        _set(self, "gpu_enabled", self._agreed_gpu_enabled())
+        quota = limits.optional_number("cpu_quota", self.cpu_quota, 0, limits.MAX_CPUS)
+        if quota == 0:
+            raise ValidationError("cpu_quota", self.cpu_quota, "must be above 0, or absent when there is no quota")
+        _set(self, "cpu_quota", quota)
+        for name in ("host_cpus", "physical_cores"):
+            limits.optional_integer(name, getattr(self, name), 1, limits.MAX_CPUS)
+        for name in ("cpu_model", "architecture", "kernel"):
+            limits.text(name, getattr(self, name), name)
+
+    def _agreed_gpu_enabled(self) -> bool:
+        usable = any(gpu.usable for gpu in self.gpus)
+        if self.gpu_enabled is None:
+            return usable
+        limits.boolean("gpu_enabled", self.gpu_enabled)
+        if self.gpus and self.gpu_enabled != usable:  # True without a list is legal: "it has one, details not known"
+            held = "a usable one" if usable else "none that is usable"
+            raise ValidationError("gpu_enabled", self.gpu_enabled, f"must agree with gpus, which lists {held}")
+        return self.gpu_enabled
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine as the registry hands it out: a snapshot. Only `ip_address` must be given.
+
+    `reputation` is the score, 0 to 5. `registered_at` is UTC. Health, reputation, the status axes and
+    `registered_at` belong to the registry: in a record passed to `register_node` they are ignored.
+    `extra` keeps fields that a newer version wrote.
+    """
+
+    ip_address: str
+    wallet_address: str = ""
+    capabilities: NodeCapabilities = NodeCapabilities()
+    id: str = ""
+    addresses: Tuple[str, ...] = ()
+    port: Optional[int] = None
+    hostname: str = ""
+    os_version: str = ""
+    agent_version: str = ""
+    public_key: str = ""
+    tags: Mapping[str, str] = FrozenMap()
+    health: NodeHealth = NodeHealth()
+    reputation: float = 0.0
+    registered_at: Optional[datetime] = None
+    admission: Admission = Admission.PROBATION
+    admission_reason: str = ""
+    liveness: Liveness = Liveness.LIVE
+    scheduling: Scheduling = Scheduling.ELIGIBLE
+    cordon: Optional[Cordon] = None
+    extra: Mapping[str, Any] = field(default=FrozenMap(), hash=False)
+
+    def __post_init__(self) -> None:
+        _set(self, "ip_address", canonical_address("ip_address", self.ip_address))
+        _set(self, "addresses", _checked_addresses(self.addresses))
+        for name in ("wallet_address", "hostname", "os_version", "agent_version"):
+            limits.text(name, getattr(self, name), name)
+        limits.optional_integer("port", self.port, 1, 65535)
+        limits.instance("capabilities", self.capabilities, NodeCapabilities)
+        limits.instance("health", self.health, NodeHealth)
+        _set(self, "reputation", limits.number("reputation", self.reputation, 0, 5))
+        _set(self, "admission", limits.choice("admission", self.admission, Admission))
+        _set(self, "liveness", limits.choice("liveness", self.liveness, Liveness))
+        _set(self, "scheduling", limits.choice("scheduling", self.scheduling, Scheduling))
+        _set(self, "tags", _checked_tags(self.tags))
+        _set(self, "extra", _checked_extra(self.extra))
+        _set(self, "id", self._settled_id())
+
+    def _settled_id(self) -> str:
+        if self.public_key != "":
+            key = key_from_text("public_key", self.public_key)
+            return limits.identifier("id", self.id) if self.id != "" else node_id_of_key(key)
+        return limits.identifier("id", self.id) if self.id != "" else random_node_id()
+
+    @property
+    def is_healthy(self) -> bool:
+        """No critical condition."""
+        return self.health.is_healthy
+
+    @property
+    def is_ready(self) -> bool:
+        """It may be given work now: approved or on probation, live, eligible and healthy."""
+        return (
+            self.admission in (Admission.APPROVED, Admission.PROBATION)
+            and self.liveness is Liveness.LIVE
+            and self.scheduling is Scheduling.ELIGIBLE
+            and self.is_healthy
+        )

@@ -1,0 +1,39 @@
+"""What the registry thinks of a node, and why. The formulas: `registry_core.rules.reputation`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Mapping, Tuple
+
+from registry_core.models.frozen_map import FrozenMap
+from registry_core.models.status import Admission
+
+__all__ = ["Evidence", "Reputation"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Weighted outcomes of one dimension, without the prior: `successes` is Beta's α − α₀, `failures` its β − β₀."""
+
+    successes: float = 0.0
+    failures: float = 0.0
+
+    @property
+    def weight(self) -> float:
+        """How much evidence there is in all."""
+        return self.successes + self.failures
+
+
+@dataclass(frozen=True)
+class Reputation:
+    """`score` (0 to 5) is a lower bound: a gate, not a probability. `posterior_mean` (0 to 1) is the best guess.
+
+    `evidence` maps a dimension ("correctness", …) to what is known of it; `standing` is the admission axis;
+    `reasons` are sentences that say how the score came about.
+    """
+
+    score: float
+    posterior_mean: float
+    evidence: Mapping[str, Evidence] = FrozenMap()
+    standing: Admission = Admission.PROBATION
+    reasons: Tuple[str, ...] = ()

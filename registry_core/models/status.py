@@ -1,0 +1,97 @@
+"""The four axes of a node's status, which are never mixed, and the samples that its conditions follow from.
+
+Here: names and shapes. Which transition is allowed when: `registry_core.rules`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Optional
+
+__all__ = ["Admission", "Condition", "Conditions", "Cordon", "Liveness", "NodeHealth", "Scheduling"]
+
+
+class _Word(str, Enum):
+    """A closed set of words; each equals its own text."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class Admission(_Word):
+    """May it take part? Set by policy and operators."""
+
+    PENDING = "pending"
+    PROBATION = "probation"
+    APPROVED = "approved"
+    SUSPENDED = "suspended"
+    BANNED = "banned"
+
+
+class Liveness(_Word):
+    """Is it there? Set by heartbeats and the registry's own monotonic clock."""
+
+    LIVE = "live"
+    SUSPECT = "suspect"
+    DOWN = "down"
+    LEFT = "left"
+
+
+class Scheduling(_Word):
+    """Shall it get new work? Set by operators."""
+
+    ELIGIBLE = "eligible"
+    CORDONED = "cordoned"
+
+
+class Condition(_Word):
+    """How one gauge stands against its threshold. Never reported is `unknown`, which is not `critical`."""
+
+    OK = "ok"
+    CRITICAL = "critical"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """One condition for each gauge of a sample."""
+
+    load: Condition = Condition.UNKNOWN
+    memory: Condition = Condition.UNKNOWN
+    disk: Condition = Condition.UNKNOWN
+
+    @property
+    def any_critical(self) -> bool:
+        """True when at least one gauge is critical."""
+        return Condition.CRITICAL in (self.load, self.memory, self.disk)
+
+
+@dataclass(frozen=True)
+class NodeHealth:
+    """The newest sample and what follows from it. `None` is a gauge that was not reported.
+
+    `load_average` is the 1-minute load of the whole host, `memory_usage` and `disk_usage` are percentages
+    (0 to 100), `last_heartbeat` is the UTC time at which the registry received the last sign of life.
+    """
+
+    load_average: Optional[float] = None
+    memory_usage: Optional[float] = None
+    disk_usage: Optional[float] = None
+    last_heartbeat: Optional[datetime] = None
+    conditions: Conditions = Conditions()
+
+    @property
+    def is_healthy(self) -> bool:
+        """No critical condition."""
+        return not self.conditions.any_critical
+
+
+@dataclass(frozen=True)
+class Cordon:
+    """Why a node gets no new work, who said so, and until when (UTC; None: until someone lifts it)."""
+
+    reason: str = ""
+    actor: str = ""
+    until: Optional[datetime] = None

@@ -1,0 +1,33 @@
+"""Times as the project writes them: UTC, RFC 3339 with `Z`, milliseconds."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Optional
+
+from registry_core.errors import ValidationError
+
+_RULE = "must be a time in RFC 3339 with an offset, such as 2026-01-31T12:00:00.000Z"
+
+
+def time_to_text(value: Optional[datetime]) -> Optional[str]:
+    """`2026-01-31T12:00:00.000Z`, or None for None. The time must carry its zone."""
+    if value is None:
+        return None
+    return value.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def time_from_text(field: str, value: object) -> Optional[datetime]:
+    """The UTC time that a text names, or None for None; anything else is a ValidationError."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 20 <= len(value) <= 40:
+        raise ValidationError(field, value, _RULE)
+    normal = value[:-1] + "+00:00" if value[-1] in "Zz" else value  # Python 3.9 and 3.10 do not read the Z
+    try:
+        moment = datetime.fromisoformat(normal)
+        if moment.tzinfo is None:
+            raise ValidationError(field, value, _RULE)
+        return moment.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        raise ValidationError(field, value, _RULE) from None

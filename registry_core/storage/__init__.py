@@ -1,0 +1,1 @@
+"""Where a registry is kept. `contract.py` says what every store promises."""
