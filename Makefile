@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SOURCES := registry_core agent duxnet tests benchmarks
+SOURCES := registry_core agent duxnet tests benchmarks evaluation
 
 .PHONY: help run test check format bench slow clean
 

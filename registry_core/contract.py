@@ -5,7 +5,7 @@ The agent knows only `Registry`. One test suite is the law for both.
 
 from __future__ import annotations
 
-from typing import List, Optional, Protocol
+from typing import Optional, Protocol
 
 from registry_core.models.node import Node, NodeCapabilities
 from registry_core.models.reputation import Reputation
@@ -54,7 +54,7 @@ class Registry(Protocol):
         *,
         wallet_address: Optional[str] = None,
         limit: Optional[int] = None,
-    ) -> List[Node]:
+    ) -> list[Node]:
         """The nodes that meet every condition, best reputation first (rounded to 0.01), ties by registration.
 
         `only_healthy` means `Node.is_ready`. In `min_capabilities` a field at its default demands nothing, and

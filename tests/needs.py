@@ -1,4 +1,4 @@
-"""Tests that need a program which a Debian package brings: skipped with its name, or failed where it should be there."""
+"""Tests that need a program which a Debian package brings: skipped with its name, or failed where it must be."""
 
 from __future__ import annotations
 

@@ -7,8 +7,9 @@ for the reader's convenience and never read.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type, TypeVar
+from typing import Any, Callable, Optional, TypeVar
 
 from registry_core.errors import ValidationError
 from registry_core.models import limits
@@ -28,10 +29,10 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Plain = Dict[str, Any]
+Plain = dict[str, Any]
 
 _DERIVED = ("is_healthy", "is_ready")
-_NAMES: Dict[type, Tuple[str, ...]] = {
+_NAMES: dict[type, tuple[str, ...]] = {
     record: tuple(item.name for item in fields(record)) for record in (Gpu, NodeCapabilities, Node)
 }
 
@@ -153,15 +154,17 @@ def _map(what: str, plain: object) -> Plain:
     return dict(plain)
 
 
-def _map_of(what: str, plain: object, record: Type[object]) -> Plain:
+def _map_of(what: str, plain: object, record: type[object]) -> Plain:
     given = _map(what, plain)
     for name in given:
         if name not in _NAMES[record]:
-            raise ValidationError(name, given[name], f"is not a field of {what}; its fields are {', '.join(_NAMES[record])}")
+            raise ValidationError(
+                name, given[name], f"is not a field of {what}; its fields are {', '.join(_NAMES[record])}"
+            )
     return given
 
 
-def _each(name: str, value: object, reader: Callable[[object], T]) -> List[T]:
+def _each(name: str, value: object, reader: Callable[[object], T]) -> list[T]:
     if not isinstance(value, (list, tuple)):
         raise ValidationError(name, value, "must be a list")
     return [_read_within(f"{name}[{index}]", reader, item) for index, item in enumerate(value)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, NoReturn, Tuple, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
-class FrozenMap(Dict[K, V]):
+class FrozenMap(dict[K, V]):
     """Reads like a dict, prints like a dict, encodes like a dict, and refuses every change with TypeError."""
 
     def _refuse(self, *_args: object, **_keywords: object) -> NoReturn:
@@ -23,10 +23,10 @@ class FrozenMap(Dict[K, V]):
     def __copy__(self) -> FrozenMap[K, V]:
         return self
 
-    def __deepcopy__(self, _memo: Dict[int, Any]) -> FrozenMap[K, V]:
+    def __deepcopy__(self, _memo: dict[int, Any]) -> FrozenMap[K, V]:
         return self
 
-    def __reduce__(self) -> Tuple[type, Tuple[Dict[K, V]]]:
+    def __reduce__(self) -> tuple[type, tuple[dict[K, V]]]:
         return type(self), (dict(self),)
 
 

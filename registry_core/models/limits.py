@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from enum import Enum
-from typing import Optional, Type, TypeVar
+from typing import Optional, TypeVar
 
 from registry_core.errors import ValidationError
 
@@ -74,7 +74,9 @@ def identifier(field: str, value: object) -> str:
     """`value` as a node id: letters, digits and . _ : - , so that it can stand in an address or a file name."""
     checked = text(field, value, "id", empty=False)
     if not _ID.match(checked):
-        raise ValidationError(field, value, "must begin with a letter or digit and hold only letters, digits and . _ : -")
+        raise ValidationError(
+            field, value, "must begin with a letter or digit and hold only letters, digits and . _ : -"
+        )
     return checked
 
 
@@ -114,7 +116,7 @@ def boolean(field: str, value: object) -> bool:
     return value
 
 
-def choice(field: str, value: object, words: Type[_E]) -> _E:
+def choice(field: str, value: object, words: type[_E]) -> _E:
     """`value` as a member of the closed set `words`, from the member itself or its text."""
     try:
         return words(value)
@@ -123,7 +125,7 @@ def choice(field: str, value: object, words: Type[_E]) -> _E:
         raise ValidationError(field, value, f"must be one of {allowed}") from None
 
 
-def instance(field: str, value: object, kind: Type[object]) -> None:
+def instance(field: str, value: object, kind: type[object]) -> None:
     """Refuse anything that is not a `kind`."""
     if not isinstance(value, kind):
         raise ValidationError(field, value, f"must be a {kind.__name__}")

@@ -5,9 +5,10 @@ Here: fields, units, limits, derived answers. Not here: JSON (`encoding`), who m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any, Mapping, Optional, Tuple
+from typing import Any, Optional
 
 from registry_core.errors import ValidationError
 from registry_core.models import limits
@@ -24,7 +25,7 @@ def _set(record: object, name: str, value: object) -> None:
     object.__setattr__(record, name, value)
 
 
-def _items(field_name: str, value: object, most: int) -> Tuple[Any, ...]:
+def _items(field_name: str, value: object, most: int) -> tuple[Any, ...]:
     if isinstance(value, (str, bytes)) or not isinstance(value, (list, tuple)):
         raise ValidationError(field_name, value, "must be a list")
     if len(value) > most:
@@ -32,14 +33,14 @@ def _items(field_name: str, value: object, most: int) -> Tuple[Any, ...]:
     return tuple(value)
 
 
-def _checked_gpus(value: object) -> Tuple[Gpu, ...]:
+def _checked_gpus(value: object) -> tuple[Gpu, ...]:
     gpus = _items("gpus", value, limits.MAX_GPUS)
     for index, gpu in enumerate(gpus):
         limits.instance(f"gpus[{index}]", gpu, Gpu)
     return gpus
 
 
-def _checked_addresses(value: object) -> Tuple[str, ...]:
+def _checked_addresses(value: object) -> tuple[str, ...]:
     items = _items("addresses", value, limits.MAX_ADDRESSES)
     return tuple(canonical_address(f"addresses[{index}]", item) for index, item in enumerate(items))
 
@@ -90,7 +91,9 @@ class Gpu:
         _set(self, "memory_gb", limits.number("memory_gb", self.memory_gb, 0, limits.MAX_GPU_MEMORY_GB))
         limits.boolean("usable", self.usable)
         if self.usable and self.reason:
-            raise ValidationError("reason", self.reason, "must be empty for a usable GPU: it says why one is not usable")
+            raise ValidationError(
+                "reason", self.reason, "must be empty for a usable GPU: it says why one is not usable"
+            )
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class NodeCapabilities:
     memory_gb: float = 0.0
     storage_gb: float = 0.0
     gpu_enabled: bool = None  # type: ignore[assignment]  # None: derived from gpus in __post_init__
-    gpus: Tuple[Gpu, ...] = ()
+    gpus: tuple[Gpu, ...] = ()
     cpu_quota: Optional[float] = None
     host_cpus: Optional[int] = None
     physical_cores: Optional[int] = None
@@ -153,7 +156,7 @@ class Node:
     wallet_address: str = ""
     capabilities: NodeCapabilities = NodeCapabilities()
     id: str = ""
-    addresses: Tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
     port: Optional[int] = None
     hostname: str = ""
     os_version: str = ""

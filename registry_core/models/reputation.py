@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Mapping, Tuple
 
 from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.status import Admission
@@ -36,4 +36,4 @@ class Reputation:
     posterior_mean: float
     evidence: Mapping[str, Evidence] = FrozenMap()
     standing: Admission = Admission.PROBATION
-    reasons: Tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""Measurements beside named baselines: `python -m benchmarks`."""
