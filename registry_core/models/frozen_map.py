@@ -14,8 +14,8 @@ class FrozenMap(dict[K, V]):
     def _refuse(self, *_args: object, **_keywords: object) -> NoReturn:
         raise TypeError(f"{type(self).__name__} cannot be changed; make a new record instead")
 
-    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]  # every way to change it
-    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]  # the same
+    __setitem__ = __delitem__ = __ior__ = _refuse  # every way to change it
+    clear = pop = popitem = setdefault = update = _refuse
 
     def __hash__(self) -> int:  # type: ignore[override]  # a dict is unhashable, this one never changes
         return hash(frozenset(self.items()))

@@ -134,13 +134,14 @@ class NodeCapabilities:
 
     def _agreed_gpu_enabled(self) -> bool:
         usable = any(gpu.usable for gpu in self.gpus)
-        if self.gpu_enabled is None:
+        given: Optional[bool] = self.gpu_enabled  # the field's own type speaks of the finished record
+        if given is None:
             return usable
-        limits.boolean("gpu_enabled", self.gpu_enabled)
-        if self.gpus and self.gpu_enabled != usable:  # True without a list is legal: "it has one, details not known"
+        limits.boolean("gpu_enabled", given)
+        if self.gpus and given != usable:  # True without a list is legal: "it has one, details not known"
             held = "a usable one" if usable else "none that is usable"
-            raise ValidationError("gpu_enabled", self.gpu_enabled, f"must agree with gpus, which lists {held}")
-        return self.gpu_enabled
+            raise ValidationError("gpu_enabled", given, f"must agree with gpus, which lists {held}")
+        return given
 
 
 @dataclass(frozen=True)
