@@ -1,0 +1,69 @@
+"""One small file, written so that a crash at any instant leaves the old one or the new one, never a part.
+
+Here: bytes into a folder. Not here: what they mean, and the registry's own data (`registry_core.storage`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from registry_core.errors import StoreError
+
+
+def reason_of(error: OSError) -> str:
+    """The system's own words for what went wrong, such as `No space left on device`."""
+    return error.strerror or type(error).__name__
+
+
+def write_durably(path: Path, content: bytes, mode: int) -> None:
+    """Replace `path` by `content`: temporary file beside it, fsync, rename, fsync of the folder.
+
+    One writer at a time, held by `locked_folder`: the temporary name is fixed, so that what a killed writer
+    left is found and removed. Raises StoreError; the old file, or its absence, is unchanged then.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                os.fchmod(descriptor, mode)  # the umask may have taken bits away
+                stream.write(content)
+                stream.flush()
+                os.fsync(descriptor)
+            os.replace(temporary, path)  # noqa: PTH105 - beside os.open and os.fsync
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(str(path), f"cannot be written: {reason_of(error)}") from error
+
+
+@contextlib.contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same folder waiting; a process that dies lets go of it."""
+    import fcntl  # not on Windows, where nothing here is needed but importing must work
+
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StoreError(str(folder), f"cannot be opened: {reason_of(error)}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,61 @@
+"""Ed25519 keys as objects and as files. The only module, beside `make_key`, that a signer or verifier needs for keys.
+
+Here: loading, checking against the stored identity, text forms. Not here: what is signed (`signatures`).
+"""
+
+from __future__ import annotations
+
+import base64
+import stat
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from registry_core.errors import DamagedStoreError, StoreError
+from registry_core.identity.durable_file import reason_of
+
+_MAX_KEY_FILE_BYTES = 4096
+
+
+def raw_public_key(key: Ed25519PublicKey) -> bytes:
+    """The 32 bytes."""
+    return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def public_key_text(key: Ed25519PublicKey) -> str:
+    """The 32 bytes in standard base64, as records carry them."""
+    return base64.b64encode(raw_public_key(key)).decode("ascii")
+
+
+def private_key_pem(key: Ed25519PrivateKey) -> bytes:
+    """PKCS#8 in PEM, unencrypted, as `openssl pkey` reads it."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def load_private_key(path: Path) -> Ed25519PrivateKey:
+    """The Ed25519 key in a PEM file that only its owner may read. Raises StoreError, DamagedStoreError."""
+    try:
+        with path.open("rb") as stream:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            content = stream.read(_MAX_KEY_FILE_BYTES)
+    except OSError as error:
+        raise StoreError(str(path), f"cannot be read: {reason_of(error)}") from error
+    if mode & 0o077:
+        raise StoreError(str(path), f"has mode {mode:04o}, so that others may read or change it; chmod 600 it")
+    try:
+        key = load_pem_private_key(content, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise DamagedStoreError(
+            str(path), "does not hold a private key in PEM; restore it from a backup: a new key is a new node"
+        ) from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise DamagedStoreError(str(path), "holds a key of another kind than Ed25519")
+    return key

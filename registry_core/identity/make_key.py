@@ -1,0 +1,57 @@
+"""The short-lived child that makes a node's key: first `node.key`, then `node.id`, each whole or not at all.
+
+A run after a crash between the two completes the pair from the key. Ends with 0, or with 1 and a line of
+JSON on standard output that says which file and why.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from registry_core.errors import DamagedStoreError, StoreError
+from registry_core.identity.durable_file import locked_folder, write_durably
+from registry_core.identity.files import ID_FILE, KEY_FILE
+from registry_core.identity.keys import load_private_key, private_key_pem, public_key_text, raw_public_key
+from registry_core.models.ids import node_id_of_key
+
+
+def make(folder: Path) -> None:
+    """Make what is missing of the pair. Raises StoreError, DamagedStoreError."""
+    with locked_folder(folder):
+        key_path, id_path = folder / KEY_FILE, folder / ID_FILE
+        if not key_path.exists():
+            if id_path.exists():
+                raise DamagedStoreError(
+                    str(key_path),
+                    f"is missing although {ID_FILE} is there; restore it from a backup, "
+                    f"or move {ID_FILE} away to become a new node without history",
+                )
+            write_durably(key_path, private_key_pem(Ed25519PrivateKey.generate()), 0o600)
+        if not id_path.exists():
+            write_durably(id_path, _id_file(load_private_key(key_path)), 0o644)
+
+
+def _id_file(key: Ed25519PrivateKey) -> bytes:
+    public = key.public_key()
+    content = {"id": node_id_of_key(raw_public_key(public)), "public_key": public_key_text(public)}
+    return json.dumps(content, indent=2).encode("ascii") + b"\n"
+
+
+def main(folder: str) -> int:
+    """Make the pair in `folder`; 0, or 1 with the error on standard output."""
+    try:
+        make(Path(folder))
+    except StoreError as error:
+        reason = error.where if isinstance(error, DamagedStoreError) else error.reason
+        told = {"path": error.path, "reason": reason, "damaged": isinstance(error, DamagedStoreError)}
+        sys.stdout.write(json.dumps(told))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
