@@ -1,0 +1,115 @@
+"""Where sealing keys come from: a systemd credential, a file that only its owner can read, or the environment.
+
+Here: finding and reading keys, and refusing careless ones. Not here: what keys do (`sealing`). A command line is
+no source: every user of the machine can read it. The order is fixed and the first source that exists wins; one
+that exists and cannot be read is an error, never a reason to try the next or to go on without a key.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Optional
+
+from registry_core.errors import StoreError, ValidationError
+from registry_core.storage.sealing import KEY_BYTES, KeyRing, SealingKey, key_from_text
+
+__all__ = ["CREDENTIAL_NAME", "ENVIRONMENT_NAME", "find_keys", "read_key_file", "write_key_file"]
+
+CREDENTIAL_NAME = "registry-encryption-key"
+ENVIRONMENT_NAME = "DUXNET_REGISTRY_ENCRYPTION_KEY"
+
+_LARGEST_KEY_FILE_BYTES = 64 * 1024
+_log = logging.getLogger("registry_core.storage")
+
+
+def find_keys(key_file: Optional[Path], environ: Mapping[str, str]) -> Optional[KeyRing]:
+    """The keys of the first source that has any, or None when no source is set.
+
+    In order: the credential `registry-encryption-key` in `$CREDENTIALS_DIRECTORY`, `key_file`, the variable
+    DUXNET_REGISTRY_ENCRYPTION_KEY (with a warning). Raises StoreError (unreadable, open to others) and
+    ValidationError (not a key); neither shows what was read.
+    """
+    credentials = environ.get("CREDENTIALS_DIRECTORY", "")
+    if credentials and (Path(credentials) / CREDENTIAL_NAME).exists():
+        # systemd gives credentials a mode and an owner of its own (0440 root on some versions), below a
+        # directory that only the unit can enter: its mode is systemd's affair.
+        return read_key_file(Path(credentials) / CREDENTIAL_NAME, check_mode=False)
+    if key_file is not None:
+        return read_key_file(key_file)
+    text = environ.get(ENVIRONMENT_NAME, "")
+    if not text:
+        return None
+    _log.warning(
+        "the encryption key comes from the environment variable %s, which child processes inherit and "
+        "core dumps show; prefer a key file of mode 0600 or a systemd credential",
+        ENVIRONMENT_NAME,
+    )
+    return _ring_from_text(text.replace(",", "\n"))
+
+
+def read_key_file(path: Path, *, check_mode: bool = True) -> KeyRing:
+    """The keys of a file: 32 raw bytes, or one key a line as text, the newest first; `#` begins a comment line.
+
+    With `check_mode` the file must belong to the caller (or root) and be closed to group and others.
+    """
+    try:
+        with path.open("rb") as file:
+            if check_mode:
+                _refuse_careless_mode(path, os.fstat(file.fileno()))
+            content = file.read(_LARGEST_KEY_FILE_BYTES + 1)
+    except OSError as error:
+        raise StoreError(str(path), f"the key file cannot be read: {error.strerror or error}") from None
+    if len(content) == KEY_BYTES:
+        return KeyRing((SealingKey(content),))
+    try:
+        return _ring_from_text(content[:_LARGEST_KEY_FILE_BYTES].decode("ascii"))
+    except (ValidationError, UnicodeDecodeError):
+        rule = "holds no key: 32 raw bytes, or one key a line as 64 hexadecimal digits or base64, are expected"
+        raise StoreError(str(path), rule) from None
+
+
+def write_key_file(path: Path, ring: KeyRing) -> None:
+    """Write the keys, newest first, durably and in one step; the file is 0600 before it holds anything."""
+    lines = ["# DuxNet registry encryption keys, the newest first. Keep a copy away from the data."]
+    content = "\n".join([*lines, *(key.to_text() for key in ring.keys), ""]).encode("ascii")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(str(path), f"the key file cannot be written: {error.strerror or error}") from None
+
+
+def _ring_from_text(text: str) -> KeyRing:
+    lines = (line.strip() for line in text.splitlines())
+    return KeyRing(key_from_text(line) for line in lines if line and not line.startswith("#"))
+
+
+def _refuse_careless_mode(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise StoreError(str(path), "the key file is not a regular file")
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o077:
+        raise StoreError(
+            str(path), f"the key file is open to others (mode {mode:04o}): chmod 600 it, and use a new key"
+        )
+    if status.st_uid not in (0, os.geteuid()):
+        raise StoreError(str(path), f"the key file belongs to another user (uid {status.st_uid})")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
