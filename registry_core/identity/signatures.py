@@ -1,0 +1,200 @@
+"""HTTP message signatures (RFC 9421) with a content digest (RFC 9530), in the one form that the registry accepts.
+
+Here: what is signed, signing it, and checking it. Not here: keys (`keys`), who may register (`duxnet.coordinator`),
+sockets. One algorithm (Ed25519), one label, one set of covered components: anything else is refused, so that
+nothing can be negotiated down. `audience` is the identity of the coordinator that the request is meant for: a
+request that another coordinator received cannot be passed on.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from registry_core.errors import RegistryError
+
+__all__ = [
+    "AUDIENCE_HEADER",
+    "COVERED",
+    "REGISTER_TAG",
+    "SignatureParameters",
+    "SignatureRefused",
+    "SignedRequest",
+    "content_digest",
+    "sign_request",
+    "signature_base",
+    "verify_request",
+]
+
+AUDIENCE_HEADER = "duxnet-audience"
+REGISTER_TAG = "duxnet-register-v1"
+COVERED = ("@method", "@path", "@query", "content-digest", "content-type", AUDIENCE_HEADER)
+MAX_LIFETIME_SECONDS = 300
+MAX_CLOCK_DIFFERENCE_SECONDS = 60
+
+_LABEL = "duxnet"
+_TEXT = r'"([\x20\x21\x23-\x5b\x5d-\x7e]{1,256})"'  # a structured-field string without escapes
+_INPUT = re.compile(
+    rf"{_LABEL}=(\(((?:\"[a-z0-9@-]+\" ?)+)\)"
+    rf";created=(\d{{1,12}});expires=(\d{{1,12}});nonce={_TEXT};keyid={_TEXT};tag={_TEXT})"
+)
+_SIGNATURE = re.compile(rf"{_LABEL}=:([A-Za-z0-9+/]{{86}}==):")
+
+
+class SignatureRefused(RegistryError):  # noqa: N818 - it reads as what happened
+    """The request is not proven. `code` is the problem type: `bad-signature` or `signature-time`.
+
+    `signature-time` means that everything but the time is right: the signer's clock may be off, and it may
+    answer a nonce instead.
+    """
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass(frozen=True)
+class SignatureParameters:
+    """`created` and `expires` are Unix seconds; `keyid` is the raw public key in base64."""
+
+    created: int
+    expires: int
+    nonce: str
+    keyid: str
+    tag: str = REGISTER_TAG
+
+    def to_text(self) -> str:
+        """The covered components and parameters, as they stand in `Signature-Input` and in the base."""
+        names = " ".join(f'"{name}"' for name in COVERED)
+        return (
+            f"({names});created={self.created};expires={self.expires}"
+            f';nonce="{self.nonce}";keyid="{self.keyid}";tag="{self.tag}"'
+        )
+
+
+@dataclass(frozen=True)
+class SignedRequest:
+    """What a signature covers, as signer and verifier each see it. `query` is without its question mark."""
+
+    method: str
+    path: str
+    query: str
+    content_type: str
+    audience: str
+    body: bytes
+
+
+def content_digest(body: bytes) -> str:
+    """The value of the `Content-Digest` header (RFC 9530) with SHA-256."""
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode('ascii')}:"
+
+
+def signature_base(components: Sequence[tuple[str, str]], parameters: str) -> bytes:
+    """The bytes that are signed (RFC 9421 §2.5): one line a component, then the parameters."""
+    lines = [f'"{name}": {value}' for name, value in components]
+    lines.append(f'"@signature-params": {parameters}')
+    return "\n".join(lines).encode("ascii")
+
+
+def sign_request(request: SignedRequest, parameters: SignatureParameters, key: Ed25519PrivateKey) -> dict[str, str]:
+    """The headers that prove the request, to be sent beside its own."""
+    digest = content_digest(request.body)
+    text = parameters.to_text()
+    signature = base64.b64encode(key.sign(_base(request, digest, COVERED, text))).decode("ascii")
+    return {
+        "content-digest": digest,
+        AUDIENCE_HEADER: request.audience,
+        "signature-input": f"{_LABEL}={text}",
+        "signature": f"{_LABEL}=:{signature}:",
+    }
+
+
+def verify_request(
+    request: SignedRequest, headers: Mapping[str, str], *, now: float, challenge: Optional[str] = None
+) -> SignatureParameters:
+    """The parameters of a request whose signature holds for the key it names. Raises SignatureRefused.
+
+    `headers` has lower-case names; `now` is Unix seconds. With `challenge`, a nonce of the verifier's own that it
+    knows to be fresh, the signer's clock is not asked. That the key may speak for the node is for the caller.
+    The time is judged last: only who holds the key learns that it was the time.
+    """
+    parameters, covered, text = _parsed_input(headers.get("signature-input", ""))
+    if parameters.tag != REGISTER_TAG:
+        raise _bad(f"the tag of the signature must be {REGISTER_TAG}")
+    if headers.get(AUDIENCE_HEADER) != request.audience:
+        raise _bad(f"{AUDIENCE_HEADER} must be the identity of this coordinator, {request.audience}")
+    digest = content_digest(request.body)
+    if not hmac.compare_digest(headers.get("content-digest", "").encode("utf-8"), digest.encode("ascii")):
+        raise _bad("content-digest must be the SHA-256 of the body, as sha-256=:…:")
+    try:
+        _public_key(parameters.keyid).verify(
+            _signature(headers.get("signature", "")), _base(request, digest, covered, text)
+        )
+    except (InvalidSignature, UnicodeEncodeError):
+        raise _bad("the signature does not belong to this request and key") from None
+    if challenge is None or parameters.nonce != challenge:
+        _check_time(parameters, now)
+    return parameters
+
+
+def _base(request: SignedRequest, digest: str, covered: Sequence[str], text: str) -> bytes:
+    values = {
+        "@method": request.method,
+        "@path": request.path,
+        "@query": f"?{request.query}",
+        "content-digest": digest,
+        "content-type": request.content_type,
+        AUDIENCE_HEADER: request.audience,
+    }
+    return signature_base([(name, values[name]) for name in covered], text)
+
+
+def _parsed_input(header: str) -> tuple[SignatureParameters, tuple[str, ...], str]:
+    found = _INPUT.fullmatch(header) if len(header) <= 1024 else None
+    if found is None:
+        raise _bad(f"Signature-Input must be given, as {_LABEL}=(…);created=…;expires=…;nonce=…;keyid=…;tag=…")
+    covered = tuple(name.strip('"') for name in found[2].split())
+    if sorted(covered) != sorted(COVERED):
+        raise _bad(f"the signature must cover exactly {', '.join(COVERED)}")
+    parameters = SignatureParameters(int(found[3]), int(found[4]), found[5], found[6], found[7])
+    return parameters, covered, found[1]
+
+
+def _signature(header: str) -> bytes:
+    found = _SIGNATURE.fullmatch(header)
+    if found is None:
+        raise _bad(f"Signature must be {_LABEL}=:…: with 64 bytes in base64")
+    return base64.b64decode(found[1])
+
+
+def _public_key(keyid: str) -> Ed25519PublicKey:
+    try:
+        return Ed25519PublicKey.from_public_bytes(base64.b64decode(keyid, validate=True))
+    except (ValueError, binascii.Error):
+        raise _bad("keyid must be a raw Ed25519 public key in base64") from None
+
+
+def _check_time(parameters: SignatureParameters, now: float) -> None:
+    if not 0 < parameters.expires - parameters.created <= MAX_LIFETIME_SECONDS:
+        raise _bad(f"expires must be after created, by at most {MAX_LIFETIME_SECONDS} s")
+    if parameters.created > now + MAX_CLOCK_DIFFERENCE_SECONDS:
+        raise SignatureRefused("signature-time", "the request was signed in the future: the clocks differ")
+    if now > parameters.expires or parameters.created < now - MAX_LIFETIME_SECONDS:
+        raise SignatureRefused("signature-time", "the signature has expired, or the clocks differ")
+
+
+def _bad(reason: str) -> SignatureRefused:
+    return SignatureRefused("bad-signature", reason)

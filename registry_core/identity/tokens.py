@@ -1,0 +1,85 @@
+"""Tokens: session tokens and challenges that the coordinator verifies without remembering them, and secrets at rest.
+
+Here: making and checking. Not here: what a token allows (`duxnet.coordinator`). Times are Unix seconds.
+A session token names its node, its registration's generation and its end; the seal is an HMAC, so that it
+survives a restart of the coordinator, which keeps only its secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from typing import Optional
+
+__all__ = [
+    "SessionToken",
+    "challenge_nonce",
+    "hashed_secret",
+    "new_secret",
+    "open_session",
+    "seal_session",
+    "valid_nonce",
+]
+
+_SEAL_BYTES = 16  # 128 bits: nobody guesses it online
+_SESSION = b"duxnet-session-v1\x00"
+_CHALLENGE = b"duxnet-challenge-v1\x00"
+
+
+@dataclass(frozen=True)
+class SessionToken:
+    """Which registration a heartbeat belongs to. `expires` is in Unix seconds."""
+
+    node_id: str
+    generation: int
+    expires: int
+
+
+def seal_session(token: SessionToken, secret: bytes) -> str:
+    """The token as text: `NODE_ID~GENERATION~EXPIRES~SEAL`."""
+    payload = f"{token.node_id}~{token.generation}~{token.expires}"
+    return f"{payload}~{_seal(_SESSION, payload, secret)}"
+
+
+def open_session(text: str, secret: bytes) -> Optional[SessionToken]:
+    """The token, or None where the seal is not ours. Its expiry and generation are for the caller to judge."""
+    payload, _, seal = text.rpartition("~")
+    try:
+        if not hmac.compare_digest(seal, _seal(_SESSION, payload, secret)):
+            return None
+    except (TypeError, UnicodeEncodeError):  # not ASCII
+        return None
+    node_id, generation, expires = payload.split("~")
+    return SessionToken(node_id, int(generation), int(expires))
+
+
+def challenge_nonce(key_text: str, now: int, secret: bytes) -> str:
+    """A nonce that only the signer with this key can use, and that this coordinator knows again without keeping it."""
+    return f"{now}~{_seal(_CHALLENGE, f'{now}~{key_text}', secret)}"
+
+
+def valid_nonce(nonce: str, key_text: str, now: float, secret: bytes, *, seconds: int = 60) -> bool:
+    """Was this nonce given out by us, for this key, within the last `seconds`?"""
+    made, _, seal = nonce.partition("~")
+    if not (made.isascii() and made.isdigit() and len(made) <= 12 and seal.isascii()):
+        return False
+    fresh = 0 <= now - int(made) <= seconds
+    return hmac.compare_digest(seal, _seal(_CHALLENGE, f"{made}~{key_text}", secret)) and fresh
+
+
+def new_secret(prefix: str) -> str:
+    """A bearer secret of 256 random bits; the prefix says what it is for to who finds it in a log."""
+    return f"{prefix}_{secrets.token_urlsafe(32)}"
+
+
+def hashed_secret(secret: str) -> str:
+    """How a bearer secret is kept: SHA-256, which is enough for 256 random bits."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _seal(domain: bytes, payload: str, secret: bytes) -> str:
+    digest = hmac.digest(secret, domain + payload.encode("utf-8"), "sha256")[:_SEAL_BYTES]
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
