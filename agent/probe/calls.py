@@ -1,0 +1,139 @@
+"""What the machine is asked by a call instead of a file; each answer is a plain JSON value, so that it can be recorded.
+
+psutil serves what differs between systems. On Linux it is imported for the interfaces only: its import costs
+more than all calls together. Not here: any judgement of an answer.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Callable
+
+__all__ = ["QUESTIONS"]
+
+
+def _affinity(_argument: str) -> Any:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return None
+
+
+def _statvfs(path: str) -> Any:
+    if not hasattr(os, "statvfs"):  # Windows
+        import psutil
+
+        usage = psutil.disk_usage(path)
+        return [usage.total, usage.free, usage.free, 0, 0]
+    answer = os.statvfs(path)
+    block = answer.f_frsize
+    return [
+        answer.f_blocks * block,
+        answer.f_bfree * block,
+        answer.f_bavail * block,
+        answer.f_files,
+        answer.f_favail,
+    ]
+
+
+def _nearest_existing(path: str) -> Any:
+    resolved = os.path.realpath(path)
+    while not os.path.exists(resolved):  # noqa: PTH110 - pathlib costs 3 ms at start
+        parent = os.path.dirname(resolved)  # noqa: PTH120 - the same
+        if parent == resolved:
+            break
+        resolved = parent
+    return resolved
+
+
+def _sysconf(name: str) -> Any:
+    return os.sysconf(name)
+
+
+def _uname(_argument: str) -> Any:
+    if hasattr(os, "uname"):
+        answer = os.uname()
+        return [answer.sysname, answer.nodename, answer.release, answer.version, answer.machine]
+    import platform
+
+    return list(platform.uname())[:5]
+
+
+def _load_average(_argument: str) -> Any:
+    if sys.platform.startswith("linux"):
+        return os.getloadavg()[0]
+    import psutil
+
+    return psutil.getloadavg()[0]  # emulated on Windows: zero for the first seconds
+
+
+def _cpu_times(_argument: str) -> Any:
+    import psutil
+
+    return psutil.cpu_times()._asdict()
+
+
+def _virtual_memory(_argument: str) -> Any:
+    import psutil
+
+    return psutil.virtual_memory()._asdict()
+
+
+def _cpu_count(_argument: str) -> Any:
+    return os.cpu_count()
+
+
+def _interfaces(_argument: str) -> Any:
+    import socket
+
+    import psutil
+
+    families = {socket.AF_INET, socket.AF_INET6}
+    addresses = psutil.net_if_addrs()
+    return [
+        {
+            "name": name,
+            "up": bool(stats.isup),
+            "mtu": stats.mtu,
+            "addresses": [entry.address for entry in addresses.get(name, ()) if entry.family in families],
+        }
+        for name, stats in sorted(psutil.net_if_stats().items())
+    ]
+
+
+def _route(target: str) -> Any:
+    """The local address from which `target` would be reached: connecting a UDP socket sends nothing."""
+    import socket
+
+    family = socket.AF_INET6 if ":" in target else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((target, 9))
+            return probe.getsockname()[0]
+    except OSError:  # no route, no such family
+        return None
+
+
+def _clock(_argument: str) -> Any:
+    """What the kernel's clock discipline knows, by adjtimex(2) with nothing to set; None without such a call."""
+    if not sys.platform.startswith("linux"):
+        return None
+    from agent.probe.adjtimex import clock_state
+
+    return clock_state()
+
+
+QUESTIONS: dict[str, Callable[[str], Any]] = {
+    "affinity": _affinity,
+    "clock": _clock,
+    "cpu_count": _cpu_count,
+    "cpu_times": _cpu_times,
+    "interfaces": _interfaces,
+    "load_average": _load_average,
+    "nearest_existing": _nearest_existing,
+    "route": _route,
+    "statvfs": _statvfs,
+    "sysconf": _sysconf,
+    "uname": _uname,
+    "virtual_memory": _virtual_memory,
+}

@@ -1,0 +1,139 @@
+"""The tightest control-group limits over this process: the whole ancestry, v1 and v2, also both at once.
+
+A group whose folder is named as one of our own services is left out: what limits the agent is not what limits
+the node. Not here: the kernel's formats (`parsers/cgroup.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Optional
+
+from agent.probe.parsers import cgroup as parse
+from agent.probe.parsers.cpu import cpu_list
+from agent.probe.source import Source
+
+__all__ = ["OWN_SERVICES", "Cgroups", "CpusetLimit", "MemoryLimit", "QuotaLimit"]
+
+OWN_SERVICES = ("duxnet-agent.service", "duxnet-coordinator.service")
+
+
+class QuotaLimit(NamedTuple):
+    """CPUs' worth of time, and the file that says so."""
+
+    cpus: float
+    path: str
+
+
+class MemoryLimit(NamedTuple):
+    """Bytes, the file that says so, and the folder of the group that it limits."""
+
+    limit_bytes: int
+    path: str
+    folder: str
+
+
+class CpusetLimit(NamedTuple):
+    """The CPUs allowed, and the file that says so."""
+
+    cpus: frozenset[int]
+    path: str
+
+
+class Cgroups:
+    """Reads the place of this process once; each question then walks from there to the root."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._paths = parse.cgroup_paths(source.read_text("/proc/self/cgroup"))
+        self._mounts = parse.cgroup_mounts(source.read_text("/proc/self/mountinfo"))
+
+    @property
+    def versions(self) -> str:
+        """`v1`, `v2`, `v1+v2` for a machine that mounts both, or `none`."""
+        return "+".join(f"v{version}" for version in sorted({mount.version for mount in self._mounts})) or "none"
+
+    def quota(self) -> Optional[QuotaLimit]:
+        """The smallest CPU quota of the ancestry; None when none is set."""
+        best: Optional[QuotaLimit] = None
+        for version, folder in self._folders("cpu"):
+            if version == 2:
+                path = f"{folder}/cpu.max"
+                cpus = parse.cpu_max(self._source.read_text(path))
+            else:
+                path = f"{folder}/cpu.cfs_quota_us"
+                quota = self._source.read_text(path)
+                cpus = parse.cfs_quota(quota, self._source.read_text(f"{folder}/cpu.cfs_period_us"))
+            if cpus is not None and (best is None or cpus < best.cpus):
+                best = QuotaLimit(cpus, path)
+        return best
+
+    def memory(self) -> Optional[MemoryLimit]:
+        """The smallest memory limit of the ancestry, `memory.high` too (beyond it work is throttled to a crawl)."""
+        best: Optional[MemoryLimit] = None
+        for version, folder in self._folders("memory"):
+            names = ("memory.max", "memory.high") if version == 2 else ("memory.limit_in_bytes",)
+            for name in names:
+                limit = parse.memory_limit(self._source.read_text(f"{folder}/{name}"))
+                if limit is not None and (best is None or limit < best.limit_bytes):
+                    best = MemoryLimit(limit, f"{folder}/{name}", folder)
+        return best
+
+    def memory_used_bytes(self, limit: MemoryLimit) -> Optional[int]:
+        """What the limited group has in use, page cache that can be dropped not counted; None where not told."""
+        usage = self._source.read_int(f"{limit.folder}/memory.current")
+        if usage is None:
+            usage = self._source.read_int(f"{limit.folder}/memory.usage_in_bytes")
+        if usage is None:
+            return None
+        stats = self._source.read_text(f"{limit.folder}/memory.stat") or ""
+        droppable = 0
+        for line in stats.splitlines():
+            name, _, number = line.partition(" ")
+            # v1 writes the figure of the whole subtree with total_ before it; that one is the larger and the right one
+            if name in ("inactive_file", "total_inactive_file") and number.isdigit():
+                droppable = max(droppable, int(number))
+        return max(0, usage - droppable)
+
+    def cpuset(self) -> Optional[CpusetLimit]:
+        """The CPUs that the nearest group with a cpuset allows. The kernel keeps a child's set inside its parent's."""
+        for version, folder in self._folders("cpuset"):
+            names = ("cpuset.cpus.effective",) if version == 2 else ("cpuset.effective_cpus", "cpuset.cpus")
+            for name in names:
+                cpus = cpu_list(self._source.read_text(f"{folder}/{name}"))
+                if cpus:
+                    return CpusetLimit(cpus, f"{folder}/{name}")
+        return None
+
+    def _folders(self, controller: str) -> Iterator[tuple[int, str]]:
+        """Version and folder of every group from this process up to the mount's top, own services left out."""
+        for mount in self._mounts:
+            if mount.version == 1 and controller not in mount.controllers:
+                continue
+            path = self._paths.get("" if mount.version == 2 else controller)
+            if path is None:
+                continue
+            for folder in self._ancestry(mount, path):
+                if folder.rpartition("/")[2] not in OWN_SERVICES:
+                    yield mount.version, folder
+
+    def _ancestry(self, mount: parse.CgroupMount, path: str) -> list[str]:
+        inside = _inside(mount.root, path)
+        folders = []
+        while inside:
+            folders.append(mount.mount_point + inside)
+            inside = inside.rpartition("/")[0]
+        if folders and not self._source.list_dir(folders[0]):
+            folders = []  # the path is the host's, the mount shows only our own part of it: its top is our group
+        return [*folders, mount.mount_point]
+
+
+def _inside(root: str, path: str) -> str:
+    """`path` as seen below a mount whose top is the group `root`: empty for the top, or when it lies elsewhere."""
+    if path.startswith("/..") or root.startswith("/.."):  # outside of our namespace: only the mount's top is visible
+        return ""
+    if root == "/":
+        return path.rstrip("/")
+    if path == root or not path.startswith(root + "/"):
+        return ""
+    return path[len(root) :].rstrip("/")

@@ -1,0 +1,52 @@
+"""The operator's word over what was measured: what is kept back, and what is overridden. Marked in the output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent.probe.options import ProbeOptions
+from agent.probe.reading import Reading
+
+__all__ = ["apply_operator"]
+
+
+def apply_operator(readings: list[Reading], options: ProbeOptions) -> list[Reading]:
+    """An override replaces a reading; without one, a reserve is taken off. The measured figure stays as `container`."""
+    reserves: dict[str, float] = {
+        "cpu_cores": options.reserve_cpus,
+        "memory_gb": options.reserve_memory_gb,
+        "storage_gb": options.reserve_storage_gb,
+    }
+    changed = []
+    for reading in readings:
+        if reading.name in options.overrides:
+            changed.append(_overridden(reading, options.overrides[reading.name]))
+        elif reserves.get(reading.name) and isinstance(reading.value, (int, float)):
+            changed.append(_reserved(reading, reserves[reading.name]))
+        else:
+            changed.append(reading)
+    return changed
+
+
+def _measured(reading: Reading) -> Any:
+    return reading.value if reading.container is None else reading.container
+
+
+def _overridden(reading: Reading, value: Any) -> Reading:
+    return reading._replace(
+        value=value,
+        source="operator",
+        limited_by="override by the operator",
+        container=_measured(reading),
+        set_by="override",
+    )
+
+
+def _reserved(reading: Reading, reserve: float) -> Reading:
+    if reading.name == "cpu_cores":
+        left: float = max(1, reading.value - int(reserve))  # a node without a CPU is no node
+    else:
+        left = round(max(0.0, reading.value - reserve), 3)
+    because = f"{reserve:g} {reading.unit} kept back by the operator"
+    limited_by = f"{reading.limited_by}; {because}" if reading.limited_by else because
+    return reading._replace(value=left, limited_by=limited_by, container=_measured(reading), set_by="reserve")

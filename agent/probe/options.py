@@ -1,0 +1,71 @@
+"""What the operator says to the probe: the folder that work is stored in, what is kept back, what is overridden.
+
+Checked once, when made. Not here: how these values are read from flags, environment and file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from registry_core.errors import ValidationError
+from registry_core.models import limits
+
+__all__ = ["OVERRIDABLE", "ProbeOptions"]
+
+OVERRIDABLE = ("cpu_cores", "gpu_enabled", "hostname", "memory_gb", "primary_address", "storage_gb")
+
+
+class ProbeOptions:
+    """`reserve_*` is taken off what is offered: whole CPUs, and GB (10⁹ bytes). `overrides` replaces a reading.
+
+    `registry_address` is the IP address of the registry, for the question which of our addresses reaches it.
+    Raises ValidationError, naming the field.
+    """
+
+    __slots__ = (
+        "overrides",
+        "registry_address",
+        "reserve_cpus",
+        "reserve_memory_gb",
+        "reserve_storage_gb",
+        "work_dir",
+    )
+
+    def __init__(
+        self,
+        work_dir: str = "/",
+        *,
+        registry_address: Optional[str] = None,
+        reserve_cpus: int = 0,
+        reserve_memory_gb: float = 0.0,
+        reserve_storage_gb: float = 0.0,
+        overrides: Optional[Mapping[str, Any]] = None,
+    ) -> None:
+        if not isinstance(work_dir, str) or not work_dir or "\x00" in work_dir:
+            raise ValidationError("work_dir", work_dir, "must be the path of a folder")
+        self.work_dir = work_dir
+        self.registry_address = registry_address
+        self.reserve_cpus = limits.integer("reserve_cpus", reserve_cpus, 0, limits.MAX_CPUS)
+        self.reserve_memory_gb = limits.number("reserve_memory_gb", reserve_memory_gb, 0, limits.MAX_MEMORY_GB)
+        self.reserve_storage_gb = limits.number("reserve_storage_gb", reserve_storage_gb, 0, limits.MAX_STORAGE_GB)
+        self.overrides = {name: _checked_override(name, value) for name, value in (overrides or {}).items()}
+
+
+def _checked_override(name: str, value: Any) -> Any:
+    field = f"overrides.{name}"
+    if name == "cpu_cores":
+        return limits.integer(field, value, 1, limits.MAX_CPUS)
+    if name == "memory_gb":
+        return limits.number(field, value, 0, limits.MAX_MEMORY_GB)
+    if name == "storage_gb":
+        return limits.number(field, value, 0, limits.MAX_STORAGE_GB)
+    if name == "gpu_enabled":
+        return limits.boolean(field, value)
+    if name == "hostname":
+        return limits.text(field, value, "hostname", empty=False)
+    if name == "primary_address":
+        from registry_core.models.addresses import canonical_address
+
+        return canonical_address(field, value)
+    raise ValidationError(field, value, f"cannot be overridden; what can: {', '.join(OVERRIDABLE)}")

@@ -1,0 +1,75 @@
+"""Which machine this is: names, kernel, boot, container or virtual machine, a hint at clones, the clock."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from agent.probe.options import ProbeOptions
+from agent.probe.parsers.release import pretty_name
+from agent.probe.reading import Failure, Reading
+from agent.probe.source import Source
+from agent.probe.virtualization import container_name, virtual_machine_name
+
+__all__ = ["HostProbe"]
+
+# The hint is HMAC-SHA256(machine-id, this), so that the machine-id itself never leaves the machine: the recipe of
+# systemd's sd_id128_get_machine_app_specific(3). Changing the key would make every machine a new one.
+_APPLICATION = b"duxnet.probe/machine-hint/1"
+
+
+class HostProbe:
+    """Kernel and boot id change with a reboot, and the agent starts anew then; the clock drifts in between."""
+
+    name = "host"
+    cadence_seconds = 900.0
+    deadline_seconds = 5.0
+
+    def read(self, source: Source, _options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
+        uname = source.ask("uname")
+        system, hostname, kernel = uname[0], uname[1], uname[2]
+        release = source.read_text("/etc/os-release")
+        if release is None:
+            release = source.read_text("/usr/lib/os-release")
+        hint = _machine_hint(source)
+        uptime = (source.read_text("/proc/uptime") or "").split()
+        return [
+            Reading("hostname", hostname, "", "uname"),
+            Reading("os_version", pretty_name(release)[:128].strip() or f"{system} {kernel}", "", "/etc/os-release"),
+            Reading("kernel", f"{system} {kernel}"[:128], "", "uname"),
+            Reading("boot_id", source.read_line("/proc/sys/kernel/random/boot_id") or None, "", "/proc/sys/kernel"),
+            Reading("machine_hint", hint, "", "HMAC-SHA256 of /etc/machine-id", note="a hint: clones share it"),
+            Reading("container", container_name(source) or None, "", "/proc/self/ns, /proc/1, /run"),
+            Reading("virtual_machine", virtual_machine_name(source) or None, "", "/sys/class/dmi/id, /proc/cpuinfo"),
+            Reading("uptime_seconds", _number(uptime[0]) if uptime else None, "s", "/proc/uptime"),
+            _clock(source),
+        ], []
+
+
+def _machine_hint(source: Source) -> Optional[str]:
+    machine_id = source.read_line("/etc/machine-id") or source.read_line("/var/lib/dbus/machine-id")
+    if len(machine_id) != 32 or machine_id == "0" * 32:
+        return None
+    try:
+        key = bytes.fromhex(machine_id)
+    except ValueError:
+        return None
+    import hashlib
+    import hmac
+
+    return hmac.new(key, _APPLICATION, hashlib.sha256).hexdigest()[:32]
+
+
+def _number(text: str) -> Optional[float]:
+    try:
+        return round(float(text), 1)
+    except ValueError:
+        return None
+
+
+def _clock(source: Source) -> Reading:
+    """The offset that the kernel's clock discipline works off; null when nothing disciplines the clock."""
+    answer: Any = source.ask("clock")
+    known = isinstance(answer, dict) and answer.get("synchronised") is True
+    offset = answer.get("offset_seconds") if known else None
+    note = "" if known else "nothing keeps this clock in step with others, or it cannot be told"
+    return Reading("clock_offset_seconds", offset, "s", "adjtimex", note=note)

@@ -1,0 +1,75 @@
+"""Addresses, the one that reaches the registry, and the interfaces with their speed where the kernel knows it."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from agent.probe.options import ProbeOptions
+from agent.probe.parsers.addresses import Scope, scope_of
+from agent.probe.reading import Failure, Reading
+from agent.probe.source import Source
+
+__all__ = ["NetworkProbe"]
+
+# Addresses that only say "outwards": from the blocks kept for documentation, which are never on a real link. A
+# connected UDP socket sends nothing; the kernel only picks the route.
+_OUTWARDS = ("192.0.2.1", "2001:db8::1")
+
+
+class NetworkProbe:
+    """Addresses change when a lease does."""
+
+    name = "network"
+    cadence_seconds = 300.0
+    deadline_seconds = 5.0
+
+    def read(self, source: Source, options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
+        interfaces = [_interface(source, item) for item in source.ask("interfaces")]
+        addresses = _in_order(interfaces)
+        primary, told_by = _primary(source, options, addresses)
+        if primary is not None:
+            addresses = [primary, *(address for address in addresses if address != primary)]
+        failures = []
+        if primary is None:
+            failures.append(Failure(self.name, "no interface that is up has an address that others can reach"))
+        return [
+            Reading("primary_address", primary, "", told_by),
+            Reading("addresses", addresses, "", "interfaces", note="routable ones first"),
+            Reading("interfaces", interfaces, "", "interfaces, /sys/class/net"),
+        ], failures
+
+
+def _interface(source: Source, item: dict[str, Any]) -> dict[str, Any]:
+    """`speed_mbit` is what the driver states; -1, 0 and no answer are null: a speed is never invented."""
+    name = str(item.get("name", ""))
+    folder = f"/sys/class/net/{name}"
+    speed = source.read_int(f"{folder}/speed")
+    return {
+        "name": name,
+        "up": bool(item.get("up")),
+        "physical": source.read_link(f"{folder}/device") is not None,
+        "mtu": item.get("mtu"),
+        "speed_mbit": speed if speed is not None and 0 < speed < 10_000_000 else None,
+        "addresses": [address.partition("%")[0] for address in item.get("addresses", ())],
+    }
+
+
+def _in_order(interfaces: list[dict[str, Any]]) -> list[str]:
+    """Addresses of interfaces that are up, public before private before link-local; loopback is left out."""
+    found: list[tuple[int, int, str]] = []
+    for interface in interfaces:
+        for address in interface["addresses"] if interface["up"] else ():
+            scope = scope_of(address)
+            if scope in (Scope.PUBLIC, Scope.PRIVATE):
+                found.append((scope, len(found), address))
+    return list(dict.fromkeys(address for _, _, address in sorted(found)))
+
+
+def _primary(source: Source, options: ProbeOptions, addresses: list[str]) -> tuple[Optional[str], str]:
+    """The address from which the registry is reached; without one, from which the outside is; else the first."""
+    targets = (options.registry_address,) if options.registry_address else ()
+    for target in (*targets, *_OUTWARDS):
+        local = source.ask("route", target)
+        if isinstance(local, str) and scope_of(local) in (Scope.PUBLIC, Scope.PRIVATE):
+            return local, f"route to {target}"
+    return (addresses[0], "interfaces") if addresses else (None, "interfaces")

@@ -1,0 +1,163 @@
+"""The file system that work is stored on, and the others of this machine, each counted once.
+
+What is offered is used + available: a file system keeps blocks back that df's total counts. Every statvfs has a
+deadline, because on a dead network mount it never returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Optional
+
+from agent.probe.block_devices import pool_of, quota_options
+from agent.probe.deadline import Deadlines
+from agent.probe.options import ProbeOptions
+from agent.probe.parsers.mounts import Mount, mount_of, mounts
+from agent.probe.reading import Failure, Reading
+from agent.probe.source import FileSystemSize, Source
+
+__all__ = ["StorageProbe"]
+
+_WAIT_SECONDS = 3.0  # a sleeping disk answers statvfs from memory; what takes longer is a mount in trouble
+_MOST_FILE_SYSTEMS = 64
+
+# File systems that hold nothing: the kernel's own windows, memory, and read-only images of programs
+_NOT_STORAGE = frozenset(
+    (
+        "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs",
+        "erofs", "fuse.gvfsd-fuse", "fuse.lxcfs", "fuse.portal", "fuse.snapfuse", "fusectl", "hugetlbfs", "iso9660",
+        "mqueue", "nsfs", "nullfs", "overlay", "proc", "procfs", "pstore", "ramfs", "resctrl", "rootfs", "rpc_pipefs",
+        "securityfs", "selinuxfs", "squashfs", "sysfs", "tmpfs", "tracefs",
+    )
+)  # fmt: skip
+
+
+class StorageProbe:
+    """Keeps the calls that are still out, so that a dead mount costs one thread however often it is asked."""
+
+    name = "storage"
+    cadence_seconds = 900.0
+    deadline_seconds = 10.0
+
+    def __init__(self, wait_seconds: float = _WAIT_SECONDS) -> None:
+        self._wait_seconds = wait_seconds
+        self._deadlines = Deadlines()
+
+    def read(self, source: Source, options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
+        table = list(mounts(source.read_text("/proc/self/mountinfo")))
+        work, failures = self._work_dir(source, options.work_dir, table)
+        others, other_failures = self._file_systems(source, table)
+        return [*work, *others], [*failures, *other_failures]
+
+    def _work_dir(self, source: Source, work_dir: str, table: list[Mount]) -> tuple[list[Reading], list[Failure]]:
+        def measure() -> tuple[str, FileSystemSize]:
+            folder = source.nearest_existing(work_dir)
+            return folder, source.statvfs(folder)
+
+        answer = self._deadlines.call_all({f"work_dir {work_dir}": measure}, self._wait_seconds)
+        found = answer[f"work_dir {work_dir}"]
+        if isinstance(found, BaseException):
+            return [], [Failure(self.name, f"{work_dir}: {_why(found)}", "storage_gb")]
+        folder, size = found
+        return _work_readings(source, work_dir, folder, mount_of(folder, table), size), []
+
+    def _file_systems(self, source: Source, table: list[Mount]) -> tuple[list[Reading], list[Failure]]:
+        if not table:
+            return [], []
+        distinct = _distinct(table)[:_MOST_FILE_SYSTEMS]
+        calls: dict[str, Callable[[], Any]] = {
+            mount.mount_point: partial(source.statvfs, mount.mount_point) for mount in distinct
+        }
+        answers = self._deadlines.call_all(calls, self._wait_seconds)
+        told, failures = [], []
+        for mount in distinct:
+            answer = answers[mount.mount_point]
+            if isinstance(answer, BaseException):
+                message = f"{mount.mount_point} ({mount.fstype} from {mount.origin}): {_why(answer)}"
+                failures.append(Failure(self.name, message, "file_systems"))
+            elif answer.total_bytes > 0:
+                told.append(_file_system(mount, answer))
+        return [Reading("file_systems", told, "", "/proc/self/mountinfo, statvfs", note="each device once")], failures
+
+
+def _why(error: BaseException) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def _gb(size_bytes: int) -> float:
+    return round(size_bytes / 1e9, 3)
+
+
+def _usable_bytes(size: FileSystemSize) -> int:
+    return max(0, size.total_bytes - size.free_bytes) + size.available_bytes
+
+
+def _file_system(mount: Mount, size: FileSystemSize) -> dict[str, Any]:
+    return {
+        "mount_point": mount.mount_point,
+        "type": mount.fstype,
+        "device": mount.origin,
+        "usable_gb": _gb(_usable_bytes(size)),
+        "available_gb": _gb(size.available_bytes),
+        "read_only": "ro" in mount.super_options,
+    }
+
+
+def _distinct(table: list[Mount]) -> list[Mount]:
+    """One mount of each file system: bind mounts and subvolumes are the same bytes under another name.
+
+    btrfs gives each subvolume an invented device number, so its device's name tells them apart; ZFS data sets share
+    the space of their pool.
+    """
+    seen: dict[str, Mount] = {}
+    for mount in table:
+        if mount.fstype in _NOT_STORAGE:
+            continue
+        key = mount.device
+        if mount.fstype == "btrfs":
+            key = mount.origin
+        elif mount.fstype == "zfs":
+            key = "zfs " + mount.origin.partition("/")[0]
+        known = seen.get(key)
+        if known is None or (known.root != "/" and mount.root == "/"):
+            seen[key] = mount
+    return list(seen.values())
+
+
+def _limited_by(size: FileSystemSize, read_only: bool) -> Optional[str]:
+    if read_only:
+        return "the file system is read-only"
+    reserved = size.free_bytes - size.available_bytes
+    return f"{_gb(reserved):g} GB reserved by the file system" if reserved > size.total_bytes // 1000 else None
+
+
+def _work_readings(
+    source: Source, work_dir: str, folder: str, mount: Optional[Mount], size: FileSystemSize
+) -> list[Reading]:
+    read_only = mount is not None and "ro" in mount.super_options
+    told_by = f"statvfs {folder}"
+    note = "" if folder == work_dir else f"{work_dir} is not there yet; {folder} is its nearest parent"
+    offered = 0.0 if read_only else _gb(_usable_bytes(size))
+    available = 0.0 if read_only else _gb(size.available_bytes)
+    limited_by = _limited_by(size, read_only)
+    readings = [
+        Reading("storage_gb", offered, "GB", told_by, limited_by, host=_gb(size.total_bytes), note=note),
+        Reading("storage_available_gb", available, "GB", told_by, limited_by, host=_gb(size.free_bytes)),
+        Reading("storage_inodes_available", size.inodes_available if size.inodes else None, "inodes", told_by),
+    ]
+    if mount is not None:
+        readings.append(Reading("storage_device", _device(source, mount), "", "/proc/self/mountinfo, /sys/dev/block"))
+    return readings
+
+
+def _device(source: Source, mount: Mount) -> dict[str, Any]:
+    return {
+        "mount_point": mount.mount_point,
+        "type": mount.fstype,
+        "device": mount.origin,
+        "read_only": "ro" in mount.super_options,
+        "pool": pool_of(source, mount),
+        "quota": quota_options(mount),
+        "in_memory": mount.fstype in ("tmpfs", "ramfs"),
+    }

@@ -1,0 +1,75 @@
+"""Runs the probes: a deadline for each, a failure turned into a recorded one, and on to the next.
+
+Keeps the newest result of every probe, so that a run of one of them gives the whole picture. Safe to call from
+several threads. Not here: when to run which; that is the agent's schedule, by `cadences()`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Mapping
+from typing import Optional
+
+from agent.probe.deadline import Deadlines, MissedDeadline
+from agent.probe.operator_says import apply_operator
+from agent.probe.options import ProbeOptions
+from agent.probe.probes import PROBE_NAMES, Probe, all_probes
+from agent.probe.reading import Failure, Reading
+from agent.probe.report import ProbeReport
+from agent.probe.sanity import believable
+from agent.probe.source import Source
+from registry_core.errors import ValidationError
+
+__all__ = ["ProbeRunner"]
+
+_Result = tuple[list[Reading], list[Failure]]
+
+
+class ProbeRunner:
+    """One machine, seen through one source. `probes` is for tests; by default all of them run."""
+
+    def __init__(
+        self, source: Source, options: Optional[ProbeOptions] = None, probes: Optional[Collection[Probe]] = None
+    ) -> None:
+        self._source = source
+        self._options = options or ProbeOptions()
+        self._probes = {probe.name: probe for probe in (all_probes() if probes is None else probes)}
+        self._deadlines = Deadlines()
+        self._newest: dict[str, _Result] = {}
+        self._lock = threading.Lock()
+
+    def cadences(self) -> Mapping[str, float]:
+        """Probe name → seconds between two runs."""
+        return {name: probe.cadence_seconds for name, probe in self._probes.items()}
+
+    def run(self, only: Optional[Collection[str]] = None) -> ProbeReport:
+        """Runs the named probes (all by default) and returns the newest of all. Raises ValidationError for a name."""
+        for name in only or ():
+            if name not in self._probes:
+                raise ValidationError("only", name, f"must be among {', '.join(PROBE_NAMES)}")
+        for name, probe in self._probes.items():
+            if only is None or name in only:
+                result = self._run_one(probe)
+                with self._lock:
+                    self._newest[name] = result
+        return self._report()
+
+    def _run_one(self, probe: Probe) -> _Result:
+        try:
+            readings, failures = self._deadlines.call(
+                probe.name, probe.deadline_seconds, lambda: probe.read(self._source, self._options)
+            )
+        except MissedDeadline as late:
+            return [], [Failure(probe.name, str(late))]
+        except Exception as error:  # noqa: BLE001 - isolates one probe from the next; this is the place for it
+            return [], [Failure(probe.name, f"{type(error).__name__}: {error}")]
+        kept, unbelievable = believable(probe.name, readings)
+        return apply_operator(kept, self._options), [*failures, *unbelievable]
+
+    def _report(self) -> ProbeReport:
+        with self._lock:
+            results = [self._newest[name] for name in self._probes if name in self._newest]
+        return ProbeReport(
+            tuple(reading for readings, _ in results for reading in readings),
+            tuple(failure for _, failures in results for failure in failures),
+        )

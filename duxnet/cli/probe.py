@@ -1,0 +1,148 @@
+"""`duxnet probe`: measure this machine once and print what it offers.
+
+Its start is its whole cost, so plain uses are read here without click (`parsed_without_click`); help, completion,
+errors and everything unusual go through the click command, which is made from the same table of options.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+
+if TYPE_CHECKING:
+    import click
+
+    from agent.probe.report import ProbeReport
+
+__all__ = ["OPTIONS", "command", "parsed_without_click", "run"]
+
+PROBES = ("cpu", "memory", "storage", "gpu", "network", "host")
+EXIT_PARTIAL = 3
+
+
+class Option(NamedTuple):
+    """One option; `choices` for a closed set, `metavar` None for a flag."""
+
+    name: str
+    metavar: Optional[str]
+    help: str
+    choices: tuple[str, ...] = ()
+    default: Optional[str] = None
+
+    @property
+    def key(self) -> str:
+        """The name of its value."""
+        return self.name[2:].replace("-", "_")
+
+
+OPTIONS = (
+    Option("--format", "FORMAT", "table for a person, json for a program", ("table", "json"), "table"),
+    Option("--only", "LIST", f"run only these probes, joined by commas: {', '.join(PROBES)}"),
+    Option("--explain", None, "say for each figure what is offered, what the host has and what made the difference"),
+    Option("--work-dir", "DIR", "the folder that work is stored in (default: the state directory)"),
+    Option("--record", "DIR", "also save all that was read into DIR, without secrets, to be replayed elsewhere"),
+    Option("--root", "DIR", "replay such a recording instead of reading this machine"),
+)
+
+
+def parsed_without_click(arguments: Sequence[str]) -> Optional[dict[str, Any]]:
+    """The values of plainly written options; None when click has to look: help, an error, anything unusual."""
+    values: dict[str, Any] = {option.key: option.default if option.metavar else False for option in OPTIONS}
+    known = {option.name: option for option in OPTIONS}
+    rest = list(arguments)
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        option = known.get(name)
+        if option is None or (bool(equals) and option.metavar is None):
+            return None
+        if option.metavar is None:
+            values[option.key] = True
+            continue
+        if not equals:
+            if not rest:
+                return None
+            value = rest.pop(0)
+        if value.startswith("-") or (option.choices and value not in option.choices):
+            return None
+        values[option.key] = value
+    return values if _only(values["only"]) is not None or values["only"] is None else None
+
+
+def _only(text: Optional[str]) -> Optional[tuple[str, ...]]:
+    """The probes named in `--only`; None when one is unknown."""
+    names = tuple(name.strip() for name in (text or "").split(","))
+    return names if all(name in PROBES for name in names) else None
+
+
+def command() -> click.Command:
+    """The click command, made from `OPTIONS`."""
+    import click
+
+    def checked(_context: click.Context, _parameter: click.Parameter, value: Optional[str]) -> Optional[str]:
+        if value is not None and _only(value) is None:
+            raise click.BadParameter(f"{value!r} is not a list of probes: {', '.join(PROBES)}")
+        return value
+
+    parameters: list[click.Parameter] = [
+        click.Option(
+            [option.name],
+            help=option.help,
+            is_flag=option.metavar is None,
+            metavar=None if option.choices else option.metavar,
+            type=click.Choice(option.choices) if option.choices else None,
+            default=option.default if option.metavar else False,
+            show_default=bool(option.default),
+            callback=checked if option.key == "only" else None,
+        )
+        for option in OPTIONS
+    ]
+
+    def callback(**values: Any) -> None:
+        sys.exit(run(values))
+
+    return click.Command(
+        "probe",
+        params=parameters,
+        callback=callback,
+        short_help="Measure this machine once and print what it offers.",
+        help="Measure this machine once and print what it offers to work.\n\n"
+        "Exit code 0: everything was found out. 3: something could not be; the rest is printed and the errors listed.",
+    )
+
+
+def run(values: dict[str, Any]) -> int:
+    """Measure, print, and return the exit code."""
+    from agent.probe.options import ProbeOptions
+    from agent.probe.runner import ProbeRunner
+    from agent.probe.source import LiveSource
+    from registry_core.errors import RegistryError
+
+    try:
+        options = ProbeOptions(values["work_dir"] or default_work_dir())
+        report = ProbeRunner(LiveSource(), options).run(_only(values["only"]) if values["only"] else None)
+    except RegistryError as error:
+        print(f"duxnet probe: {error}", file=sys.stderr)  # noqa: T201 - the command line prints
+        return 2
+    sys.stdout.write(_printed(report, values))
+    sys.stdout.flush()
+    return EXIT_PARTIAL if report.errors else 0
+
+
+def default_work_dir() -> str:
+    """Where the agent keeps its state: /var/lib/duxnet for root, else in the user's own state folder."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return "/var/lib/duxnet"
+    state_home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111 - 3 ms
+    return f"{state_home}/duxnet"
+
+
+def _printed(report: ProbeReport, values: dict[str, Any]) -> str:
+    if values["format"] == "json":
+        import json
+
+        return json.dumps(report.to_plain(), indent=2, ensure_ascii=False) + "\n"
+    from agent.probe.text import explained, table
+
+    return explained(report) if values["explain"] else table(report)
