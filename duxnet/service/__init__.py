@@ -1,0 +1,1 @@
+"""The units on this machine: what they are, installing and removing them, asking systemd about them."""

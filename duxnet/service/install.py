@@ -1,0 +1,219 @@
+"""Installing and removing a unit: first a plan that can be shown, then the files, then systemd.
+
+Here: which files, and in which order systemd is told. Not here: what stands in them (`units`), whether the unit
+could start at all (`placement`). With a `root` other than / files are written below it and nothing is started.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from duxnet.service import systemctl
+from duxnet.service.errors import ServiceError
+from duxnet.service.gpus import has_gpu
+from duxnet.service.units import AGENT, GPU_DROP_IN, NETWORK_DROP_IN, Unit, gpu_text, network_text, unit_text
+
+__all__ = ["Choices", "PlannedFile", "Say", "install", "plan_files", "uninstall"]
+
+Say = Callable[[str], None]
+UNIT_FOLDER = Path("etc/systemd/system")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the operator chose. `gpu` None: decided by what the machine has; `allowed` empty: no allow-list."""
+
+    root: Path = Path("/")
+    dry_run: bool = False
+    start: bool = True
+    gpu: Optional[bool] = None
+    allowed: Sequence[str] = ()
+
+    @property
+    def live(self) -> bool:
+        """Whether systemd of this machine is to be told."""
+        return self.root == Path("/") and not self.dry_run
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """A file as it is to be: its text, a link's target, or neither, when it is to be gone."""
+
+    path: Path
+    text: Optional[str] = None
+    link_to: Optional[str] = None
+
+    def is_done(self) -> bool:
+        """Whether it is so already."""
+        if self.link_to is not None:
+            return self.path.is_symlink() and str(self.path.readlink()) == self.link_to
+        if self.text is not None:
+            return self.path.is_file() and not self.path.is_symlink() and self.path.read_text("utf-8") == self.text
+        return not os.path.lexists(self.path)
+
+    def apply(self) -> None:
+        """Make it so. A unit is replaced in one step: systemd never reads half of it."""
+        if self.text is None and self.link_to is None:
+            self.path.unlink()
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        temporary = self.path.with_name(f".{self.path.name}.new")
+        temporary.unlink(missing_ok=True)
+        if self.link_to is not None:
+            temporary.symlink_to(self.link_to)
+        else:
+            temporary.write_text(self.text or "", encoding="utf-8")
+            temporary.chmod(0o644)
+        temporary.replace(self.path)
+
+
+def plan_files(unit: Unit, command: Path, choices: Choices, groups: Collection[str]) -> Sequence[PlannedFile]:
+    """The files of an installed unit. A drop-in that was chosen before and is not spoken of now is kept, renewed."""
+    folder = choices.root / UNIT_FOLDER
+    drop_ins = folder / f"{unit.service}.d"
+    files = [
+        PlannedFile(folder / unit.service, unit_text(unit, command)),
+        PlannedFile(_enabling_link(choices.root, unit), link_to=f"/{UNIT_FOLDER}/{unit.service}"),
+    ]
+    if unit == AGENT:
+        gpu_file = drop_ins / GPU_DROP_IN
+        wanted = choices.gpu
+        if wanted is None:
+            wanted = gpu_file.exists() or has_gpu(choices.root)
+        files.append(PlannedFile(gpu_file, gpu_text(groups) if wanted else None))
+    if choices.allowed:
+        files.append(PlannedFile(drop_ins / NETWORK_DROP_IN, network_text(choices.allowed)))
+    return files
+
+
+def install(unit: Unit, command: Path, choices: Choices, say: Say) -> None:
+    """Write what is not so yet, enable, start (or restart after an upgrade) and wait until the service is active.
+
+    Says each thing done. Doing it twice changes nothing the second time. Raises ServiceError.
+    """
+    changed = _apply(plan_files(unit, command, choices, _groups(choices.root)), choices, say)
+    if choices.live and systemctl.is_running():
+        if changed:
+            systemctl.systemctl("daemon-reload")
+            say("systemd has read the units again")
+        if choices.start:
+            _start(unit, command, changed, say)
+    elif choices.live:
+        say("systemd does not run this machine: nothing was started")
+
+
+def uninstall(unit: Unit, choices: Choices, purge: bool, say: Say) -> None:
+    """Stop the service and remove what `install` wrote; with `purge` its state too. Raises ServiceError."""
+    folder = choices.root / UNIT_FOLDER
+    drop_ins = folder / f"{unit.service}.d"
+    told = choices.live and systemctl.is_running()
+    if told and (folder / unit.service).exists():
+        systemctl.systemctl("disable", "--now", unit.service)
+        say(f"stopped {unit.service}")
+    gone = [_enabling_link(choices.root, unit), folder / unit.service]
+    gone += [drop_ins / GPU_DROP_IN, drop_ins / NETWORK_DROP_IN]
+    changed = _apply([PlannedFile(path) for path in gone], choices, say)
+    _remove_folder(drop_ins, choices, say)
+    if told and changed:
+        systemctl.systemctl("daemon-reload")
+        say("systemd has read the units again")
+    _remove_state(unit, choices, purge, say)
+
+
+def _apply(files: Sequence[PlannedFile], choices: Choices, say: Say) -> bool:
+    """True when something had to be changed."""
+    changed = False
+    for file in files:
+        removal = file.text is None and file.link_to is None
+        if file.is_done():
+            if not removal:
+                say(f"unchanged {file.path}")
+            continue
+        changed = True
+        if not choices.dry_run:
+            try:
+                file.apply()
+            except OSError as error:
+                raise ServiceError(
+                    f"{file.path}: {error.strerror}", "Installing needs root and a writable /etc: try with sudo."
+                ) from None
+        verb = ("remove" if removal else "write") if choices.dry_run else ("removed" if removal else "wrote")
+        say(f"{'would ' if choices.dry_run else ''}{verb} {file.path}")
+    return changed
+
+
+def _start(unit: Unit, command: Path, changed: bool, say: Say) -> None:
+    state = systemctl.properties(unit.service, ["ActiveState", "ExecMainStartTimestampMonotonic"])
+    if state["ActiveState"] == "active" and not changed and not _is_older(state, command):
+        say(f"{unit.service} is active already")
+        return
+    # Counts as a fresh beginning: whatever failed before is not to delay this start.
+    systemctl.systemctl("stop", unit.service)
+    try:
+        systemctl.systemctl("start", unit.service)
+    except ServiceError as error:
+        lines = "\n".join(f"  {line}" for line in systemctl.journal_tail(unit.service, lines=15))
+        raise ServiceError(
+            f"{unit.service} did not become active ({error.reason}). Its newest messages:\n{lines}",
+            "`duxnet doctor` says what is wrong; `duxnet config check` looks at the configuration alone.",
+        ) from None
+    say(f"{unit.service} is active")
+
+
+def _is_older(state: Mapping[str, str], command: Path) -> bool:
+    """Whether the process was started before the package was installed last: an upgrade, to be taken up."""
+    import time
+
+    from registry_core import version
+
+    process_age_seconds = time.monotonic() - int(state["ExecMainStartTimestampMonotonic"] or 0) / 1e6
+    installed_at = max(path.stat().st_ctime for path in (command, Path(version.__file__)))
+    return time.time() - installed_at < process_age_seconds
+
+
+def _enabling_link(root: Path, unit: Unit) -> Path:
+    return root / UNIT_FOLDER / "multi-user.target.wants" / unit.service
+
+
+def _remove_folder(folder: Path, choices: Choices, say: Say) -> None:
+    if not folder.is_dir() or choices.dry_run:
+        return
+    kept = sorted(path.name for path in folder.iterdir())
+    if kept:
+        say(f"kept {folder}: it holds settings of yours ({', '.join(kept)})")
+        return
+    folder.rmdir()
+    say(f"removed {folder}")
+
+
+def _remove_state(unit: Unit, choices: Choices, purge: bool, say: Say) -> None:
+    """/var/lib/NAME is a link to /var/lib/private/NAME where the unit ran with a dynamic user."""
+    var_lib = choices.root / "var/lib"
+    places = [
+        path for path in (var_lib / unit.directory, var_lib / "private" / unit.directory) if os.path.lexists(path)
+    ]
+    for path in places:
+        if not purge:
+            say(f"kept {path}: the identity and the registry (--purge removes them)")
+            return
+        if choices.dry_run:
+            say(f"would remove {path}")
+            continue
+        if path.is_symlink():
+            path.unlink()
+        else:
+            shutil.rmtree(path)
+        say(f"removed {path}")
+
+
+def _groups(root: Path) -> Collection[str]:
+    try:
+        lines = (root / "etc/group").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ()
+    return {line.partition(":")[0] for line in lines}

@@ -1,0 +1,99 @@
+"""Whether a hardened unit can start the command from where it is installed, and what to type when it cannot.
+
+The unit hides /home, /root and /tmp, and runs as a user of its own. An interpreter there fails with 203/EXEC,
+a package there with an ImportError, both of which say little to the reader of a journal.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import sysconfig
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from duxnet.service.errors import ServiceError
+from duxnet.service.units import COORDINATOR, Unit
+
+__all__ = ["Placement", "check_placement", "current_placement"]
+
+# ProtectHome= hides the first three, PrivateTmp= the last two.
+HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"), Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - not used as one
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the parts of an installation lie. `checkout` is the source folder when it runs from one."""
+
+    command: Path
+    interpreter: Path
+    library: Path
+    package: Path
+    checkout: Optional[Path]
+
+    def parts(self) -> Iterable[tuple[str, Path]]:
+        """What the unit must be able to read, with the words for it."""
+        return (
+            ("the command", self.command),
+            ("the Python interpreter", self.interpreter),
+            ("its standard library", self.library),
+            ("the package", self.package),
+        )
+
+
+def current_placement() -> Placement:
+    """The placement of the running program."""
+    package = Path(__file__).resolve().parents[1]
+    checkout = package.parent if (package.parent / "pyproject.toml").is_file() else None
+    command = Path(sysconfig.get_path("scripts")) / "duxnet"
+    return Placement(command, Path(sys.executable).resolve(), Path(os.__file__).resolve().parent, package, checkout)
+
+
+def check_placement(placement: Placement, unit: Unit, hidden: Iterable[Path] = HIDDEN) -> None:
+    """Return when a unit can start from there. Raises ServiceError with two commands that put it where it can."""
+    hidden = tuple(hidden)
+    for words, path in placement.parts():
+        for folder in hidden:
+            if path.is_relative_to(folder) or path.resolve().is_relative_to(folder):
+                raise ServiceError(
+                    f"{words} lies below {folder} ({path}), where a hardened unit cannot start it",
+                    remedy(placement, unit),
+                )
+    for words, path in placement.parts():
+        if not path.exists():
+            raise ServiceError(f"{words} is not at {path}", remedy(placement, unit))
+        closed = _closed_to_others(path)
+        if closed is not None:
+            raise ServiceError(
+                f"{words} ({path}) cannot be read by the unit's own user: {closed} is closed to others",
+                f"Open it:\n  sudo chmod -R go+rX {closed}",
+            )
+
+
+def remedy(placement: Placement, unit: Unit) -> str:
+    """The two commands, for a virtual environment or for pipx."""
+    extra = "[coordinator]" if unit == COORDINATOR else ""
+    source = str(placement.checkout) if placement.checkout is not None else "duxnet-registry"
+    wanted = f"'{source}{extra}'"
+    flag = " --coordinator" if unit == COORDINATOR else ""
+    return (
+        "Install it where it can, with a system Python (package python3-venv):\n"
+        f"  sudo /usr/bin/python3 -m venv /opt/duxnet && sudo /opt/duxnet/bin/pip install {wanted}\n"
+        f"  sudo /opt/duxnet/bin/duxnet service install{flag}\n"
+        "or with pipx:\n"
+        f"  sudo PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install --python /usr/bin/python3 {wanted}\n"
+        f"  sudo /usr/local/bin/duxnet service install{flag}"
+    )
+
+
+def _closed_to_others(path: Path) -> Optional[Path]:
+    """The first folder (or the file itself) on the way that other users cannot enter or read."""
+    for folder in (*reversed(path.resolve().parents), path.resolve()):
+        mode = folder.stat().st_mode
+        needed = stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH
+        if not mode & needed:
+            return folder
+    return None

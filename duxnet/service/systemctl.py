@@ -1,0 +1,60 @@
+"""Asking and telling the running systemd, through its own command-line tools.
+
+Here: running them and reading their answers. Not here: what is to be done (`install`).
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from duxnet.service.errors import ServiceError
+
+__all__ = ["is_running", "journal_tail", "properties", "systemctl"]
+
+# Longer than TimeoutStartSec= of the units, so that systemd's own answer arrives first.
+TIMEOUT_SECONDS = 300
+
+
+def is_running() -> bool:
+    """Whether systemd runs this machine: sd_booted(3)."""
+    return Path("/run/systemd/system").is_dir() and shutil.which("systemctl") is not None
+
+
+def systemctl(*arguments: str) -> str:
+    """Run `systemctl ARGUMENTS` and return what it prints. Raises ServiceError with its words when it fails."""
+    result = _run(["systemctl", "--no-pager", *arguments])
+    if result.returncode != 0:
+        words = result.stderr.strip() or f"exit status {result.returncode}"
+        raise ServiceError(f"systemctl {' '.join(arguments)}: {words}", "Mend what it names, then try again.")
+    return result.stdout
+
+
+def properties(service: str, names: Sequence[str]) -> Mapping[str, str]:
+    """Properties of a unit, as text. A unit that does not exist has LoadState=not-found."""
+    output = systemctl("show", service, f"--property={','.join(names)}")
+    return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+
+
+def journal_tail(service: str, *, lines: int, priority: str = "debug") -> Sequence[str]:
+    """The newest messages of a unit of at least this priority, or nothing where there is no journal to read."""
+    if shutil.which("journalctl") is None:
+        return ()
+    command = ["journalctl", "--no-pager", "--quiet", f"--unit={service}", f"--lines={lines}", f"--priority={priority}"]
+    return tuple(_run([*command, "--output=short-iso"]).stdout.splitlines())
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(  # noqa: S603 - fixed programs, no shell
+            command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        text = " ".join(command)
+        raise ServiceError(
+            f"{text}: no answer within {TIMEOUT_SECONDS} s", "See `systemctl list-jobs` for what it waits for."
+        ) from None
+    except OSError as error:
+        raise ServiceError(f"{command[0]}: {error.strerror}", "Service commands need systemd.") from None
