@@ -12,6 +12,8 @@ from typing import Any, Callable
 
 __all__ = ["QUESTIONS"]
 
+_LINUX = sys.platform.startswith("linux")
+
 
 def _affinity(_argument: str) -> Any:
     if hasattr(os, "sched_getaffinity"):
@@ -60,7 +62,7 @@ def _uname(_argument: str) -> Any:
 
 
 def _load_average(_argument: str) -> Any:
-    if sys.platform.startswith("linux"):
+    if _LINUX:
         return os.getloadavg()[0]
     import psutil
 
@@ -116,7 +118,7 @@ def _route(target: str) -> Any:
 
 def _clock(_argument: str) -> Any:
     """What the kernel's clock discipline knows, by adjtimex(2) with nothing to set; None without such a call."""
-    if not sys.platform.startswith("linux"):
+    if not _LINUX:
         return None
     from agent.probe.adjtimex import clock_state
 

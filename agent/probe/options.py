@@ -42,14 +42,18 @@ class ProbeOptions:
         reserve_storage_gb: float = 0.0,
         overrides: Optional[Mapping[str, Any]] = None,
     ) -> None:
-        if not isinstance(work_dir, str) or not work_dir or "\x00" in work_dir:
-            raise ValidationError("work_dir", work_dir, "must be the path of a folder")
-        self.work_dir = work_dir
+        self.work_dir = _checked_folder(work_dir)
         self.registry_address = registry_address
         self.reserve_cpus = limits.integer("reserve_cpus", reserve_cpus, 0, limits.MAX_CPUS)
         self.reserve_memory_gb = limits.number("reserve_memory_gb", reserve_memory_gb, 0, limits.MAX_MEMORY_GB)
         self.reserve_storage_gb = limits.number("reserve_storage_gb", reserve_storage_gb, 0, limits.MAX_STORAGE_GB)
         self.overrides = {name: _checked_override(name, value) for name, value in (overrides or {}).items()}
+
+
+def _checked_folder(value: object) -> str:
+    if not isinstance(value, str) or not value or "\x00" in value:
+        raise ValidationError("work_dir", value, "must be the path of a folder")
+    return value
 
 
 def _checked_override(name: str, value: Any) -> Any:
