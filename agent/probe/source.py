@@ -66,7 +66,9 @@ class Source:
     def affinity(self) -> Optional[frozenset[int]]:
         """The CPUs that this process may be scheduled on; None where the system does not say."""
         answer = self.ask("affinity")
-        return frozenset(answer) if isinstance(answer, list) and answer else None
+        if not isinstance(answer, list) or not all(isinstance(cpu, int) for cpu in answer):
+            return None
+        return frozenset(answer) or None
 
     def statvfs(self, path: str) -> FileSystemSize:
         """Sizes of the file system that holds `path`. Can hang for ever on a dead mount: call it with a deadline."""
@@ -78,6 +80,20 @@ class Source:
     def nearest_existing(self, path: str) -> str:
         """`path` with links resolved, or its nearest parent that exists. Can hang as statvfs does."""
         return str(self.ask("nearest_existing", path))
+
+    def uname(self) -> tuple[str, str, str, str, str]:
+        """System, host name, release, version, machine. Raises SourceError."""
+        answer = self.ask("uname")
+        if not isinstance(answer, list) or len(answer) != 5 or not all(isinstance(item, str) for item in answer):
+            raise SourceError(f"uname: {answer!r} is no answer")
+        return answer[0], answer[1], answer[2], answer[3], answer[4]
+
+    def interfaces(self) -> list[dict[str, Any]]:
+        """Name, up, mtu and addresses of each network interface. Raises SourceError."""
+        answer = self.ask("interfaces")
+        if not isinstance(answer, list) or not all(isinstance(item, dict) for item in answer):
+            raise SourceError(f"interfaces: {answer!r} is no answer")
+        return answer
 
     def load_average(self) -> float:
         """Runnable tasks of the whole host, averaged over one minute."""

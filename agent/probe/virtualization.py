@@ -27,9 +27,6 @@ def container_name(source: Source) -> str:
     links = [(source.read_link(f"/proc/self/ns/{kind}"), f"{kind}:[{n}]") for kind, n in _FIRST_NAMESPACES.items()]
     if all(link == first for link, first in links):
         return ""
-    for variable in (source.read_text("/proc/1/environ") or "").split("\x00"):
-        if variable.startswith("container=") and len(variable) > 10:
-            return variable[10:74]
     named = source.read_line("/run/systemd/container")
     if named:
         return named[:64]

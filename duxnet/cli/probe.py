@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 if TYPE_CHECKING:
     import click
 
+    from agent.probe.options import ProbeOptions
+    from agent.probe.recording import Recorder
     from agent.probe.report import ProbeReport
+    from agent.probe.source import Source
 
 __all__ = ["OPTIONS", "command", "parsed_without_click", "run"]
 
@@ -116,18 +119,49 @@ def run(values: dict[str, Any]) -> int:
     """Measure, print, and return the exit code."""
     from agent.probe.options import ProbeOptions
     from agent.probe.runner import ProbeRunner
-    from agent.probe.source import LiveSource
     from registry_core.errors import RegistryError
 
     try:
-        options = ProbeOptions(values["work_dir"] or default_work_dir())
-        report = ProbeRunner(LiveSource(), options).run(_only(values["only"]) if values["only"] else None)
+        source, recorded_options = _source(values["root"])
+        work_dir = values["work_dir"] or recorded_options.get("work_dir") or default_work_dir()
+        options = ProbeOptions(work_dir, registry_address=recorded_options.get("registry_address"))
+        recorder = _recorder(source) if values["record"] else None
+        report = ProbeRunner(recorder or source, options).run(_only(values["only"]) if values["only"] else None)
+        if recorder is not None:
+            _save(recorder, values["record"], options)
     except RegistryError as error:
         print(f"duxnet probe: {error}", file=sys.stderr)  # noqa: T201 - the command line prints
         return 2
     sys.stdout.write(_printed(report, values))
     sys.stdout.flush()
     return EXIT_PARTIAL if report.errors else 0
+
+
+def _source(root: Optional[str]) -> tuple[Source, dict[str, str]]:
+    """This machine, or the recording in `root` with the options that it was made with."""
+    if root:
+        from agent.probe.recording import load_recording
+
+        recording = load_recording(root)
+        return recording, recording.options
+    from agent.probe.source import LiveSource
+
+    return LiveSource(), {}
+
+
+def _recorder(source: Source) -> Recorder:
+    from agent.probe.recording import Recorder
+
+    return Recorder(source)
+
+
+def _save(recorder: Recorder, folder: str, options: ProbeOptions) -> None:
+    from agent.probe.masking import masked
+    from agent.probe.recording import written
+
+    recorded = {"work_dir": options.work_dir, "registry_address": options.registry_address}
+    path = written(folder, masked(recorder.text({name: value for name, value in recorded.items() if value})))
+    print(f"recorded in {path}; read it before you send it", file=sys.stderr)  # noqa: T201 - for the person
 
 
 def default_work_dir() -> str:

@@ -163,8 +163,7 @@ def _kinds(source: Source, usable: frozenset[int]) -> list[Reading]:
 
 def _identity(source: Source) -> list[Reading]:
     model = cpu_model(source.read_text("/proc/cpuinfo"))
-    uname = source.ask("uname")
-    architecture = uname[4] if isinstance(uname, list) and len(uname) == 5 else ""
+    architecture = source.uname()[4]
     return [
         Reading("cpu_model", model[:128].strip(), "", "/proc/cpuinfo"),
         Reading("architecture", architecture, "", "uname"),

@@ -25,8 +25,7 @@ class HostProbe:
     deadline_seconds = 5.0
 
     def read(self, source: Source, _options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
-        uname = source.ask("uname")
-        system, hostname, kernel = uname[0], uname[1], uname[2]
+        system, hostname, kernel, _, _ = source.uname()
         release = source.read_text("/etc/os-release")
         if release is None:
             release = source.read_text("/usr/lib/os-release")

@@ -24,7 +24,7 @@ class NetworkProbe:
     deadline_seconds = 5.0
 
     def read(self, source: Source, options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
-        interfaces = [_interface(source, item) for item in source.ask("interfaces")]
+        interfaces = [_interface(source, item) for item in source.interfaces()]
         addresses = _in_order(interfaces)
         primary, told_by = _primary(source, options, addresses)
         if primary is not None:

@@ -1,0 +1,205 @@
+"""A machine in a text file: what was read from it, replayed as a source.
+
+The format, one entry a line, in any order; `docs/probe.md` describes it for those who write one by hand:
+
+    # a comment
+    option work_dir = /var/lib/duxnet        the options that the recording was made with
+    file /sys/devices/system/cpu/online = 0-7          a file of one line
+    file /proc/meminfo                                  a longer file: its lines follow, each after a bar
+    |MemTotal:       16315488 kB
+    link /sys/bus/pci/devices/0000:01:00.0/driver = ../../../../bus/pci/drivers/nvidia
+    dir /sys/fs/btrfs = ["features"]         only what is not clear from the paths of the other entries
+    ask affinity = [0, 1, 2, 3]              the answer of a call, as JSON
+    fail statvfs /mnt/gone = Stale file handle
+    hang statvfs /mnt/dead                   a call that never came back
+
+A path that is not there does not exist; a question that is not there has no answer. NUL stands as ␀.
+Not here: what is masked before a recording is written (`masking.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from agent.probe.source import Source
+from registry_core.errors import ValidationError
+
+__all__ = ["FILE_NAME", "Recorder", "RecordingSource", "load_recording", "written"]
+
+FILE_NAME = "machine.recording"
+_NUL = "␀"
+
+
+class RecordingSource(Source):
+    """Answers from what was recorded. `options` are those of the recording run."""
+
+    def __init__(self, text: str, name: str = FILE_NAME) -> None:
+        self.options: dict[str, str] = {}
+        self._name = name
+        self._files: dict[str, str] = {}
+        self._links: dict[str, str] = {}
+        self._dirs: dict[str, set[str]] = {}
+        self._answers: dict[str, Any] = {}
+        self._failures: dict[str, str] = {}
+        self._hanging: set[str] = set()
+        self._read(text)
+
+    def read_text(self, path: str) -> Any:
+        return self._files.get(path)
+
+    def read_link(self, path: str) -> Any:
+        return self._links.get(path)
+
+    def list_dir(self, path: str) -> list[str]:
+        return sorted(self._dirs.get(path.rstrip("/"), ()))
+
+    def ask(self, question: str, argument: str = "") -> Any:
+        key = f"{question} {argument}".rstrip()
+        if key in self._hanging:
+            threading.Event().wait()  # as the call did; whoever asks has a deadline
+        if key in self._failures:
+            raise OSError(self._failures[key])
+        return self._answers.get(key)
+
+    def _read(self, text: str) -> None:
+        body: list[str] = []
+        path = ""
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.startswith("|"):
+                body.append(line[1:])
+                continue
+            if body:
+                self._files[path] = self._with_nul("\n".join([*body, ""]))
+                body = []
+            if line.strip() and not line.startswith("#"):
+                path = self._entry(line, number)
+        if body:
+            self._files[path] = self._with_nul("\n".join([*body, ""]))
+
+    @staticmethod
+    def _with_nul(text: str) -> str:
+        return text.replace(_NUL, "\x00")
+
+    def _entry(self, line: str, number: int) -> str:
+        """Take in one entry; returns the path of a file, whose lines may follow."""
+        kind, _, rest = line.partition(" ")
+        key, equals, value = rest.partition(" = ")
+        key = key.strip()
+        if kind == "file":
+            self._files[key] = self._with_nul(value + "\n") if equals else ""
+            self._imply(key)
+        elif kind == "link" and equals:
+            self._links[key] = value
+            self._imply(key)
+        elif kind == "dir" and equals:
+            self._dirs.setdefault(key.rstrip("/"), set()).update(self._json(value, number))
+            self._imply(key.rstrip("/"))
+        elif kind == "ask" and equals:
+            self._answers[key] = self._json(value, number)
+        elif kind == "fail" and equals:
+            self._failures[key] = value
+        elif kind == "hang":
+            self._hanging.add(key)
+        elif kind == "option" and equals:
+            self.options[key] = value
+        else:
+            raise ValidationError(f"{self._name} line {number}", line, "is no entry of a recording")
+        return key
+
+    def _imply(self, path: str) -> None:
+        """A path that exists makes its folders exist."""
+        parent, _, name = path.rpartition("/")
+        while name:
+            names = self._dirs.setdefault(parent, set())
+            if name in names:
+                return
+            names.add(name)
+            parent, _, name = parent.rpartition("/")
+
+    def _json(self, text: str, number: int) -> Any:
+        import json
+
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise ValidationError(f"{self._name} line {number}", text, f"must be JSON: {error}") from None
+
+
+class Recorder(Source):
+    """Passes everything through to `source` and remembers it."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._lines: dict[str, str] = {}
+
+    def read_text(self, path: str) -> Any:
+        text = self._source.read_text(path)
+        if text is not None:
+            self._lines[f"file {path}"] = _file_lines(path, text)
+        return text
+
+    def read_link(self, path: str) -> Any:
+        target = self._source.read_link(path)
+        if target is not None:
+            self._lines[f"link {path}"] = f"link {path} = {target}"
+        return target
+
+    def list_dir(self, path: str) -> list[str]:
+        import json
+
+        names = self._source.list_dir(path)
+        if names:
+            self._lines[f"dir {path}"] = f"dir {path} = {json.dumps(names)}"
+        return names
+
+    def ask(self, question: str, argument: str = "") -> Any:
+        import json
+
+        key = f"{question} {argument}".rstrip()
+        self._lines[f"ask {key}"] = f"hang {key}"  # until there is an answer
+        try:
+            answer = self._source.ask(question, argument)
+        except OSError as error:
+            self._lines[f"ask {key}"] = f"fail {key} = {error.strerror or error}"
+            raise
+        self._lines[f"ask {key}"] = f"ask {key} = {json.dumps(answer)}"
+        return answer
+
+    def text(self, options: Mapping[str, str]) -> str:
+        """All that was read so far in the recording format, not masked."""
+        head = ["# duxnet recording 1", *(f"option {name} = {value}" for name, value in options.items())]
+        return "\n".join([*head, *(line for _, line in sorted(self._lines.items())), ""])
+
+
+def _file_lines(path: str, text: str) -> str:
+    text = text.replace("\x00", _NUL)
+    lines = text.splitlines()
+    if len(lines) == 1 and lines[0] == lines[0].strip():
+        return f"file {path} = {lines[0]}"
+    return "\n".join([f"file {path}", *(f"|{line}" for line in lines)])
+
+
+def load_recording(folder: str) -> RecordingSource:
+    """The recording in a folder, or in the file itself. Raises ValidationError."""
+    path = os.path.join(folder, FILE_NAME) if os.path.isdir(folder) else folder  # noqa: PTH112, PTH118 - see source
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - the same
+            return RecordingSource(file.read(), path)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+        raise ValidationError("root", path, f"must be a recording: {reason}") from None
+
+
+def written(folder: str, text: str) -> str:
+    """Write a recording into `folder` and return its path. Raises ValidationError."""
+    path = os.path.join(folder, FILE_NAME)  # noqa: PTH118 - the same
+    try:
+        os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - the same
+        with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 - the same
+            file.write(text)
+    except OSError as error:
+        raise ValidationError("record", folder, f"must be a folder that can be written: {error.strerror}") from None
+    return path
