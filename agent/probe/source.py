@@ -101,11 +101,11 @@ class Source:
 
     def cpu_times(self) -> dict[str, float]:
         """Seconds since boot by state, over all CPUs of the host: user, system, idle, steal … by attribute name."""
-        return dict(self.ask("cpu_times"))
+        return dict(self.ask("cpu_times") or {})
 
     def virtual_memory(self) -> dict[str, int]:
         """Bytes of the whole host by psutil's attribute names: total, available, used …"""
-        return dict(self.ask("virtual_memory"))
+        return dict(self.ask("virtual_memory") or {})
 
 
 class LiveSource(Source):

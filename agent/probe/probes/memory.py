@@ -10,7 +10,7 @@ from agent.probe.parsers.meminfo import arc_stats, meminfo
 from agent.probe.reading import Failure, Reading
 from agent.probe.source import Source
 
-__all__ = ["MemoryProbe", "available_bytes"]
+__all__ = ["MemoryProbe", "available_bytes", "memory_values"]
 
 _MEMINFO = "/proc/meminfo"
 _ARC = "/proc/spl/kstat/zfs/arcstats"
@@ -25,7 +25,7 @@ class MemoryProbe:
     deadline_seconds = 5.0
 
     def read(self, source: Source, _options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
-        values, told_by = _values(source)
+        values, told_by = memory_values(source)
         total = values.get("MemTotal", 0)
         if total <= 0:
             return [], [Failure(self.name, f"{told_by} does not say how much memory there is")]
@@ -41,7 +41,8 @@ class MemoryProbe:
         return [*readings, *_numa(source, total)], []
 
 
-def _values(source: Source) -> tuple[dict[str, int], str]:
+def memory_values(source: Source) -> tuple[dict[str, int], str]:
+    """Name → bytes, as /proc/meminfo names them, and who told it."""
     text = source.read_text(_MEMINFO)
     if text is not None:
         return meminfo(text), _MEMINFO
