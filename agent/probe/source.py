@@ -89,7 +89,7 @@ class Source:
         return answer[0], answer[1], answer[2], answer[3], answer[4]
 
     def interfaces(self) -> list[dict[str, Any]]:
-        """Name, up, mtu and addresses of each network interface. Raises SourceError."""
+        """Name, up and addresses of each network interface. Raises SourceError."""
         answer = self.ask("interfaces")
         if not isinstance(answer, list) or not all(isinstance(item, dict) for item in answer):
             raise SourceError(f"interfaces: {answer!r} is no answer")

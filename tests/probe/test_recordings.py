@@ -28,15 +28,10 @@ def replayed(machine: str) -> ProbeReport:
 
 def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     """What differs, named, so that a failure can be read."""
-    lines = []
-    for part in ("schema", "capabilities", "errors"):
-        if found[part] != expected[part]:
-            lines.append(f"{part}:\n  found    {found[part]}\n  expected {expected[part]}")
-    by_name = {reading["name"]: reading for reading in expected["readings"]}
-    for reading in found["readings"]:
-        if reading != by_name.pop(reading["name"], None):
-            lines.append(f"found    {reading}")
-    lines.extend(f"expected {reading}" for reading in expected["readings"] if reading not in found["readings"])
+    parts = [name for name in ("schema", "capabilities", "errors") if found[name] != expected[name]]
+    lines = [f"{name}:\n  found    {found[name]}\n  expected {expected[name]}" for name in parts]
+    lines += [f"found    {reading}" for reading in found["readings"] if reading not in expected["readings"]]
+    lines += [f"expected {reading}" for reading in expected["readings"] if reading not in found["readings"]]
     return lines
 
 

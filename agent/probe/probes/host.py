@@ -52,10 +52,28 @@ def _machine_hint(source: Source) -> Optional[str]:
         key = bytes.fromhex(machine_id)
     except ValueError:
         return None
-    import hashlib
-    import hmac
+    return _hmac_sha256(key, _APPLICATION).hex()[:32]
 
-    return hmac.new(key, _APPLICATION, hashlib.sha256).hexdigest()[:32]
+
+def _hmac_sha256(key: bytes, message: bytes) -> bytes:
+    """RFC 2104 for a key of at most one block, without `hmac` and `hashlib`, which would load OpenSSL (4 ms)."""
+    sha256 = _sha256()
+    block = key.ljust(64, b"\x00")
+    inner = sha256(bytes(byte ^ 0x36 for byte in block) + message).digest()
+    digest: bytes = sha256(bytes(byte ^ 0x5C for byte in block) + inner).digest()
+    return digest
+
+
+def _sha256() -> Any:
+    """CPython's own SHA-256, as `random` takes its SHA-512: `_sha2` since 3.12, `_sha256` before; else hashlib's."""
+    for module in ("_sha2", "_sha256"):
+        try:
+            return __import__(module).sha256
+        except ImportError:
+            continue
+    import hashlib
+
+    return hashlib.sha256
 
 
 def _number(text: str) -> Optional[float]:

@@ -48,7 +48,7 @@ def _interface(source: Source, item: dict[str, Any]) -> dict[str, Any]:
         "name": name,
         "up": bool(item.get("up")),
         "physical": source.read_link(f"{folder}/device") is not None,
-        "mtu": item.get("mtu"),
+        "mtu": source.read_int(f"{folder}/mtu"),
         "speed_mbit": speed if speed is not None and 0 < speed < 10_000_000 else None,
         "addresses": [address.partition("%")[0] for address in item.get("addresses", ())],
     }
