@@ -146,7 +146,27 @@ def _clock(_argument: str) -> Any:
     return clock_state()
 
 
+def _access(path: str) -> Any:
+    from agent.probe.gpu.device_files import access_of
+
+    return access_of(path)
+
+
+def _nvml(bus_ids: str) -> Any:
+    """NVIDIA's library, asked by a process of its own; bus ids with commas, none for all that it lists."""
+    from agent.probe.gpu.nvml_call import ask_nvml
+
+    return ask_nvml([bus_id for bus_id in bus_ids.split(",") if bus_id])
+
+
+def _pci_name(vendor_and_device: str) -> Any:
+    from agent.probe.gpu.pci_ids import look_up
+
+    return look_up(vendor_and_device)
+
+
 QUESTIONS: dict[str, Callable[[str], Any]] = {
+    "access": _access,
     "affinity": _affinity,
     "clock": _clock,
     "cpu_count": _cpu_count,
@@ -154,6 +174,8 @@ QUESTIONS: dict[str, Callable[[str], Any]] = {
     "interfaces": _interfaces,
     "load_average": _load_average,
     "nearest_existing": _nearest_existing,
+    "nvml": _nvml,
+    "pci_name": _pci_name,
     "route": _route,
     "statvfs": _statvfs,
     "sysconf": _sysconf,

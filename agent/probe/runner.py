@@ -14,6 +14,7 @@ from agent.probe.deadline import Deadlines, MissedDeadline
 from agent.probe.operator_says import apply_operator
 from agent.probe.options import ProbeOptions
 from agent.probe.probes import PROBE_NAMES, Probe, all_probes
+from agent.probe.probes.gpu import GpuProbe
 from agent.probe.reading import Failure, Reading
 from agent.probe.report import ProbeReport
 from agent.probe.sanity import believable
@@ -41,6 +42,11 @@ class ProbeRunner:
     def cadences(self) -> Mapping[str, float]:
         """Probe name → seconds between two runs."""
         return {name: probe.cadence_seconds for name, probe in self._probes.items()}
+
+    def fingerprints(self) -> Mapping[str, str]:
+        """Probe name → a text that changes when the probe should run before its time: today the GPUs'. Cheap."""
+        probes = self._probes.items()
+        return {name: probe.fingerprint(self._source) for name, probe in probes if isinstance(probe, GpuProbe)}
 
     def run(self, only: Optional[Collection[str]] = None) -> ProbeReport:
         """Runs the named probes (all by default) and returns the newest of all. Raises ValidationError for a name."""

@@ -1,39 +1,74 @@
-"""One GPU as a reader found it."""
+"""One GPU as a reader found it, before anybody asked whether it can be believed (`believable`)."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
-__all__ = ["GpuFinding"]
+from agent.probe.reading import Failure
+
+__all__ = ["GpuFinding", "GpuRead"]
 
 
 class GpuFinding(NamedTuple):
-    """`memory_gb` is in 10⁹ bytes, 0 when unknown or shared with the machine. `reason` says why it is not usable.
+    """One GPU, or one MIG instance. `reason` says why it is not usable and is empty when it is.
 
-    `display` marks an adapter that only drives a screen: it is told, and is no compute GPU. `asleep` marks one that
-    was left asleep: its details are what can be known without waking it. `source` names what told all this.
+    `memory_bytes` is memory that belongs to the GPU alone, None when not known (an integrated GPU has none).
+    `shared_memory_bytes` is how much of the machine's own memory the driver may lend it: not counted as the GPU's,
+    because it is in the machine's `memory_gb` already. `parent` is the UUID of the GPU that a MIG instance is part of.
+    `asleep`: it was left asleep, and this is what can be known without waking it. `note` is a sentence for people,
+    `source` names what told all this.
     """
 
     vendor: str = ""
     model: str = ""
-    memory_gb: float = 0.0
+    memory_bytes: Optional[int] = None
     uuid: str = ""
     driver_version: str = ""
-    usable: bool = False
     reason: str = ""
     pci_address: str = ""
-    display: bool = False
+    driver: str = ""
+    shared_memory_bytes: Optional[int] = None
+    parent: str = ""
     asleep: bool = False
+    note: str = ""
     source: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether work can be given to it."""
+        return not self.reason
 
     def gpu_fields(self) -> dict[str, Any]:
         """The fields of the registry's `Gpu` record."""
         return {
             "vendor": self.vendor,
             "model": self.model,
-            "memory_gb": self.memory_gb,
+            "memory_gb": gigabytes(self.memory_bytes) or 0.0,
             "uuid": self.uuid,
             "driver_version": self.driver_version,
             "usable": self.usable,
             "reason": self.reason,
         }
+
+    def details(self) -> dict[str, Any]:
+        """What is told beside that: where it sits, its driver, and the rest where there is something to say."""
+        extras = {
+            "shared_memory_gb": gigabytes(self.shared_memory_bytes),
+            "parent": self.parent,
+            "asleep": self.asleep,
+            "note": self.note,
+        }
+        told = {name: value for name, value in extras.items() if value}
+        return {"pci_address": self.pci_address, "driver": self.driver, **told}
+
+
+class GpuRead(NamedTuple):
+    """What a reader hands back: GPUs, and what it was told that cannot be so."""
+
+    findings: list[GpuFinding]
+    failures: list[Failure]
+
+
+def gigabytes(size_bytes: Optional[int]) -> Optional[float]:
+    """Bytes as GB (10⁹), to the megabyte."""
+    return None if size_bytes is None else round(size_bytes / 1e9, 3)

@@ -1,39 +1,63 @@
-"""Which reader speaks for which maker's GPUs: the one list. A reader is imported when there is something to read."""
+"""Which reader speaks for which maker's GPUs: the one list. A reader is imported when there is something to read.
+
+A reader is a module with `read(source, devices) -> GpuRead`. It gets its maker's GPUs of the PCI bus, which may be
+none (`nvidia_is_here`), and returns a finding for each, or several where one is several offers. It reads through
+`source` only, so that it can be replayed, and never raises for what a machine may hold: that is a `reason`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from agent.probe.gpu.finding import GpuFinding
-from agent.probe.gpu.pci import PciDevice, vendor_name
+from agent.probe.gpu import pci, reasons
+from agent.probe.gpu.device_files import nvidia_is_here
+from agent.probe.gpu.finding import GpuFinding, GpuRead
+from agent.probe.gpu.pci import PciDevice, Role
 from agent.probe.source import Source
 
-__all__ = ["READERS", "Reader", "unread"]
-
-ReadFunction = Callable[[Source, Sequence[PciDevice]], list[GpuFinding]]
+__all__ = ["read_all"]
 
 
-class Reader(NamedTuple):
-    """`traces` are paths whose presence calls the reader also where no PCI device of the maker is seen."""
+def read_all(source: Source, devices: Sequence[PciDevice]) -> GpuRead:
+    """Everything that computes, by PCI address: what the readers say of their makers' GPUs, and PCI of the rest."""
+    findings: list[GpuFinding] = []
+    failures = []
+    gpus = [device for device in devices if device.role == Role.GPU]
+    for vendor in (pci.NVIDIA, pci.AMD, pci.INTEL):
+        own = [device for device in gpus if device.vendor == vendor]
+        told = _read(source, vendor, own)
+        findings.extend(told.findings)
+        failures.extend(told.failures)
+    findings.extend(_unread(source, device) for device in gpus if device.vendor not in (pci.NVIDIA, pci.AMD, pci.INTEL))
+    findings.sort(key=lambda finding: finding.pci_address)
+    return GpuRead(findings, failures)
 
-    vendor: int
-    traces: tuple[str, ...]
-    load: Callable[[], ReadFunction]
+
+def _read(source: Source, vendor: int, own: Sequence[PciDevice]) -> GpuRead:
+    if vendor == pci.NVIDIA and (own or nvidia_is_here(source)):
+        from agent.probe.gpu import nvidia
+
+        return nvidia.read(source, own)
+    if vendor == pci.AMD and own:
+        from agent.probe.gpu import amd
+
+        return amd.read(source, own)
+    if vendor == pci.INTEL and own:
+        from agent.probe.gpu import intel
+
+        return intel.read(source, own)
+    return GpuRead([], [])
 
 
-# To add a maker: a file beside this one, a loader that imports it, a line in this list.
-READERS: tuple[Reader, ...] = ()
-
-
-def unread(device: PciDevice) -> GpuFinding:
+def _unread(source: Source, device: PciDevice) -> GpuFinding:
     """What PCI alone tells of a device that has no reader."""
-    vendor = vendor_name(device.vendor)
-    model = f"{device.vendor:04x}:{device.device:04x}"
-    source = f"{device.folder}/class"
-    if device.display_only:
-        return GpuFinding(
-            vendor, model, usable=False, reason="display only", pci_address=device.address, display=True, source=source
-        )
-    reason = "no kernel driver is bound to it" if not device.driver else "this version cannot ask it what it can do"
-    return GpuFinding(vendor, model, usable=False, reason=reason, pci_address=device.address, source=source)
+    maker, model = pci.maker_and_model(source, device)
+    return GpuFinding(
+        maker,
+        model,
+        reason=reasons.UNSUPPORTED,
+        pci_address=device.address,
+        driver=device.driver,
+        asleep=device.asleep,
+        source="PCI",
+    )

@@ -1,7 +1,7 @@
 """The probes: each has a name, a cadence, a deadline and one method that returns readings.
 
 They are listed here, in the order of the output, and nowhere else. A probe keeps no state between runs but what
-it must know of calls that are still out.
+it must know of calls that are still out, and what it cannot ask now (a sleeping GPU).
 """
 
 from __future__ import annotations

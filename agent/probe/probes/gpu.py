@@ -2,57 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from agent.probe.gpu.believable import believable
 from agent.probe.gpu.finding import GpuFinding
-from agent.probe.gpu.pci import gpu_devices
-from agent.probe.gpu.readers import READERS, unread
+from agent.probe.gpu.pci import PciDevice, Role, gpu_devices, maker_and_model
+from agent.probe.gpu.readers import read_all
 from agent.probe.options import ProbeOptions
 from agent.probe.reading import Failure, Reading
 from agent.probe.source import Source
 
 __all__ = ["GpuProbe"]
 
+_PCI = "/sys/bus/pci/devices"
+_NVIDIA_MODULE = "/proc/driver/nvidia/version"
+
 
 class GpuProbe:
-    """Asked hourly: looking more often could keep an idle GPU awake."""
+    """Asked hourly, and when `fingerprint` changes: looking more often could keep an idle GPU awake.
+
+    It keeps in mind what it last found of each GPU, for the time when that GPU sleeps.
+    """
 
     name = "gpu"
     cadence_seconds = 3600.0
-    deadline_seconds = 30.0
+    deadline_seconds = 35.0  # NVML has 25 of them, and two more until its process is ended
+
+    def __init__(self) -> None:
+        self._awake: dict[str, list[GpuFinding]] = {}
 
     def read(self, source: Source, _options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
         devices = gpu_devices(source)
-        findings: list[GpuFinding] = []
-        covered: set[str] = set()
-        for reader in READERS:
-            own = [device for device in devices if device.vendor == reader.vendor and not device.display_only]
-            if own or any(source.read_text(trace) is not None or source.list_dir(trace) for trace in reader.traces):
-                findings.extend(reader.load()(source, own))
-                covered.update(device.address for device in own)
-        findings.extend(unread(device) for device in devices if device.address not in covered)
-        findings.sort(key=lambda finding: finding.pci_address)
-        return _readings(findings), []
+        read = read_all(source, devices)
+        checked = believable(self._recalled(read.findings))
+        self._remember(checked.findings)
+        return _readings(source, devices, checked.findings), [*read.failures, *checked.failures]
+
+    def fingerprint(self, source: Source) -> str:
+        """A text that changes when GPUs should be asked again: the devices, their drivers, the NVIDIA module, and
+        the waking of one that was asleep whenever it was asked. Starts no process and wakes nothing."""
+        lines = []
+        for device in gpu_devices(source):
+            asleep = device.asleep and device.address not in self._awake
+            lines.append(f"{device.address} {device.vendor:04x}:{device.device:04x} {device.driver} {asleep}")
+        return "\n".join([*lines, source.read_line(_NVIDIA_MODULE)])
+
+    def _remember(self, findings: Sequence[GpuFinding]) -> None:
+        awake: dict[str, list[GpuFinding]] = {}
+        for finding in findings:
+            if not finding.asleep and finding.pci_address:
+                awake.setdefault(finding.pci_address, []).append(finding)
+        sleepers = {finding.pci_address for finding in findings if finding.asleep}
+        self._awake = {**{address: kept for address, kept in self._awake.items() if address in sleepers}, **awake}
+
+    def _recalled(self, findings: Sequence[GpuFinding]) -> list[GpuFinding]:
+        """A sleeper as it was when it was last awake, unless its driver has changed or something is wrong with it."""
+        recalled: list[GpuFinding] = []
+        for finding in findings:
+            known = self._awake.get(finding.pci_address, []) if finding.asleep and finding.usable else []
+            if known and all((item.driver, item.driver_version) == _driver(finding) for item in known):
+                recalled.extend(item._replace(asleep=True, note=_ASLEEP_KNOWN) for item in known)
+            elif finding.asleep:
+                recalled.append(finding._replace(note=_ASLEEP))
+            else:
+                recalled.append(finding)
+        return recalled
 
 
-def _readings(findings: list[GpuFinding]) -> list[Reading]:
-    told_by = ", ".join(dict.fromkeys(finding.source for finding in findings if finding.source))
-    told_by = told_by or "/sys/bus/pci/devices"
-    gpus = [finding for finding in findings if not finding.display]
+_ASLEEP = "left asleep: its memory is told once it has been awake while it was looked at"
+_ASLEEP_KNOWN = "left asleep: told as it was when it was last awake"
+
+
+def _driver(finding: GpuFinding) -> tuple[str, str]:
+    return finding.driver, finding.driver_version
+
+
+def _readings(source: Source, devices: Sequence[PciDevice], gpus: Sequence[GpuFinding]) -> list[Reading]:
+    told_by = ", ".join(dict.fromkeys(finding.source for finding in gpus if finding.source)) or _PCI
     unusable = [finding for finding in gpus if not finding.usable]
     limited_by = None
     if unusable:
-        limited_by = f"{len(unusable)} of {len(gpus)} not usable: " + "; ".join(
-            dict.fromkeys(finding.reason for finding in unusable)
-        )
+        reasons = "; ".join(dict.fromkeys(finding.reason for finding in unusable))
+        limited_by = f"{len(unusable)} of {len(gpus)} not usable: {reasons}"
     readings = [
         Reading("gpus", [finding.gpu_fields() for finding in gpus], "", told_by, limited_by),
         Reading("gpu_enabled", any(finding.usable for finding in gpus), "", told_by, limited_by),
     ]
-    details = [
-        {"pci_address": item.pci_address, "model": item.model, "asleep": item.asleep} for item in gpus if item.asleep
-    ]
-    if details:
-        readings.append(Reading("gpus_asleep", details, "", told_by, note="left asleep"))
-    displays = [f"{finding.vendor} {finding.model}" for finding in findings if finding.display]
-    if displays:
-        readings.append(Reading("display_adapters", displays, "", told_by, note="drives a screen, does not compute"))
+    if gpus:
+        readings.append(Reading("gpu_details", [finding.details() for finding in gpus], "", told_by))
+    for name, role, note in (
+        ("display_adapters", Role.DISPLAY, "drives a screen, does not compute"),
+        ("accelerators", Role.ACCELERATOR, "computes, but is no GPU: not offered"),
+    ):
+        others = [_named(source, device) for device in devices if device.role == role]
+        if others:
+            readings.append(Reading(name, others, "", _PCI, note=note))
     return readings
+
+
+def _named(source: Source, device: PciDevice) -> dict[str, str]:
+    vendor, model = maker_and_model(source, device)
+    return {"vendor": vendor, "model": model, "pci_address": device.address, "driver": device.driver}

@@ -1,0 +1,116 @@
+"""NVIDIA's GPUs: by NVML where the driver is loaded, by PCI and /proc/driver/nvidia where NVML cannot say.
+
+A sleeping GPU is not asked for: NVML would wake it, and so would its `information` file in /proc (the driver takes
+a power reference to write it).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Optional
+
+from agent.probe.gpu import reasons
+from agent.probe.gpu.device_files import NVIDIA_CONTROL, NVIDIA_PROC, NVIDIA_WSL, access, trouble_with
+from agent.probe.gpu.finding import GpuFinding, GpuRead
+from agent.probe.gpu.nvml import NvmlAnswer, NvmlGpu, nvml_answer
+from agent.probe.gpu.pci import PciDevice, maker_and_model
+from agent.probe.source import Source, SourceError
+
+__all__ = ["kernel_module_version", "model_in_proc", "read"]
+
+_DRIVER = ("nvidia",)
+
+_VERSION = re.compile(r"Kernel Module\b.*?\s{2,}([0-9]+(?:\.[0-9]+)+)")
+_MODEL = re.compile(r"^Model:\s*(\S.*?)\s*$", re.MULTILINE)
+
+
+def read(source: Source, devices: Sequence[PciDevice]) -> GpuRead:
+    """A finding for each device, or several for one that is divided (MIG)."""
+    version = kernel_module_version(source.read_text(f"{NVIDIA_PROC}/version"))
+    askable = [item for item in devices if not reasons.driver_reason(item.driver, _DRIVER) and not item.asleep]
+    if devices and not askable:
+        return GpuRead([_unasked(source, item, version, "") for item in devices], [])
+    answer = _ask(source, [item.address for item in askable])
+    version = answer.driver_version or version
+    findings: list[GpuFinding] = []
+    for device in devices:
+        told = [gpu for gpu in answer.gpus if gpu.address == device.address] if device in askable else []
+        if told:
+            findings.extend(_told(source, device, gpu, version) for gpu in told)
+        else:
+            findings.append(_unasked(source, device, version, _silence(answer, device), answer.knows_library))
+    if not devices:
+        findings = [_told(source, None, gpu, version) for gpu in answer.gpus]
+        if (
+            not findings
+            and answer.reason != reasons.NOT_OFFERED
+            and (version or access(source, NVIDIA_WSL) != "missing")
+        ):
+            # the driver is here and its GPU is not to be seen: fallen off the bus, or a container without devices
+            findings = [GpuFinding("NVIDIA", driver_version=version, reason=answer.reason, source="NVML")]
+    return GpuRead(findings, answer.failures)
+
+
+def _silence(answer: NvmlAnswer, device: PciDevice) -> str:
+    """Why NVML told nothing of a device. One that sleeps was not asked for: only what holds for all holds for it."""
+    return "" if device.asleep and answer.reason == reasons.NOT_OFFERED else answer.reason
+
+
+def _ask(source: Source, addresses: Sequence[str]) -> NvmlAnswer:
+    try:
+        document = source.ask("nvml", ",".join(addresses))
+    except (SourceError, OSError) as error:  # not in this recording; no process can be started
+        document = {"outcome": "failed", "detail": str(error)}
+    return nvml_answer(document)
+
+
+def _told(source: Source, device: Optional[PciDevice], gpu: NvmlGpu, version: str) -> GpuFinding:
+    model = gpu.model
+    if not model and device is not None:
+        model = maker_and_model(source, device)[1]
+    return GpuFinding(
+        "NVIDIA",
+        model,
+        gpu.memory_bytes,
+        gpu.uuid,
+        version,
+        gpu.reason,
+        gpu.address,
+        "nvidia",
+        parent=gpu.parent,
+        source="NVML",
+    )
+
+
+def _unasked(source: Source, device: PciDevice, version: str, silence: str, may_read_proc: bool = False) -> GpuFinding:
+    """What PCI and /proc tell. A driver that crashed or hung a moment ago is not bothered again."""
+    reason = reasons.driver_reason(device.driver, _DRIVER) or silence
+    if device.asleep and not reason:
+        reason = trouble_with(source, NVIDIA_CONTROL)
+    model = ""
+    if may_read_proc and device.driver == "nvidia" and not device.asleep:
+        model = model_in_proc(source.read_text(f"{NVIDIA_PROC}/gpus/{device.address}/information"))
+    maker, listed = maker_and_model(source, device) if not model else ("NVIDIA", model)
+    return GpuFinding(
+        maker,
+        listed,
+        driver_version=version if device.driver == "nvidia" else "",
+        reason=reason,
+        pci_address=device.address,
+        driver=device.driver,
+        asleep=device.asleep,
+        source=f"PCI, {NVIDIA_PROC}" if version else "PCI",
+    )
+
+
+def kernel_module_version(text: Optional[str]) -> str:
+    """`NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar …` → 550.54.15; empty for anything else."""
+    match = _VERSION.search(text or "")
+    return match[1][:64] if match else ""
+
+
+def model_in_proc(text: Optional[str]) -> str:
+    """`Model: 		 NVIDIA A100-SXM4-80GB`; empty where the driver does not know ("Unknown")."""
+    match = _MODEL.search(text or "")
+    return match[1] if match and match[1] != "Unknown" else ""
