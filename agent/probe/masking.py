@@ -20,6 +20,7 @@ _IPV6 = re.compile(r"(?<![0-9A-Fa-f:.])(?:[0-9A-Fa-f]{1,4}:){1,7}(?::|[0-9A-Fa-f
 _MACHINE_ID = re.compile(r"^(file \S*/machine-id = )[0-9a-f]{32}$", re.MULTILINE)
 _NODENAME = re.compile(r'^(ask uname = \["[^"]*", ")([^"]*)(")', re.MULTILINE)
 _SERIAL_FILE = re.compile(r"^(file \S*/(?:serial|serial_number|unique_id|product_uuid|address) = ).*$", re.MULTILINE)
+_SERIAL_LINE = re.compile(r"^(\|unique_id )\d+$", re.MULTILINE)  # of AMD's kfd topology
 _SERIAL_FIELD = re.compile(r'("(?:serial|serial_number|board_serial)": ")[^"]*(")')
 _HOME = re.compile(r"(/home/|/Users/|/run/user/|/media/)([^/\s\"]+)")
 # The machine that a network file system comes from: `server:/export` or `//server/share` as the tenth word or later
@@ -56,6 +57,7 @@ def _without_names(text: str) -> str:
     if nodename and len(nodename.group(2)) >= 4:  # a shorter name is part of too many other words
         text = re.sub(rf"(?<![\w-]){re.escape(nodename.group(2))}(?![\w-])", "masked-host", text)
     text = _SERIAL_FILE.sub(r"\g<1>masked", text)
+    text = _SERIAL_LINE.sub(r"\g<1>0", text)
     text = _SERIAL_FIELD.sub(r"\g<1>masked\g<2>", text)
     servers = _Masks(lambda n: f"server{n}")
     text = _REMOTE.sub(lambda match: f"{match.group(1)}{match.group(2) or ''}{servers(match.group(3))}", text)

@@ -21,6 +21,8 @@ _DRIVER = ("amdgpu",)
 _KFD = "/sys/class/kfd/kfd/topology/nodes"
 _PROPERTY = re.compile(r"^(\w+)[ \t]+(\d{1,20})$", re.MULTILINE)
 
+_UNIQUE = re.compile(r"[0-9a-f]{16}(?=\s*\Z)")  # a recording masks it
+
 
 class KfdNode(NamedTuple):
     """A compute node of the kfd topology. `integrated`: processor cores and GPU stand in one node, an APU."""
@@ -79,12 +81,12 @@ def _finding(source: Source, device: PciDevice, nodes: Sequence[KfdNode], versio
     if device.asleep:
         return finding._replace(asleep=True)
     product = _text(source, f"{device.folder}/product_name").strip()  # virtual functions and laptops have none
-    unique = _text(source, f"{device.folder}/unique_id").strip()
+    unique = _UNIQUE.match(_text(source, f"{device.folder}/unique_id"))
     return finding._replace(
         model=product or model,
         memory_bytes=source.read_int(f"{device.folder}/mem_info_vram_total"),
         shared_memory_bytes=source.read_int(f"{device.folder}/mem_info_gtt_total"),
-        uuid=f"GPU-{unique}" if unique else "",
+        uuid=f"GPU-{unique[0]}" if unique else "",
         note=_note(nodes),
         source=f"{device.folder}/mem_info_vram_total",
     )

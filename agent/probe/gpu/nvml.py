@@ -54,7 +54,7 @@ def bus_address(bus_id: object) -> str:
 
 def nvml_answer(document: object) -> NvmlAnswer:
     """The meaning of a document. What cannot be so is a failure with the raw value."""
-    said = document if isinstance(document, dict) else {}
+    said = document if isinstance(document, dict) else {"detail": "no answer"}
     failures: list[Failure] = []
     system = _map(said.get("system"))
     count = _number(system.get("device_count"))
