@@ -1,0 +1,129 @@
+"""What queries and deadlines ask of a node, apart from its record, so that a start decodes no records.
+
+Here: the columns, how they follow from a record, and the two packed texts. Not here: how they are indexed
+(`table`), how they are kept (`storage`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, Optional
+
+from registry_core.models.node import NodeCapabilities
+from registry_core.models.record import NodeRecord
+from registry_core.models.status import Admission, Liveness
+
+__all__ = [
+    "Columns",
+    "GpuGroup",
+    "columns_of",
+    "gpu_groups",
+    "hundredths",
+    "label_of_tag",
+    "label_of_wallet",
+    "labels",
+]
+
+_BETWEEN_LABELS = "\x1f"  # control characters are refused in all text fields, so they can separate it
+_WITHIN_LABEL = "\x1e"
+
+
+class GpuGroup(NamedTuple):
+    """Usable GPUs of one kind in one node. Vendor and model are lower case, as they are compared."""
+
+    count: int
+    vendor: str
+    model: str
+    memory_gb: float
+
+
+class Columns(NamedTuple):
+    """The indexed fields of one node; plain values that any store can keep in columns of their own.
+
+    `score` is the reputation in hundredths (0 to 500). `cordoned_until` is Unix seconds. `host_cpus` and
+    `interval_seconds` are 0 where not known. `gpus` (see `gpu_groups`) and `labels` (see `labels`: wallet and
+    tags) are packed texts; **`labels` is private**: a store that encrypts must not keep it in clear.
+    """
+
+    node_id: str
+    sequence: int
+    score: int
+    admission: str
+    cordoned: bool
+    cordoned_until: Optional[float]
+    left: bool
+    cpu_cores: int
+    memory_gb: float
+    storage_gb: float
+    gpu_enabled: bool
+    host_cpus: int
+    interval_seconds: float
+    gpus: str
+    labels: str
+
+
+def hundredths(score: float) -> int:
+    """A score (0 to 5) as it is ordered and compared: rounded to 0.01, in hundredths."""
+    return round(score * 100)
+
+
+def columns_of(record: NodeRecord) -> Columns:
+    """The columns that follow from a record."""
+    node = record.node
+    offer = node.capabilities
+    until = node.cordon.until if node.cordon is not None else None
+    return Columns(
+        node.id,
+        record.sequence,
+        hundredths(node.reputation),
+        Admission(node.admission).value,
+        node.scheduling.value == "cordoned",
+        None if until is None else until.timestamp(),
+        node.liveness is Liveness.LEFT,
+        offer.cpu_cores,
+        offer.memory_gb,
+        offer.storage_gb,
+        offer.gpu_enabled,
+        offer.host_cpus or 0,
+        record.interval_seconds or 0.0,
+        _packed_gpus(offer) if offer.gpus else "",
+        _packed_labels(node.wallet_address, node.tags) if node.wallet_address or node.tags else "",
+    )
+
+
+def gpu_groups(packed: str) -> tuple[GpuGroup, ...]:
+    """The groups of usable GPUs that the column `gpus` holds."""
+    return tuple(GpuGroup(*group) for group in json.loads(packed)) if packed else ()
+
+
+def labels(packed: str) -> Iterator[str]:
+    """The single labels in the column `labels`."""
+    return iter(packed.split(_BETWEEN_LABELS)) if packed else iter(())
+
+
+def label_of_wallet(wallet_address: str) -> str:
+    """The label that every node of this wallet carries."""
+    return "w" + _WITHIN_LABEL + wallet_address
+
+
+def label_of_tag(key: str, value: str) -> str:
+    """The label that every node with this tag carries."""
+    return _WITHIN_LABEL.join(("t", key, value))
+
+
+def _packed_gpus(offer: NodeCapabilities) -> str:
+    counts: dict[tuple[str, str, float], int] = {}
+    for gpu in offer.gpus:
+        if gpu.usable:
+            kind = (gpu.vendor.lower(), gpu.model.lower(), gpu.memory_gb)
+            counts[kind] = counts.get(kind, 0) + 1
+    if not counts:
+        return ""
+    return json.dumps([[counts[kind], *kind] for kind in sorted(counts)], separators=(",", ":"))
+
+
+def _packed_labels(wallet_address: str, tags: Mapping[str, str]) -> str:
+    every = [label_of_wallet(wallet_address)] if wallet_address else []
+    every.extend(label_of_tag(key, value) for key, value in sorted(tags.items()))
+    return _BETWEEN_LABELS.join(every)

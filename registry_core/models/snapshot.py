@@ -1,0 +1,63 @@
+"""Frozen records made without their constructors: the one place that goes round `__init__`.
+
+`dataclasses.replace` on a `Node` costs 11 to 16 µs because it checks every field again; these functions cost
+less than one. They are allowed only because what they put in was checked before: every field comes from a
+record that was constructed, or from a rule. Records have no slots, so their fields are their `__dict__`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Optional
+
+from registry_core.models.node import Node
+from registry_core.models.record import NodeRecord
+from registry_core.models.status import Conditions, Liveness, NodeHealth
+
+__all__ = ["health_sample", "node_snapshot", "node_with", "record_with"]
+
+_new = object.__new__
+
+
+def health_sample(
+    load_average: Optional[float],
+    memory_usage: Optional[float],
+    disk_usage: Optional[float],
+    last_heartbeat: Optional[datetime],
+    conditions: Conditions,
+) -> NodeHealth:
+    """A `NodeHealth` of gauges that were checked."""
+    health = _new(NodeHealth)
+    fields = health.__dict__
+    fields["load_average"] = load_average
+    fields["memory_usage"] = memory_usage
+    fields["disk_usage"] = disk_usage
+    fields["last_heartbeat"] = last_heartbeat
+    fields["conditions"] = conditions
+    return health
+
+
+def node_snapshot(base: Node, health: NodeHealth, liveness: Liveness) -> Node:
+    """`base` with the health and liveness of this moment."""
+    node = _new(Node)
+    fields = node.__dict__
+    fields.update(base.__dict__)
+    fields["health"] = health
+    fields["liveness"] = liveness
+    return node
+
+
+def node_with(base: Node, **changed: Any) -> Node:
+    """`base` with some fields changed to values that were checked."""
+    node = _new(Node)
+    node.__dict__.update(base.__dict__)
+    node.__dict__.update(changed)
+    return node
+
+
+def record_with(base: NodeRecord, **changed: Any) -> NodeRecord:
+    """`base` with some fields changed to values that were checked."""
+    record = _new(NodeRecord)
+    record.__dict__.update(base.__dict__)
+    record.__dict__.update(changed)
+    return record

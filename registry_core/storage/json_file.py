@@ -1,0 +1,197 @@
+"""The registry as one JSON file that a person can read and write.
+
+Here: when the file is read and replaced. Not here: what the text means (`json_text`), the lock (`lock`).
+Each commit rewrites the whole file: right for some hundreds of nodes; beyond that SQLite is the better place.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Optional
+
+from registry_core.errors import DamagedStoreError, ReadOnlyError, StoreError
+from registry_core.models.record import NodeRecord
+from registry_core.models.status import NodeHealth
+from registry_core.storage.contract import Change, Put, Row, Store
+from registry_core.storage.json_text import FileContent, NodeTexts, read_content
+from registry_core.storage.lock import WriterLock
+
+__all__ = ["JsonFileStore"]
+
+_log = logging.getLogger(__name__)
+
+MANY_NODES = 2_000
+"""From here on a rewrite takes long enough (tens of milliseconds) that its user should know the way to SQLite."""
+
+_Signature = tuple[int, int, int]
+
+
+class JsonFileStore(Store):
+    """Records in memory, and the whole of them in a file that is replaced on each commit."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.read_only = read_only
+        self._path = Path(os.path.realpath(path))  # a symbolic link stays one: its target is replaced
+        self.location = str(path)
+        self._texts = NodeTexts()
+        self._warned = False
+        self._lock: Optional[WriterLock] = None
+        if not read_only:
+            self._make_folder()
+            self._lock = WriterLock(self._path)
+        try:
+            self._content, self._signature = self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def rows(self) -> Iterator[Row]:
+        """In order of registration."""
+        content = self._content
+        ordered = sorted(content.puts.items(), key=lambda item: item[1].columns.sequence)
+        return iter([Row(put.columns, content.samples.get(node_id)) for node_id, put in ordered])
+
+    def read(self, node_id: str) -> Optional[NodeRecord]:
+        """One look-up."""
+        put = self._content.puts.get(node_id)
+        return None if put is None else put.record
+
+    def read_many(self, node_ids: Sequence[str]) -> list[Optional[NodeRecord]]:
+        """One look-up each."""
+        return [self.read(node_id) for node_id in node_ids]
+
+    def meta(self, key: str) -> Optional[str]:
+        """One look-up."""
+        return self._content.meta.get(key)
+
+    def commit(self, changes: Sequence[Change], meta: Mapping[str, Optional[str]]) -> None:
+        """One rewrite of the file, whatever the number of changes."""
+        puts, samples = dict(self._content.puts), dict(self._content.samples)
+        for change in changes:
+            node_id = change.columns.node_id if isinstance(change, Put) else change.node_id
+            self._texts.forget(node_id)
+            if isinstance(change, Put):
+                puts[node_id] = change
+            else:
+                puts.pop(node_id, None)
+                samples.pop(node_id, None)
+        merged: dict[str, Optional[str]] = {**self._content.meta, **meta}
+        kept = {key: value for key, value in merged.items() if value is not None}
+        try:
+            self._replace(FileContent(puts, samples, kept, self._content.schema, self._content.beside))
+        except BaseException:
+            self._texts.clear()  # they may hold what was not committed
+            raise
+        self._warn_when_large()
+
+    def save_samples(self, samples: Iterable[tuple[str, NodeHealth]], *, wait: bool) -> None:  # noqa: ARG002 - always done on return
+        """One rewrite of the file; none when nothing changed."""
+        content = self._content
+        merged = dict(content.samples)
+        for node_id, sample in samples:
+            if node_id in content.puts and merged.get(node_id) != sample:
+                merged[node_id] = sample
+                self._texts.forget(node_id)
+        if merged != content.samples:
+            self._replace(content._replace(samples=merged))
+
+    def refresh(self) -> bool:
+        """One `stat`; the file is read when that shows another one."""
+        if self._signature == self._stat():
+            return False
+        self._content, self._signature = self._read()
+        self._texts.clear()
+        return True
+
+    def close(self) -> None:
+        """Release the lock."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
+
+    def _make_folder(self) -> None:
+        try:
+            missing = [parent for parent in self._path.parents if not parent.exists()]
+            for parent in reversed(missing):
+                parent.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise StoreError(self.location, f"its folder cannot be made: {error.strerror}") from error
+
+    def _stat(self) -> Optional[_Signature]:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(self.location, f"cannot be read: {error.strerror}") from error
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def _read(self) -> tuple[FileContent, Optional[_Signature]]:
+        signature = self._stat()
+        if signature is None:
+            if self.read_only:
+                raise StoreError(self.location, "does not exist; a registry is made by opening it for writing")
+            return FileContent({}, {}, {}), None
+        try:
+            raw = self._path.read_bytes()
+        except OSError as error:
+            raise StoreError(self.location, f"cannot be read: {error.strerror}") from error
+        try:
+            return read_content(self.location, raw), signature
+        except (RecursionError, MemoryError):
+            raise DamagedStoreError(self.location, "it is nested too deeply or too large to be a registry") from None
+
+    def _replace(self, content: FileContent) -> None:
+        if self.read_only:
+            raise ReadOnlyError(f"{self.location} is open for reading only")
+        temporary = self._path.with_name(self._path.name + ".tmp")  # one name is enough: we hold the lock
+        try:
+            data = self._texts.file(content)
+            self._write_durably(temporary, data)
+            temporary.replace(self._path)
+            _flush_folder(self._path.parent)
+            self._signature = self._stat()
+        except OSError as error:
+            _remove(temporary)
+            raise StoreError(self.location, f"cannot be written: {error.strerror}; nothing was changed") from error
+        self._content = content
+
+    @staticmethod
+    def _write_durably(path: Path, data: bytes) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+        handle = os.open(path, flags, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _warn_when_large(self) -> None:
+        if not self._warned and len(self._content.puts) >= MANY_NODES:
+            self._warned = True
+            _log.warning(
+                "%s holds %d nodes and is rewritten on each change; a path that ends in .db keeps the registry in "
+                "SQLite, which writes only what changed: duxnet registry migrate %s nodes.db",
+                self.location,
+                len(self._content.puts),
+                self.location,
+            )
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name == "nt":  # a folder cannot be opened there; the rename is as durable as it gets
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError:
+        _log.debug("%s could not be removed; the next commit writes over it", path)

@@ -1,0 +1,236 @@
+"""What the text of a registry file means: reading it strictly, writing it for people.
+
+A file written by hand in the obvious ways is read too: a list of nodes, or a map from id to node, with or
+without ids. Errors name the path and the place. Not here: when the file is read or replaced (`json_file`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, NoReturn, Optional
+
+from registry_core.errors import DamagedStoreError, UnsupportedSchemaError, ValidationError, shown
+from registry_core.models.columns import columns_of
+from registry_core.models.encoding import health_to_plain
+from registry_core.models.record import NodeRecord
+from registry_core.models.snapshot import health_sample, node_with, record_with
+from registry_core.models.status import Conditions, NodeHealth
+from registry_core.rules.reputation import score_of_evidence
+from registry_core.storage.contract import Put
+from registry_core.storage.records import NEXT_SEQUENCE, record_from_plain, record_to_plain
+
+__all__ = ["SCHEMA", "FileContent", "NodeTexts", "read_content"]
+
+SCHEMA = "duxnet.nodes/1.0"
+_MAJOR, _MINOR = 1, 0
+_SCHEMA_FORM = re.compile(r"duxnet\.nodes/([0-9]{1,9})\.([0-9]{1,9})\Z")
+_NO_SAMPLE = NodeHealth()
+
+
+class FileContent(NamedTuple):
+    """All that the file holds. `beside` are fields of the file, not of a node, that this version does not know."""
+
+    puts: dict[str, Put]
+    samples: dict[str, NodeHealth]
+    meta: dict[str, str]
+    schema: str = SCHEMA
+    beside: Mapping[str, Any] = {}
+
+
+class NodeTexts:
+    """The file's text, made of one text for each node; only those of changed nodes are made anew."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+
+    def forget(self, node_id: str) -> None:
+        """The node's record or sample changed."""
+        self._texts.pop(node_id, None)
+
+    def clear(self) -> None:
+        """Every node may have changed."""
+        self._texts.clear()
+
+    def file(self, content: FileContent) -> bytes:
+        """The whole file: schema first, nodes last, in order of registration."""
+        head = {"schema": content.schema, **content.beside, "meta": content.meta}
+        lines = [f"  {json.dumps(name)}: {_indented(value, 2)},\n" for name, value in head.items()]
+        ordered = sorted(content.puts.values(), key=lambda put: put.columns.sequence)
+        nodes = ",\n".join("    " + self._text(put, content.samples) for put in ordered)
+        body = f"[\n{nodes}\n  ]" if nodes else "[]"
+        return ("{\n" + "".join(lines) + '  "nodes": ' + body + "\n}\n").encode("utf-8")
+
+    def _text(self, put: Put, samples: Mapping[str, NodeHealth]) -> str:
+        node_id = put.columns.node_id
+        text = self._texts.get(node_id)
+        if text is None:
+            plain = record_to_plain(put.record)
+            if node_id in samples:
+                sample = health_to_plain(samples[node_id])
+                del sample["conditions"]  # they are judged anew when the file is read
+                plain["health"] = {**sample, **plain.get("health", {})}
+            text = self._texts[node_id] = _indented(plain, 4)
+        return text
+
+
+def read_content(location: str, raw: bytes) -> FileContent:
+    """What the bytes of a file say. Raises DamagedStoreError or UnsupportedSchemaError; changes nothing."""
+    try:
+        return _content(location, _parsed(location, raw))
+    except ValidationError as error:
+        raise DamagedStoreError(location, str(error)) from None
+
+
+def _parsed(location: str, raw: bytes) -> Any:
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DamagedStoreError(location, f"byte {error.start} is not UTF-8") from None
+    if not text.strip():
+        raise DamagedStoreError(location, "the file is empty; a registry without nodes is []")
+    try:
+        return json.loads(
+            text, object_pairs_hook=_without_repeats, parse_constant=_no_constant, parse_float=_finite, parse_int=_integer
+        )
+    except json.JSONDecodeError as error:
+        raise DamagedStoreError(
+            location, f"line {error.lineno}, column {error.colno}: {error.msg} (is it half a file?)"
+        ) from None
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    plain = dict(pairs)
+    if len(plain) != len(pairs):
+        names = [name for name, _value in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValidationError(shown(repeated), plain[repeated], "stands twice in the same object")
+    return plain
+
+
+def _no_constant(word: str) -> NoReturn:
+    raise ValidationError("number", word, "must be a finite number: JSON has no NaN and no Infinity")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValidationError("number", text, "must be a number that fits")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > 100:  # Python refuses thousands of digits with an error of its own, and takes its time before that
+        raise ValidationError("number", text, "must be a number that fits")
+    return int(text)
+
+
+def _content(location: str, document: Any) -> FileContent:
+    schema, newer, beside = SCHEMA, False, {}
+    meta: object = {}
+    nodes = document
+    if isinstance(document, dict):
+        schema, newer = _schema(location, document)
+        if "nodes" in document:
+            beside = {name: value for name, value in document.items() if name not in ("schema", "meta", "nodes")}
+            meta, nodes = document.get("meta", {}), document["nodes"]
+        elif "schema" in document:
+            raise ValidationError("nodes", None, "must be given: a list of nodes")
+    if not isinstance(meta, dict) or not all(isinstance(value, str) for value in meta.values()):
+        raise ValidationError("meta", meta, "must map text to text")
+    puts: dict[str, Put] = {}
+    samples: dict[str, NodeHealth] = {}
+    for record, sample in _in_order(_read_nodes(nodes, newer=newer)):
+        node_id = record.node.id
+        puts[node_id] = Put(record, columns_of(record))
+        if sample != _NO_SAMPLE:
+            samples[node_id] = health_sample(
+                sample.load_average, sample.memory_usage, sample.disk_usage, sample.last_heartbeat, Conditions()
+            )
+    return FileContent(puts, samples, meta, schema, beside)
+
+
+def _schema(location: str, document: dict[str, Any]) -> tuple[str, bool]:
+    if "schema" not in document or isinstance(document["schema"], dict):  # a map whose first node is named so
+        return SCHEMA, False
+    found = document["schema"]
+    form = _SCHEMA_FORM.match(found) if isinstance(found, str) else None
+    supported = f"duxnet.nodes/{_MAJOR}.x"
+    if form is None or int(form[1]) != _MAJOR:
+        raise UnsupportedSchemaError(location, found if isinstance(found, str) else shown(found), supported)
+    newer = int(form[2]) > _MINOR
+    return (found if newer else SCHEMA), newer
+
+
+def _read_nodes(nodes: object, *, newer: bool) -> Iterator[tuple[str, NodeRecord, NodeHealth]]:
+    if isinstance(nodes, list):
+        items = [(f"nodes[{index}]", item, None) for index, item in enumerate(nodes)]
+    elif isinstance(nodes, dict):
+        items = [(f"nodes.{_short(key)}", item, key) for key, item in nodes.items()]
+    else:
+        raise ValidationError("nodes", nodes, "must be a list of nodes, or a map from id to node")
+    for place, item, key in items:
+        try:
+            record, sample = _read_node(item, key, newer=newer)
+        except ValidationError as error:
+            raise error.within(place) from None
+        yield place, record, sample
+
+
+def _short(key: str) -> str:
+    return shown(key).strip("'")
+
+
+def _read_node(item: object, key: Optional[str], *, newer: bool) -> tuple[NodeRecord, NodeHealth]:
+    if not isinstance(item, dict):
+        raise ValidationError("node", item, "must be a map of fields")
+    plain = dict(item)
+    if key is not None and plain.setdefault("id", key) != key:
+        raise ValidationError("id", plain["id"], f"must agree with the key it stands under, {shown(key)}")
+    without_id = plain.get("id", "") == "" and plain.get("public_key", "") == ""
+    record, sample = record_from_plain(plain, newer=newer)
+    if without_id:
+        record = record_with(record, node=node_with(record.node, id=_id_of_description(record)))
+    if record.evidence:  # the score follows from it; without it a score set by hand stands until the first outcome
+        node = node_with(record.node, reputation=score_of_evidence(record.evidence))
+        record = record_with(record, node=node)
+    elif "reputation" not in plain:
+        record = record_with(record, node=node_with(record.node, reputation=score_of_evidence({})))
+    return record, sample
+
+
+def _id_of_description(record: NodeRecord) -> str:
+    """The same id each time the same file is read, until the registry writes it down."""
+    import uuid
+
+    node = record.node
+    told = json.dumps([node.ip_address, node.port, node.hostname, node.wallet_address])
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, "urn:duxnet:node:" + told))
+
+
+def _in_order(
+    read: Iterator[tuple[str, NodeRecord, NodeHealth]],
+) -> Iterator[tuple[NodeRecord, NodeHealth]]:
+    """By `sequence`; a record without one comes behind all others, and each gets a number of its own."""
+    places: dict[str, str] = {}
+    every = []
+    for place, record, sample in read:
+        node_id = record.node.id
+        if node_id in places:
+            raise ValidationError(
+                f"{place}.id", node_id, f"must not repeat {places[node_id]}; give each node an id of its own"
+            )
+        places[node_id] = place
+        every.append((record, sample))
+    every.sort(key=lambda item: (item[0].sequence == NEXT_SEQUENCE, item[0].sequence))
+    last = 0
+    for record, sample in every:
+        last = max(last + 1, record.sequence)
+        yield (record if record.sequence == last else record_with(record, sequence=last)), sample
+
+
+def _indented(value: Any, spaces: int) -> str:
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    return text.replace("\n", "\n" + " " * spaces)

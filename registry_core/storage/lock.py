@@ -1,0 +1,72 @@
+"""The writer's lock: one process at a time, released by the kernel however that process ends.
+
+A lock file beside the registry, never the registry itself: that one is replaced on each commit, and a lock on a
+replaced file guards nothing. The file stays behind on purpose; removing it would race with the next holder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import Optional
+
+from registry_core.errors import StoreError, StoreInUseError
+
+__all__ = ["WriterLock"]
+
+
+class WriterLock:
+    """Held from construction until `release`. Raises StoreInUseError with the holder's pid where known."""
+
+    def __init__(self, guarded: Path) -> None:
+        path = guarded.with_name(guarded.name + ".lock")
+        try:
+            self._handle: Optional[int] = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        except OSError as error:
+            raise StoreError(str(path), f"the writer's lock cannot be taken: {error.strerror}") from error
+        try:
+            _lock(self._handle)
+        except BlockingIOError:
+            holder = _pid_in(self._handle)
+            self._drop()
+            raise StoreInUseError(str(guarded), holder) from None
+        except OSError as error:  # a file system without locks
+            self._drop()
+            raise StoreError(str(path), f"the writer's lock cannot be taken: {error.strerror}") from error
+        with contextlib.suppress(OSError):  # a full disk must not keep the registry from being opened
+            os.ftruncate(self._handle, 0)
+            os.pwrite(self._handle, b"%d\n" % os.getpid(), 0) if hasattr(os, "pwrite") else None
+
+    def release(self) -> None:
+        """Let the next writer in. Twice is no error."""
+        self._drop()
+
+    def _drop(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
+
+
+def _pid_in(handle: int) -> Optional[int]:
+    text = os.read(handle, 32).strip()
+    return int(text) if text.isdigit() else None
+
+
+if sys.platform == "win32":
+
+    def _lock(handle: int) -> None:
+        import msvcrt
+
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            raise BlockingIOError from None
+
+else:
+
+    def _lock(handle: int) -> None:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

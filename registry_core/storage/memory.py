@@ -1,0 +1,72 @@
+"""A store without a place: everything is gone with the process. A real implementation of the contract.
+
+Not here: anything that another store could share only by inheriting it; `json_file` holds one of these instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Optional
+
+from registry_core.models.record import NodeRecord
+from registry_core.models.status import NodeHealth
+from registry_core.storage.contract import Change, Put, Row, Store
+
+__all__ = ["MemoryStore"]
+
+
+class MemoryStore(Store):
+    """Records in dictionaries."""
+
+    location = "memory"
+    read_only = False
+
+    def __init__(self) -> None:
+        self._puts: dict[str, Put] = {}
+        self._samples: dict[str, NodeHealth] = {}
+        self._meta: dict[str, str] = {}
+
+    def rows(self) -> Iterator[Row]:
+        """In order of registration."""
+        ordered = sorted(self._puts.items(), key=lambda item: item[1].columns.sequence)
+        return iter([Row(put.columns, self._samples.get(node_id)) for node_id, put in ordered])
+
+    def read(self, node_id: str) -> Optional[NodeRecord]:
+        """One look-up."""
+        put = self._puts.get(node_id)
+        return None if put is None else put.record
+
+    def read_many(self, node_ids: Sequence[str]) -> list[Optional[NodeRecord]]:
+        """One look-up each."""
+        return [self.read(node_id) for node_id in node_ids]
+
+    def meta(self, key: str) -> Optional[str]:
+        """One look-up."""
+        return self._meta.get(key)
+
+    def commit(self, changes: Sequence[Change], meta: Mapping[str, Optional[str]]) -> None:
+        """Lasts as long as the process."""
+        for change in changes:
+            if isinstance(change, Put):
+                self._puts[change.columns.node_id] = change
+            else:
+                self._puts.pop(change.node_id, None)
+                self._samples.pop(change.node_id, None)
+        for key, value in meta.items():
+            if value is None:
+                self._meta.pop(key, None)
+            else:
+                self._meta[key] = value
+
+    def save_samples(self, samples: Iterable[tuple[str, NodeHealth]], *, wait: bool) -> None:  # noqa: ARG002 - nothing to wait for
+        """Lasts as long as the process."""
+        for node_id, sample in samples:
+            if node_id in self._puts:
+                self._samples[node_id] = sample
+
+    def refresh(self) -> bool:
+        """Nobody else can reach it."""
+        return False
+
+    def close(self) -> None:
+        """Nothing is held."""
