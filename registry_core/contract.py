@@ -5,21 +5,24 @@ The agent knows only `Registry`. One test suite is the law for both.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Optional, Protocol
 
+from registry_core.events import EventRing
 from registry_core.models.node import Node, NodeCapabilities
 from registry_core.models.reputation import Reputation
 from registry_core.models.status import NodeHealth
 
-__all__ = ["Registry"]
+__all__ = ["LocalRegistry", "Registry"]
 
 
 class Registry(Protocol):
     """Register nodes, follow them, judge them, find them."""
 
-    def register_node(self, node: Node) -> str:
+    def register_node(self, node: Node, *, interval_seconds: Optional[float] = None) -> str:
         """Take a node in, or update the description of the one with this id, and return the id.
 
+        `interval_seconds` is how often the node means to report, at most 900; silence is judged by it.
         Fields that belong to the registry (health, reputation, status axes, times) are ignored; history is
         kept. Counts as a sign of life. Durable before it returns. Raises ValidationError, StoreError.
         """
@@ -76,3 +79,23 @@ class Registry(Protocol):
 
     def close(self) -> None:
         """Let go of what the registry holds. Closing twice is no error."""
+
+
+class LocalRegistry(Registry, Protocol):
+    """A registry in this process: what a host can do with it beside the commands that any registry takes."""
+
+    @property
+    def events(self) -> EventRing:
+        """What happened, in order: `events.after(index, wait_seconds=0)`."""
+
+    def save(self) -> None:
+        """Write the newest samples; all else is durable already."""
+
+    def load(self) -> None:
+        """Read what is kept anew, when another hand changed it."""
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Many changes, one commit, all or nothing."""
+
+    def tick(self) -> float:
+        """Let time do its work; returns in how many seconds it is next due."""

@@ -1,9 +1,331 @@
-"""NodeRegistry: the door of the embedded registry. Nothing but the order of steps stands here."""
+"""NodeRegistry: the door of the embedded registry. A rule decides, the store commits, the table changes, an event
+goes out; a query asks the table and reads records for what it found.
+
+Here: checking arguments and the order of these steps. Not here: rules, files, indexes, what is under which lock.
+"""
 
 from __future__ import annotations
 
+import os
+import weakref
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Optional, Union
+
+from registry_core.administration import RegistryAdmin, RegistryMaintenance, existing
+from registry_core.clock import Clock, SystemClock
+from registry_core.errors import ReadOnlyError, RegistryClosedError, RegistryError, UnknownNodeError
+from registry_core.events import EventKind, EventRing
+from registry_core.models import limits
+from registry_core.models.frozen_map import FrozenMap
+from registry_core.models.node import Node, NodeCapabilities
+from registry_core.models.query import GpuDemand, NodeOrder, NodeQuery
+from registry_core.models.reputation import Evidence, Reputation
+from registry_core.models.snapshot import node_with, record_with
+from registry_core.models.status import NodeHealth
+from registry_core.opening import open_store
+from registry_core.rules.health import HealthThresholds
+from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
+from registry_core.rules.registration import registered
+from registry_core.rules.reputation import NEWCOMER_SCORE, after_task, score
+from registry_core.staging import Staging
+from registry_core.visible import NodePage, Visible
+
 __all__ = ["NodeRegistry"]
+
+TASKS = "correctness"
+"""The dimension of evidence that outcomes of tasks speak of."""
+
+MAX_HEARTBEAT_TIMEOUT_SECONDS = 7 * 86_400.0
+_NO_TAGS: Mapping[str, str] = FrozenMap()
 
 
 class NodeRegistry:
-    """The embedded registry."""
+    """The embedded registry: in memory, in a JSON file or in SQLite, as the suffix of `persistence_path` says.
+
+    `heartbeat_timeout_seconds`: after this silence a node is `down` (after half of it `suspect`); None: silence
+    changes nothing. A node that told a longer interval is given the time that follows from it.
+    `read_only` opens beside a writer and sees its last commit. `clock` is for tests and simulations.
+
+    Thread-safe, but of one process: not usable after a fork. Raises ValidationError, StoreError and its kinds.
+    """
+
+    def __init__(
+        self,
+        persistence_path: Optional[Union[str, os.PathLike[str]]] = None,
+        *,
+        encryption_key: Optional[object] = None,
+        read_only: bool = False,
+        thresholds: Optional[HealthThresholds] = None,
+        heartbeat_timeout_seconds: Optional[float] = None,
+        clock: Optional[Clock] = None,
+    ) -> None:
+        if thresholds is not None:
+            limits.instance("thresholds", thresholds, HealthThresholds)
+        timeout = limits.optional_number(
+            "heartbeat_timeout_seconds", heartbeat_timeout_seconds, 0.001, MAX_HEARTBEAT_TIMEOUT_SECONDS
+        )
+        self._refusal: Optional[RegistryError] = None
+        self._clock = clock or SystemClock()
+        self._store = open_store(persistence_path, encryption_key, read_only=read_only)
+        try:
+            self._visible = Visible(self._store, thresholds or HealthThresholds(), timeout, self._clock)
+        except BaseException:
+            self._store.close()
+            raise
+        self._staging = Staging(self._store, self._visible.make_visible, self._visible.meta)
+        self.admin = RegistryAdmin(self._staging, self._before_change)
+        self.maintenance = RegistryMaintenance(self._staging, self._before_change)
+        _note_owner(self)
+
+    @property
+    def events(self) -> EventRing:
+        """What happened, in order: `events.after(index, wait_seconds=0)`."""
+        return self._visible.events
+
+    def register_node(self, node: Node, *, interval_seconds: Optional[float] = None) -> str:
+        """Take a node in, or update the description of the one with this id; see `Registry.register_node`."""
+        self._before_change()
+        limits.instance("node", node, Node)
+        interval = limits.optional_number("interval_seconds", interval_seconds, 0.001, MAX_INTERVAL_SECONDS)
+        with self._staging.command() as unit:
+            before = self._staging.record(node.id, unit)
+            record = registered(
+                node,
+                before,
+                at=_milliseconds(self._clock.now()),
+                sequence=self._visible.next_sequence,
+                newcomer_score=round(NEWCOMER_SCORE, 2),
+                interval_seconds=interval,
+            )
+            if before is None:
+                self._visible.next_sequence += 1
+            if record != before:
+                self._staging.put(unit, record)
+                kind = EventKind.REGISTERED if before is None else EventKind.UPDATED
+                unit.events.append((kind, node.id, FrozenMap()))
+            unit.soft.append(lambda: self._visible.sign_of_life(node.id))
+        return node.id
+
+    def update_node_health(
+        self,
+        node_id: str,
+        load_average: Optional[float] = None,
+        memory_usage: Optional[float] = None,
+        disk_usage: Optional[float] = None,
+    ) -> NodeHealth:
+        """Record a sample and return what follows from it; see `Registry.update_node_health`."""
+        self._before_change()
+        load = limits.optional_number("load_average", load_average, 0, limits.MAX_LOAD_AVERAGE)
+        memory = limits.optional_number("memory_usage", memory_usage, 0, 100)
+        disk = limits.optional_number("disk_usage", disk_usage, 0, 100)
+        health = self._visible.report(limits.lookup_key(node_id), load, memory, disk)
+        if health is None:
+            return self._report_in_batch(node_id, (load, memory, disk))
+        return health
+
+    def _report_in_batch(
+        self, node_id: str, gauges: tuple[Optional[float], Optional[float], Optional[float]]
+    ) -> NodeHealth:
+        """A sample of a node that only the caller's open batch makes known; it is told once the batch is durable."""
+        unit = self._staging.own_batch()
+        staged = self._staging.staged_by(unit, limits.lookup_key(node_id)) if unit is not None else None
+        if unit is None or staged is None or staged[1] is None:
+            raise UnknownNodeError(node_id)
+        unit.soft.append(lambda: self._visible.report(node_id, *gauges))
+        return self._visible.judged(staged[1].node.capabilities, gauges)
+
+    def update_node_reputation(self, node_id: str, task_success: bool) -> Reputation:
+        """Record the outcome of one task; see `Registry.update_node_reputation`."""
+        self._before_change()
+        limits.boolean("task_success", task_success)
+        with self._staging.command() as unit:
+            record = existing(self._staging, unit, node_id)
+            tasks = after_task(record.evidence.get(TASKS, Evidence()), task_success)
+            evidence = FrozenMap({**record.evidence, TASKS: tasks})
+            reputation = score(evidence, record.node.admission)
+            node = node_with(record.node, reputation=round(reputation.score, 2))
+            self._staging.put(unit, record_with(record, node=node, evidence=evidence))
+            details = {"from": f"{record.node.reputation:.2f}", "to": f"{node.reputation:.2f}"}
+            unit.events.append((EventKind.REPUTATION, node_id, FrozenMap(details)))
+        return reputation
+
+    def get_node(self, node_id: str) -> Optional[Node]:
+        """The node as it is now, or None. One look-up, however many nodes there are."""
+        self._before_call()
+        return self._visible.get(node_id)
+
+    def get_reputation(self, node_id: str) -> Reputation:
+        """The node's reputation with evidence and reasons. Raises UnknownNodeError."""
+        self._before_call()
+        record = self._store.read(limits.lookup_key(node_id))
+        if record is None:
+            raise UnknownNodeError(node_id)
+        return score(record.evidence, record.node.admission)
+
+    def list_nodes(
+        self,
+        min_reputation: float = 0.0,
+        only_healthy: bool = False,
+        min_capabilities: Optional[NodeCapabilities] = None,
+        *,
+        wallet_address: Optional[str] = None,
+        gpus: Optional[GpuDemand] = None,
+        tags: Mapping[str, str] = _NO_TAGS,
+        exclude: Collection[str] = (),
+        order: Union[NodeOrder, str] = NodeOrder.REPUTATION,
+        seed: int = 0,
+        limit: Optional[int] = None,
+        after: Optional[str] = None,
+    ) -> list[Node]:
+        """The nodes that meet every condition, in the order asked for; see `Registry.list_nodes`."""
+        query = NodeQuery(
+            min_reputation,
+            only_healthy,
+            min_capabilities,
+            wallet_address,
+            gpus,
+            tags,
+            exclude,
+            limits.choice("order", order, NodeOrder),
+            seed,
+            limit,
+            after,
+        )
+        return self.find_nodes(query).nodes
+
+    def find_nodes(self, query: NodeQuery) -> NodePage:
+        """As `list_nodes`, asked by a value; the answer has the cursor behind its last node beside the nodes."""
+        self._before_call()
+        limits.instance("query", query, NodeQuery)
+        return self._visible.find(query)
+
+    def count_nodes(
+        self,
+        min_reputation: float = 0.0,
+        only_healthy: bool = False,
+        min_capabilities: Optional[NodeCapabilities] = None,
+        *,
+        wallet_address: Optional[str] = None,
+        gpus: Optional[GpuDemand] = None,
+        tags: Mapping[str, str] = _NO_TAGS,
+        exclude: Collection[str] = (),
+    ) -> int:
+        """How many nodes `list_nodes` would return without a limit."""
+        query = NodeQuery(min_reputation, only_healthy, min_capabilities, wallet_address, gpus, tags, exclude)
+        self._before_call()
+        return self._visible.count(query)
+
+    def deregister_node(self, node_id: str) -> bool:
+        """Remove the node with its history; True if it was there. Durable before it returns."""
+        self._before_change()
+        with self._staging.command() as unit:
+            if self._staging.record(limits.lookup_key(node_id), unit) is None:
+                return False
+            self._staging.delete(unit, node_id)
+            unit.events.append((EventKind.DEREGISTERED, node_id, FrozenMap()))
+        return True
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Many changes, one commit, all or nothing: an exception inside drops them all.
+
+        Inside, each change builds on the ones before it; queries see the registry as it was until the batch is
+        durable. Durable calls of other threads wait for its end, soft calls and queries do not.
+        """
+        self._before_change()
+        with self._staging.batch():
+            yield
+
+    def save(self) -> None:
+        """Write the newest samples; all else is on disk already. Durable when it returns."""
+        self._before_change()
+        self._save_samples()
+
+    def load(self) -> None:
+        """Read the file anew, when it was edited by hand or by another process. Samples not yet saved are kept."""
+        if self._refusal is not None:
+            raise self._refusal
+        with self._staging.disk():
+            if self._store.refresh():
+                self._visible.load()
+
+    def tick(self) -> float:
+        """Let time do its work (silence, cordons that end); returns in how many seconds it is next due, at most 60.
+
+        Every other call does this first, so only a host that waits for events or for silence must call it.
+        """
+        self._before_call()
+        return self._visible.tick()
+
+    def close(self) -> None:
+        """Save the samples and let go of the file. Closing twice is no error; a call after it is one."""
+        if self._refusal is not None:
+            return
+        try:
+            if not self._store.read_only:
+                self._save_samples()
+        finally:
+            self._refusal = RegistryClosedError("the registry is closed; open it again")
+            self._visible.events.close()
+            self._store.close()
+
+    def __enter__(self) -> NodeRegistry:
+        self._before_call()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def _before_call(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        if self._store.read_only:
+            self.load()
+        self._visible.tick()
+
+    def _before_change(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        if self._store.read_only:
+            raise ReadOnlyError(f"{self._store.location} was opened with read_only=True; nothing can be changed")
+        self._visible.tick()
+
+    def _save_samples(self) -> None:
+        samples = self._visible.unsaved()
+        if not samples:
+            return
+        try:
+            with self._staging.disk():
+                self._store.save_samples(samples, wait=True)
+        except BaseException:
+            self._visible.not_saved(samples)
+            raise
+
+    def refuse_after_fork(self) -> None:
+        """Called in a forked child: locks and handles are the parent's."""
+        self._refusal = ReadOnlyError("this registry belongs to the parent process; open one after the fork")
+
+
+_of_this_process: weakref.WeakSet[NodeRegistry] = weakref.WeakSet()
+
+
+def _note_owner(registry: NodeRegistry) -> None:
+    if not _of_this_process and hasattr(os, "register_at_fork") and not _hooked:
+        os.register_at_fork(after_in_child=_refuse_in_child)
+        _hooked.append(True)
+    _of_this_process.add(registry)
+
+
+_hooked: list[bool] = []
+
+
+def _refuse_in_child() -> None:
+    for registry in list(_of_this_process):
+        registry.refuse_after_fork()
+
+
+def _milliseconds(moment: datetime) -> datetime:
+    """As exact as a file keeps it, so that a restart changes nothing."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

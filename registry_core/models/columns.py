@@ -32,7 +32,7 @@ _WITHIN_LABEL = "\x1e"
 class GpuGroup(NamedTuple):
     """Usable GPUs of one kind in one node. Vendor and model are lower case, as they are compared."""
 
-    count: int
+    number: int
     vendor: str
     model: str
     memory_gb: float

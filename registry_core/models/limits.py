@@ -80,6 +80,11 @@ def identifier(field: str, value: object) -> str:
     return checked
 
 
+def lookup_key(value: object) -> str:
+    """What to look a node up by: the id, or a text that no node has when `value` is no text."""
+    return value if isinstance(value, str) else ""
+
+
 def integer(field: str, value: object, least: int, most: int) -> int:
     """`value` as an int within bounds; neither a bool nor a float that happens to be whole."""
     if isinstance(value, bool) or not isinstance(value, int):

@@ -97,8 +97,7 @@ class NodeQuery:
     def _check_cursor(self) -> None:
         if self.after is None:
             return
-        if not isinstance(self.after, str) or len(self.after) > 64:
-            raise ValidationError("after", self.after, "must be a cursor that an earlier answer gave")
+        limits.text("after", self.after, "id", empty=False)
         if self.order is not NodeOrder.REPUTATION:
             raise ValidationError("after", self.after, "goes with order='reputation' only; the others are draws")
 

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from registry_core.models.status import Liveness
 
-__all__ = ["GRACE_INTERVALS", "MAX_INTERVAL_SECONDS", "MISSED_UNTIL_DOWN", "MISSED_UNTIL_SUSPECT", "interval_of_timeout", "liveness", "seconds_until_change"]
+__all__ = [
+    "DOWN_AFTER_INTERVALS",
+    "MAX_INTERVAL_SECONDS",
+    "SUSPECT_AFTER_INTERVALS",
+    "interval_of_timeout",
+    "liveness",
+    "seconds_until_change",
+]
 
 MISSED_UNTIL_SUSPECT = 2
 MISSED_UNTIL_DOWN = 3

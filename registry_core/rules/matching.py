@@ -44,7 +44,7 @@ def has_gpus(groups: tuple[GpuGroup, ...], demand: GpuDemand) -> bool:
             and demand.model in group.model
             and group.memory_gb >= demand.memory_gb
         ):
-            fitting += group.count
+            fitting += group.number
     return fitting >= demand.count
 
 

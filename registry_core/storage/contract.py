@@ -105,8 +105,9 @@ class Store(ABC):
     def save_samples(self, samples: Iterable[tuple[str, NodeHealth]], *, wait: bool) -> None:
         """Keep the newest sample of these nodes; ids that are unknown are skipped.
 
-        With `wait` as durable as a commit when it returns; without it the store may write later, in a thread of
-        its own, and must not make the caller wait for the disk. `samples` is read before the call returns.
+        With `wait` as durable as a commit when it returns; without it the store writes later, in a thread of its
+        own, and must not make the caller wait for the disk: such a call may come while a commit runs. `samples`
+        is read before the call returns.
         Samples come back from `rows` without their conditions: those are judged anew.
         """
 

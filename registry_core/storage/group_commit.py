@@ -14,7 +14,7 @@ from typing import Callable, Generic, Optional, TypeVar
 
 from registry_core.errors import RegistryError
 
-__all__ = ["GroupCommit"]
+__all__ = ["GroupCommit", "Ticket"]
 
 W = TypeVar("W")
 
@@ -23,12 +23,15 @@ LARGEST_GROUP = (
 )
 
 
-class _Ticket(Generic[W]):
-    __slots__ = ("done", "error", "wake", "work")
+class Ticket(Generic[W]):
+    """A work's place in the queue."""
+
+    __slots__ = ("done", "error", "leads", "wake", "work")
 
     def __init__(self, work: W) -> None:
         self.work = work
         self.done = False
+        self.leads = False
         self.error: Optional[BaseException] = None
         self.wake = threading.Lock()
         self.wake.acquire()
@@ -40,7 +43,7 @@ class GroupCommit(Generic[W]):
     def __init__(self, commit_all: Callable[[Sequence[W]], None]) -> None:
         self._commit_all = commit_all
         self._guard = threading.Lock()
-        self._queue: deque[_Ticket[W]] = deque()
+        self._queue: deque[Ticket[W]] = deque()
 
     def commit(self, work: W) -> None:
         """Return when `work` is durable, in the order in which the works came. Raises what its commit raised.
@@ -48,11 +51,19 @@ class GroupCommit(Generic[W]):
         When a shared commit fails with a RegistryError, each work of it is tried alone, so that an error reaches
         exactly the callers whose work it is.
         """
-        ticket = _Ticket(work)
+        self.wait(self.enqueue(work))
+
+    def enqueue(self, work: W) -> Ticket[W]:
+        """Take a place in the order of commits; `wait` must follow, in this thread."""
+        ticket = Ticket(work)
         with self._guard:
             self._queue.append(ticket)
-            leads = len(self._queue) == 1
-        interrupted = None if leads else _wait_through(ticket)
+            ticket.leads = len(self._queue) == 1
+        return ticket
+
+    def wait(self, ticket: Ticket[W]) -> None:
+        """Return when the work is durable. Raises what its commit raised."""
+        interrupted = None if ticket.leads else _wait_through(ticket)
         if not ticket.done:
             self._lead()
         if interrupted is not None:
@@ -76,7 +87,7 @@ class GroupCommit(Generic[W]):
             if successor is not None:
                 successor.wake.release()  # not done: it leads now
 
-    def _settle(self, group: list[_Ticket[W]]) -> None:
+    def _settle(self, group: list[Ticket[W]]) -> None:
         try:
             self._commit_all([ticket.work for ticket in group])
         except RegistryError as error:
@@ -91,7 +102,7 @@ class GroupCommit(Generic[W]):
             raise
 
 
-def _wait_through(ticket: _Ticket[W]) -> Optional[KeyboardInterrupt]:
+def _wait_through(ticket: Ticket[W]) -> Optional[KeyboardInterrupt]:
     """Wait to be done or to lead. Ctrl-C is kept for later: a thread that left here would leave the rest waiting."""
     interrupted = None
     while True:

@@ -18,7 +18,7 @@ from registry_core.models.encoding import health_to_plain
 from registry_core.models.record import NodeRecord
 from registry_core.models.snapshot import health_sample, node_with, record_with
 from registry_core.models.status import Conditions, NodeHealth
-from registry_core.rules.reputation import score_of_evidence
+from registry_core.rules.reputation import score
 from registry_core.storage.contract import Put
 from registry_core.storage.records import NEXT_SEQUENCE, record_from_plain, record_to_plain
 
@@ -93,7 +93,11 @@ def _parsed(location: str, raw: bytes) -> Any:
         raise DamagedStoreError(location, "the file is empty; a registry without nodes is []")
     try:
         return json.loads(
-            text, object_pairs_hook=_without_repeats, parse_constant=_no_constant, parse_float=_finite, parse_int=_integer
+            text,
+            object_pairs_hook=_without_repeats,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_integer,
         )
     except json.JSONDecodeError as error:
         raise DamagedStoreError(
@@ -194,10 +198,10 @@ def _read_node(item: object, key: Optional[str], *, newer: bool) -> tuple[NodeRe
     if without_id:
         record = record_with(record, node=node_with(record.node, id=_id_of_description(record)))
     if record.evidence:  # the score follows from it; without it a score set by hand stands until the first outcome
-        node = node_with(record.node, reputation=score_of_evidence(record.evidence))
+        node = node_with(record.node, reputation=round(score(record.evidence).score, 2))
         record = record_with(record, node=node)
     elif "reputation" not in plain:
-        record = record_with(record, node=node_with(record.node, reputation=score_of_evidence({})))
+        record = record_with(record, node=node_with(record.node, reputation=round(score({}).score, 2)))
     return record, sample
 
 

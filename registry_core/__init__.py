@@ -1,0 +1,116 @@
+"""The node registry: what a node is, how it is judged, found and kept.
+
+Importing this package loads nothing heavy: each name is fetched when it is first used (PEP 562), so that a
+probe can use the records without paying for the registry.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from registry_core.contract import LocalRegistry, Registry
+    from registry_core.errors import (
+        DamagedStoreError,
+        EventsCompacted,
+        NotSupportedError,
+        ReadOnlyError,
+        RegistryClosedError,
+        RegistryError,
+        StoreError,
+        StoreInUseError,
+        UnknownNodeError,
+        UnsupportedSchemaError,
+        ValidationError,
+    )
+    from registry_core.events import Event, EventKind
+    from registry_core.models.node import Gpu, Node, NodeCapabilities
+    from registry_core.models.query import GpuDemand, NodeOrder, NodeQuery
+    from registry_core.models.reputation import Evidence, Reputation
+    from registry_core.models.status import Admission, Condition, Conditions, Cordon, Liveness, NodeHealth, Scheduling
+    from registry_core.node_registry import NodeRegistry
+    from registry_core.rules.health import HealthThresholds
+    from registry_core.version import __version__
+    from registry_core.visible import NodePage
+
+__all__ = [
+    "NodeRegistry",
+    "Registry",
+    "LocalRegistry",
+    "Node",
+    "NodeCapabilities",
+    "Gpu",
+    "NodeHealth",
+    "Reputation",
+    "Evidence",
+    "HealthThresholds",
+    "NodeQuery",
+    "NodeOrder",
+    "NodePage",
+    "GpuDemand",
+    "Admission",
+    "Liveness",
+    "Scheduling",
+    "Condition",
+    "Conditions",
+    "Cordon",
+    "Event",
+    "EventKind",
+    "RegistryError",
+    "ValidationError",
+    "UnknownNodeError",
+    "ReadOnlyError",
+    "RegistryClosedError",
+    "NotSupportedError",
+    "EventsCompacted",
+    "StoreError",
+    "StoreInUseError",
+    "DamagedStoreError",
+    "UnsupportedSchemaError",
+    "__version__",
+]
+
+_HOME = {
+    "contract": ("LocalRegistry", "Registry"),
+    "errors": (
+        "DamagedStoreError",
+        "EventsCompacted",
+        "NotSupportedError",
+        "ReadOnlyError",
+        "RegistryClosedError",
+        "RegistryError",
+        "StoreError",
+        "StoreInUseError",
+        "UnknownNodeError",
+        "UnsupportedSchemaError",
+        "ValidationError",
+    ),
+    "events": ("Event", "EventKind"),
+    "models.node": ("Gpu", "Node", "NodeCapabilities"),
+    "models.query": ("GpuDemand", "NodeOrder", "NodeQuery"),
+    "models.reputation": ("Evidence", "Reputation"),
+    "models.status": ("Admission", "Condition", "Conditions", "Cordon", "Liveness", "NodeHealth", "Scheduling"),
+    "node_registry": ("NodeRegistry",),
+    "rules.health": ("HealthThresholds",),
+    "version": ("__version__",),
+    "visible": ("NodePage",),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # only processes configure logging
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

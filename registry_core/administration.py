@@ -1,0 +1,120 @@
+"""What operators say about nodes (`registry.admin`) and what its host does with a registry (`registry.maintenance`).
+
+Here: the commands on admission, scheduling and leaving. Not here: which are allowed when (`rules.admission`), who
+may give them (the host).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Callable, Optional
+
+from registry_core.errors import UnknownNodeError, ValidationError
+from registry_core.events import EventKind
+from registry_core.models import limits
+from registry_core.models.frozen_map import FrozenMap
+from registry_core.models.node import Node
+from registry_core.models.record import NodeRecord
+from registry_core.models.snapshot import node_with, record_with
+from registry_core.models.status import Cordon, Liveness, Scheduling
+from registry_core.rules.admission import AdmissionCommand, admission_after
+from registry_core.staging import Staging, Unit
+
+__all__ = ["RegistryAdmin", "RegistryMaintenance", "existing"]
+
+
+class RegistryAdmin:
+    """Commands of operators. Each is durable before it returns and says in an event who gave it, and why.
+
+    All raise UnknownNodeError for an unknown id, ValidationError for a text that is no reason or actor and for a
+    command that makes no sense in the node's state, and StoreError.
+    """
+
+    def __init__(self, staging: Staging, before_change: Callable[[], None]) -> None:
+        self._staging = staging
+        self._before_change = before_change
+
+    def approve(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
+        """Let the node take part for good."""
+        self._admit(node_id, AdmissionCommand.APPROVE, reason, actor)
+
+    def put_on_probation(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
+        """Let the node take part for now; how new nodes begin."""
+        self._admit(node_id, AdmissionCommand.PUT_ON_PROBATION, reason, actor)
+
+    def suspend(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
+        """Take the node out until it is approved or put on probation again."""
+        self._admit(node_id, AdmissionCommand.SUSPEND, reason, actor)
+
+    def ban(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
+        """Take the node out for good; registering again does not help it."""
+        self._admit(node_id, AdmissionCommand.BAN, reason, actor)
+
+    def cordon(self, node_id: str, *, reason: str = "", actor: str = "", until: Optional[datetime] = None) -> None:
+        """Give the node no new work, until `until` (a time with its zone) or until `uncordon`."""
+        limits.text("reason", reason, "reason")
+        limits.text("actor", actor, "actor")
+        _check_end(until)
+        self._before_change()
+        with self._staging.command() as unit:
+            record = existing(self._staging, unit, node_id)
+            node = node_with(record.node, scheduling=Scheduling.CORDONED, cordon=Cordon(reason, actor, until))
+            self._change(unit, record, node, EventKind.SCHEDULING, "cordoned", reason, actor)
+
+    def uncordon(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
+        """Let the node get work again. No error when it was not cordoned."""
+        limits.text("reason", reason, "reason")
+        limits.text("actor", actor, "actor")
+        self._before_change()
+        with self._staging.command() as unit:
+            record = existing(self._staging, unit, node_id)
+            if record.node.scheduling is Scheduling.CORDONED:
+                node = node_with(record.node, scheduling=Scheduling.ELIGIBLE, cordon=None)
+                self._change(unit, record, node, EventKind.SCHEDULING, "eligible", reason, actor)
+
+    def _admit(self, node_id: str, command: AdmissionCommand, reason: str, actor: str) -> None:
+        limits.text("reason", reason, "reason")
+        limits.text("actor", actor, "actor")
+        self._before_change()
+        with self._staging.command() as unit:
+            record = existing(self._staging, unit, node_id)
+            after = admission_after(record.node.admission, command)
+            node = node_with(record.node, admission=after, admission_reason=reason)
+            self._change(unit, record, node, EventKind.ADMISSION, after.value, reason, actor)
+
+    def _change(
+        self, unit: Unit, record: NodeRecord, node: Node, kind: EventKind, to: str, reason: str, actor: str
+    ) -> None:
+        before = record.node.admission if kind is EventKind.ADMISSION else record.node.scheduling
+        self._staging.put(unit, record_with(record, node=node))
+        details = FrozenMap({"from": before.value, "to": to, "reason": reason, "actor": actor})
+        unit.events.append((kind, record.node.id, details))
+
+
+class RegistryMaintenance:
+    """What a host does beside the commands of `Registry`: a coordinator, an agent that stops."""
+
+    def __init__(self, staging: Staging, before_change: Callable[[], None]) -> None:
+        self._staging = staging
+        self._before_change = before_change
+
+    def leave(self, node_id: str) -> None:
+        """The node said that it goes: it is `left`, not `down`, until its next sign of life. Durable."""
+        self._before_change()
+        with self._staging.command() as unit:
+            record = existing(self._staging, unit, node_id)
+            if record.node.liveness is not Liveness.LEFT:
+                self._staging.put(unit, record_with(record, node=node_with(record.node, liveness=Liveness.LEFT)))
+
+
+def _check_end(until: object) -> None:
+    if until is not None and (not isinstance(until, datetime) or until.tzinfo is None):
+        raise ValidationError("until", until, "must be a datetime with its zone")
+
+
+def existing(staging: Staging, unit: Unit, node_id: object) -> NodeRecord:
+    """The newest record of the node, or UnknownNodeError."""
+    record = staging.record(limits.lookup_key(node_id), unit)
+    if record is None:
+        raise UnknownNodeError(node_id if isinstance(node_id, str) else repr(node_id))
+    return record

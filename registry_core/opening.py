@@ -1,0 +1,50 @@
+"""From the arguments of `NodeRegistry` to a store. Not here: what any store does."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Optional, Union
+
+from registry_core.errors import NotSupportedError, ValidationError
+from registry_core.storage.contract import Store
+
+__all__ = ["open_store"]
+
+SQLITE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
+
+
+def open_store(
+    persistence_path: Optional[Union[str, os.PathLike[str]]], encryption_key: Optional[object], *, read_only: bool
+) -> Store:
+    """The store that the path's suffix names; without a path one in memory."""
+    if not isinstance(read_only, bool):
+        raise ValidationError("read_only", read_only, "must be true or false")
+    if encryption_key is not None:
+        raise NotSupportedError("encryption_key= is not in this version: leave it out to keep the registry in clear")
+    if persistence_path is None:
+        if read_only:
+            raise ValidationError("read_only", read_only, "needs a persistence_path: there is nothing to read")
+        from registry_core.storage.memory import MemoryStore
+
+        return MemoryStore()
+    path = _path(persistence_path)
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        from registry_core.storage.json_file import JsonFileStore
+
+        return JsonFileStore(path, read_only=read_only)
+    if suffix in SQLITE_SUFFIXES:
+        raise NotSupportedError("SQLite is not in this version: use a path that ends in .json")
+    known = ", ".join((".json", *SQLITE_SUFFIXES))
+    raise ValidationError("persistence_path", str(path), f"must end in one of {known}: the suffix says how it is kept")
+
+
+def _path(value: object) -> Path:
+    rule = "must be a path, such as nodes.json"
+    if not isinstance(value, (str, os.PathLike)):
+        raise ValidationError("persistence_path", value, rule)
+    text = os.fspath(value)
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ValidationError("persistence_path", text, rule)
+    return Path(text)

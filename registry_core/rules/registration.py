@@ -1,0 +1,92 @@
+"""What a registration makes of a record: the description is the node's, all else is the registry's.
+
+Here: which fields come from where. Not here: who may register (the host), ids, durability.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Optional
+
+from registry_core.errors import ValidationError
+from registry_core.models import limits
+from registry_core.models.encoding import node_to_plain
+from registry_core.models.frozen_map import FrozenMap
+from registry_core.models.node import Node
+from registry_core.models.record import NodeRecord
+from registry_core.models.snapshot import node_with
+from registry_core.models.status import Admission, Liveness, NodeHealth, Scheduling
+
+__all__ = ["registered"]
+
+_NO_HEALTH = NodeHealth()
+
+
+def registered(
+    node: Node,
+    before: Optional[NodeRecord],
+    *,
+    at: datetime,
+    sequence: int,
+    newcomer_score: float,
+    interval_seconds: Optional[float] = None,
+) -> NodeRecord:
+    """The record after `node` registered at `at`; `before` is what the registry held under this id.
+
+    `sequence` and `newcomer_score` are for a node that is new. Raises ValidationError for a record above 16 KiB.
+    """
+    _refuse_large(node)
+    if before is None:
+        newcomer = node_with(
+            node,
+            health=_NO_HEALTH,
+            reputation=newcomer_score,
+            registered_at=at,
+            admission=Admission.PROBATION,
+            admission_reason="",
+            liveness=Liveness.LIVE,
+            scheduling=Scheduling.ELIGIBLE,
+            cordon=None,
+        )
+        return NodeRecord(newcomer, sequence, interval_seconds=interval_seconds)
+    kept = before.node
+    known = node_with(
+        node,
+        health=_NO_HEALTH,
+        reputation=kept.reputation,
+        registered_at=kept.registered_at,
+        admission=kept.admission,
+        admission_reason=kept.admission_reason,
+        liveness=Liveness.LIVE,
+        scheduling=kept.scheduling,
+        cordon=kept.cordon,
+        extra=node.extra or kept.extra,
+    )
+    return NodeRecord(
+        known,
+        before.sequence,
+        evidence=before.evidence,
+        interval_seconds=before.interval_seconds if interval_seconds is None else interval_seconds,
+        host_state=before.host_state,
+        unknown=_still_true(before, node),
+    )
+
+
+def _still_true(before: NodeRecord, node: Node) -> Mapping[str, Any]:
+    """What a newer version wrote; of GPUs only as long as they are the same ones."""
+    offer = before.unknown.get("capabilities")
+    if not offer or "gpus" not in offer or node.capabilities.gpus == before.node.capabilities.gpus:
+        return before.unknown
+    others = {name: value for name, value in offer.items() if name != "gpus"}
+    return FrozenMap({**before.unknown, "capabilities": FrozenMap(others)})
+
+
+def _refuse_large(node: Node) -> None:
+    few = len(node.tags) <= 4 and len(node.capabilities.gpus) <= 8 and len(node.addresses) <= 16
+    if few and not node.extra:
+        return  # the limits of the single fields keep such a record far below the whole one's
+    size = len(json.dumps(node_to_plain(node), ensure_ascii=False).encode("utf-8"))
+    if size > limits.MAX_RECORD_BYTES:
+        raise ValidationError("node", f"a record of {size} bytes", f"must be at most {limits.MAX_RECORD_BYTES} bytes")

@@ -1,0 +1,172 @@
+"""Commands on their way to the disk: decided, not yet durable, not yet visible.
+
+Here: what a command has staged, what later commands build on, batches, and the step from "durable" to
+"visible". Not here: the decisions (`rules`), the queue of commits (`storage.group_commit`), the table.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Callable, Optional
+
+from registry_core.errors import RegistryError
+from registry_core.events import EventKind
+from registry_core.models.columns import columns_of
+from registry_core.models.record import NodeRecord
+from registry_core.storage.contract import Change, Delete, Put, Store
+from registry_core.storage.group_commit import GroupCommit
+
+__all__ = ["Staging", "Unit"]
+
+
+class Unit:
+    """What becomes durable and visible together: the changes of one command, or of one batch."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+        self.meta: dict[str, Optional[str]] = {}
+        self.events: list[tuple[EventKind, str, Mapping[str, str]]] = []
+        self.soft: list[Callable[[], object]] = []  # samples for nodes that only this unit makes known
+        self.error: Optional[RegistryError] = None
+        self.settled = False  # durable or failed
+        self.basis: set[Unit] = set()  # units not yet durable whose records this one changed further
+
+    def is_soft(self) -> bool:
+        """Nothing of it needs the disk, and nothing that it read is still on its way there."""
+        return not self.changes and not self.meta and not self.basis
+
+
+class Staging:
+    """Where commands stage their changes. `make_visible` is called with each unit once it is durable."""
+
+    def __init__(
+        self, store: Store, make_visible: Callable[[Unit], None], meta: Callable[[], Mapping[str, str]]
+    ) -> None:
+        self._store = store
+        self._make_visible = make_visible
+        self._meta = meta
+        self._gate = threading.RLock()  # one command at a time decides; a batch keeps the others out until its end
+        self._guard = threading.Lock()  # for _staged, which a committing thread clears without the gate
+        self._staged: dict[str, tuple[Unit, Optional[NodeRecord]]] = {}
+        self._batch: Optional[Unit] = None
+        self._batch_owner: Optional[int] = None
+        self._group: GroupCommit[Unit] = GroupCommit(self._commit)
+        self._disk = threading.Lock()  # one commit, sample save or refresh at a time
+
+    @contextmanager
+    def command(self) -> Iterator[Unit]:
+        """Stage one command; returns when it is durable and visible. Inside a batch, when it is staged."""
+        with self._gate:
+            if self._batch is not None:  # ours: others wait at the gate
+                yield self._batch
+                return
+            unit = Unit()
+            yield unit
+            if unit.is_soft():
+                self._make_visible(unit)
+                return
+            ticket = self._group.enqueue(unit)
+        self._group.wait(ticket)
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Many commands, one commit. An exception inside drops them all; a batch within a batch belongs to it."""
+        with self._gate:
+            if self._batch is not None:
+                yield
+                return
+            before = dict(self._staged)
+            unit = self._batch = Unit()
+            self._batch_owner = threading.get_ident()
+            try:
+                yield
+            except BaseException:
+                self._drop(unit, before)
+                raise
+            finally:
+                self._batch = self._batch_owner = None
+            if unit.is_soft():
+                self._make_visible(unit)
+                return
+            ticket = self._group.enqueue(unit)
+        self._group.wait(ticket)
+
+    @contextmanager
+    def disk(self) -> Iterator[None]:
+        """The store to oneself, for what is not a commit. Soft calls never come here."""
+        with self._disk:
+            yield
+
+    def own_batch(self) -> Optional[Unit]:
+        """The batch that the calling thread has open, if any."""
+        return self._batch if self._batch_owner == threading.get_ident() else None
+
+    def record(self, node_id: str, unit: Unit) -> Optional[NodeRecord]:
+        """The newest record: staged by an earlier command, else as committed."""
+        with self._guard:
+            staged = self._staged.get(node_id)
+        if staged is None:
+            return self._store.read(node_id)
+        if staged[0] is not unit:
+            unit.basis.add(staged[0])
+        return staged[1]
+
+    def staged_by(self, unit: Unit, node_id: str) -> Optional[tuple[Unit, Optional[NodeRecord]]]:
+        """What this very unit did to the node, if anything."""
+        with self._guard:
+            staged = self._staged.get(node_id)
+        return staged if staged is not None and staged[0] is unit else None
+
+    def put(self, unit: Unit, record: NodeRecord) -> None:
+        """Stage a record."""
+        unit.changes.append(Put(record, columns_of(record)))
+        with self._guard:
+            self._staged[record.node.id] = (unit, record)
+
+    def delete(self, unit: Unit, node_id: str) -> None:
+        """Stage a removal."""
+        unit.changes.append(Delete(node_id))
+        with self._guard:
+            self._staged[node_id] = (unit, None)
+
+    def _drop(self, unit: Unit, before: Mapping[str, tuple[Unit, Optional[NodeRecord]]]) -> None:
+        with self._guard:
+            for node_id in [node_id for node_id, staged in self._staged.items() if staged[0] is unit]:
+                earlier = before.get(node_id)
+                if earlier is not None and not earlier[0].settled:
+                    self._staged[node_id] = earlier
+                else:
+                    del self._staged[node_id]
+
+    def _commit(self, units: Sequence[Unit]) -> None:
+        try:
+            for unit in units:
+                failed = next((basis for basis in unit.basis if basis.error is not None), None)
+                if failed is not None:
+                    assert failed.error is not None
+                    raise failed.error
+            changes = [change for unit in units for change in unit.changes]
+            meta: dict[str, Optional[str]] = dict(self._meta())
+            for unit in units:
+                meta.update(unit.meta)
+            with self._disk:
+                self._store.commit(changes, meta)
+        except RegistryError as error:
+            if len(units) == 1:  # several are tried again one by one
+                self._settle(units[0], error)
+            raise
+        for unit in units:
+            self._make_visible(unit)
+            self._settle(unit, None)
+
+    def _settle(self, unit: Unit, error: Optional[RegistryError]) -> None:
+        unit.error = error
+        unit.settled = True
+        with self._guard:
+            for change in unit.changes:
+                node_id = change.columns.node_id if isinstance(change, Put) else change.node_id
+                staged = self._staged.get(node_id)
+                if staged is not None and staged[0] is unit:
+                    del self._staged[node_id]

@@ -1,0 +1,198 @@
+"""The table: what each node's slot holds, who is due, and which slots answer a query.
+
+Here: changes to one slot with all that follows from them in memory. Not here: records, locks, durability, which
+the registry brings in the right order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple, Optional
+
+from registry_core.models.columns import Columns, gpu_groups, label_of_tag, label_of_wallet, labels
+from registry_core.models.query import NodeQuery
+from registry_core.models.status import Conditions, Liveness, NodeHealth
+from registry_core.rules import health, liveness
+from registry_core.rules.health import HealthThresholds
+from registry_core.rules.matching import has_gpus, least_hundredths
+from registry_core.table.deadlines import Deadlines
+from registry_core.table.slots import ALL_CONDITIONS, CODE_OF, LIVENESS, LIVENESS_CODE, Slots
+
+__all__ = ["NodeTable", "Sample"]
+
+
+class Sample(NamedTuple):
+    """What a node reported (None: not measured) and when it came in, by both clocks."""
+
+    load_average: Optional[float]
+    memory_usage: Optional[float]
+    disk_usage: Optional[float]
+    monotonic: float
+    unix_seconds: float
+
+
+class NodeTable:
+    """All nodes in memory. Not thread-safe: the registry's lock guards it."""
+
+    def __init__(self, thresholds: HealthThresholds, default_interval_seconds: Optional[float]) -> None:
+        self._thresholds = thresholds
+        self._default_interval = default_interval_seconds
+        self._deadlines = Deadlines()
+        self._watched = bytearray()  # 1: the slot stands in the deadlines
+        self._labels: dict[int, frozenset[str]] = {}
+        self.slots = Slots()
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def put(self, columns: Columns, now: float) -> bool:
+        """Take over the columns of a new or known node; True when it is new. No sign of life by itself."""
+        slot = self.slots.by_id.get(columns.node_id)
+        new = slot is None
+        if slot is None:
+            slot = self.slots.append(columns)
+            self._watched.append(0)
+            self.slots.seen[slot] = now
+        else:
+            self.slots.set(slot, columns)
+        self._labels[slot] = frozenset(labels(columns.labels))
+        self._watch(slot)
+        return new
+
+    def remove(self, node_id: str) -> None:
+        """Forget the node; no error when it is not there."""
+        slot = self.slots.by_id.get(node_id)
+        if slot is not None:
+            self.slots.remove(slot)
+            del self._labels[slot]
+
+    def report(self, slot: int, sample: Sample) -> tuple[Conditions, Conditions]:
+        """A sample came in: the conditions before and after. A sign of life is told apart, by `seen`."""
+        slots = self.slots
+        slots.load[slot] = math.nan if sample.load_average is None else sample.load_average
+        slots.memory[slot] = math.nan if sample.memory_usage is None else sample.memory_usage
+        slots.disk[slot] = math.nan if sample.disk_usage is None else sample.disk_usage
+        slots.unsaved[slot] = 1
+        before = ALL_CONDITIONS[slots.conditions[slot]]
+        per_cpu = health.load_per_cpu(sample.load_average, slots.host_cpus[slot], slots.cpu_cores[slot])
+        after = health.conditions((per_cpu, sample.memory_usage, sample.disk_usage), self._thresholds, before)
+        slots.conditions[slot] = CODE_OF[after]
+        return before, after
+
+    def seen(self, slot: int, monotonic: float, unix_seconds: float) -> Liveness:
+        """A sign of life: the node is live. Returns what it was before."""
+        slots = self.slots
+        slots.seen[slot] = monotonic
+        slots.seen_at[slot] = unix_seconds
+        before = LIVENESS[slots.liveness[slot]]
+        if before is not Liveness.LIVE:
+            slots.liveness[slot] = LIVENESS_CODE[Liveness.LIVE]
+            self._watch(slot)
+        return before
+
+    def leave(self, slot: int) -> None:
+        """The node said that it goes."""
+        self.slots.liveness[slot] = LIVENESS_CODE[Liveness.LEFT]
+
+    def expire(self, now: float) -> Iterator[tuple[str, Liveness, Liveness]]:
+        """Judge the slots whose deadline has come; yields (id, before, after) for each that changed."""
+        slots = self.slots
+        for slot in self._deadlines.pop_due(now):
+            self._watched[slot] = 0
+            node_id = slots.ids[slot]
+            interval = self._interval(slot)
+            before = LIVENESS[slots.liveness[slot]]
+            if node_id is None or interval is None or before is Liveness.LEFT:
+                continue
+            after = liveness.liveness(now - slots.seen[slot], interval)
+            self._watch(slot)
+            if after is not before:
+                slots.liveness[slot] = LIVENESS_CODE[after]
+                yield node_id, before, after
+
+    def next_due(self) -> float:
+        """When `expire` is next due, monotonic seconds."""
+        return self._deadlines.next_due()
+
+    def health(self, slot: int) -> NodeHealth:
+        """The newest sample and what follows from it."""
+        return self.slots.health(slot)
+
+    def liveness(self, slot: int) -> Liveness:
+        """What was last judged."""
+        return LIVENESS[self.slots.liveness[slot]]
+
+    def select(self, query: NodeQuery) -> list[int]:
+        """Every slot that answers the query, best score first, ties by registration; limit and cursor not applied."""
+        slots = self.slots
+        found = [slot for slot, node_id in enumerate(slots.ids) if node_id is not None and self._fits(slot, query)]
+        found.sort(key=lambda slot: -slots.score[slot])
+        return found
+
+    def take_over(self, older: NodeTable) -> None:
+        """Keep what an older table knows of the same nodes beyond their columns: sample, conditions, liveness."""
+        mine, theirs = self.slots, older.slots
+        for node_id, slot in mine.by_id.items():
+            their_slot = theirs.by_id.get(node_id)
+            if their_slot is not None:
+                mine.copy_soft(slot, theirs, their_slot)
+                self._watch(slot)
+
+    def unsaved(self) -> list[tuple[str, NodeHealth]]:
+        """The samples that came in since the last call."""
+        slots = self.slots
+        found = []
+        slot = slots.unsaved.find(1)
+        while slot >= 0:
+            slots.unsaved[slot] = 0
+            found.append((str(slots.ids[slot]), slots.health(slot)))
+            slot = slots.unsaved.find(1, slot + 1)
+        return found
+
+    def _fits(self, slot: int, query: NodeQuery) -> bool:
+        slots = self.slots
+        demand = query.min_capabilities
+        return (
+            slots.score[slot] >= least_hundredths(query.min_reputation)
+            and (not query.only_healthy or slots.is_ready(slot))
+            and (
+                demand is None
+                or (
+                    slots.cpu_cores[slot] >= demand.cpu_cores
+                    and slots.memory_gb[slot] >= demand.memory_gb
+                    and slots.storage_gb[slot] >= demand.storage_gb
+                    and slots.gpu_enabled[slot] >= demand.gpu_enabled
+                )
+            )
+            and (query.wallet_address is None or self._has_wallet(slot, query.wallet_address))
+            and (query.gpus is None or has_gpus(gpu_groups(slots.gpus[slot]), query.gpus))
+            and all(label_of_tag(key, value) in self._labels[slot] for key, value in query.tags.items())
+            and slots.ids[slot] not in query.exclude
+        )
+
+    def _has_wallet(self, slot: int, wallet_address: str) -> bool:
+        if wallet_address:
+            return label_of_wallet(wallet_address) in self._labels[slot]
+        prefix = label_of_wallet("")
+        return not any(label.startswith(prefix) for label in self._labels[slot])
+
+    def _interval(self, slot: int) -> Optional[float]:
+        if self._default_interval is None:
+            return None
+        return max(self.slots.interval[slot], self._default_interval)
+
+    def _watch(self, slot: int) -> None:
+        interval = self._interval(slot)
+        if interval is None or self._watched[slot]:
+            return
+        seen = self.slots.seen[slot]
+        state = self.slots.liveness[slot]
+        if state == LIVENESS_CODE[Liveness.LIVE]:
+            due = seen + liveness.SUSPECT_AFTER_INTERVALS * interval
+        elif state == LIVENESS_CODE[Liveness.SUSPECT]:
+            due = seen + liveness.DOWN_AFTER_INTERVALS * interval
+        else:
+            return
+        self._watched[slot] = 1
+        self._deadlines.add(slot, due)

@@ -1,0 +1,146 @@
+"""One slot a node: its indexed columns, its newest sample, its liveness; arrays, so that a node costs bytes.
+
+Here: what is known of each slot and the exact test of a query against it. Not here: which slots to test
+(`index`), records and snapshots, clocks. Slots are handed out in order of registration and that order is kept.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from array import array
+from datetime import datetime, timezone
+from typing import Optional
+
+from registry_core.models.columns import Columns
+from registry_core.models.snapshot import health_sample
+from registry_core.models.status import Admission, Condition, Conditions, Liveness, NodeHealth
+
+__all__ = ["Slots"]
+
+_NAN = math.nan
+_CONDITION = (Condition.OK, Condition.CRITICAL, Condition.UNKNOWN)
+ALL_CONDITIONS = tuple(
+    Conditions(load, memory, disk) for load in _CONDITION for memory in _CONDITION for disk in _CONDITION
+)
+CODE_OF = {conditions: code for code, conditions in enumerate(ALL_CONDITIONS)}
+HAS_CRITICAL = tuple(conditions.any_critical for conditions in ALL_CONDITIONS)
+UNKNOWN_CODE = CODE_OF[Conditions()]
+LIVENESS = tuple(Liveness)
+LIVENESS_CODE = {liveness: code for code, liveness in enumerate(LIVENESS)}
+_LIVE = LIVENESS_CODE[Liveness.LIVE]
+_MAY_WORK = {Admission.APPROVED.value, Admission.PROBATION.value}
+
+
+class Slots:
+    """Columns by slot. A removed node's slot stays empty."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, int] = {}
+        self.ids: list[Optional[str]] = []
+        self.sequence = array("Q")
+        self.score = array("H")
+        self.cpu_cores = array("I")
+        self.host_cpus = array("I")
+        self.memory_gb = array("d")
+        self.storage_gb = array("d")
+        self.gpu_enabled = bytearray()
+        self.gpus: list[str] = []
+        self.may_work = bytearray()  # by admission
+        self.cordoned = bytearray()
+        self.interval = array("f")
+        self.liveness = bytearray()
+        self.conditions = bytearray()
+        self.load = array("d")
+        self.memory = array("d")
+        self.disk = array("d")
+        self.seen = array("d")  # monotonic seconds of the last sign of life
+        self.seen_at = array("d")  # the same as Unix seconds; NaN: never
+        self.unsaved = bytearray()
+
+    def __len__(self) -> int:
+        return len(self.by_id)
+
+    def append(self, columns: Columns) -> int:
+        """A new slot at the end."""
+        slot = len(self.ids)
+        self.by_id[columns.node_id] = slot
+        self.ids.append(columns.node_id)
+        self.sequence.append(columns.sequence)
+        self.score.append(0)
+        self.cpu_cores.append(0)
+        self.host_cpus.append(0)
+        self.memory_gb.append(0.0)
+        self.storage_gb.append(0.0)
+        self.gpus.append("")
+        self.interval.append(0.0)
+        for flags in (self.gpu_enabled, self.may_work, self.cordoned, self.unsaved):
+            flags.append(0)
+        self.liveness.append(LIVENESS_CODE[Liveness.LEFT] if columns.left else _LIVE)
+        self.conditions.append(UNKNOWN_CODE)
+        for gauges in (self.load, self.memory, self.disk, self.seen_at):
+            gauges.append(_NAN)
+        self.seen.append(-math.inf)
+        self.set(slot, columns)
+        return slot
+
+    def set(self, slot: int, columns: Columns) -> None:
+        """Take over all columns but the sample and liveness."""
+        self.score[slot] = columns.score
+        self.cpu_cores[slot] = columns.cpu_cores
+        self.host_cpus[slot] = columns.host_cpus
+        self.memory_gb[slot] = columns.memory_gb
+        self.storage_gb[slot] = columns.storage_gb
+        self.gpu_enabled[slot] = columns.gpu_enabled
+        self.gpus[slot] = sys.intern(columns.gpus)
+        self.may_work[slot] = columns.admission in _MAY_WORK
+        self.cordoned[slot] = columns.cordoned
+        self.interval[slot] = columns.interval_seconds
+
+    def remove(self, slot: int) -> None:
+        """Empty the slot; its number is not given to another node."""
+        node_id = self.ids[slot]
+        if node_id is not None:
+            del self.by_id[node_id]
+        self.ids[slot] = None
+        self.unsaved[slot] = 0
+
+    def is_ready(self, slot: int) -> bool:
+        """As `Node.is_ready`."""
+        return bool(
+            self.may_work[slot]
+            and self.liveness[slot] == _LIVE
+            and not self.cordoned[slot]
+            and not HAS_CRITICAL[self.conditions[slot]]
+        )
+
+    def restore_sample(self, slot: int, sample: NodeHealth) -> None:
+        """A sample of an earlier run: its figures, not what followed from them."""
+        self.load[slot] = _or_nan(sample.load_average)
+        self.memory[slot] = _or_nan(sample.memory_usage)
+        self.disk[slot] = _or_nan(sample.disk_usage)
+        self.seen_at[slot] = _NAN if sample.last_heartbeat is None else sample.last_heartbeat.timestamp()
+
+    def copy_soft(self, slot: int, other: Slots, other_slot: int) -> None:
+        """Take over sample, conditions and liveness from a slot of another table."""
+        for name in ("load", "memory", "disk", "seen", "seen_at", "conditions", "liveness", "unsaved"):
+            getattr(self, name)[slot] = getattr(other, name)[other_slot]
+
+    def health(self, slot: int) -> NodeHealth:
+        """The newest sample and what follows from it."""
+        at = self.seen_at[slot]
+        return health_sample(
+            _or_none(self.load[slot]),
+            _or_none(self.memory[slot]),
+            _or_none(self.disk[slot]),
+            None if at != at else datetime.fromtimestamp(at, timezone.utc),
+            ALL_CONDITIONS[self.conditions[slot]],
+        )
+
+
+def _or_nan(value: Optional[float]) -> float:
+    return _NAN if value is None else value
+
+
+def _or_none(value: float) -> Optional[float]:
+    return None if value != value else value
