@@ -1,1 +1,69 @@
-"""The `duxnet` command: one file a subcommand, imported when it is used."""
+"""The `duxnet` command: one file a subcommand, imported when it is used.
+
+`main` finds the subcommand in a table and imports only its module: a start-up pays for what it uses, not even for
+click where the subcommand does without. Errors of ours become one line on stderr and an exit code.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Optional
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["COMMANDS", "main"]
+
+# command: (module, attribute, one line of help). The attribute is a click command, or a function that takes the
+# arguments after the command's name and returns the exit code; its module's `command()` then makes the click command
+# that help and completion need.
+COMMANDS = {
+    "probe": ("duxnet.cli.probe", "main", "Measure this machine once and print what it offers."),
+    "agent": ("duxnet.cli.agent", "agent", "Register this machine and report its health until stopped."),
+    "status": ("duxnet.cli.status", "status", "Show what the agent on this machine is doing."),
+    "nodes": ("duxnet.cli.nodes", "nodes", "List, show and change the nodes of a registry."),
+    "config": ("duxnet.cli.config", "config", "Check the configuration, or show where each value comes from."),
+    "completion": ("duxnet.cli.completion", "completion", "Print what makes your shell complete duxnet."),
+}
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run the command that `arguments` (default: the command line) names; the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    from duxnet.cli.ending import ended
+
+    return ended(lambda: _run(given))
+
+
+def _run(given: list[str]) -> int:
+    from os import environ
+
+    if given and given[0] in COMMANDS and "_DUXNET_COMPLETE" not in environ:
+        return _run_command(given[0], given[1:])
+    if given == ["--version"]:
+        from registry_core.version import __version__
+
+        print(f"duxnet {__version__}")  # noqa: T201 - the answer
+        return 0
+    from duxnet.cli.group import group
+
+    return _exit_code(group().main(given, prog_name="duxnet", standalone_mode=False))
+
+
+def _run_command(name: str, arguments: list[str]) -> int:
+    command = loaded(name)
+    if hasattr(command, "main"):
+        return _exit_code(command.main(arguments, prog_name=f"duxnet {name}", standalone_mode=False))
+    return _exit_code(command(arguments))
+
+
+def loaded(name: str) -> Any:
+    """The click command, or function, behind `name`."""
+    from importlib import import_module
+
+    module, attribute, _help = COMMANDS[name]
+    return getattr(import_module(module), attribute)
+
+
+def _exit_code(result: object) -> int:
+    return result if isinstance(result, int) else 0

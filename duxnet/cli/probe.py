@@ -6,7 +6,6 @@ errors and everything unusual go through the click command, which is made from t
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from agent.probe.report import ProbeReport
     from agent.probe.source import Source
 
-__all__ = ["OPTIONS", "command", "parsed_without_click", "run"]
+__all__ = ["OPTIONS", "command", "main", "parsed_without_click", "run"]
 
 PROBES = ("cpu", "memory", "storage", "gpu", "network", "host")
 EXIT_PARTIAL = 3
@@ -79,6 +78,15 @@ def _only(text: Optional[str]) -> Optional[tuple[str, ...]]:
     return names if all(name in PROBES for name in names) else None
 
 
+def main(arguments: Sequence[str]) -> int:
+    """The command, from the arguments after its name; the exit code."""
+    values = parsed_without_click(arguments)
+    if values is not None:
+        return run(values)
+    result: object = command().main(list(arguments), prog_name="duxnet probe", standalone_mode=False)
+    return result if isinstance(result, int) else 0
+
+
 def command() -> click.Command:
     """The click command, made from `OPTIONS`."""
     import click
@@ -123,7 +131,7 @@ def run(values: dict[str, Any]) -> int:
 
     try:
         source, recorded_options = _source(values["root"])
-        work_dir = values["work_dir"] or recorded_options.get("work_dir") or default_work_dir()
+        work_dir = values["work_dir"] or recorded_options.get("work_dir") or default_state_folder(os.environ)
         options = ProbeOptions(work_dir, registry_address=recorded_options.get("registry_address"))
         recorder = _recorder(source) if values["record"] else None
         report = ProbeRunner(recorder or source, options).run(_only(values["only"]) if values["only"] else None)
@@ -162,14 +170,6 @@ def _save(recorder: Recorder, folder: str, options: ProbeOptions) -> None:
     recorded = {"work_dir": options.work_dir, "registry_address": options.registry_address}
     path = written(folder, masked(recorder.text({name: value for name, value in recorded.items() if value})))
     print(f"recorded in {path}; read it before you send it", file=sys.stderr)  # noqa: T201 - for the person
-
-
-def default_work_dir() -> str:
-    """Where the agent keeps its state: /var/lib/duxnet for root, else in the user's own state folder."""
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        return "/var/lib/duxnet"
-    state_home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111 - 3 ms
-    return f"{state_home}/duxnet"
 
 
 def _printed(report: ProbeReport, values: dict[str, Any]) -> str:

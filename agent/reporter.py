@@ -1,0 +1,123 @@
+"""Between the node and its registry: registers it, reports samples, and keeps what could not be delivered.
+
+Knows only the `Registry` contract. What is kept through an outage is the newest sample and one summary of the gap.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+from agent.description import changed_fields
+from agent.outage import Gap
+from agent.sampler import Sample
+from registry_core.clock import Clock, SystemClock
+from registry_core.contract import Registry
+from registry_core.errors import RegistryError, UnknownNodeError
+from registry_core.models.node import Node
+from registry_core.models.status import NodeHealth
+
+__all__ = ["Reporter", "Standing"]
+
+_log = logging.getLogger("agent.report")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How reporting goes: the newest health from the registry, the reason of a failure going on, and counts."""
+
+    health: Optional[NodeHealth] = None
+    problem: Optional[str] = None
+    delivered: int = 0
+    failed: int = 0
+
+
+class Reporter:
+    """Safe to call from the sampling and the probing thread at once."""
+
+    def __init__(self, registry: Registry, clock: Optional[Clock] = None) -> None:
+        self._registry = registry
+        self._clock = clock or SystemClock()
+        self._lock = threading.Lock()
+        self._wanted: Optional[Node] = None
+        self._registered: Optional[Node] = None
+        self.standing = Standing()
+        self.gap: Optional[Gap] = None
+
+    def describe(self, node: Node) -> bool:
+        """Take a new description; register it when it differs from the registered one. True when it is registered.
+
+        A registration that fails is tried again with each report.
+        """
+        with self._lock:
+            changed = changed_fields(self._registered, node)
+            if not changed:
+                return True
+            self._wanted = node
+            try:
+                self._register()
+            except RegistryError as error:
+                self._failed(error, None)
+                return False
+            _log.info("registered as %s (changed: %s)", node.id, ", ".join(changed))
+            return True
+
+    def report(self, sample: Sample) -> bool:
+        """Deliver a sample; True when it arrived. An unknown node registers again; other errors are kept and told."""
+        with self._lock:
+            try:
+                if self._wanted is not None:
+                    self._register()
+                    _log.info("registered")
+                health = self._deliver(sample)
+            except RegistryError as error:
+                self._failed(error, sample)
+                return False
+            self._arrived(health)
+            return True
+
+    def reopen(self, opened: Callable[[], Registry]) -> None:
+        """Close the registry and go on with the one that `opened` gives. Raises RegistryError."""
+        with self._lock:
+            self._registry.close()
+            self._registry = opened()
+
+    def close(self) -> None:
+        """Close the registry."""
+        self._registry.close()
+
+    def _deliver(self, sample: Sample) -> NodeHealth:
+        registered = self._registered
+        assert registered is not None, "describe() comes before report()"
+        gauges = (sample.load_average, sample.memory_usage, sample.disk_usage)
+        try:
+            return self._registry.update_node_health(registered.id, *gauges)
+        except UnknownNodeError:
+            _log.warning("the registry does not know this node: registering it again")
+            self._wanted = registered
+            self._register()
+            return self._registry.update_node_health(registered.id, *gauges)
+
+    def _register(self) -> None:
+        wanted = self._wanted
+        assert wanted is not None
+        self._registry.register_node(wanted)
+        self._registered, self._wanted = wanted, None
+
+    def _arrived(self, health: NodeHealth) -> None:
+        if self.standing.problem is not None:
+            _log.info("reporting again%s", f" after {self.gap}" if self.gap else "")
+        self.gap = None
+        self.standing = Standing(health, None, self.standing.delivered + 1, self.standing.failed)
+
+    def _failed(self, error: RegistryError, sample: Optional[Sample]) -> None:
+        problem = str(error)
+        if problem != self.standing.problem:  # once, not at every interval
+            _log.error("cannot report: %s", problem)
+        if sample is not None:
+            now = self._clock.now()
+            self.gap = self.gap.with_sample(sample, now) if self.gap else Gap.begun(sample, now, problem)
+        failed = self.standing.failed + (sample is not None)
+        self.standing = Standing(self.standing.health, problem, self.standing.delivered, failed)

@@ -1,0 +1,247 @@
+"""The agent as a process: starts, keeps the schedule, answers signals, leaves in good order.
+
+What is said to the registry is `reporter`'s; what is measured, `sampler`'s and `probe`'s; when, `schedule`'s; what
+people see, `telling`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Callable, Optional
+
+from agent.description import describe, offer_text
+from agent.probe.runner import ProbeRunner
+from agent.probe.source import LiveSource
+from agent.registry_target import is_address, open_registry
+from agent.reporter import Reporter
+from agent.sampler import Sample, Sampler
+from agent.schedule import Schedule, phase_seconds
+from agent.settings import AgentSettings, RegistrySettings, load_agent_settings
+from agent.state_dir import REGISTRY_FILE, StateDir
+from agent.telling import Doings, Teller
+from duxnet.process.errors import EXIT_PARTIAL, EXIT_RUNTIME, ConfigurationError
+from duxnet.process.log_settings import LogSettings
+from duxnet.process.settings import Settings
+from duxnet.process.signals import SignalInbox, StopRequested
+from registry_core.contract import Registry
+from registry_core.identity.files import ensure_identity
+from registry_core.models.node import Node
+from registry_core.version import __version__
+
+__all__ = ["Agent", "Launch"]
+
+_log = logging.getLogger("agent")
+
+CLOSE_SECONDS = 1.2  # SIGTERM to exit is promised within 2 s, whatever the disk does
+MISSED_INTERVALS = 4  # an embedded registry calls its own node down after this many intervals of silence
+SAMPLE = "sample"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What the command line said. `flags` maps dotted settings to values."""
+
+    config: Optional[str] = None
+    flags: Mapping[str, object] = field(default_factory=dict)
+    once: bool = False
+
+    def settings(self) -> Settings:
+        """Flags, environment and file as they are now. Raises ConfigurationError."""
+        return load_agent_settings(self.config, self.flags)
+
+
+class Agent:
+    """One agent from start to stop. Making it raises ConfigurationError, starting it RegistryError too."""
+
+    def __init__(self, launch: Launch, inbox: SignalInbox, environ: Mapping[str, str]) -> None:
+        self._launch = launch
+        self._inbox = inbox
+        self._environ = environ
+        self._settings = launch.settings()
+        self._teller = Teller(environ, once=launch.once)
+        self._teller.set_up_logs(self._settings.section("log", LogSettings))
+        self._schedule = Schedule(inbox.wake)
+        self._probing = threading.Lock()
+        self._sampled_at = time.monotonic()
+        self._sample: Optional[Sample] = None
+
+    @property
+    def _agent(self) -> AgentSettings:
+        return self._settings.section("agent", AgentSettings)
+
+    def start(self) -> None:
+        """Everything up to the first report."""
+        _log.info("duxnet agent %s starts; configuration: %s", __version__, self._settings.config_file or "defaults")
+        self._state = StateDir(self._agent.state_path(self._environ))
+        self._teller.use_folder(self._state.path)
+        self._identity = ensure_identity(self._state.path)
+        self._use_probes()
+        self._found = self._probes.run()
+        self._node = self._describe()
+        self._warnings = self._notice_a_copied_folder()
+        self._target = self._settings.section("registry", RegistrySettings).target or str(
+            self._state.path / REGISTRY_FILE
+        )
+        self._reporter = Reporter(self._open_registry())
+        self._tell_who_and_what()
+        self._reporter.describe(self._node)
+        self._report()
+        self._plan()
+
+    def run(self) -> int:
+        """Keep the schedule until SIGTERM or SIGINT; the exit code."""
+        self._teller.notifier.ready(self._doings().line())
+        try:
+            self._inbox.stop_at_once = False
+            while (arrived := self._inbox.take()) in (None, signal.SIGHUP):
+                if arrived is signal.SIGHUP:
+                    self._reload()
+                wait_seconds = self._schedule.run_due()
+                if self._schedule.is_progressing():
+                    self._teller.notifier.watchdog()
+                self._draw()
+                self._inbox.wait(min(wait_seconds, self._teller.longest_wait_seconds()))
+            self._stop(arrived.name if arrived else "")
+        except StopRequested as stop:  # in the middle of a reload
+            self._stop(str(stop))
+        return 0
+
+    def once(self) -> int:
+        """End after the first report; the exit code says whether it was delivered and whole."""
+        self._inbox.stop_at_once = False
+        standing = self._reporter.standing
+        whole = not self._found.errors and self._sample is not None and not self._sample.failures
+        line = self._doings().line()
+        self._stop("one report was asked for")
+        print(line)  # noqa: T201 - the answer of the command
+        if standing.problem is not None:
+            return EXIT_RUNTIME
+        return 0 if whole else EXIT_PARTIAL
+
+    def _stop(self, reason: str) -> None:
+        self._teller.undraw()
+        self._teller.notifier.stopping()
+        _log.info("stopping: %s", reason)
+        self._schedule.stop()
+        closing = threading.Thread(target=self._reporter.close, name="close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
+        self._teller.save(self._doings(), "stopped")
+        if closing.is_alive():
+            _log.warning("left a disk that does not answer; what was registered is kept")
+        _log.info("stopped after %d delivered reports", self._reporter.standing.delivered)
+
+    def _use_probes(self) -> None:
+        options = self._agent.probe_options(self._environ)
+        source = LiveSource()
+        self._probes = ProbeRunner(source, options)
+        self._sampler = Sampler(source, options.work_dir)
+
+    def _describe(self) -> Node:
+        return describe(self._found, self._identity, self._agent)
+
+    def _doings(self) -> Doings:
+        return Doings(
+            node=self._node,
+            registry=self._target,
+            state_dir=self._state.path,
+            interval_seconds=self._agent.interval_seconds,
+            standing=self._reporter.standing,
+            sample=self._sample,
+            probe_errors=tuple(f"{error.probe}: {error.message}" for error in self._found.errors),
+            warnings=self._warnings,
+        )
+
+    def _open_registry(self) -> Registry:
+        if is_address(self._target):
+            return open_registry(self._target)
+        timeout_seconds = MISSED_INTERVALS * self._agent.interval_seconds
+        return open_registry(self._target, heartbeat_timeout_seconds=timeout_seconds)
+
+    def _notice_a_copied_folder(self) -> tuple[str, ...]:
+        before = self._state.moved_from(self._found.host["machine_hint"])
+        if before is None:
+            return ()
+        text = (
+            f"{self._state.path} was used on another machine before. If it was moved, all is well; if it was copied, "
+            "two machines now share one identity: on this one, stop the agent, remove the folder and start again"
+        )
+        _log.warning("%s", text)
+        return (text,)
+
+    def _tell_who_and_what(self) -> None:
+        _log.info("node %s, state in %s, registry %s", self._identity.id, self._state.path, self._target)
+        _log.info("offers %s", offer_text(self._node.capabilities))
+        for error in self._found.errors:
+            _log.warning("probe %s: %s", error.probe, error.message)
+
+    def _plan(self) -> None:
+        interval = self._agent.interval_seconds
+        self._schedule.every(SAMPLE, interval, phase_seconds(self._identity.id, interval), self._report)
+        by_cadence: dict[float, list[str]] = {}
+        for name, cadence_seconds in self._probes.cadences().items():
+            by_cadence.setdefault(cadence_seconds, []).append(name)
+        for cadence_seconds, names in by_cadence.items():
+            phase = phase_seconds(self._identity.id, cadence_seconds)
+            self._schedule.every(f"probe {' '.join(names)}", cadence_seconds, phase, self._probe_job(names))
+
+    def _probe_job(self, names: list[str]) -> Callable[[], None]:
+        return lambda: self._probe(names)
+
+    def _probe(self, names: Optional[list[str]]) -> None:
+        with self._probing:
+            known = {(error.probe, error.message) for error in self._found.errors}
+            self._found = self._probes.run(names)
+            self._node = self._describe()
+        for error in self._found.errors:
+            if (error.probe, error.message) not in known:
+                _log.warning("probe %s: %s", error.probe, error.message)
+        self._reporter.describe(self._node)
+
+    def _report(self) -> None:
+        self._sample = self._sampler.take()
+        self._sampled_at = time.monotonic()
+        delivered = self._reporter.report(self._sample)
+        self._teller.told(self._doings(), delivered=delivered)
+
+    def _draw(self) -> None:
+        age = time.monotonic() - self._sampled_at
+        self._teller.draw(self._doings(), age, self._schedule.seconds_to_next(SAMPLE))
+
+    def _reload(self) -> None:
+        """Take over a changed configuration; a bad one changes nothing. Raises StopRequested, RegistryError."""
+        self._teller.notifier.reloading()
+        self._inbox.stop_at_once = True
+        try:
+            self._use_settings(self._launch.settings())
+        except ConfigurationError as error:
+            for problem in error.problems:
+                _log.error("the new configuration is refused: %s", problem)
+            _log.error("the old configuration is kept")
+        self._inbox.stop_at_once = False
+        self._teller.notifier.ready(self._doings().line())
+
+    def _use_settings(self, new: Settings) -> None:
+        """Apply what a running agent can: all but the state directory and the registry's place."""
+        old_agent = self._agent
+        changed = [name for name, value in new.shown_values().items() if self._settings.shown_values()[name] != value]
+        fixed = [name for name in changed if name in ("agent.state_dir", "registry.target")]
+        if fixed:
+            _log.warning("%s: takes effect at the next start", ", ".join(fixed))
+        self._settings = new
+        self._teller.set_up_logs(new.section("log", LogSettings))
+        _log.info("configuration read again; changed: %s", ", ".join(changed) or "nothing")
+        if self._agent == old_agent:
+            return
+        self._schedule.drop_all()
+        self._use_probes()
+        if self._agent.interval_seconds != old_agent.interval_seconds:
+            self._reporter.reopen(self._open_registry)
+        self._probe(None)
+        self._plan()
+        self._schedule.soon(SAMPLE)

@@ -1,0 +1,54 @@
+"""The one line that an agent keeps up to date in a terminal. Log lines go above it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TextIO
+
+from duxnet.process.logs import printable
+
+__all__ = ["StatusLine"]
+
+_CLEAR = "\r\x1b[2K"
+_NARROWEST = 20
+
+
+class StatusLine:
+    """Draws on `stream`, which is a terminal."""
+
+    def __init__(self, stream: TextIO = sys.stderr) -> None:
+        self._stream = stream
+        self._shown = ""
+
+    def show(self, text: str) -> None:
+        """Replace the line; cut to the width of the terminal, since a line that wraps can't be replaced."""
+        line = printable(text)
+        width = max(_NARROWEST, self._width() - 1)
+        if len(line) > width:
+            line = line[: width - 1] + "…"
+        if line != self._shown:
+            self._shown = line
+            self._write(_CLEAR + line)
+
+    def above(self, text: str) -> None:
+        """Print lines above the status line."""
+        self._write(f"{_CLEAR}{text}\n{self._shown}")
+
+    def end(self) -> None:
+        """Take the line away."""
+        self._shown = ""
+        self._write(_CLEAR)
+
+    def _width(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        except (OSError, ValueError):
+            return 80
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):  # the terminal is gone: reporting goes on
+            return

@@ -1,0 +1,125 @@
+"""The sections [agent] and [registry]: what an operator may say about this node, checked once at start.
+
+Every default here stands in `config.example.toml`. Empty text and 0 mean "not set".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Optional, Union
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from agent.probe.options import ProbeOptions
+from duxnet.process.folders import default_state_folder
+from duxnet.process.log_settings import LogSettings
+from duxnet.process.settings import Section, Settings, load_settings
+from registry_core.models import limits
+
+__all__ = ["AgentSettings", "RegistrySettings", "ReserveSettings", "agent_sections", "load_agent_settings"]
+
+SHORTEST_INTERVAL_SECONDS = 0.1  # for tests; a real node gains nothing below a few seconds
+LONGEST_INTERVAL_SECONDS = 900.0  # the contract with every registry: silence beyond that is an outage
+
+
+def _not_a_bool(value: Any) -> Any:
+    """TOML's `true` is no number, although Python's is."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_not_a_bool)]
+Whole = Annotated[int, BeforeValidator(_not_a_bool)]
+
+
+def _plain_path(value: str) -> str:
+    if "\x00" in value or any(not char.isprintable() for char in value):
+        raise ValueError("must be a path without control characters")
+    return value
+
+
+class ReserveSettings(Section):
+    """[agent.reserve]: kept back from what is offered. GB is 10⁹ bytes."""
+
+    cpus: Annotated[Whole, Field(ge=0, le=limits.MAX_CPUS)] = 0
+    memory_gb: Annotated[Number, Field(ge=0, le=limits.MAX_MEMORY_GB)] = 0.0
+    storage_gb: Annotated[Number, Field(ge=0, le=limits.MAX_STORAGE_GB)] = 0.0
+
+
+class AgentSettings(Section):
+    """[agent]: who this node is and how often it reports."""
+
+    interval_seconds: Annotated[Number, Field(ge=SHORTEST_INTERVAL_SECONDS, le=LONGEST_INTERVAL_SECONDS)] = 15.0
+    state_dir: str = ""
+    work_dir: str = ""
+    wallet_address: str = ""
+    port: Annotated[Whole, Field(ge=0, le=65535)] = 0
+    tags: dict[str, str] = Field(default={})
+    reserve: ReserveSettings = ReserveSettings()
+    override: dict[str, Union[bool, int, float, str]] = Field(default={})
+
+    @field_validator("state_dir", "work_dir")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        return _plain_path(value)
+
+    @field_validator("wallet_address")
+    @classmethod
+    def _wallet(cls, value: str) -> str:
+        return limits.text("wallet_address", value, "wallet_address")
+
+    @field_validator("tags")
+    @classmethod
+    def _tags(cls, value: dict[str, str]) -> dict[str, str]:
+        if len(value) > limits.MAX_TAGS:
+            raise ValueError(f"must hold at most {limits.MAX_TAGS} tags")
+        for key, tag in value.items():
+            limits.text("tags", key, "tag key", empty=False)
+            limits.text(f"tags.{key}", tag, "tag value")
+        return value
+
+    @field_validator("override")
+    @classmethod
+    def _override(cls, value: dict[str, Union[bool, int, float, str]]) -> dict[str, Union[bool, int, float, str]]:
+        ProbeOptions(overrides=value)
+        return value
+
+    def state_path(self, environ: Mapping[str, str]) -> Path:
+        """The folder that holds key, id and embedded registry: as set, systemd's, or the user's."""
+        if self.state_dir:
+            return Path(self.state_dir).expanduser().absolute()
+        return Path(default_state_folder(environ))
+
+    def probe_options(self, environ: Mapping[str, str]) -> ProbeOptions:
+        """What the probe is told: the work directory (default: the state directory), reserve and overrides."""
+        work = Path(self.work_dir).expanduser().absolute() if self.work_dir else self.state_path(environ)
+        return ProbeOptions(
+            str(work),
+            reserve_cpus=self.reserve.cpus,
+            reserve_memory_gb=self.reserve.memory_gb,
+            reserve_storage_gb=self.reserve.storage_gb,
+            overrides=self.override,
+        )
+
+
+class RegistrySettings(Section):
+    """[registry]: where this node is registered, and what the desk asks by default."""
+
+    target: str = ""
+
+    @field_validator("target")
+    @classmethod
+    def _target(cls, value: str) -> str:
+        return _plain_path(value)
+
+
+def agent_sections() -> dict[str, type[Section]]:
+    """The sections that an agent, and the desk beside it, read."""
+    return {"agent": AgentSettings, "registry": RegistrySettings, "log": LogSettings}
+
+
+def load_agent_settings(config: Optional[str] = None, flags: Optional[Mapping[str, object]] = None) -> Settings:
+    """The validated settings of an agent. Raises ConfigurationError."""
+    return load_settings(agent_sections(), config=config, flags=flags)

@@ -1,0 +1,159 @@
+"""The status file: what the agent here is doing, for `duxnet status` and `nodes list`. No secrets, no fsync.
+
+It lies in the runtime directory, is replaced in one step at each report and left behind with the state
+`stopped` (or, after a kill, with a process id that is gone).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Optional
+
+from agent.state_dir import replace_file
+from registry_core.models.times import time_to_text
+
+__all__ = ["AgentStatus", "FoundStatus", "StatusFile", "find_status", "read_status", "status_candidates"]
+
+SCHEMA = "duxnet.agent-status/1.0"
+UNIT_RUNTIME_DIRECTORY = Path("/run/duxnet-agent")
+LARGEST_STATUS_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class AgentStatus:
+    """What is written, but for the process and the times, which the file adds.
+
+    `registry` is a path or an address. `problem` says why the newest report could not be delivered, or None.
+    `sample` and `conditions` are the newest; `capabilities` what is offered.
+    """
+
+    state: str
+    node_id: str
+    hostname: str
+    offer: str
+    registry: str
+    state_dir: str
+    interval_seconds: float
+    capabilities: Mapping[str, Any]
+    sample: Optional[Mapping[str, Any]] = None
+    conditions: Optional[Mapping[str, str]] = None
+    problem: Optional[str] = None
+    probe_errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    reports_delivered: int = 0
+    reports_failed: int = 0
+
+
+class StatusFile:
+    """The file of the agent that keeps its state in `state_dir`."""
+
+    def __init__(self, state_dir: Path, environ: Mapping[str, str]) -> None:
+        self.path = status_candidates(state_dir, environ)[0]
+        self._shared = self.path.parent != state_dir
+
+    def write(self, status: AgentStatus) -> None:
+        """Replace the file. Raises OSError."""
+        plain = {
+            "schema": SCHEMA,
+            **asdict(status),
+            "pid": os.getpid(),
+            "process_start_ticks": _start_ticks(os.getpid()),
+            "boot_id": _boot_id(),
+            "written_at": time_to_text(datetime.now(timezone.utc)),
+            "written_boottime_seconds": round(time.clock_gettime(time.CLOCK_BOOTTIME), 3),
+        }
+        if self._shared:
+            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        replace_file(self.path, json.dumps(plain).encode() + b"\n", 0o644 if self._shared else 0o600)
+
+
+def status_candidates(state_dir: Path, environ: Mapping[str, str]) -> list[Path]:
+    """Where the status of the agent with this state directory is, the likeliest first.
+
+    A unit has a runtime directory of its own; the user's is shared by all agents of that user, hence the digest.
+    """
+    unit = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    if unit:
+        return [Path(unit) / "agent.json"]
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(state_dir))).hexdigest()[:12]
+    user = environ.get("XDG_RUNTIME_DIR", "")
+    shared = [Path(user) / "duxnet" / f"agent-{digest}.json"] if user.startswith("/") and Path(user).is_dir() else []
+    return [*shared, state_dir / "agent.json"]
+
+
+@dataclass(frozen=True)
+class FoundStatus:
+    """A status that was read: the plain fields, how old it is, and whether its writer still runs."""
+
+    path: Path
+    plain: Mapping[str, Any]
+    age_seconds: Optional[float]
+    is_running: bool
+
+    @property
+    def is_fresh(self) -> bool:
+        """Written within three intervals (and a second) by a process that still runs."""
+        interval = self.plain["interval_seconds"]
+        return self.is_running and self.age_seconds is not None and self.age_seconds <= 3 * interval + 1
+
+
+def read_status(path: Path) -> Optional[FoundStatus]:
+    """The status in `path`; None when there is none or it is not one of ours."""
+    try:
+        with path.open("rb") as file:
+            plain = json.loads(file.read(LARGEST_STATUS_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(plain, dict) or not str(plain.get("schema", "")).startswith("duxnet.agent-status/1."):
+        return None
+    if not _is_sound(plain):
+        return None
+    pid, ticks = plain["pid"], plain["process_start_ticks"]
+    same_boot = plain.get("boot_id") == _boot_id()
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - plain["written_boottime_seconds"] if same_boot else None
+    running = same_boot and plain["state"] != "stopped" and ticks is not None and _start_ticks(pid) == ticks
+    return FoundStatus(path, plain, age, running)
+
+
+def _is_sound(plain: Mapping[str, Any]) -> bool:
+    """The fields that readers count on have their types: the file may be anybody's."""
+    wanted: tuple[tuple[str, Any], ...] = (
+        ("pid", int), ("process_start_ticks", (int, type(None))), ("state", str), ("node_id", str), ("hostname", str),
+        ("offer", str), ("registry", str), ("state_dir", str), ("interval_seconds", (int, float)),
+        ("written_boottime_seconds", (int, float)), ("written_at", str), ("sample", (dict, type(None))),
+        ("conditions", (dict, type(None))), ("problem", (str, type(None))), ("probe_errors", list), ("warnings", list),
+        ("reports_delivered", int), ("reports_failed", int),
+    )  # fmt: skip
+    return all(name in plain and isinstance(plain[name], kind) for name, kind in wanted)
+
+
+def _start_ticks(pid: int) -> Optional[int]:
+    """When a process started, in clock ticks since boot (proc(5), field 22): a reused id has another."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
+        return int(text.rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
+
+
+def find_status(state_dir: Path, environ: Mapping[str, str]) -> Optional[FoundStatus]:
+    """The status of the agent that uses `state_dir`, if one left any."""
+    for candidate in status_candidates(state_dir, environ):
+        found = read_status(candidate)
+        if found is not None and os.path.realpath(found.plain["state_dir"]) == os.path.realpath(state_dir):
+            return found
+    return None

@@ -1,0 +1,155 @@
+"""How people learn what the agent does: the status file, one line in the terminal or for systemd, log lines."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+from agent.description import offer_text
+from agent.reporter import Standing
+from agent.sampler import Sample
+from agent.screen import StatusLine
+from agent.status import AgentStatus, StatusFile
+from duxnet.process.logs import configure_logs, is_journal
+from duxnet.process.notify import Notifier
+from registry_core.models.encoding import capabilities_to_plain, health_to_plain
+from registry_core.models.node import Node
+
+if TYPE_CHECKING:
+    from duxnet.process.log_settings import LogSettings
+
+__all__ = ["Doings", "Teller", "sample_text"]
+
+_log = logging.getLogger("agent")
+
+
+@dataclass(frozen=True)
+class Doings:
+    """All that there is to tell at one moment."""
+
+    node: Node
+    registry: str
+    state_dir: Path
+    interval_seconds: float
+    standing: Standing
+    sample: Optional[Sample] = None
+    probe_errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def line(self) -> str:
+        """Who I am, what I offer, the newest sample or what is wrong."""
+        who = f"{self.node.id[:12]}… on {self.node.hostname or self.node.ip_address}"
+        newest = "no sample yet" if self.sample is None else sample_text(self.sample)
+        if self.standing.problem is not None:
+            newest = f"NOT REPORTING: {self.standing.problem}"
+        return f"{who} · {offer_text(self.node.capabilities)} · {newest}"
+
+
+class Teller:
+    """Owns the terminal's line, the log set-up and the status file. `once` keeps the terminal for the answer."""
+
+    def __init__(self, environ: Mapping[str, str], *, once: bool) -> None:
+        self._environ = environ
+        self._screen = StatusLine() if sys.stderr.isatty() and not once else None
+        self._notifier = Notifier(environ)
+        self._quiet = self._screen is not None or is_journal(environ)
+        self._file: Optional[StatusFile] = None
+        self._cannot_write: Optional[str] = None
+
+    @property
+    def notifier(self) -> Notifier:
+        """The way to systemd."""
+        return self._notifier
+
+    def set_up_logs(self, settings: LogSettings) -> None:
+        """At start and after a reload."""
+        write = self._screen.above if self._screen is not None else None
+        configure_logs(settings.format, settings.level, self._environ, write)
+
+    def use_folder(self, state_dir: Path) -> None:
+        """From now on the status file is kept."""
+        self._file = StatusFile(state_dir, self._environ)
+
+    def told(self, doings: Doings, *, delivered: bool) -> None:
+        """A report was made: status file, systemd, and a log line where nobody watches the other two."""
+        if delivered and doings.sample is not None:
+            level = logging.DEBUG if self._quiet else logging.INFO
+            _log.log(level, "reported: %s", sample_text(doings.sample), extra={"fields": _fields(doings.sample)})
+        self.save(doings, "running")
+        self._notifier.status(doings.line())
+
+    def save(self, doings: Doings, state: str) -> None:
+        """Replace the status file. That it cannot be written is said once and never stops the agent."""
+        if self._file is None:
+            return
+        try:
+            self._file.write(_status(doings, state))
+        except OSError as error:
+            reason = f"{self._file.path}: {error.strerror or error}"
+            if reason != self._cannot_write:
+                _log.warning("the status file cannot be written: %s", reason)
+            self._cannot_write = reason
+        else:
+            self._cannot_write = None
+
+    def draw(self, doings: Doings, age_seconds: float, next_seconds: float) -> None:
+        """Renew the line in the terminal."""
+        if self._screen is not None:
+            self._screen.show(f"{doings.line()} {age_seconds:.0f} s ago · next in {next_seconds:.0f} s")
+
+    def undraw(self) -> None:
+        """Take the line away, before the last log lines."""
+        if self._screen is not None:
+            self._screen.end()
+
+    def longest_wait_seconds(self) -> float:
+        """How long the main loop may sleep: a countdown wants every second, a watchdog half its time."""
+        waits = [3600.0]
+        if self._screen is not None:
+            waits.append(1.0)
+        if self._notifier.watchdog_seconds is not None:
+            waits.append(self._notifier.watchdog_seconds / 3)
+        return min(waits)
+
+
+def sample_text(sample: Sample) -> str:
+    """`load 0.31, memory 12 %, disk 24 %, cpu 3 %`; a gauge that could not be read is `?`."""
+    load = "?" if sample.load_average is None else f"{sample.load_average:.2f}"
+    parts = [f"load {load}", f"memory {_percent(sample.memory_usage)}", f"disk {_percent(sample.disk_usage)}"]
+    if sample.cpu_usage is not None:
+        parts.append(f"cpu {_percent(sample.cpu_usage)}")
+    return ", ".join(parts)
+
+
+def _percent(value: Optional[float]) -> str:
+    return "?" if value is None else f"{value:.0f} %"
+
+
+def _fields(sample: Sample) -> dict[str, object]:
+    return {name: value for name, value in asdict(sample).items() if value not in (None, ())}
+
+
+def _status(doings: Doings, state: str) -> AgentStatus:
+    node, standing = doings.node, doings.standing
+    health = None if standing.health is None else health_to_plain(standing.health)
+    return AgentStatus(
+        state=state,
+        node_id=node.id,
+        hostname=node.hostname,
+        offer=offer_text(node.capabilities),
+        registry=doings.registry,
+        state_dir=str(doings.state_dir),
+        interval_seconds=doings.interval_seconds,
+        capabilities=capabilities_to_plain(node.capabilities),
+        sample=None if doings.sample is None else asdict(doings.sample),
+        conditions=None if health is None else health["conditions"],
+        problem=standing.problem,
+        probe_errors=doings.probe_errors,
+        warnings=doings.warnings,
+        reports_delivered=standing.delivered,
+        reports_failed=standing.failed,
+    )

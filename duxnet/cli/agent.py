@@ -1,0 +1,51 @@
+"""`duxnet agent`: what an operator starts, or systemd. Signals are caught before anything slow is imported."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import click
+
+__all__ = ["agent"]
+
+
+@click.command("agent")
+@click.option("--config", metavar="FILE", help="Configuration file; it must be there.")
+@click.option("--once", is_flag=True, help="Register, report once, print it and leave.")
+@click.option("--state-dir", metavar="DIR", help="Folder for key, id and embedded registry.")
+@click.option("--registry", metavar="PATH-or-URL", help="Where to register; default: embedded in the state directory.")
+@click.option("--interval", metavar="SECONDS", help="Seconds between reports, 0.1 to 900; default 15.")
+@click.option("--log-format", type=click.Choice(["plain", "json"]), help="Log lines for people or for programs.")
+def agent(
+    config: Optional[str],
+    once: bool,
+    state_dir: Optional[str],
+    registry: Optional[str],
+    interval: Optional[str],
+    log_format: Optional[str],
+) -> int:
+    """Register this machine and report its health until stopped.
+
+    Makes its key at the first start and keeps its id for ever. SIGTERM and Ctrl-C stop it, SIGHUP makes it read its
+    configuration again. Without --registry it keeps a registry of its own, which `duxnet nodes list` shows.
+    """
+    from duxnet.process.signals import SignalInbox, StopRequested
+
+    inbox = SignalInbox()
+    try:
+        from os import environ
+
+        from agent.runner import Agent, Launch
+
+        flags = {
+            "agent.state_dir": state_dir,
+            "registry.target": registry,
+            "agent.interval_seconds": interval,
+            "log.format": log_format,
+        }
+        running = Agent(Launch(config, flags, once), inbox, environ)
+        running.start()
+        return running.once() if once else running.run()
+    except StopRequested as stop:
+        click.echo(f"duxnet: stopped by {stop} before it had started", err=True)
+        return 0

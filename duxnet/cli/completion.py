@@ -1,0 +1,27 @@
+"""`duxnet completion`: the script that makes a shell complete the command line. The completing itself is click's."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["completion"]
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> int:
+    """Print the completion script for SHELL.
+
+    \b
+    bash: duxnet completion bash > ~/.local/share/bash-completion/completions/duxnet
+    zsh:  duxnet completion zsh > ~/.zfunc/_duxnet    (with ~/.zfunc in $fpath, before compinit)
+    fish: duxnet completion fish > ~/.config/fish/completions/duxnet.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    from duxnet.cli.group import group
+
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(group(), {}, "duxnet", "_DUXNET_COMPLETE").source())
+    return 0

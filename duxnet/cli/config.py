@@ -1,0 +1,73 @@
+"""`duxnet config`: is the configuration good, and where does each value come from?"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Optional
+
+import click
+
+from duxnet.cli.group import SuggestingGroup
+
+if TYPE_CHECKING:
+    from duxnet.process.settings import Section, Settings
+
+__all__ = ["SECTION_SOURCES", "config"]
+
+# Functions that return the sections of one part of the project: {name: model}.
+SECTION_SOURCES = (("agent.settings", "agent_sections"),)
+
+
+@click.group("config", cls=SuggestingGroup)
+def config() -> None:
+    """Check the configuration, or show where each value comes from.
+
+    A value is taken from the flag, else from the environment (DUXNET_SECTION__KEY), else from the file, else it has
+    its default. The file: --config, else $DUXNET_CONFIG, else ~/.config/duxnet/config.toml, else
+    /etc/duxnet/config.toml.
+    """
+
+
+@config.command("check")
+@click.argument("file", required=False)
+def check(file: Optional[str]) -> int:
+    """Say whether FILE (default: the file that would be read) and the environment are good. Exit code 78 if not."""
+    settings = _settings(file)
+    click.echo(f"{settings.config_file or 'no configuration file: defaults'}: ok")
+    return 0
+
+
+@config.command("show")
+@click.option("--config", "file", metavar="FILE", help="Configuration file; it must be there.")
+@click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def show(file: Optional[str], output: str) -> int:
+    """Every setting, its value and where it comes from. Secrets are masked."""
+    from duxnet.cli.tables import print_json, print_table
+
+    settings = _settings(file)
+    values = settings.shown_values()
+    if output == "json":
+        plain = {name: {"value": value, "origin": settings.origin(name)} for name, value in values.items()}
+        path = settings.config_file
+        print_json({"schema": "duxnet.config/1.0", "file": None if path is None else str(path), "settings": plain})
+        return 0
+    rows = ((name, _as_toml(value), settings.origin(name)) for name, value in values.items())
+    print_table(("SETTING", "VALUE", "FROM"), rows)
+    return 0
+
+
+def _settings(file: Optional[str]) -> Settings:
+    from duxnet.process.settings import load_settings
+
+    sections: dict[str, type[Section]] = {}
+    for module, function in SECTION_SOURCES:
+        sections.update(getattr(import_module(module), function)())
+    return load_settings(sections, config=file)
+
+
+def _as_toml(value: object) -> str:
+    import json
+
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_as_toml(item)}" for key, item in value.items()) + "}"
+    return json.dumps(value)

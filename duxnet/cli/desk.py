@@ -1,0 +1,124 @@
+"""Which registry the desk works on, and what the agent on this machine adds to it: the newest health of its own node.
+
+Samples are soft: the file of an embedded registry does not hold them, the agent's status file does.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+from registry_core.errors import StoreError, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent.status import FoundStatus
+    from registry_core.contract import Registry
+    from registry_core.models.node import Node
+
+__all__ = ["Desk", "Place", "find_place", "whole_id"]
+
+SHORTEST_PREFIX = 4
+
+
+@dataclass(frozen=True)
+class Place:
+    """A registry's path or address, and the folder of the agent that keeps it, if it is the one of this machine."""
+
+    target: str
+    agent_dir: Optional[Path] = None
+
+
+def find_place(flag: Optional[str], config: Optional[str]) -> Place:
+    """`--registry`, `$DUXNET_REGISTRY`, the configuration, the local agent's folder: the first that says something.
+
+    Raises ConfigurationError.
+    """
+    if flag is not None or os.environ.get("DUXNET_REGISTRY"):
+        target = os.environ["DUXNET_REGISTRY"] if flag is None else flag
+        if not target or not target.isprintable():
+            raise ValidationError(
+                "registry", target, "must be the path of a file, or an address with http:// or https://"
+            )
+        return Place(target)
+    from agent.settings import AgentSettings, RegistrySettings, load_agent_settings
+    from agent.state_dir import REGISTRY_FILE
+
+    settings = load_agent_settings(config)
+    state_dir = settings.section("agent", AgentSettings).state_path(os.environ)
+    target = settings.section("registry", RegistrySettings).target
+    return Place(target or str(state_dir / REGISTRY_FILE), state_dir)
+
+
+class Desk:
+    """An open registry, with what the local agent knows on top."""
+
+    def __init__(self, registry: Registry, status: Optional[FoundStatus]) -> None:
+        self.registry = registry
+        self.status = status
+
+    @classmethod
+    @contextmanager
+    def opened(cls, place: Place, *, read_only: bool) -> Iterator[Desk]:
+        """Opens for the time of a `with`. Raises RegistryError, with a hint where no agent has run yet."""
+        from agent.registry_target import is_address, open_registry
+
+        if place.agent_dir is not None and not is_address(place.target) and not Path(place.target).exists():
+            raise StoreError(
+                place.target, "there is no registry yet: start an agent (duxnet agent), or name one with --registry"
+            )
+        registry = open_registry(place.target, read_only=read_only)
+        try:
+            yield cls(registry, _local_status(place))
+        finally:
+            registry.close()
+
+    def with_newest_health(self, node: Node) -> Node:
+        """The node as the agent last measured it, when it is the one of this machine and its agent runs."""
+        status = self.status
+        if status is None or status.plain["node_id"] != node.id or not status.is_fresh:
+            return node
+        from registry_core.models.encoding import health_from_plain
+
+        sample = status.plain["sample"] or {}
+        plain = {name: sample.get(name) for name in ("load_average", "memory_usage", "disk_usage")}
+        plain.update(last_heartbeat=status.plain["written_at"], conditions=status.plain["conditions"] or {})
+        try:
+            return replace(node, health=health_from_plain(plain))
+        except ValidationError:  # the status file is not as an agent writes it
+            return node
+
+    def health_age_seconds(self, node: Node) -> Optional[float]:
+        """How old the newest health is; by a clock that nobody sets where the agent here measured it."""
+        status = self.status
+        if status is not None and status.plain["node_id"] == node.id and status.is_fresh:
+            return status.age_seconds
+        if node.health.last_heartbeat is None:
+            return None
+        from datetime import datetime, timezone
+
+        return (datetime.now(timezone.utc) - node.health.last_heartbeat).total_seconds()
+
+
+def _local_status(place: Place) -> Optional[FoundStatus]:
+    from agent.status import find_status
+
+    folder = place.agent_dir or Path(place.target).parent
+    found = find_status(folder, os.environ)
+    if found is None or os.path.realpath(found.plain["registry"]) != os.path.realpath(place.target):
+        return None
+    return found
+
+
+def whole_id(registry: Registry, given: str) -> str:
+    """The id that `given` is, or is the beginning of when only one node's id begins so; else `given` itself."""
+    if len(given) < SHORTEST_PREFIX or registry.get_node(given) is not None:
+        return given
+    matches = [node.id for node in registry.list_nodes() if node.id.startswith(given)]
+    if len(matches) > 1:
+        raise ValidationError("id", given, f"must be the id of one node; {len(matches)} begin so")
+    return matches[0] if matches else given

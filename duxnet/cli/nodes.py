@@ -1,0 +1,221 @@
+"""`duxnet nodes`: what a registry holds, for people and programs, and changes to it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+import click
+
+from duxnet.cli.group import SuggestingGroup
+
+if TYPE_CHECKING:
+    from registry_core.models.node import Node
+
+__all__ = ["nodes"]
+
+_registry = click.option(
+    "--registry",
+    metavar="PATH-or-URL",
+    help="Default: $DUXNET_REGISTRY, then the configuration, then the agent on this machine.",
+)
+_config = click.option("--config", metavar="FILE", help="Configuration file; it must be there.")
+_format = click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+
+
+def _where(command: Callable[..., int]) -> Callable[..., int]:
+    """The options that every command of the group has."""
+    return _registry(_config(command))
+
+
+@click.group("nodes", cls=SuggestingGroup)
+def nodes() -> None:
+    """List, show and change the nodes of a registry.
+
+    Beside a running agent the registry can be read; a change goes through the process that owns it.
+    An ID may be shortened to its beginning as long as only one node's begins so.
+    """
+
+
+@nodes.command("list")
+@_where
+@_format
+@click.option("--min-reputation", type=float, default=0.0, help="At least this score, 0 to 5.")
+@click.option("--healthy", is_flag=True, help="Only nodes that may get work now.")
+@click.option("--min-cpu-cores", type=int, default=0, help="At least so many usable CPUs.")
+@click.option("--min-memory-gb", type=float, default=0.0, help="At least so much memory (GB, 10^9 bytes).")
+@click.option("--min-storage-gb", type=float, default=0.0, help="At least so much storage (GB, 10^9 bytes).")
+@click.option("--gpu", is_flag=True, help="Only nodes with a usable GPU.")
+@click.option("--wallet", help="Only nodes of this wallet.")
+@click.option("--limit", type=int, help="At most so many.")
+def list_command(
+    registry: Optional[str],
+    config: Optional[str],
+    output: str,
+    min_reputation: float,
+    healthy: bool,
+    min_cpu_cores: int,
+    min_memory_gb: float,
+    min_storage_gb: float,
+    gpu: bool,
+    wallet: Optional[str],
+    limit: Optional[int],
+) -> int:
+    """The nodes that meet every condition, best reputation first."""
+    from duxnet.cli.desk import Desk, find_place
+    from duxnet.cli.node_views import print_nodes
+    from registry_core.models.node import NodeCapabilities
+
+    wanted = NodeCapabilities(
+        cpu_cores=min_cpu_cores, memory_gb=min_memory_gb, storage_gb=min_storage_gb, gpu_enabled=gpu
+    )
+    with Desk.opened(find_place(registry, config), read_only=True) as desk:
+        found = desk.registry.list_nodes(min_reputation, healthy, wanted, wallet_address=wallet, limit=limit)
+        newest = [desk.with_newest_health(node) for node in found]
+        print_nodes([node for node in newest if node.is_ready or not healthy], desk, output)
+    return 0
+
+
+@nodes.command("show")
+@click.argument("node_id", metavar="ID")
+@_where
+@_format
+def show_command(node_id: str, registry: Optional[str], config: Optional[str], output: str) -> int:
+    """Everything about one node."""
+    from duxnet.cli.desk import Desk, find_place, whole_id
+    from duxnet.cli.node_views import print_node
+    from registry_core.errors import UnknownNodeError
+
+    with Desk.opened(find_place(registry, config), read_only=True) as desk:
+        node = desk.registry.get_node(whole_id(desk.registry, node_id))
+        if node is None:
+            raise UnknownNodeError(node_id)
+        print_node(desk.with_newest_health(node), desk, output)
+    return 0
+
+
+@nodes.command("register")
+@click.option("--from", "source", metavar="FILE", help="The node as JSON, as `nodes show` prints it; - reads stdin.")
+@click.option("--ip-address", metavar="ADDRESS", help="Where the node is reached.")
+@click.option("--id", "node_id", help="Default: a random one. A known id updates that node.")
+@click.option("--wallet", help="The wallet that it belongs to.")
+@click.option("--hostname")
+@click.option("--port", type=int)
+@click.option("--cpu-cores", type=int)
+@click.option("--memory-gb", type=float)
+@click.option("--storage-gb", type=float)
+@click.option("--gpu", is_flag=True, help="It has a usable GPU.")
+@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="May be given several times.")
+@_where
+def register_command(source: Optional[str], registry: Optional[str], config: Optional[str], **given: Any) -> int:
+    """Take a node in, or update the description of one, and print its id."""
+    from duxnet.cli.desk import Desk, find_place
+
+    node = _described(source, given)
+    with Desk.opened(find_place(registry, config), read_only=False) as desk:
+        click.echo(desk.registry.register_node(node))
+    return 0
+
+
+@nodes.command("update-health")
+@click.argument("node_id", metavar="ID")
+@click.option("--load-average", type=float, help="1-minute load of the host.")
+@click.option("--memory-usage", type=float, help="Percent, 0 to 100.")
+@click.option("--disk-usage", type=float, help="Percent, 0 to 100.")
+@_where
+def update_health_command(
+    node_id: str,
+    load_average: Optional[float],
+    memory_usage: Optional[float],
+    disk_usage: Optional[float],
+    registry: Optional[str],
+    config: Optional[str],
+) -> int:
+    """Record a sample. A gauge that is left out was not measured."""
+    from duxnet.cli.desk import Desk, find_place, whole_id
+
+    with Desk.opened(find_place(registry, config), read_only=False) as desk:
+        whole = whole_id(desk.registry, node_id)
+        health = desk.registry.update_node_health(whole, load_average, memory_usage, disk_usage)
+        conditions = health.conditions
+        click.echo(f"{whole}: load {conditions.load}, memory {conditions.memory}, disk {conditions.disk}")
+    return 0
+
+
+@nodes.command("update-reputation")
+@click.argument("node_id", metavar="ID")
+@click.option("--success/--failure", "task_success", default=None, help="How the task ended.")
+@_where
+def update_reputation_command(
+    node_id: str, task_success: Optional[bool], registry: Optional[str], config: Optional[str]
+) -> int:
+    """Record how one task ended, and print the new score."""
+    from duxnet.cli.desk import Desk, find_place, whole_id
+
+    if task_success is None:
+        raise click.UsageError("say how the task ended: --success or --failure")
+    with Desk.opened(find_place(registry, config), read_only=False) as desk:
+        whole = whole_id(desk.registry, node_id)
+        click.echo(f"{whole}: reputation {desk.registry.update_node_reputation(whole, task_success).score:.2f}")
+    return 0
+
+
+@nodes.command("remove")
+@click.argument("node_id", metavar="ID")
+@_where
+def remove_command(node_id: str, registry: Optional[str], config: Optional[str]) -> int:
+    """Take a node out of the registry."""
+    from duxnet.cli.desk import Desk, find_place, whole_id
+    from registry_core.errors import UnknownNodeError
+
+    with Desk.opened(find_place(registry, config), read_only=False) as desk:
+        whole = whole_id(desk.registry, node_id)
+        if not desk.registry.deregister_node(whole):
+            raise UnknownNodeError(node_id)
+        click.echo(f"{whole}: removed")
+    return 0
+
+
+def _described(source: Optional[str], given: dict[str, Any]) -> Node:
+    """The node that the options, or the JSON of `--from`, describe."""
+    from registry_core.models.encoding import node_from_plain
+
+    options = {name: value for name, value in given.items() if value not in (None, False, ())}
+    if source is not None:
+        if options:
+            raise click.UsageError("--from says everything: it goes with no other description")
+        return node_from_plain(_read_json(source))
+    if "ip_address" not in options:
+        raise click.UsageError("--ip-address (or --from) is needed")
+    tags = dict(_key_and_value(tag) for tag in options.pop("tags", ()))
+    capabilities = {name: options.pop(name) for name in ("cpu_cores", "memory_gb", "storage_gb") if name in options}
+    capabilities["gpu_enabled"] = options.pop("gpu", False)
+    names = {"node_id": "id", "wallet": "wallet_address"}
+    plain = {names.get(name, name): value for name, value in options.items()}
+    return node_from_plain({**plain, "capabilities": capabilities, "tags": tags})
+
+
+def _key_and_value(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{text!a} is not KEY=VALUE", param_hint="--tag")
+    return key, value
+
+
+def _read_json(source: str) -> object:
+    import json
+    from pathlib import Path
+
+    largest = 1_000_000
+    if source == "-":
+        raw = sys.stdin.buffer.read(largest + 1)
+    else:
+        with Path(source).open("rb") as file:
+            raw = file.read(largest + 1)
+    if len(raw) > largest:
+        raise click.UsageError(f"--from: more than {largest} bytes are not one node")
+    try:
+        plain = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"--from: not valid JSON: {error}") from None
+    return plain["node"] if isinstance(plain, dict) and "node" in plain else plain

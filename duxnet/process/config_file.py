@@ -1,0 +1,85 @@
+"""The configuration file: which one it is, and its content as plain values. What the settings mean: `settings`.
+
+Imports nothing heavy, so that a command that needs one value does not pay for the validation of all.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from duxnet.process.errors import ConfigurationError
+from duxnet.process.folders import user_config_folder
+from registry_core.errors import shown
+
+__all__ = ["find_config_file", "read_config_file"]
+
+SYSTEM_CONFIG_FILE = Path("/etc/duxnet/config.toml")
+LARGEST_CONFIG_BYTES = 1_000_000  # a configuration is a page or two; this keeps a wrong path from filling memory
+
+
+def find_config_file(asked_for: Optional[str], environ: Mapping[str, str]) -> Optional[Path]:
+    """The file to read, or None: `asked_for`, `$DUXNET_CONFIG`, the user's folder, /etc; the first that applies.
+
+    A file that was asked for by flag or environment and is not there is a ConfigurationError; the others are optional.
+    """
+    for path, source in ((asked_for, "--config"), (environ.get("DUXNET_CONFIG") or None, "$DUXNET_CONFIG")):
+        if path is not None:
+            return _existing(Path(path).expanduser() if path else Path(path), source)
+    for candidate in (Path(user_config_folder(environ)) / "duxnet" / "config.toml", SYSTEM_CONFIG_FILE):
+        if os.access(candidate, os.F_OK):  # False also where a folder on the way may not be searched
+            return candidate
+    return None
+
+
+def _existing(path: Path, source: str) -> Path:
+    if str(path) in ("", "."):
+        raise ConfigurationError([f"{source}: an empty path is not accepted: must name a configuration file"])
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte
+        raise ConfigurationError([f"{source}: {shown(str(path))} cannot be read: {_reason(error)}"]) from None
+    return path
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file. A ConfigurationError names the file and, for bad TOML, line and column."""
+    where = shown(str(path))
+    try:
+        if not path.is_file():
+            raise ConfigurationError([f"{where} is not a regular file"])
+        with path.open("rb") as file:
+            raw = file.read(LARGEST_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise ConfigurationError([f"{where} cannot be read: {_reason(error)}"]) from None
+    if len(raw) > LARGEST_CONFIG_BYTES:
+        raise ConfigurationError([f"{where} is larger than {LARGEST_CONFIG_BYTES} bytes: not a configuration"])
+    return _parsed(raw, where)
+
+
+def _parsed(raw: bytes, where: str) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError([f"{where} is not UTF-8 text (byte {error.start})"]) from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:  # its text ends in "(at line 3, column 7)"
+        raise ConfigurationError([f"{where} is not valid TOML: {_one_line(str(error))}"]) from None
+    except RecursionError:
+        raise ConfigurationError([f"{where} is not valid TOML: nested too deeply"]) from None
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,115 @@
+"""Log lines on stderr: for people, for the journal, or as JSON. Only a process configures logging, never a library.
+
+Under systemd a line begins with its priority (`<3>`, man sd-daemon) and leaves the time to the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Callable, Optional
+
+__all__ = ["LEVELS", "LOG_FORMATS", "configure_logs", "is_journal"]
+
+LOG_FORMATS = ("plain", "json")
+LEVELS = ("debug", "info", "warning", "error")
+
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+_DEBUG_PRIORITY = 7
+
+
+def is_journal(environ: Mapping[str, str], descriptor: int = 2) -> bool:
+    """True when `descriptor` is the stream that systemd connected to the journal ($JOURNAL_STREAM=device:inode)."""
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return False
+    return environ.get("JOURNAL_STREAM", "") == f"{found.st_dev}:{found.st_ino}"
+
+
+class _Lines(logging.Handler):
+    """Writes each record as one line, through `write` so that a status line can step aside."""
+
+    def __init__(self, formatter: logging.Formatter, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._write(self.format(record))
+        except (OSError, ValueError):  # stderr is gone (a closed pipe, a closed file): reporting nodes goes on
+            return
+
+
+class _Plain(logging.Formatter):
+    """`2026-01-31 12:00:00 warning agent: text`; a traceback follows on lines of its own, indented."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        return f"{moment} {record.levelname.lower():<7} {_text(self, record)}"
+
+
+class _Journal(logging.Formatter):
+    """`<4>text`, every line with its priority."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = next((value for level, value in _PRIORITIES if record.levelno >= level), _DEBUG_PRIORITY)
+        return "\n".join(f"<{priority}>{line}" for line in _text(self, record).splitlines() or [""])
+
+
+class _Json(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and the `fields` given in `extra`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        import json
+
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        plain: dict[str, object] = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        fields = getattr(record, "fields", None)
+        if isinstance(fields, dict):
+            plain.update({key: value for key, value in fields.items() if key not in plain})
+        if record.exc_info:
+            plain["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(plain, ensure_ascii=True, default=str)
+
+
+def _text(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    text = printable(record.getMessage())
+    if record.exc_info:
+        text += "\n" + "\n".join(f"    {line}" for line in formatter.formatException(record.exc_info).splitlines())
+    return text
+
+
+def printable(text: str) -> str:
+    """`text` in one line without what a terminal would act on: controls and their kin are written as escapes."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def configure_logs(
+    log_format: str, level: str, environ: Mapping[str, str], write: Optional[Callable[[str], None]] = None
+) -> None:
+    """Send what is logged to stderr (or to `write`, one line at a time), replacing what an earlier call set up."""
+    formatter: logging.Formatter = _Journal() if is_journal(environ) else _Plain()
+    if log_format == "json":
+        formatter = _Json()
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+    root.addHandler(_Lines(formatter, write or _to_stderr))
+    root.setLevel(level.upper())
+    # APScheduler logs every run; what matters of it (errors, skipped runs) reaches us as events.
+    logging.getLogger("apscheduler").setLevel(logging.CRITICAL)

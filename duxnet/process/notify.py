@@ -1,0 +1,66 @@
+"""Telling systemd how the service fares: the sd_notify protocol over a datagram socket (man sd_notify).
+
+Without $NOTIFY_SOCKET every call does nothing. Failing to notify is never an error of the service.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from typing import Optional
+
+__all__ = ["Notifier"]
+
+
+class Notifier:
+    """Speaks to the manager named in `environ`. `watchdog_seconds` is how often it wants to hear, or None."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        address = environ.get("NOTIFY_SOCKET", "")
+        self._address: Optional[str] = None
+        if address.startswith("/"):
+            self._address = address
+        elif address.startswith("@"):
+            self._address = "\0" + address[1:]  # the abstract namespace
+        self.watchdog_seconds = _watchdog_seconds(environ) if self._address else None
+
+    def ready(self, status: str) -> None:
+        """Started, or done reloading."""
+        self._send(f"READY=1\nSTATUS={status}")
+
+    def status(self, text: str) -> None:
+        """One line for people, as `systemctl status` shows it."""
+        self._send(f"STATUS={text}")
+
+    def reloading(self) -> None:
+        """About to read the configuration again; `ready` ends it."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def stopping(self) -> None:
+        """About to leave."""
+        self._send("STOPPING=1\nSTATUS=stopping")
+
+    def watchdog(self) -> None:
+        """There was progress: do not restart me. Does nothing when no watchdog was asked for."""
+        if self.watchdog_seconds is not None:
+            self._send("WATCHDOG=1")
+
+    def _send(self, message: str) -> None:
+        if self._address is None:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
+                out.settimeout(0.2)  # a manager that does not read must not hold the service
+                out.sendto(message.encode("utf-8", "replace"), self._address)
+        except OSError:
+            return
+
+
+def _watchdog_seconds(environ: Mapping[str, str]) -> Optional[float]:
+    """$WATCHDOG_USEC in seconds when it is meant for this process ($WATCHDOG_PID)."""
+    text, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
+    if not (text.isascii() and text.isdigit()) or int(text) == 0 or pid not in ("", str(os.getpid())):
+        return None
+    return int(text) / 1_000_000
