@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from registry_core.errors import NotSupportedError, ValidationError, shown
 
@@ -27,4 +27,6 @@ def open_registry(
         raise NotSupportedError(f"{shown(target)}: a registry over the network is not in this version; name a file")
     from registry_core.node_registry import NodeRegistry
 
-    return NodeRegistry(target, read_only=read_only, heartbeat_timeout_seconds=heartbeat_timeout_seconds)
+    opened: Any = NodeRegistry
+    registry: Registry = opened(target, read_only=read_only, heartbeat_timeout_seconds=heartbeat_timeout_seconds)
+    return registry

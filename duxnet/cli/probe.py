@@ -6,6 +6,7 @@ errors and everything unusual go through the click command, which is made from t
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
@@ -127,6 +128,7 @@ def run(values: dict[str, Any]) -> int:
     """Measure, print, and return the exit code."""
     from agent.probe.options import ProbeOptions
     from agent.probe.runner import ProbeRunner
+    from duxnet.process.folders import default_state_folder
     from registry_core.errors import RegistryError
 
     try:
