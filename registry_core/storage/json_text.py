@@ -59,15 +59,16 @@ class NodeTexts:
         head = {"schema": content.schema, **content.beside, "meta": content.meta}
         lines = [f"  {json.dumps(name)}: {_indented(value, 2)},\n" for name, value in head.items()]
         ordered = sorted(content.puts.values(), key=lambda put: put.columns.sequence)
-        nodes = ",\n".join("    " + self._text(put, content.samples) for put in ordered)
+        newer = content.schema != SCHEMA
+        nodes = ",\n".join("    " + self._text(put, content.samples, newer=newer) for put in ordered)
         body = f"[\n{nodes}\n  ]" if nodes else "[]"
         return ("{\n" + "".join(lines) + '  "nodes": ' + body + "\n}\n").encode("utf-8")
 
-    def _text(self, put: Put, samples: Mapping[str, NodeHealth]) -> str:
+    def _text(self, put: Put, samples: Mapping[str, NodeHealth], *, newer: bool) -> str:
         node_id = put.columns.node_id
         text = self._texts.get(node_id)
         if text is None:
-            plain = record_to_plain(put.record)
+            plain = record_to_plain(put.record, newer=newer)
             if node_id in samples:
                 sample = health_to_plain(samples[node_id])
                 del sample["conditions"]  # they are judged anew when the file is read

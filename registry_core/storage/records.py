@@ -25,7 +25,7 @@ __all__ = ["NEXT_SEQUENCE", "record_from_plain", "record_to_plain"]
 NEXT_SEQUENCE = -1
 """The `sequence` of a record that was read without one: the store gives it the next."""
 
-_OWN = ("sequence", "evidence", "interval_seconds", "host_state")
+_OWN = ("sequence", "evidence", "interval_seconds", "host_state", "unknown")
 _MAX_EVIDENCE = 1e15
 
 # Records inside the record, whose unknown fields have no `extra` to go to. A list holds the shape of its items.
@@ -45,8 +45,11 @@ _SHAPE: dict[str, Any] = {
 }
 
 
-def record_to_plain(record: NodeRecord) -> dict[str, Any]:
-    """Every durable field. Left out: health (a soft sample, which the store adds) and what follows from others."""
+def record_to_plain(record: NodeRecord, *, newer: bool = False) -> dict[str, Any]:
+    """Every durable field. Left out: health (a soft sample, which the store adds) and what follows from others.
+
+    `newer`: fields of a later version go back to where they stood; otherwise they stay together under `unknown`.
+    """
     plain = node_to_plain(record.node)
     for name in ("health", "is_healthy", "is_ready"):
         del plain[name]
@@ -61,11 +64,12 @@ def record_to_plain(record: NodeRecord) -> dict[str, Any]:
         plain["interval_seconds"] = record.interval_seconds
     if record.host_state:
         plain["host_state"] = thawed(record.host_state)
-    if record.unknown:
+    for name, value in record.node.extra.items():
+        plain[name] = thawed(value)
+    if record.unknown and newer:
         _put_back(plain, record.unknown)
-    if plain.keys() & record.node.extra.keys():
-        for name, value in record.node.extra.items():
-            plain[name] = thawed(value)
+    elif record.unknown:
+        plain["unknown"] = thawed(record.unknown)
     return plain
 
 
@@ -77,6 +81,7 @@ def record_from_plain(plain: Mapping[str, Any], *, newer: bool = False) -> tuple
     """
     given = dict(plain)
     unknown = _taken_unknown(given, _SHAPE) if newer else {}
+    unknown = unknown or _json_map("unknown", given.get("unknown", {}))
     own = {name: given.pop(name) for name in _OWN if name in given}
     node = node_from_plain(given)
     sample = node.health
@@ -87,7 +92,7 @@ def record_from_plain(plain: Mapping[str, Any], *, newer: bool = False) -> tuple
         interval_seconds=limits.optional_number(
             "interval_seconds", own.get("interval_seconds"), 0, MAX_INTERVAL_SECONDS
         ),
-        host_state=_host_state(own.get("host_state", {})),
+        host_state=_json_map("host_state", own.get("host_state", {})),
         unknown=deep_frozen(unknown),
     )
     return record, sample
@@ -117,9 +122,9 @@ def _evidence(plain: object) -> FrozenMap[str, Evidence]:
     return FrozenMap(read)
 
 
-def _host_state(plain: object) -> FrozenMap[str, Any]:
+def _json_map(name: str, plain: object) -> FrozenMap[str, Any]:
     if not isinstance(plain, Mapping):
-        raise ValidationError("host_state", plain, "must be a map")
+        raise ValidationError(name, plain, "must be a map")
     frozen: FrozenMap[str, Any] = deep_frozen(dict(plain))
     return frozen
 

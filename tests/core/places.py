@@ -1,0 +1,41 @@
+"""The kinds of places in which a registry can be kept: the one list that the shared suites run over.
+
+A new store is added here by one line and then has to pass what all others pass.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable, Optional
+
+from registry_core.opening import open_store
+from registry_core.storage.contract import Store
+from registry_core.storage.memory import MemoryStore
+
+
+class MemoryPlace:
+    """Lasts as long as this object: opening again finds the same store."""
+
+    path: Optional[Path] = None
+
+    def __init__(self, _folder: Path) -> None:
+        self._store = MemoryStore()
+
+    def open(self) -> Store:
+        return self._store
+
+
+class FilePlace:
+    """A file in a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path: Optional[Path] = path
+
+    def open(self, *, read_only: bool = False) -> Store:
+        return open_store(self.path, None, read_only=read_only)
+
+
+FILE_PLACES: dict[str, Callable[[Path], FilePlace]] = {
+    "json": lambda folder: FilePlace(folder / "nodes.json"),
+}
+ALL_PLACES: dict[str, Callable[[Path], object]] = {"memory": MemoryPlace, **FILE_PLACES}
