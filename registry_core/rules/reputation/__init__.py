@@ -1,12 +1,89 @@
 """From evidence about a node to its reputation: pure functions, no I/O, no clock.
 
-The simple door: `score({"correctness": Evidence(successes, failures)}, standing)` gives a `Reputation`,
-`after_task(evidence, task_success)` the evidence after one more task.
+How the registry uses this. It keeps one `EvidenceState` for each node beside its record (`to_plain`, `from_plain`; at
+most about 20 KB, mostly task ids) and, after deregistration, a `Kept` for its key and, if verified, its wallet.
+
+| When | Call |
+|---|---|
+| registration | `starting_record(of_key, of_verified_wallet, newcomer=…)` with `first_seen_seconds` set |
+| `update_node_reputation` | `record(state, Outcome(…), at_seconds)`; the same object back: nothing to do |
+| each hour of its own time | `with_hour(state, HourObserved(…))` for each node; `network_mean` for the priors |
+| every few minutes with raters | `evidence_from_ratings(triples, seeds)` over all `raters`, then `with_rating_batch` |
+| after each of these | `reputation_of(state, standing, network_live_mean)`: score for the index, reasons for people |
+| the same, unless an operator set it | `next_standing(standing, state, now)`; on a change `with_standing` |
+| queries | `expected_uptime`, `audit_probability`, `explored` |
+
+`score({"correctness": Evidence(s, f)})` and `after_task` are the simple door for plain counts.
 """
 
 from __future__ import annotations
 
+from registry_core.rules.reputation.availability import (
+    HourObserved,
+    expected_uptime,
+    is_domain_outage,
+    network_mean,
+    with_hour,
+)
 from registry_core.rules.reputation.beta import beta_quantile, lower_bound
-from registry_core.rules.reputation.scoring import NEWCOMER, NEWCOMER_SCORE, after_task, score
+from registry_core.rules.reputation.evidence import EvidenceState
+from registry_core.rules.reputation.explore import draw, explored
+from registry_core.rules.reputation.outcomes import Outcome, correctness_of, record, with_rating_batch
+from registry_core.rules.reputation.policy import (
+    AVAILABILITY,
+    CORRECTNESS,
+    DEFAULT_POLICY,
+    PERFORMANCE,
+    ReputationPolicy,
+)
+from registry_core.rules.reputation.ratings import RatingBatch, evidence_from_ratings
+from registry_core.rules.reputation.returning import Kept, starting_record
+from registry_core.rules.reputation.scoring import (
+    NEWCOMER,
+    NEWCOMER_SCORE,
+    after_task,
+    audit_probability,
+    bounds_of,
+    reputation_of,
+    score,
+)
+from registry_core.rules.reputation.seen_tasks import SeenTasks
+from registry_core.rules.reputation.standing import STANDING_TABLE, StandingChange, next_standing, with_standing
 
-__all__ = ["NEWCOMER", "NEWCOMER_SCORE", "after_task", "beta_quantile", "lower_bound", "score"]
+__all__ = [
+    "AVAILABILITY",
+    "CORRECTNESS",
+    "DEFAULT_POLICY",
+    "NEWCOMER",
+    "NEWCOMER_SCORE",
+    "PERFORMANCE",
+    "STANDING_TABLE",
+    "EvidenceState",
+    "HourObserved",
+    "Kept",
+    "Outcome",
+    "RatingBatch",
+    "ReputationPolicy",
+    "SeenTasks",
+    "StandingChange",
+    "after_task",
+    "audit_probability",
+    "beta_quantile",
+    "bounds_of",
+    "correctness_of",
+    "draw",
+    "evidence_from_ratings",
+    "expected_uptime",
+    "explored",
+    "is_domain_outage",
+    "lower_bound",
+    "network_mean",
+    "next_standing",
+    "record",
+    "reputation_of",
+    "score",
+    "starting_record",
+    "with_hour",
+    "with_rating_batch",
+    "with_standing",
+]

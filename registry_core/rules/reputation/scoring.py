@@ -1,4 +1,4 @@
-"""From evidence to a score.
+"""From evidence to a score, and the sentences that explain it.
 
 Here: how the lower bounds of the dimensions become one number. Not here: how evidence is gathered and forgotten.
 """
@@ -6,37 +6,153 @@ Here: how the lower bounds of the dimensions become one number. Not here: how ev
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 
 from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.reputation import Evidence, Reputation
 from registry_core.models.status import Admission
-from registry_core.rules.reputation.beta import BOUND, lower_bound
+from registry_core.rules.reputation.availability import prior_of_availability
+from registry_core.rules.reputation.beta import beta_quantile
+from registry_core.rules.reputation.evidence import EvidenceState
+from registry_core.rules.reputation.outcomes import correctness_of
+from registry_core.rules.reputation.policy import (
+    AVAILABILITY,
+    CORRECTNESS,
+    DEFAULT_POLICY,
+    PERFORMANCE,
+    ReputationPolicy,
+)
 
-__all__ = ["NEWCOMER", "NEWCOMER_SCORE", "after_task", "score"]
+__all__ = [
+    "NEWCOMER",
+    "NEWCOMER_SCORE",
+    "after_task",
+    "audit_probability",
+    "bounds_of",
+    "judged_correctness",
+    "reputation_of",
+    "score",
+]
 
-NEWCOMER_SCORE = 5.0 * BOUND
+NEWCOMER_SCORE = DEFAULT_POLICY.newcomer_score
 """The score of a node about which nothing is known, and the least that any listed node has."""
 
-NEWCOMER = Reputation(score=NEWCOMER_SCORE, posterior_mean=0.5, reasons=("no task has been verified yet",))
+_NO_TASK = "no task has been verified yet"
+NEWCOMER = Reputation(score=NEWCOMER_SCORE, posterior_mean=0.5, reasons=(_NO_TASK,))
 
 
 def after_task(evidence: Evidence, task_success: bool, *, weight: float = 1.0) -> Evidence:
-    """The evidence of correctness after one more verified outcome of this weight (> 0)."""
+    """The evidence of correctness after one more verified outcome of this weight (> 0), without forgetting."""
     if task_success:
         return Evidence(evidence.successes + weight, evidence.failures)
     return Evidence(evidence.successes, evidence.failures + weight)
 
 
 def score(evidence: Mapping[str, Evidence], standing: Admission = Admission.PROBATION) -> Reputation:
-    """The reputation that follows from `evidence` by dimension: 5 × the 5 % quantile of Beta(1 + s, 1 + f)."""
-    tasks = evidence.get("correctness", Evidence())
-    least = lower_bound(tasks.successes, tasks.failures)
+    """The reputation that follows from plain evidence of correctness alone."""
+    state = EvidenceState(settled=evidence.get(CORRECTNESS, Evidence()))
+    return reputation_of(state, standing)
+
+
+def reputation_of(
+    state: EvidenceState,
+    standing: Admission = Admission.PROBATION,
+    network_live_mean: float = DEFAULT_POLICY.availability_prior_mean,
+    policy: ReputationPolicy = DEFAULT_POLICY,
+) -> Reputation:
+    """The node's reputation: 5 × the weighted geometric mean of what each dimension is at least.
+
+    Geometric, so that no dimension buys out another. `network_live_mean` is the share of time that the network's nodes
+    are live (`network_mean` over their `availability`). Never below a newcomer's score: standing decides below it.
+    """
+    bounds = bounds_of(state, network_live_mean, policy)
+    share = sum(policy.exponents[name] for name in bounds)
+    mean = prod(bound ** (policy.exponents[name] / share) for name, bound in bounds.items())
+    judged = judged_correctness(state, policy)
+    evidence = {CORRECTNESS: judged}
+    if state.observed_hours > 0.0:
+        evidence[AVAILABILITY] = state.availability
+    if state.performance.weight > 0.0:
+        evidence[PERFORMANCE] = state.performance
     return Reputation(
-        score=max(5.0 * least, NEWCOMER_SCORE),
-        posterior_mean=(1.0 + tasks.successes) / (2.0 + tasks.weight),
+        score=max(5.0 * mean, policy.newcomer_score),
+        posterior_mean=(1.0 + judged.successes) / (2.0 + judged.weight),
         evidence=FrozenMap(evidence),
         standing=standing,
-        reasons=(f"{tasks.successes:g} of {tasks.weight:g} verified tasks succeeded",)
-        if tasks.weight > 0.0
-        else NEWCOMER.reasons,
+        reasons=_reasons(state, bounds, 5.0 * mean, policy),
     )
+
+
+def bounds_of(
+    state: EvidenceState,
+    network_live_mean: float = DEFAULT_POLICY.availability_prior_mean,
+    policy: ReputationPolicy = DEFAULT_POLICY,
+) -> dict[str, float]:
+    """The lower bound of each dimension that counts: correctness always, the others once they have enough evidence."""
+    judged = judged_correctness(state, policy)
+    bounds = {CORRECTNESS: beta_quantile(policy.bound, 1.0 + judged.successes, 1.0 + judged.failures)}
+    if state.observed_hours >= policy.availability_min_hours:
+        prior = prior_of_availability(network_live_mean, policy)
+        bounds[AVAILABILITY] = beta_quantile(
+            policy.bound, prior.successes + state.availability.successes, prior.failures + state.availability.failures
+        )
+    if state.performance.weight >= policy.performance_min_units:
+        bounds[PERFORMANCE] = beta_quantile(
+            policy.bound, 1.0 + state.performance.successes, 1.0 + state.performance.failures
+        )
+    return bounds
+
+
+def judged_correctness(state: EvidenceState, policy: ReputationPolicy = DEFAULT_POLICY) -> Evidence:
+    """First-hand evidence of correctness and, within their share, what others say."""
+    own = correctness_of(state, policy)
+    allowed = own.weight * policy.ratings_share / (1.0 - policy.ratings_share)
+    others = state.ratings
+    if allowed == 0.0 or others.weight == 0.0:
+        return own
+    part = min(1.0, allowed / others.weight)
+    return Evidence(own.successes + part * others.successes, own.failures + part * others.failures)
+
+
+def audit_probability(state: EvidenceState, policy: ReputationPolicy = DEFAULT_POLICY) -> float:
+    """How often a coordinator should check this node's results: max(2 %, min(1, (1 − L) / 0.05 − 1)).
+
+    L is the bound of correctness; the one who checks shares neither wallet nor network nor rating ring with the node.
+    """
+    judged = judged_correctness(state, policy)
+    least = beta_quantile(policy.bound, 1.0 + judged.successes, 1.0 + judged.failures)
+    return max(policy.least_audit, min(1.0, (1.0 - least) / policy.audit_tolerance - 1.0))
+
+
+def _reasons(
+    state: EvidenceState, bounds: Mapping[str, float], reached: float, policy: ReputationPolicy
+) -> tuple[str, ...]:
+    own = correctness_of(state, policy)
+    if own.weight == 0.0:
+        said = [_NO_TASK]
+    else:
+        counts = f"{own.successes:.4g} of {own.weight:.4g} weighted task outcomes succeeded"
+        said = [f"{counts}: correct in at least {bounds[CORRECTNESS]:.1%} of cases, most likely"]
+    if state.ratings.weight > 0.0:
+        said.append(
+            f"others' ratings weigh {state.ratings.successes:.3g} for and {state.ratings.failures:.3g} against it, "
+            f"and count for at most {policy.ratings_share:.0%} of the evidence"
+        )
+    elif state.raters:
+        said.append(f"{len(state.raters)} ratings by others carry no trust, or wait for the next batch")
+    said.extend(_reasons_of_time(state, bounds, policy))
+    if reached < policy.newcomer_score:
+        said.append("no listed node scores below a newcomer; its standing decides")
+    return tuple(said)
+
+
+def _reasons_of_time(state: EvidenceState, bounds: Mapping[str, float], policy: ReputationPolicy) -> list[str]:
+    said = []
+    seen = f"observed for {state.observed_hours:.1f} h"
+    if AVAILABILITY in bounds:
+        said.append(f"{seen}: live at least {bounds[AVAILABILITY]:.1%} of the time, most likely")
+    elif state.observed_hours > 0.0:
+        said.append(f"{seen}; availability counts from {policy.availability_min_hours:.0f} h on")
+    if PERFORMANCE in bounds:
+        said.append(f"performs as claimed in at least {bounds[PERFORMANCE]:.1%} of measurements, most likely")
+    return said

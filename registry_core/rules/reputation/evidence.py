@@ -1,0 +1,142 @@
+"""All that is kept about a node in order to judge it: one frozen record, bounded, as plain JSON and back.
+
+Here: the record and its arithmetic of forgetting. Not here: which outcome goes where (`outcomes`,
+`availability`), and what follows from it (`scoring`, `standing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Optional
+
+from registry_core.errors import ValidationError
+from registry_core.models import limits
+from registry_core.models.frozen_map import FrozenMap
+from registry_core.models.reputation import Evidence
+from registry_core.rules.reputation.seen_tasks import SeenTasks
+
+__all__ = ["EvidenceState", "forgetting_sum"]
+
+_MOST = 1e12  # seconds, hours or weights beyond this are damage, not evidence
+
+
+def forgetting_sum(old: Evidence, new: Evidence, kept: float) -> Evidence:
+    """`old` after `new` came in, forgetting by `kept` (λ) for each unit of new weight.
+
+    λ^w · old + (1 − λ^w) / (1 − λ) · new / w, with w the weight of `new`: what w single units give on average over
+    every order, so that order within `new` cannot matter. For w = 1 this is λ · old + new. The total stays below
+    1 / (1 − λ), and a success added to `new` never lowers successes or raises failures.
+    """
+    weight = new.weight
+    if weight <= 0.0:
+        return old
+    left = kept**weight
+    share = (1.0 - left) / ((1.0 - kept) * weight)
+    return Evidence(left * old.successes + share * new.successes, left * old.failures + share * new.failures)
+
+
+@dataclass(frozen=True)
+class EvidenceState:
+    """What is known of one node, without any prior. Times are Unix seconds of the registry's wall clock."""
+
+    first_seen_seconds: Optional[float] = None
+    """When the registry first knew of it. None: not yet."""
+
+    settled: Evidence = Evidence()
+    """Correctness before `open_at_seconds`, with forgetting."""
+
+    open_batch: Evidence = Evidence()
+    """Correctness at `open_at_seconds`, as plain sums: what comes at the same time joins here."""
+
+    open_at_seconds: float = 0.0
+
+    verified_tasks: float = 0.0
+    """Successful first-hand outcomes, none counted more than 1, never forgotten: what probation asks for."""
+
+    performance: Evidence = Evidence()
+    """Measured over claimed performance, with forgetting."""
+
+    availability: Evidence = Evidence()
+    """Units (6 h) live and not live, with forgetting."""
+
+    observed_hours: float = 0.0
+    """Hours that availability was observed, never forgotten."""
+
+    uptime: Evidence = Evidence()
+    """Windows begun live that stayed live to their end, and that did not, with forgetting."""
+
+    window_hours: float = 0.0
+    """Hours done of the window under way; 0: none."""
+
+    window_intact: bool = False
+    """Live throughout the window under way."""
+
+    ratings: Evidence = Evidence()
+    """What the last rating batch made of `raters`."""
+
+    raters: FrozenMap[str, tuple[float, float]] = FrozenMap()
+    """Rater's node id → (value from −1 to 1, when)."""
+
+    suspensions: int = 0
+    suspended_at_seconds: float = 0.0
+
+    failed_since_standing: bool = False
+    """Whether an outcome failed since standing last changed: nobody is suspended twice for one fault."""
+
+    tasks: SeenTasks = SeenTasks()
+
+    def to_plain(self) -> dict[str, Any]:
+        """A JSON value of what differs from an empty record."""
+        plain: dict[str, Any] = {}
+        for name, default in _DEFAULTS.items():
+            value = getattr(self, name)
+            if value == default:
+                continue
+            if isinstance(value, Evidence):
+                plain[name] = [value.successes, value.failures]
+            elif isinstance(value, SeenTasks):
+                plain[name] = value.to_plain()
+            elif name == "raters":
+                plain[name] = {rater: list(said) for rater, said in value.items()}
+            else:
+                plain[name] = value
+        return plain
+
+    @classmethod
+    def from_plain(cls, plain: object) -> EvidenceState:
+        """What `to_plain` gave, exactly. Raises ValidationError naming the field."""
+        if not isinstance(plain, Mapping):
+            raise ValidationError("evidence", plain, "must be a map of fields")
+        given: dict[str, Any] = {}
+        for name, value in plain.items():
+            if name not in _DEFAULTS:
+                raise ValidationError(f"evidence.{name}", value, "is not a field of evidence")
+            given[name] = _read(f"evidence.{name}", value, _DEFAULTS[name])
+        return cls(**given)
+
+
+_DEFAULTS: dict[str, object] = {item.name: getattr(EvidenceState(), item.name) for item in fields(EvidenceState)}
+
+
+def _read(field: str, value: object, default: object) -> object:
+    """`value` in the type that the field's default has."""
+    if isinstance(default, Evidence):
+        return Evidence(*_pair(field, value, 0.0))
+    if isinstance(default, SeenTasks):
+        return SeenTasks.from_plain(value)
+    if isinstance(default, bool):
+        return limits.boolean(field, value)
+    if isinstance(default, int):
+        return limits.integer(field, value, 0, 1_000_000)
+    if isinstance(default, FrozenMap):
+        if not isinstance(value, Mapping):
+            raise ValidationError(field, value, "must be a map of raters")
+        return FrozenMap({limits.identifier(field, rater): _pair(field, said, -1.0) for rater, said in value.items()})
+    return limits.number(field, value, -_MOST, _MOST)
+
+
+def _pair(field: str, value: object, least: float) -> tuple[float, float]:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise ValidationError(field, value, "must be two numbers")
+    return limits.number(field, value[0], least, _MOST), limits.number(field, value[1], least, _MOST)
