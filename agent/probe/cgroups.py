@@ -77,6 +77,10 @@ class Cgroups:
                 limit = parse.memory_limit(self._source.read_text(f"{folder}/{name}"))
                 if limit is not None and (best is None or limit < best.limit_bytes):
                     best = MemoryLimit(limit, f"{folder}/{name}", folder)
+            if version == 1:  # tells of ancestors that a container does not see
+                limit = parse.hierarchical_limit(self._source.read_text(f"{folder}/memory.stat"))
+                if limit is not None and (best is None or limit < best.limit_bytes):
+                    best = MemoryLimit(limit, f"{folder}/memory.stat", folder)
         return best
 
     def memory_used_bytes(self, limit: MemoryLimit) -> Optional[int]:
@@ -86,14 +90,7 @@ class Cgroups:
             usage = self._source.read_int(f"{limit.folder}/memory.usage_in_bytes")
         if usage is None:
             return None
-        stats = self._source.read_text(f"{limit.folder}/memory.stat") or ""
-        droppable = 0
-        for line in stats.splitlines():
-            name, _, number = line.partition(" ")
-            # v1 writes the figure of the whole subtree with total_ before it; that one is the larger and the right one
-            if name in ("inactive_file", "total_inactive_file") and number.isdigit():
-                droppable = max(droppable, int(number))
-        return max(0, usage - droppable)
+        return max(0, usage - parse.droppable_bytes(self._source.read_text(f"{limit.folder}/memory.stat")))
 
     def cpuset(self) -> Optional[CpusetLimit]:
         """The CPUs that the nearest group with a cpuset allows. The kernel keeps a child's set inside its parent's."""
@@ -105,8 +102,20 @@ class Cgroups:
                     return CpusetLimit(cpus, f"{folder}/{name}")
         return None
 
+    def own_cpuset(self) -> Optional[frozenset[int]]:
+        """The CPUs that our own service's group allows; None where we are in none, or it has no set of its own."""
+        for _, folder in self._all_folders("cpuset"):
+            if _is_own(folder):
+                cpus = cpu_list(self._source.read_text(f"{folder}/cpuset.cpus.effective"))
+                return cpus or cpu_list(self._source.read_text(f"{folder}/cpuset.cpus")) or None
+        return None
+
     def _folders(self, controller: str) -> Iterator[tuple[int, str]]:
-        """Version and folder of every group from this process up to the mount's top, own services left out."""
+        """Version and folder of every group that limits the node: our own services are left out."""
+        return (found for found in self._all_folders(controller) if not _is_own(found[1]))
+
+    def _all_folders(self, controller: str) -> Iterator[tuple[int, str]]:
+        """Version and folder of every group from this process up to the mount's top."""
         for mount in self._mounts:
             if mount.version == 1 and controller not in mount.controllers:
                 continue
@@ -114,8 +123,7 @@ class Cgroups:
             if path is None:
                 continue
             for folder in self._ancestry(mount, path):
-                if folder.rpartition("/")[2] not in OWN_SERVICES:
-                    yield mount.version, folder
+                yield mount.version, folder
 
     def _ancestry(self, mount: parse.CgroupMount, path: str) -> list[str]:
         inside = _inside(mount.root, path)
@@ -126,6 +134,10 @@ class Cgroups:
         if folders and not self._source.list_dir(folders[0]):
             folders = []  # the path is the host's, the mount shows only our own part of it: its top is our group
         return [*folders, mount.mount_point]
+
+
+def _is_own(folder: str) -> bool:
+    return folder.rpartition("/")[2] in OWN_SERVICES
 
 
 def _inside(root: str, path: str) -> str:

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.probe.options import ProbeOptions
+from agent.probe.options import OVERRIDABLE, ProbeOptions
 from agent.probe.reading import Reading
 
 __all__ = ["apply_operator"]
 
 
-def apply_operator(readings: list[Reading], options: ProbeOptions) -> list[Reading]:
-    """An override replaces a reading; without one, a reserve is taken off. The measured figure stays as `container`."""
+def apply_operator(probe: str, readings: list[Reading], options: ProbeOptions) -> list[Reading]:
+    """An override replaces a reading, or stands in for one that failed; without one a reserve is taken off.
+
+    The measured figure stays beside it as `container`.
+    """
     reserves: dict[str, float] = {
         "cpu_cores": options.reserve_cpus,
         "memory_gb": options.reserve_memory_gb,
         "storage_gb": options.reserve_storage_gb,
     }
+    names = {reading.name for reading in readings}
+    missing = [name for name in options.overrides if OVERRIDABLE[name] == probe and name not in names]
     changed = []
-    for reading in readings:
+    for reading in [*readings, *(Reading(name, None) for name in missing)]:
         if reading.name in options.overrides:
             changed.append(_overridden(reading, options.overrides[reading.name]))
+        elif reading.name == "gpus" and "gpu_enabled" in options.overrides:
+            changed.append(_switched(reading, options.overrides["gpu_enabled"]))
         elif reserves.get(reading.name) and isinstance(reading.value, (int, float)):
             changed.append(_reserved(reading, reserves[reading.name]))
         else:
@@ -40,6 +47,15 @@ def _overridden(reading: Reading, value: Any) -> Reading:
         container=_measured(reading),
         set_by="override",
     )
+
+
+def _switched(reading: Reading, enabled: bool) -> Reading:
+    """The list of GPUs must agree with `gpu_enabled`: the operator's word goes for each of them."""
+    reason = "" if enabled else "switched off by the operator"
+    gpus = [gpu if gpu["usable"] == enabled else {**gpu, "usable": enabled, "reason": reason} for gpu in reading.value]
+    if gpus == reading.value:
+        return reading
+    return reading._replace(value=gpus, limited_by="override by the operator", set_by="override")
 
 
 def _reserved(reading: Reading, reserve: float) -> Reading:

@@ -13,7 +13,15 @@ from registry_core.models import limits
 
 __all__ = ["OVERRIDABLE", "ProbeOptions"]
 
-OVERRIDABLE = ("cpu_cores", "gpu_enabled", "hostname", "memory_gb", "primary_address", "storage_gb")
+# What can be overridden, and the probe that would have measured it
+OVERRIDABLE = {
+    "cpu_cores": "cpu",
+    "memory_gb": "memory",
+    "storage_gb": "storage",
+    "gpu_enabled": "gpu",
+    "primary_address": "network",
+    "hostname": "host",
+}
 
 
 class ProbeOptions:

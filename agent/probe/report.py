@@ -66,12 +66,9 @@ class ProbeReport(NamedTuple):
     def capabilities_to_plain(self) -> dict[str, Any]:
         """The fields of NodeCapabilities as JSON values."""
         values = self._values()
-        plain = {
+        return {
             name: default if values.get(name) is None else values[name] for name, default in CAPABILITY_DEFAULTS.items()
         }
-        if not any(gpu["usable"] for gpu in plain["gpus"]) and plain["gpus"]:
-            plain["gpu_enabled"] = False
-        return plain
 
     def to_plain(self) -> dict[str, Any]:
         """The JSON of `duxnet probe`."""

@@ -61,16 +61,20 @@ class ProbeRunner:
         return self._report()
 
     def _run_one(self, probe: Probe) -> _Result:
+        readings, failures = self._measured(probe)
+        kept, unbelievable = believable(probe.name, readings)
+        return apply_operator(probe.name, kept, self._options), [*failures, *unbelievable]
+
+    def _measured(self, probe: Probe) -> _Result:
         try:
-            readings, failures = self._deadlines.call(
+            result: _Result = self._deadlines.call(
                 probe.name, probe.deadline_seconds, lambda: probe.read(self._source, self._options)
             )
         except MissedDeadline as late:
             return [], [Failure(probe.name, str(late))]
         except Exception as error:  # noqa: BLE001 - isolates one probe from the next; this is the place for it
             return [], [Failure(probe.name, f"{type(error).__name__}: {error}")]
-        kept, unbelievable = believable(probe.name, readings)
-        return apply_operator(kept, self._options), [*failures, *unbelievable]
+        return result
 
     def _report(self) -> ProbeReport:
         with self._lock:

@@ -7,8 +7,9 @@ records (`registry_core.models.limits`), so that what passes here is accepted th
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
+from agent.probe.parsers.addresses import Scope, scope_of
 from agent.probe.reading import Failure, Reading
 from registry_core.errors import ValidationError
 from registry_core.models import limits
@@ -52,6 +53,8 @@ _RANGES: dict[str, Callable[[str, Any], Any]] = {
     "clock_offset_seconds": _number(-1e9, 1e9),
 }
 
+_GPU_TEXTS = ("vendor", "model", "uuid", "driver_version", "reason")
+
 # (smaller, larger): a part is never more than its whole
 _AT_MOST = (
     ("memory_available_gb", "memory_gb"),
@@ -64,17 +67,15 @@ _AT_MOST = (
 def believable(probe: str, readings: list[Reading]) -> tuple[list[Reading], list[Failure]]:
     """The readings that pass, and a failure for each that does not."""
     failures: list[Failure] = []
-    kept: list[Reading] = []
-    for reading in readings:
-        checked, failure = _in_range(probe, reading)
-        kept.append(checked)
-        if failure is not None:
-            failures.append(failure)
+    kept = [_in_range(probe, reading, failures) for reading in readings]
     values = {reading.name: reading.value for reading in kept}
+    if values.get("gpus"):
+        usable = any(gpu["usable"] for gpu in values["gpus"])
+        kept = [reading._replace(value=usable) if reading.name == "gpu_enabled" else reading for reading in kept]
     for part, whole in _AT_MOST:
         if _above(values.get(part), values.get(whole)):
-            message = f"is more than {whole}, which is {values[whole]}"
-            failures.append(Failure(probe, f"{part} {message}", part, values[part]))
+            message = f"not believable: more than {whole}, which is {values[whole]}"
+            failures.append(Failure(probe, message, part, values[part]))
             kept = [reading._replace(value=None) if reading.name == part else reading for reading in kept]
     return kept, failures
 
@@ -84,34 +85,52 @@ def _above(part: Any, whole: Any) -> bool:
     return numbers and part > whole * 1.001
 
 
-def _in_range(probe: str, reading: Reading) -> tuple[Reading, Optional[Failure]]:
+def _in_range(probe: str, reading: Reading, failures: list[Failure]) -> Reading:
     if reading.value is None:
-        return reading, None
+        return reading
+    if reading.name == "gpus":
+        return _believable_gpus(probe, reading, failures)
+    if reading.name == "addresses":
+        return _believable_addresses(probe, reading, failures)
+    check = _RANGES.get(reading.name)
     try:
-        if reading.name == "gpus":
-            return _believable_gpus(probe, reading)
-        check = _RANGES.get(reading.name)
         if check is not None:
             check(reading.name, reading.value)
     except ValidationError as error:
-        return reading._replace(value=None), Failure(
-            probe, f"not believable: {error.rule}", error.field, _plain(reading.value)
-        )
-    return reading, None
+        failures.append(_not_believable(probe, reading.name, error.rule, reading.value))
+        return reading._replace(value=None)
+    return reading
 
 
-def _plain(value: Any) -> Any:
-    """The raw value as JSON can hold it."""
-    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+def _not_believable(probe: str, name: str, rule: str, raw: Any) -> Failure:
+    plain = repr(raw) if isinstance(raw, float) and not math.isfinite(raw) else raw  # as JSON can hold it
+    return Failure(probe, f"not believable: {rule}", name, plain)
 
 
-def _believable_gpus(probe: str, reading: Reading) -> tuple[Reading, Optional[Failure]]:
+def _believable_addresses(probe: str, reading: Reading, failures: list[Failure]) -> Reading:
+    bad = [address for address in reading.value if scope_of(address) == Scope.NONE]
+    failures.extend(_not_believable(probe, "addresses", "must be an address", address) for address in bad)
+    good = [address for address in reading.value if address not in bad]
+    return reading._replace(value=good[: limits.MAX_ADDRESSES])
+
+
+def _believable_gpus(probe: str, reading: Reading, failures: list[Failure]) -> Reading:
+    """A GPU with a nonsensical field is still told, as one that is not usable; a nonsensical number of them is not."""
     gpus = reading.value
-    if not isinstance(gpus, list) or len(gpus) > limits.MAX_GPUS:
-        count = len(gpus) if isinstance(gpus, list) else gpus
-        return reading._replace(value=[]), Failure(probe, f"not believable: {count} GPUs", "gpus", count)
-    for gpu in gpus:
-        for name in ("vendor", "model", "uuid", "driver_version", "reason"):
-            limits.text(f"gpus.{name}", gpu[name], f"gpu.{name}")
-        limits.number("gpus.memory_gb", gpu["memory_gb"], 0, limits.MAX_GPU_MEMORY_GB)
-    return reading, None
+    if len(gpus) > limits.MAX_GPUS:
+        failures.append(_not_believable(probe, "gpus", f"must be at most {limits.MAX_GPUS} GPUs", len(gpus)))
+        return reading._replace(value=[])
+    return reading._replace(value=[_believable_gpu(probe, index, gpu, failures) for index, gpu in enumerate(gpus)])
+
+
+def _believable_gpu(probe: str, index: int, gpu: dict[str, Any], failures: list[Failure]) -> dict[str, Any]:
+    for name, empty in (*((name, "") for name in _GPU_TEXTS), ("memory_gb", 0.0)):
+        try:
+            if name == "memory_gb":
+                limits.number(name, gpu[name], 0, limits.MAX_GPU_MEMORY_GB)
+            else:
+                limits.text(name, gpu[name], f"gpu.{name}")
+        except ValidationError as error:
+            failures.append(_not_believable(probe, f"gpus[{index}].{name}", error.rule, gpu[name]))
+            gpu = {**gpu, name: empty, "usable": False, "reason": f"what it says of its {name} is not believable"}
+    return gpu

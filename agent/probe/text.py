@@ -1,4 +1,7 @@
-"""A report as text for a person: a table, or an explanation in sentences."""
+"""A report as text for a person: a table, or an explanation in sentences.
+
+Host names, mount points and models come from the machine and end in a terminal: what is not printable is escaped.
+"""
 
 from __future__ import annotations
 
@@ -9,36 +12,143 @@ from agent.probe.report import ProbeReport
 
 __all__ = ["explained", "table"]
 
+_LABELS = {
+    "cpu_cores": "CPUs",
+    "cpu_quota": "CPU time",
+    "host_cpus": "CPUs of the host",
+    "physical_cores": "physical cores",
+    "cpu_sockets": "CPU sockets",
+    "cpus_offline": "CPUs switched off",
+    "performance_cpus": "performance CPUs",
+    "efficiency_cpus": "efficiency CPUs",
+    "cpu_model": "CPU model",
+    "architecture": "architecture",
+    "cpu_max_mhz": "highest clock",
+    "cpu_steal_percent": "CPU time taken by the hypervisor",
+    "memory_gb": "memory",
+    "memory_available_gb": "memory free now",
+    "memory_hugepages_gb": "huge pages",
+    "swap_gb": "swap",
+    "numa_nodes": "NUMA nodes",
+    "numa_memory_gb": "memory of all NUMA nodes",
+    "storage_gb": "storage",
+    "storage_available_gb": "storage free now",
+    "storage_inodes_available": "files that can be made",
+    "storage_device": "work is stored on",
+    "file_systems": "file systems",
+    "gpus": "GPUs",
+    "gpu_enabled": "GPU for work",
+    "gpus_asleep": "GPUs asleep",
+    "display_adapters": "screens only",
+    "primary_address": "address",
+    "addresses": "all addresses",
+    "interfaces": "interfaces",
+    "hostname": "host name",
+    "os_version": "system",
+    "kernel": "kernel",
+    "boot_id": "boot id",
+    "machine_hint": "machine hint",
+    "container": "container",
+    "virtual_machine": "virtual machine",
+    "uptime_seconds": "up since",
+    "clock_offset_seconds": "clock offset",
+}
+# Units that the label already says
+_PLAIN_UNITS = frozenset(("CPUs", "cores", "sockets", "nodes", "inodes"))
+_NONE_MEANS = {
+    "cpu_quota": "no limit",
+    "container": "none",
+    "virtual_machine": "none",
+}
+
 
 def table(report: ProbeReport) -> str:
-    """One line a reading; what limited it stands beside it."""
-    rows = [(reading.name, _shown(reading), reading.limited_by or "") for reading in report.readings]
-    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
-    lines = [f"{name:{widths[0]}}  {value:{min(widths[1], 40)}}  {why}".rstrip() for name, value, why in rows]
-    lines.extend(f"error: {failure.probe}: {failure.message}" for failure in report.errors)
-    return "\n".join(lines) + "\n"
+    """One line a reading, what limited it beside it; the items of a list stand below each other."""
+    rows = [row for reading in report.readings for row in _rows(reading)]
+    width = max((len(row[0]) for row in rows), default=0)
+    lines = [f"{label:{width}}  {value}" for label, value in rows]
+    lines.extend(f"{'error':{width}}  {_printable(f'{item.probe}: {_message(item)}')}" for item in report.errors)
+    return "\n".join([*lines, ""])
 
 
 def explained(report: ProbeReport) -> str:
-    """One paragraph a reading: offered, seen in the container, on the host, and what made the difference."""
-    lines = [_sentence(reading) for reading in report.readings]
-    lines.extend(f"Not found out ({failure.probe}): {failure.message}." for failure in report.errors)
-    return "\n".join(lines) + "\n"
+    """A sentence or three a reading: offered, seen in the container, on the host, and what made the difference."""
+    lines = [_explanation(reading) for reading in report.readings]
+    if report.errors:
+        lines.append("\nWhat could not be told:")
+        lines.extend(f"  {item.probe}: {_printable(_message(item))}" for item in report.errors)
+    return "\n".join([*lines, ""])
 
 
-def _shown(reading: Reading) -> str:
-    return f"{_value(reading.value)} {reading.unit}".rstrip() if reading.value is not None else "not known"
+def _rows(reading: Reading) -> list[tuple[str, str]]:
+    label = _LABELS.get(reading.name, reading.name)
+    if isinstance(reading.value, list) and reading.value:
+        return [(label if index == 0 else "", _text(item)) for index, item in enumerate(reading.value)]
+    because = f"  ({_printable(reading.limited_by)})" if reading.limited_by else ""
+    return [(label, _shown(reading, reading.value) + because)]
 
 
-def _value(value: Any) -> str:
+def _explanation(reading: Reading) -> str:
+    label = _LABELS.get(reading.name, reading.name)
+    if isinstance(reading.value, (list, dict)) and reading.value:
+        items = reading.value if isinstance(reading.value, list) else [reading.value]
+        head = f"{label}, from {_printable(reading.source)}:"
+        lines = [head, *(f"  - {_text(item)}" for item in items)]
+        if reading.limited_by:
+            lines.append(f"  Limited: {_printable(reading.limited_by)}.")
+        return "\n".join(lines)
+    sentence = f"{label}: {_shown(reading, reading.value)}"
+    if reading.container is not None and reading.container != reading.value:
+        word = "measured" if reading.set_by else "granted to this process"
+        sentence += f", {_shown(reading, reading.container)} {word}"
+    if reading.host is not None and reading.host != reading.value:
+        sentence += f", {_shown(reading, reading.host)} on the whole machine"
+    if reading.limited_by:
+        sentence += f". What makes the difference: {_printable(reading.limited_by)}"
+    sentence += f". Read from {_printable(reading.source)}." if reading.source else "."
+    return f"{sentence} {_capitalised(_printable(reading.note))}." if reading.note else sentence
+
+
+def _message(item: Any) -> str:
+    name = f"{item.reading}: " if item.reading else ""
+    raw = f" (it was {item.raw})" if item.raw is not None else ""
+    return f"{name}{item.message}{raw}"
+
+
+def _shown(reading: Reading, value: Any) -> str:
+    if value is None:
+        return _NONE_MEANS.get(reading.name, "not known")
+    if reading.name == "uptime_seconds":
+        return f"{value / 3600:.1f} hours"
+    unit = "" if reading.unit in _PLAIN_UNITS and reading.name != "cpu_quota" else f" {reading.unit}"
+    return f"{_text(value)}{unit}".rstrip()
+
+
+def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return "; ".join(_value(item) for item in value) if value else "none"
+        return " ".join(_text(item) for item in value) if value else "none"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_value(item)}" for name, item in value.items() if item not in (None, "", [], False))
-    return str(value)
+        told = {name: item for name, item in value.items() if item not in (None, "", [], False)}
+        return ", ".join(name.replace("_", " ") if item is True else _pair(name, item) for name, item in told.items())
+    return _printable(str(value))
 
 
-def _sentence(reading: Reading) -> str:
-    return f"{reading.name}: {_shown(reading)} ({reading.source})"
+def _pair(name: str, item: Any) -> str:
+    """`name`, `address` and the like need no label in front of them."""
+    if name in ("name", "vendor", "model", "mount_point"):
+        return _text(item)
+    if name.endswith("_gb"):
+        return f"{name[:-3].replace('_', ' ')} {_text(item)} GB"
+    if name.endswith("_mbit"):
+        return f"{name[:-5].replace('_', ' ')} {_text(item)} Mbit/s"
+    return f"{name.replace('_', ' ')} {_text(item)}"
+
+
+def _capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

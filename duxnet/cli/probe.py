@@ -125,25 +125,21 @@ def command() -> click.Command:
 
 
 def run(values: dict[str, Any]) -> int:
-    """Measure, print, and return the exit code."""
+    """Measure, print, and return the exit code. Raises ValidationError for what was asked wrongly."""
     from agent.probe.options import ProbeOptions
     from agent.probe.runner import ProbeRunner
     from duxnet.process.folders import default_state_folder
-    from registry_core.errors import RegistryError
 
-    try:
-        source, recorded_options = _source(values["root"])
-        work_dir = values["work_dir"] or recorded_options.get("work_dir") or default_state_folder(os.environ)
-        options = ProbeOptions(work_dir, registry_address=recorded_options.get("registry_address"))
-        recorder = _recorder(source) if values["record"] else None
-        report = ProbeRunner(recorder or source, options).run(_only(values["only"]) if values["only"] else None)
-        if recorder is not None:
-            _save(recorder, values["record"], options)
-    except RegistryError as error:
-        print(f"duxnet probe: {error}", file=sys.stderr)  # noqa: T201 - the command line prints
-        return 2
+    source, recorded_options = _source(values["root"])
+    work_dir = values["work_dir"] or recorded_options.get("work_dir") or default_state_folder(os.environ)
+    options = ProbeOptions(work_dir, registry_address=recorded_options.get("registry_address"))
+    recorder = _recorder(source) if values["record"] else None
+    report = ProbeRunner(recorder or source, options).run(_only(values["only"]) if values["only"] else None)
+    if recorder is not None:
+        _save(recorder, values["record"], options)
+    if hasattr(sys.stdout, "reconfigure"):  # a model's ® must not stop a terminal that cannot show it
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.stdout.write(_printed(report, values))
-    sys.stdout.flush()
     return EXIT_PARTIAL if report.errors else 0
 
 
@@ -171,14 +167,14 @@ def _save(recorder: Recorder, folder: str, options: ProbeOptions) -> None:
 
     recorded = {"work_dir": options.work_dir, "registry_address": options.registry_address}
     path = written(folder, masked(recorder.text({name: value for name, value in recorded.items() if value})))
-    print(f"recorded in {path}; read it before you send it", file=sys.stderr)  # noqa: T201 - for the person
+    sys.stderr.write(f"recorded in {path}; read it before you send it\n")
 
 
 def _printed(report: ProbeReport, values: dict[str, Any]) -> str:
     if values["format"] == "json":
         import json
 
-        return json.dumps(report.to_plain(), indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(report.to_plain(), indent=2) + "\n"
     from agent.probe.text import explained, table
 
     return explained(report) if values["explain"] else table(report)

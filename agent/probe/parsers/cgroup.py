@@ -6,7 +6,16 @@ from typing import NamedTuple, Optional
 
 from agent.probe.parsers.mounts import mounts
 
-__all__ = ["CgroupMount", "cfs_quota", "cgroup_mounts", "cgroup_paths", "cpu_max", "memory_limit"]
+__all__ = [
+    "CgroupMount",
+    "cfs_quota",
+    "cgroup_mounts",
+    "cgroup_paths",
+    "cpu_max",
+    "droppable_bytes",
+    "hierarchical_limit",
+    "memory_limit",
+]
 
 # v1 says "unlimited" by 2⁶³−1 rounded down to a page, of up to 64 KiB; nothing real is near it
 _UNLIMITED_BYTES = (1 << 63) - (1 << 16)
@@ -73,3 +82,22 @@ def memory_limit(text: Optional[str]) -> Optional[int]:
         return None
     limit = int(word)
     return limit if limit < _UNLIMITED_BYTES else None
+
+
+def hierarchical_limit(text: Optional[str]) -> Optional[int]:
+    """Bytes that a v1 group's whole ancestry allows, from its memory.stat; None for no limit or no answer."""
+    return memory_limit(_stat(text, "hierarchical_memory_limit"))
+
+
+def droppable_bytes(text: Optional[str]) -> int:
+    """Page cache that gives way, from memory.stat. v1 writes the whole subtree's figure with `total_` before it."""
+    figures = (_stat(text, "inactive_file"), _stat(text, "total_inactive_file"))
+    return max(int(figure) if figure and len(figure) < 20 else 0 for figure in figures)
+
+
+def _stat(text: Optional[str], name: str) -> Optional[str]:
+    for line in (text or "").splitlines():
+        key, _, figure = line.partition(" ")
+        if key == name and figure.isascii() and figure.isdigit():
+            return figure
+    return None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Optional
+from typing import NamedTuple, Optional
 
-from agent.probe.cgroups import Cgroups, CpusetLimit
+from agent.probe.cgroups import Cgroups
 from agent.probe.options import ProbeOptions
 from agent.probe.parsers.cpu import cpu_list, cpu_model, steal_share
 from agent.probe.reading import Failure, Reading
@@ -14,6 +14,14 @@ from agent.probe.source import Source
 __all__ = ["CpuProbe"]
 
 _CPUS = "/sys/devices/system/cpu"
+
+
+class Usable(NamedTuple):
+    """The CPUs that work may run on, who says so, and what took the others away."""
+
+    cpus: frozenset[int]
+    source: str
+    limited_by: Optional[str]
 
 
 class CpuProbe:
@@ -28,11 +36,11 @@ class CpuProbe:
         if not online:
             return [], [Failure(self.name, "neither sysfs nor the system says how many CPUs there are")]
         groups = Cgroups(source)
-        usable, limited_by, usable_source = _usable(source, groups, online)
+        usable = _usable(source, groups, online)
         readings = [
-            *_counts(groups, online, online_source, usable, limited_by, usable_source),
-            *_cores(source, online, usable),
-            *_kinds(source, usable),
+            *_counts(groups, online, online_source, usable),
+            *_cores(source, online, usable.cpus),
+            *_kinds(source, usable.cpus),
             *_identity(source),
         ]
         return readings, []
@@ -46,55 +54,40 @@ def _online(source: Source) -> tuple[frozenset[int], str]:
     return (frozenset(range(count)), "os.cpu_count") if isinstance(count, int) else (frozenset(), "")
 
 
-def _usable(source: Source, groups: Cgroups, online: frozenset[int]) -> tuple[frozenset[int], Optional[str], str]:
-    """The CPUs that a process here may run on, what took the others away, and who says so."""
+def _usable(source: Source, groups: Cgroups, online: frozenset[int]) -> Usable:
+    """The CPUs that work here may run on. The kernel keeps the affinity inside the online CPUs and the cpuset."""
     affinity = source.affinity()
-    usable = online if affinity is None else (online & affinity or affinity)
     told_by = "os.cpu_count" if affinity is None else "sched_getaffinity"
-    limited_by = None
-    cpuset: Optional[CpusetLimit] = groups.cpuset()
-    if cpuset is not None and cpuset.cpus & usable:
-        if cpuset.cpus & usable != usable or usable < online <= cpuset.cpus | usable:
-            told_by = f"{told_by}, {cpuset.path}"
-        if not online <= cpuset.cpus:
-            limited_by = cpuset.path
-        if not usable <= cpuset.cpus:
-            usable &= cpuset.cpus
-        elif limited_by and usable < cpuset.cpus & online:
-            limited_by = f"CPU affinity of this process, {limited_by}"
-    if limited_by is None and usable < online:
-        limited_by = "CPU affinity of this process"
-    return usable, limited_by, told_by
+    if affinity is not None and affinity == groups.own_cpuset():
+        affinity = None  # it is the agent's own unit that is limited, not the node
+    if affinity is not None and not affinity <= online:
+        online = affinity  # LXC shows a made-up list of online CPUs; the scheduler's word counts
+    cpus, limits = online, []
+    cpuset = groups.cpuset()
+    if cpuset is not None and cpus & cpuset.cpus and not cpus <= cpuset.cpus:
+        cpus &= cpuset.cpus
+        limits.append(cpuset.path)
+        told_by = f"{told_by}, {cpuset.path}"
+    if affinity is not None and not cpus <= affinity:
+        cpus = cpus & affinity or affinity
+        limits.append("CPU affinity of this process")
+    return Usable(cpus, told_by, " and ".join(limits) or None)
 
 
-def _counts(
-    groups: Cgroups,
-    online: frozenset[int],
-    online_source: str,
-    usable: frozenset[int],
-    limited_by: Optional[str],
-    usable_source: str,
-) -> list[Reading]:
+def _counts(groups: Cgroups, online: frozenset[int], online_source: str, usable: Usable) -> list[Reading]:
+    """A quota below the usable CPUs decides; 2.5 CPUs of time are offered as 2, and never less than 1."""
+    whole = len(usable.cpus)
+    host = max(len(online), whole)
+    offered = Reading("cpu_cores", whole, "CPUs", usable.source, usable.limited_by, host=host)
     quota = groups.quota()
-    cores = len(usable)
-    effective: Optional[float] = None
-    if quota is not None and quota.cpus < len(usable):
-        effective = round(quota.cpus, 3)
-        cores = max(1, int(quota.cpus))
-        limited_by, usable_source = quota.path, f"{usable_source}, {quota.path}"
-    return [
-        Reading(
-            "cpu_cores", cores, "CPUs", usable_source, limited_by, host=len(online), container=effective or len(usable)
-        ),
-        Reading(
-            "cpu_quota",
-            effective or None,
-            "CPUs",
-            quota.path if quota else f"cgroup {groups.versions}",
-            quota.path if quota and effective else None,
-        ),
-        Reading("host_cpus", len(online), "CPUs", online_source),
-    ]
+    share = Reading("cpu_quota", None, "CPUs", quota.path if quota else f"cgroup {groups.versions}")
+    if quota is not None and quota.cpus < whole:
+        cpus = round(quota.cpus, 3)
+        offered = offered._replace(
+            value=max(1, int(quota.cpus)), source=quota.path, limited_by=quota.path, container=cpus
+        )
+        share = share._replace(value=cpus, limited_by=quota.path, host=host)
+    return [offered, share, Reading("host_cpus", host, "CPUs", online_source)]
 
 
 def _cores(source: Source, online: frozenset[int], usable: frozenset[int]) -> list[Reading]:
