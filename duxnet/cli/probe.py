@@ -111,8 +111,8 @@ def command() -> click.Command:
         for option in OPTIONS
     ]
 
-    def callback(**values: Any) -> None:
-        sys.exit(run(values))
+    def callback(**values: Any) -> int:
+        return run(values)
 
     return click.Command(
         "probe",
@@ -131,9 +131,11 @@ def run(values: dict[str, Any]) -> int:
     from duxnet.process.folders import default_state_folder
 
     source, recorded_options = _source(values["root"])
-    work_dir = values["work_dir"] or recorded_options.get("work_dir") or default_state_folder(os.environ)
+    work_dir = values["work_dir"]
+    if work_dir is None:
+        work_dir = recorded_options.get("work_dir") or default_state_folder(os.environ)
     options = ProbeOptions(work_dir, registry_address=recorded_options.get("registry_address"))
-    recorder = _recorder(source) if values["record"] else None
+    recorder = _recorder(source) if values["record"] is not None else None
     report = ProbeRunner(recorder or source, options).run(_only(values["only"]) if values["only"] else None)
     if recorder is not None:
         _save(recorder, values["record"], options)
@@ -145,7 +147,7 @@ def run(values: dict[str, Any]) -> int:
 
 def _source(root: Optional[str]) -> tuple[Source, dict[str, str]]:
     """This machine, or the recording in `root` with the options that it was made with."""
-    if root:
+    if root is not None:
         from agent.probe.recording import load_recording
 
         recording = load_recording(root)
