@@ -15,6 +15,7 @@ __all__ = [
     "ReadOnlyError",
     "RegistryClosedError",
     "RegistryError",
+    "SealedStoreError",
     "StoreError",
     "StoreInUseError",
     "UnknownNodeError",
@@ -133,6 +134,10 @@ class DamagedStoreError(StoreError):
     def __init__(self, path: str, where: str) -> None:
         super().__init__(path, f"{where}; the file is left as it is")
         self.where = where
+
+
+class SealedStoreError(StoreError):
+    """The key is missing, wrong, or given for a place that is not sealed. Nothing was changed; no key is shown."""
 
 
 class UnsupportedSchemaError(StoreError):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Optional, Union
+from typing import TYPE_CHECKING, Optional, Union
 
-from registry_core.errors import NotSupportedError, ValidationError
+from registry_core.errors import ValidationError
 from registry_core.storage.contract import Store
+
+if TYPE_CHECKING:
+    from registry_core.storage.sealing import KeyRing
 
 __all__ = ["open_store"]
 
@@ -20,24 +23,34 @@ def open_store(
     """The store that the path's suffix names; without a path one in memory."""
     if not isinstance(read_only, bool):
         raise ValidationError("read_only", read_only, "must be true or false")
-    if encryption_key is not None:
-        raise NotSupportedError("encryption_key= is not in this version: leave it out to keep the registry in clear")
     if persistence_path is None:
         if read_only:
             raise ValidationError("read_only", read_only, "needs a persistence_path: there is nothing to read")
+        if encryption_key is not None:
+            rule = "needs a persistence_path: what stays in memory is not sealed"
+            raise ValidationError("encryption_key", "<not shown>", rule)
         from registry_core.storage.memory import MemoryStore
 
         return MemoryStore()
     path = _path(persistence_path)
+    keys = None if encryption_key is None else _keys(encryption_key)
     suffix = path.suffix.lower()
     if suffix == ".json":
         from registry_core.storage.json_file import JsonFileStore
 
-        return JsonFileStore(path, read_only=read_only)
+        return JsonFileStore(path, read_only=read_only, keys=keys)
     if suffix in SQLITE_SUFFIXES:
-        raise NotSupportedError("SQLite is not in this version: use a path that ends in .json")
+        from registry_core.storage.sqlite import SqliteStore
+
+        return SqliteStore(path, read_only=read_only, keys=keys)
     known = ", ".join((".json", *SQLITE_SUFFIXES))
     raise ValidationError("persistence_path", str(path), f"must end in one of {known}: the suffix says how it is kept")
+
+
+def _keys(given: object) -> KeyRing:
+    from registry_core.storage.sealing import KeyRing
+
+    return KeyRing.of(given)
 
 
 def _path(value: object) -> Path:

@@ -18,6 +18,8 @@ from registry_core.models.status import NodeHealth
 from registry_core.storage.contract import Change, Put, Row, Store
 from registry_core.storage.json_text import FileContent, NodeTexts, read_content
 from registry_core.storage.lock import WriterLock
+from registry_core.storage.sealed_file import FileSeal
+from registry_core.storage.sealing import KeyRing
 
 __all__ = ["JsonFileStore"]
 
@@ -32,11 +34,12 @@ _Signature = tuple[int, int, int]
 class JsonFileStore(Store):
     """Records in memory, and the whole of them in a file that is replaced on each commit."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, keys: Optional[KeyRing] = None) -> None:
         self.read_only = read_only
         self._path = Path(os.path.realpath(path))  # a symbolic link stays one: its target is replaced
         self.location = str(path)
         self._texts = NodeTexts()
+        self._seal = FileSeal(self.location, keys)
         self._warned = False
         self._lock: Optional[WriterLock] = None
         if not read_only:
@@ -140,7 +143,7 @@ class JsonFileStore(Store):
         except OSError as error:
             raise StoreError(self.location, f"cannot be read: {error.strerror}") from error
         try:
-            return read_content(self.location, raw), signature
+            return read_content(self.location, self._seal.opened(raw)), signature
         except (RecursionError, MemoryError):
             raise DamagedStoreError(self.location, "it is nested too deeply or too large to be a registry") from None
 
@@ -149,7 +152,7 @@ class JsonFileStore(Store):
             raise ReadOnlyError(f"{self.location} is open for reading only")
         temporary = self._path.with_name(self._path.name + ".tmp")  # one name is enough: we hold the lock
         try:
-            data = self._texts.file(content)
+            data = self._seal.sealed(self._texts.file(content))
             self._write_durably(temporary, data)
             temporary.replace(self._path)
             _flush_folder(self._path.parent)

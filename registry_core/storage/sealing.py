@@ -15,15 +15,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NoReturn, Optional, Union
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NoReturn, Optional
 
 from registry_core.errors import NotSupportedError, ValidationError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
-__all__ = ["KEY_BYTES", "CannotOpen", "KeyMaterial", "KeyRing", "Sealer", "SealingKey", "key_from_text"]
+__all__ = ["KEY_BYTES", "CannotOpen", "KeyRing", "Sealer", "SealingKey", "key_from_text"]
 
 KEY_BYTES = 32
 KEY_ID_BYTES = 8
@@ -106,7 +106,7 @@ class KeyRing:
         return f"<KeyRing {', '.join(key.id.hex() for key in self.keys)}>"
 
     @classmethod
-    def of(cls, given: KeyMaterial) -> KeyRing:
+    def of(cls, given: object) -> KeyRing:
         """A ring from what a caller may pass as `encryption_key`; else ValidationError, which never shows it."""
         if isinstance(given, KeyRing):
             return given
@@ -118,9 +118,6 @@ class KeyRing:
             return cls(key for item in given for key in cls.of(item).keys)
         rule = "must be 32 bytes, a SealingKey, a KeyRing, or a list of these with the newest first"
         raise ValidationError("encryption_key", _hidden(given), rule)
-
-
-KeyMaterial = Union[bytes, SealingKey, KeyRing, Sequence[Union[bytes, SealingKey]]]
 
 
 class Sealer:

@@ -1,0 +1,49 @@
+"""A file that is sealed as a whole: one line that says so, then one sealed value.
+
+Here: that form, and refusing a file that is sealed where it should not be or clear where it should be sealed.
+Not here: what the file holds (`json_file`).
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from registry_core.errors import DamagedStoreError, SealedStoreError
+from registry_core.storage.sealing import CannotOpen, KeyRing, Sealer, key_id_of
+
+__all__ = ["FileSeal"]
+
+_FIRST_LINE = b"duxnet.nodes sealed/1\n"
+_BOUND_TO = b"duxnet.nodes.json"
+
+
+class FileSeal:
+    """Opens and seals the bytes of one file; without keys it passes clear text through."""
+
+    def __init__(self, location: str, keys: Optional[KeyRing]) -> None:
+        self._location = location
+        self._sealer = None if keys is None else Sealer(keys, _BOUND_TO)
+
+    def sealed(self, plain: bytes) -> bytes:
+        """The bytes as they are written."""
+        return plain if self._sealer is None else _FIRST_LINE + self._sealer.seal(plain, b"file")
+
+    def opened(self, raw: bytes) -> bytes:
+        """The bytes as they were before sealing. Raises SealedStoreError and DamagedStoreError."""
+        is_sealed = raw.startswith(_FIRST_LINE)
+        if self._sealer is None:
+            if is_sealed:
+                raise SealedStoreError(self._location, "it is sealed; give its encryption key")
+            return raw
+        if not is_sealed:
+            said = "it is not sealed, but an encryption key was given; seal it with `duxnet registry migrate`"
+            raise SealedStoreError(self._location, said)
+        value = raw[len(_FIRST_LINE) :]
+        try:
+            if self._sealer.ring.get(key_id_of(value)) is None:
+                given = ", ".join(key.id.hex() for key in self._sealer.ring.keys)
+                said = f"it is sealed with key {key_id_of(value).hex()}; the keys given are {given}"
+                raise SealedStoreError(self._location, said)
+            return self._sealer.open(value, b"file")
+        except CannotOpen as error:
+            raise DamagedStoreError(self._location, str(error)) from None

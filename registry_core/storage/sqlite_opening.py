@@ -1,0 +1,227 @@
+"""Opening a registry in SQLite: whose file is it, is it whole, do the keys fit; and making a new one in one step.
+
+Here: all that happens before the first read or commit. Nothing is written before every check has passed: the
+checks run over a read-only connection, since closing any other one would already tidy the log into the file.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import sqlite3
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+from urllib.parse import quote
+
+from registry_core.errors import DamagedStoreError, SealedStoreError, StoreError, UnsupportedSchemaError
+from registry_core.storage import sqlite_layout as layout
+from registry_core.storage.sealing import CannotOpen, KeyRing, Sealer
+from registry_core.storage.wal_scan import WalReport, scan_wal
+
+__all__ = ["Opened", "check_identity", "connect", "make_new", "open_checked", "translated", "wal_of"]
+
+_log = logging.getLogger("registry_core.storage")
+
+_MAGIC = b"SQLite format 3\x00"
+_MINOR = int(layout.SCHEMA.rpartition(".")[2])
+_SCHEMA_FORM = re.compile(r"duxnet\.nodes/([0-9]{1,9})\.([0-9]{1,9})\Z")
+_SUPPORTED = "duxnet.nodes/1.x"
+LAST_COMMIT = "last_commit"  # key in `state`
+KEY_CHECK = b"key-check"
+
+WRITER_CACHE_KIB = 32 * 1024  # of SQLite's pages; more makes large batches faster, and is resident memory
+READER_CACHE_KIB = 1024
+
+
+class Opened(NamedTuple):
+    """What the checks found out. `newer`: a later minor version wrote it, so unknown fields are to be kept."""
+
+    store_id: bytes
+    sealer: Optional[Sealer]
+    newer: bool
+    last_commit: layout.Stamp
+
+
+@contextmanager
+def translated(location: str, doing: str) -> Iterator[None]:
+    """sqlite3's errors and the operating system's as ours, naming the file."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        text = str(error)
+        if "malformed" in text or "not a database" in text or isinstance(error, sqlite3.DataError):
+            raise DamagedStoreError(location, f"SQLite finds it damaged ({text})") from error
+        raise StoreError(location, f"cannot be {doing}: {text}") from error
+    except layout.BadRow as error:
+        raise DamagedStoreError(location, str(error)) from None
+    except OSError as error:
+        raise StoreError(location, f"cannot be {doing}: {error.strerror or error}") from error
+
+
+def connect(path: Path, *, read_only: bool, cache_kib: int = READER_CACHE_KIB) -> sqlite3.Connection:
+    """A connection that begins no transaction by itself. `read_only` never writes to the file or its log."""
+    mode = "ro" if read_only else "rw"
+    address = f"file:{quote(str(path))}?mode={mode}"
+    if read_only and not wal_of(path).exists() and not os.access(path.parent, os.W_OK):
+        address += "&immutable=1"  # a folder that cannot be written, and no log: nobody can be changing the file
+    connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
+    connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+    connection.execute("PRAGMA temp_store = MEMORY")  # no temporary file ever holds a record
+    connection.execute("PRAGMA trusted_schema = OFF")
+    if read_only:
+        connection.execute("PRAGMA query_only = ON")
+    else:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync there leaves data in the drive's cache
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+    return connection
+
+
+def wal_of(path: Path) -> Path:
+    """SQLite's write-ahead log of the database at `path`."""
+    return path.with_name(path.name + "-wal")
+
+
+def make_new(path: Path, ring: Optional[KeyRing]) -> None:
+    """An empty registry at `path`, whole or not at all. Raises StoreError."""
+    temporary = path.with_name(path.name + ".new")
+    location = str(path)
+    with translated(location, "made"):
+        for leftover in (temporary, wal_of(temporary), temporary.with_name(temporary.name + "-journal")):
+            leftover.unlink(missing_ok=True)  # of a process that was killed here; we hold the lock
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600))
+        store_id = os.urandom(16)
+        with closing(connect(temporary, read_only=False)) as connection:
+            connection.execute(f"PRAGMA application_id = {layout.APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {layout.LAYOUT}")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript("BEGIN;" + layout.CREATE)
+            state: list[tuple[str, object]] = [("schema", layout.SCHEMA), ("store_id", store_id)]
+            state += [(LAST_COMMIT, layout.Stamp().to_text()), *key_state(ring, store_id)]
+            connection.executemany(layout.PUT_STATE, state)
+            connection.execute("COMMIT")
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+
+
+def key_state(ring: Optional[KeyRing], store_id: bytes) -> list[tuple[str, object]]:
+    """What a store remembers of its keys: the id of each, with a sealed word that proves that the key is the one."""
+    if ring is None:
+        return [("sealed_with", "[]")]
+    checks = [(f"key_check:{key.id.hex()}", Sealer(KeyRing([key]), store_id).seal(b"", KEY_CHECK)) for key in ring.keys]
+    return [("sealed_with", json.dumps([key.id.hex() for key in ring.keys])), *checks]
+
+
+def check_identity(path: Path) -> None:
+    """Look at the head of the file, without SQLite. Raises DamagedStoreError, UnsupportedSchemaError, StoreError."""
+    location = str(path)
+    with translated(location, "read"):
+        with path.open("rb") as file:
+            head = file.read(100)
+        size = path.stat().st_size
+        log_is_empty = not wal_of(path).exists() or wal_of(path).stat().st_size == 0
+    if len(head) < 100 or head[:16] != _MAGIC:
+        what = "it is empty" if not head else "it is not an SQLite database, or its head is damaged"
+        raise DamagedStoreError(location, what)
+    layout_version, application_id = struct.unpack(">I4xI", head[60:72])
+    if application_id != layout.APPLICATION_ID:
+        raise UnsupportedSchemaError(location, f"application {application_id:#x}, of another program", _SUPPORTED)
+    if layout_version > layout.LAYOUT:
+        raise UnsupportedSchemaError(location, f"SQLite layout {layout_version}, of a newer version", _SUPPORTED)
+    page_bytes, pages = struct.unpack(">H", head[16:18])[0], struct.unpack(">I", head[28:32])[0]
+    page_bytes = 65536 if page_bytes == 1 else page_bytes
+    if log_is_empty and size < pages * page_bytes:  # with a log, the head may run ahead of the file for a moment
+        raise DamagedStoreError(location, f"it was cut off: {size} bytes of {pages * page_bytes}")
+
+
+def open_checked(path: Path, ring: Optional[KeyRing]) -> Opened:
+    """All checks over a read-only connection. Raises what `check_identity` does, and SealedStoreError."""
+    location = str(path)
+    check_identity(path)
+    with translated(location, "read"), closing(connect(path, read_only=True)) as connection:
+        try:
+            state = dict(connection.execute("SELECT key, value FROM state"))
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                raise DamagedStoreError(location, "its table `state` is missing") from None
+            raise
+    form = _SCHEMA_FORM.match(str(state.get("schema")))
+    store_id = state.get("store_id")
+    if form is None or form.group(1) != "1":
+        raise UnsupportedSchemaError(location, str(state.get("schema")), _SUPPORTED)
+    if not isinstance(store_id, bytes):
+        raise DamagedStoreError(location, "its table `state` lacks the store's id")
+    return Opened(
+        store_id,
+        _sealer(location, state, ring, store_id),
+        newer=int(form.group(2)) > _MINOR,
+        last_commit=_stamp(location, state),
+    )
+
+
+def settle_log(path: Path) -> WalReport:
+    """Before SQLite passes over a damaged tail in silence: look, and keep a copy where commits were lost."""
+    log = wal_of(path)
+    with translated(str(path), "read"):
+        report = scan_wal(log)
+        if report.commits_surely_lost or report.header_damaged:
+            moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+            copy = log.with_name(f"{log.name}.damaged-{moment}")
+            shutil.copyfile(log, copy)
+            copy.chmod(0o600)
+            _log.error("%s: the write-ahead log is damaged; it was kept as %s", path, copy.name)
+    return report
+
+
+def _stamp(location: str, state: Mapping[str, Any]) -> layout.Stamp:
+    try:
+        return layout.Stamp.of_text(state.get(LAST_COMMIT))
+    except ValueError:
+        raise DamagedStoreError(location, "its table `state` does not say which commit was the last") from None
+
+
+def _sealer(location: str, state: Mapping[str, Any], ring: Optional[KeyRing], store_id: bytes) -> Optional[Sealer]:
+    """The sealer that fits, or None for a store in clear. Anything that does not fit is a SealedStoreError."""
+    try:
+        needed = [bytes.fromhex(key_id) for key_id in json.loads(str(state.get("sealed_with")))]
+    except (ValueError, TypeError):
+        raise DamagedStoreError(location, "its table `state` does not say with which keys it is sealed") from None
+    if ring is None:
+        if needed:
+            raise SealedStoreError(location, "it is sealed; give its encryption key")
+        return None
+    if not needed:
+        raise SealedStoreError(
+            location, "it is not sealed, but an encryption key was given; seal it with `duxnet registry migrate`"
+        )
+    missing = [key_id.hex() for key_id in needed if ring.get(key_id) is None]
+    if missing:
+        given = ", ".join(key.id.hex() for key in ring.keys)
+        raise SealedStoreError(location, f"it is sealed with key {', '.join(missing)}; the keys given are {given}")
+    sealer = Sealer(ring, store_id)
+    for key_id in needed:
+        check = state.get(f"key_check:{key_id.hex()}")
+        try:
+            if not isinstance(check, bytes) or sealer.open(check, KEY_CHECK) != b"":
+                raise CannotOpen("it is missing")
+        except CannotOpen as error:
+            raise SealedStoreError(location, f"the check of key {key_id.hex()} fails: {error}") from None
+    return sealer
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():  # a folder cannot be opened there
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
