@@ -28,14 +28,20 @@ class MemoryPlace:
 class FilePlace:
     """A file in a folder."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, key: Optional[bytes] = None) -> None:
         self.path: Optional[Path] = path
+        self._key = key
 
     def open(self, *, read_only: bool = False) -> Store:
-        return open_store(self.path, None, read_only=read_only)
+        return open_store(self.path, self._key, read_only=read_only)
 
 
 FILE_PLACES: dict[str, Callable[[Path], FilePlace]] = {
     "json": lambda folder: FilePlace(folder / "nodes.json"),
+    "sqlite": lambda folder: FilePlace(folder / "nodes.db"),
 }
-ALL_PLACES: dict[str, Callable[[Path], object]] = {"memory": MemoryPlace, **FILE_PLACES}
+SEALED_PLACES: dict[str, Callable[[Path], FilePlace]] = {
+    "json-sealed": lambda folder: FilePlace(folder / "nodes.json", bytes(range(32))),
+    "sqlite-sealed": lambda folder: FilePlace(folder / "nodes.db", bytes(range(32))),
+}
+ALL_PLACES: dict[str, Callable[[Path], object]] = {"memory": MemoryPlace, **FILE_PLACES, **SEALED_PLACES}
