@@ -14,11 +14,13 @@ __all__ = [
     "NotSupportedError",
     "ReadOnlyError",
     "RegistryClosedError",
+    "RefusedError",
     "RegistryError",
     "SealedStoreError",
     "StoreError",
     "StoreInUseError",
     "UnknownNodeError",
+    "UnreachableError",
     "UnsupportedSchemaError",
     "ValidationError",
 ]
@@ -147,3 +149,35 @@ class UnsupportedSchemaError(StoreError):
         super().__init__(path, f"schema {shown(found)} is not supported: this version reads {supported}")
         self.found = found
         self.supported = supported
+
+
+class UnreachableError(RegistryError):
+    """A registry over the network does not answer, or asks to be left alone for now. Trying again later can help.
+
+    `address` is what was asked; `retry_after_seconds` is how long it asked to wait, where it said so.
+    """
+
+    def __init__(self, address: str, reason: str, retry_after_seconds: Optional[float] = None) -> None:
+        super().__init__(address, reason, retry_after_seconds)
+        self.address = address
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+
+    def __str__(self) -> str:
+        return f"{shown(self.address)}: {self.reason}"
+
+
+class RefusedError(RegistryError):
+    """A registry over the network refuses this caller. Trying again cannot help until what `remedy` says is done.
+
+    `code` names the kind of problem (`bad-signature`, `duplicate-identity`, `not-allowed`, `banned`, …).
+    """
+
+    def __init__(self, code: str, reason: str, remedy: str = "") -> None:
+        super().__init__(code, reason, remedy)
+        self.code = code
+        self.reason = reason
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.reason}; {self.remedy}" if self.remedy else self.reason

@@ -17,6 +17,7 @@ from registry_core.administration import RegistryAdmin, RegistryMaintenance, exi
 from registry_core.clock import Clock, SystemClock
 from registry_core.errors import ReadOnlyError, RegistryClosedError, RegistryError, UnknownNodeError
 from registry_core.events import EventKind, EventRing
+from registry_core.hosting import RegistryHost
 from registry_core.models import limits
 from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.node import Node, NodeCapabilities
@@ -27,7 +28,7 @@ from registry_core.models.status import NodeHealth
 from registry_core.opening import open_store
 from registry_core.rules.health import HealthThresholds
 from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
-from registry_core.rules.registration import registered
+from registry_core.rules.registration import Terms, registered
 from registry_core.rules.reputation import NEWCOMER_SCORE, after_task, score
 from registry_core.staging import Staging
 from registry_core.visible import NodePage, Visible
@@ -77,6 +78,7 @@ class NodeRegistry:
         self._staging = Staging(self._store, self._visible.make_visible, self._visible.meta)
         self.admin = RegistryAdmin(self._staging, self._before_change)
         self.maintenance = RegistryMaintenance(self._staging, self._before_change)
+        self.host = RegistryHost(self._store, self._visible, self._register)
         _note_owner(self)
 
     @property
@@ -86,6 +88,9 @@ class NodeRegistry:
 
     def register_node(self, node: Node, *, interval_seconds: Optional[float] = None) -> str:
         """Take a node in, or update the description of the one with this id; see `Registry.register_node`."""
+        return self._register(node, interval_seconds, Terms())
+
+    def _register(self, node: Node, interval_seconds: Optional[float], terms: Terms) -> str:
         self._before_change()
         limits.instance("node", node, Node)
         interval = limits.optional_number("interval_seconds", interval_seconds, 0.001, MAX_INTERVAL_SECONDS)
@@ -98,6 +103,7 @@ class NodeRegistry:
                 sequence=self._visible.next_sequence,
                 newcomer_score=round(NEWCOMER_SCORE, 2),
                 interval_seconds=interval,
+                terms=terms,
             )
             if before is None:
                 self._visible.next_sequence += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from datetime import datetime
-from typing import NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional
 
 from registry_core.clock import Clock
 from registry_core.errors import ValidationError
@@ -54,6 +54,7 @@ class Visible:
         self._lock = threading.RLock()
         self._due = -float("inf")
         self._samples_due = float("inf")
+        self._is_held: Optional[Callable[[str], bool]] = None
         self.events = EventRing()
         self.next_sequence = 1
         self.load()
@@ -63,6 +64,7 @@ class Visible:
         with self._lock:
             older = getattr(self, "_table", None)
             self._table = NodeTable(self._thresholds, self._interval)
+            self._table.is_held = self._is_held
             self._snapshots: dict[int, Node] = {}
             self._cordons: dict[int, float] = {}  # slot → Unix seconds of its end
             now = self._clock.monotonic()
@@ -82,6 +84,23 @@ class Visible:
                 jump = 0 if self._store.read_only else INDEX_STEP_AT_START
                 self.events.restart(int(stored_index) + jump)
             self._due = -float("inf")
+
+    def pace(self, interval_seconds: float) -> None:
+        """Judge silence by this interval."""
+        with self._lock:
+            self._interval = interval_seconds
+            self._table.pace(interval_seconds)
+
+    def hold_down(self, is_held: Optional[Callable[[str], bool]]) -> None:
+        """Ask `is_held` before a node is called down."""
+        with self._lock:
+            self._is_held = is_held
+            self._table.is_held = is_held
+
+    def liveness_counts(self) -> tuple[int, ...]:
+        """How many nodes are in each state, in the order of `Liveness`."""
+        with self._lock:
+            return self._table.liveness_counts()
 
     def meta(self) -> dict[str, str]:
         """What every commit writes beside the records."""

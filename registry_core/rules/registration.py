@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from registry_core.errors import ValidationError
 from registry_core.models import limits
@@ -19,9 +19,19 @@ from registry_core.models.record import NodeRecord
 from registry_core.models.snapshot import node_with
 from registry_core.models.status import Admission, Liveness, NodeHealth, Scheduling
 
-__all__ = ["registered"]
+__all__ = ["Terms", "registered"]
 
 _NO_HEALTH = NodeHealth()
+
+
+class Terms(NamedTuple):
+    """On which terms a host lets a node in: what it keeps beside the record (None: as before), why it must wait."""
+
+    host_state: Optional[FrozenMap[str, Any]] = None
+    pending_reason: str = ""
+
+
+_NO_TERMS = Terms()
 
 
 def registered(
@@ -32,6 +42,7 @@ def registered(
     sequence: int,
     newcomer_score: float,
     interval_seconds: Optional[float] = None,
+    terms: Terms = _NO_TERMS,
 ) -> NodeRecord:
     """The record after `node` registered at `at`; `before` is what the registry held under this id.
 
@@ -44,13 +55,15 @@ def registered(
             health=_NO_HEALTH,
             reputation=newcomer_score,
             registered_at=at,
-            admission=Admission.PROBATION,
-            admission_reason="",
+            admission=Admission.PENDING if terms.pending_reason else Admission.PROBATION,
+            admission_reason=terms.pending_reason,
             liveness=Liveness.LIVE,
             scheduling=Scheduling.ELIGIBLE,
             cordon=None,
         )
-        return NodeRecord(newcomer, sequence, interval_seconds=interval_seconds)
+        return NodeRecord(
+            newcomer, sequence, interval_seconds=interval_seconds, host_state=terms.host_state or FrozenMap()
+        )
     kept = before.node
     known = node_with(
         node,
@@ -69,7 +82,7 @@ def registered(
         before.sequence,
         evidence=before.evidence,
         interval_seconds=before.interval_seconds if interval_seconds is None else interval_seconds,
-        host_state=before.host_state,
+        host_state=before.host_state if terms.host_state is None else terms.host_state,
         unknown=_still_true(before, node),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional
 
 from registry_core.models.columns import Columns, gpu_groups, label_of_tag, label_of_wallet, labels
 from registry_core.models.query import NodeQuery
@@ -41,6 +41,7 @@ class NodeTable:
         self._deadlines = Deadlines()
         self._watched = bytearray()  # 1: the slot stands in the deadlines
         self._labels: dict[int, frozenset[str]] = {}
+        self.is_held: Optional[Callable[[str], bool]] = None
         self.slots = Slots()
 
     def __len__(self) -> int:
@@ -102,10 +103,15 @@ class NodeTable:
             self._watched[slot] = 0
             node_id = slots.ids[slot]
             interval = self._interval(slot)
+            if node_id is None or interval is None:
+                continue
             before = LIVENESS[slots.liveness[slot]]
-            if node_id is None or interval is None or before is Liveness.LEFT:
+            if before is Liveness.LEFT:
                 continue
             after = liveness.liveness(now - slots.seen[slot], interval)
+            if after is Liveness.DOWN and self.is_held is not None and self.is_held(node_id):
+                after = Liveness.SUSPECT
+                self._look_again(slot, now + interval)
             self._watch(slot)
             if after is not before:
                 slots.liveness[slot] = LIVENESS_CODE[after]
@@ -181,6 +187,22 @@ class NodeTable:
         if self._default_interval is None:
             return None
         return max(self.slots.interval[slot], self._default_interval)
+
+    def pace(self, interval_seconds: float) -> None:
+        """Judge silence by this interval from now on. Deadlines that stand come as they are and are then set anew."""
+        unwatched = self._default_interval is None
+        self._default_interval = interval_seconds
+        if unwatched:
+            for slot in self.slots.by_id.values():
+                self._watch(slot)
+
+    def liveness_counts(self) -> tuple[int, ...]:
+        """How many nodes are in each state, in the order of `Liveness`."""
+        return tuple(self.slots.liveness.count(LIVENESS_CODE[state]) for state in LIVENESS)
+
+    def _look_again(self, slot: int, due: float) -> None:
+        self._watched[slot] = 1
+        self._deadlines.add(slot, due)
 
     def _watch(self, slot: int) -> None:
         interval = self._interval(slot)

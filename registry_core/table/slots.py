@@ -28,6 +28,8 @@ HAS_CRITICAL = tuple(conditions.any_critical for conditions in ALL_CONDITIONS)
 UNKNOWN_CODE = CODE_OF[Conditions()]
 LIVENESS = tuple(Liveness)
 LIVENESS_CODE = {liveness: code for code, liveness in enumerate(LIVENESS)}
+NO_LIVENESS = 255
+"""What an empty slot holds, so that states can be counted."""
 _LIVE = LIVENESS_CODE[Liveness.LIVE]
 _MAY_WORK = {Admission.APPROVED.value, Admission.PROBATION.value}
 
@@ -103,6 +105,7 @@ class Slots:
         if node_id is not None:
             del self.by_id[node_id]
         self.ids[slot] = None
+        self.liveness[slot] = NO_LIVENESS
         self.unsaved[slot] = 0
 
     def is_ready(self, slot: int) -> bool:

@@ -1,0 +1,1 @@
+"""A NodeRegistry behind HTTP, for many agents. Needs the extra `coordinator`."""

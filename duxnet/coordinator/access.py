@@ -1,0 +1,111 @@
+"""Who is asking, and what that role may do: one table.
+
+Here: bearer tokens to callers, roles to permissions, the peer's address. Not here: registration by signature
+(`registration`), sessions of nodes (`sessions`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Callable, Optional
+
+from duxnet.coordinator.ledger import Ledger
+from duxnet.coordinator.problems import Refused
+from duxnet.coordinator.settings import Network
+from registry_core.errors import ValidationError
+from registry_core.models.addresses import canonical_address
+
+__all__ = ["ANONYMOUS", "Access", "Caller", "Permission", "peer_address"]
+
+
+class Permission(Enum):
+    """What a caller can be allowed."""
+
+    SEE_ADDRESSES = "see addresses"
+    RATE = "rate nodes"
+    OPERATE = "change any node"
+    MANAGE_TOKENS = "manage tokens"
+
+
+_ALLOWED = {
+    "anonymous": frozenset[Permission](),
+    "reader": frozenset({Permission.SEE_ADDRESSES}),
+    "rater": frozenset({Permission.SEE_ADDRESSES, Permission.RATE}),
+    "operator": frozenset(Permission),
+}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Role, how the audit log names the caller, and the wallet that a rater's token is bound to."""
+
+    role: str
+    name: str
+    wallet: str = ""
+
+    def may(self, permission: Permission) -> bool:
+        """Is it in the table?"""
+        return permission in _ALLOWED[self.role]
+
+    def need(self, permission: Permission) -> None:
+        """Raise Refused unless the caller may."""
+        if self.may(permission):
+            return
+        if self.role == "anonymous":
+            raise Refused("token-required", f"to {permission.value} needs a token")
+        raise Refused("not-allowed", f"a {self.role} may not {permission.value}")
+
+
+ANONYMOUS = Caller("anonymous", "anonymous")
+
+
+class Access:
+    """Turns the Authorization header into a caller."""
+
+    def __init__(self, ledger: Ledger, now: Callable[[], float]) -> None:
+        self._ledger = ledger
+        self._now = now
+
+    def caller(self, authorization: str) -> Caller:
+        """The caller; ANONYMOUS without a header. A token that is not known or no longer valid is refused."""
+        if not authorization:
+            return ANONYMOUS
+        scheme, _, secret = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not secret.startswith("dux_") or len(secret) > 128:
+            raise Refused("token-required", "Authorization must be Bearer with a token of this coordinator")
+        token = self._ledger.find(secret)
+        if token is None or not token.is_valid(self._now()) or token.role not in _ALLOWED:
+            raise Refused("token-required", "the token is not known, was revoked, has expired or is for joining only")
+        return Caller(token.role, f"token {token.id} ({token.role})", token.wallet)
+
+
+def peer_address(connection: Optional[str], forwarded: Sequence[str], proxies: Iterable[Network]) -> Optional[str]:
+    """The address that a request came from. `forwarded` is X-Forwarded-For, in order; believed only hop by hop.
+
+    From the right: as long as the hop is a configured proxy, what it says of the hop before is believed.
+    """
+    networks = tuple(proxies)
+    address = _canonical(connection)
+    for hop in reversed(forwarded):
+        if address is None or not _is_within(address, networks):
+            break
+        earlier = _canonical(hop)
+        if earlier is None:
+            break
+        address = earlier
+    return address
+
+
+def _canonical(text: Optional[str]) -> Optional[str]:
+    try:
+        return canonical_address("address", (text or "").strip())
+    except ValidationError:
+        return None
+
+
+def _is_within(address: str, networks: Iterable[Network]) -> bool:
+    parsed = ipaddress.ip_address(address)
+    return any(parsed.version == network.version and parsed in network for network in networks)

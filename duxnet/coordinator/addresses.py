@@ -1,0 +1,40 @@
+"""Judging addresses: what can be reached from outside, and which network an address counts for."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Optional
+
+from registry_core.errors import ValidationError
+from registry_core.models.node import Node
+
+__all__ = ["is_counted", "network_of", "refuse_unreachable"]
+
+_CARRIER_NAT = ipaddress.ip_network("100.64.0.0/10")
+_ALL_OF_IPV6 = 6
+
+
+def refuse_unreachable(node: Node) -> None:
+    """On a public network a node announces only what can be reached from outside. Raises ValidationError."""
+    for field, text in (("ip_address", node.ip_address), *(("addresses", each) for each in node.addresses)):
+        if not ipaddress.ip_address(text).is_global or ipaddress.ip_address(text).is_multicast:
+            raise ValidationError(
+                field, text, "must be an address that can be reached from the internet on this network"
+            )
+
+
+def is_counted(address: Optional[str]) -> bool:
+    """Does a quota count this peer? Not loopback, RFC 1918 and 100.64/10: many honest nodes share those."""
+    if not address:
+        return False
+    parsed = ipaddress.ip_address(address)
+    if parsed.is_loopback or parsed.is_private or parsed.is_link_local:
+        return False
+    return not (parsed.version != _ALL_OF_IPV6 and parsed in _CARRIER_NAT)
+
+
+def network_of(address: str, *, quota: bool = False) -> str:
+    """The network that an address counts for: /24, and /48 (for quotas /64) in IPv6."""
+    parsed = ipaddress.ip_address(address)
+    length = 24 if parsed.version != _ALL_OF_IPV6 else (64 if quota else 48)
+    return str(ipaddress.ip_network(f"{address}/{length}", strict=False))

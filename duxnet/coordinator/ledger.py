@@ -1,0 +1,166 @@
+"""What the coordinator keeps beside the nodes: tokens, and which node used which join token. SQLite, durable.
+
+Here: rows. Not here: what a role may do (`access`), nodes (`NodeRegistry`). Several processes may use it at once:
+`duxnet token` works beside a running coordinator. Secrets are kept as their hashes only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from registry_core.errors import DamagedStoreError, StoreError, UnsupportedSchemaError, ValidationError
+from registry_core.identity.tokens import hashed_secret, new_secret
+
+__all__ = ["ROLES", "Ledger", "TokenRow"]
+
+LEDGER_FILE = "coordinator.db"
+ROLES = ("join", "reader", "rater", "operator")
+_SCHEMA = 1
+_TABLES = """
+CREATE TABLE IF NOT EXISTS tokens (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, hash TEXT NOT NULL UNIQUE, role TEXT NOT NULL, label TEXT NOT NULL,
+  wallet TEXT NOT NULL, created REAL NOT NULL, expires REAL, uses INTEGER, revoked REAL
+);
+CREATE TABLE IF NOT EXISTS joins (
+  token INTEGER NOT NULL REFERENCES tokens(id), node_id TEXT NOT NULL, at REAL NOT NULL,
+  PRIMARY KEY (token, node_id)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """One token as it is kept. Times are Unix seconds; `uses` is how many nodes may join by it, None: any number."""
+
+    id: int
+    role: str
+    label: str
+    wallet: str
+    created: float
+    expires: Optional[float]
+    uses: Optional[int]
+    used: int
+    revoked: Optional[float]
+
+    def is_valid(self, now: float) -> bool:
+        """Neither revoked nor expired."""
+        return self.revoked is None and (self.expires is None or now < self.expires)
+
+
+class Ledger:
+    """The open file. Thread-safe. Raises StoreError, DamagedStoreError, UnsupportedSchemaError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        with self._translated():
+            if not path.exists():  # SQLite would make it readable to others
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            found = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+            if found > _SCHEMA:
+                raise UnsupportedSchemaError(str(path), str(found), str(_SCHEMA))
+            self._db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={_SCHEMA}; COMMIT;")
+
+    def close(self) -> None:
+        """Close the file. Closing twice is no error."""
+        with self._lock:
+            self._db.close()
+
+    def create(
+        self,
+        role: str,
+        now: float,
+        *,
+        label: str = "",
+        wallet: str = "",
+        lifetime_seconds: Optional[float] = None,
+        uses: Optional[int] = None,
+    ) -> tuple[TokenRow, str]:
+        """A new token and its secret, which is told here and never again."""
+        if role not in ROLES:
+            raise ValidationError("role", role, f"must be one of {', '.join(ROLES)}")
+        secret = new_secret(f"dux_{role}")
+        expires = None if lifetime_seconds is None else now + lifetime_seconds
+        with self._change() as db:
+            cursor = db.execute(
+                "INSERT INTO tokens (hash, role, label, wallet, created, expires, uses) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (hashed_secret(secret), role, label, wallet, now, expires, uses),
+            )
+            number = int(cursor.lastrowid or 0)
+        return TokenRow(number, role, label, wallet, now, expires, uses, 0, None), secret
+
+    def tokens(self) -> list[TokenRow]:
+        """Every token, the oldest first."""
+        with self._reading() as db:
+            return [TokenRow(*row) for row in db.execute(f"{_SELECT} GROUP BY t.id ORDER BY t.id")]
+
+    def revoke(self, number: int, now: float) -> bool:
+        """Make a token worthless; False when there is none that was valid."""
+        with self._change() as db:
+            return bool(
+                db.execute("UPDATE tokens SET revoked = ? WHERE id = ? AND revoked IS NULL", (now, number)).rowcount
+            )
+
+    def find(self, secret: str) -> Optional[TokenRow]:
+        """The token with this secret, valid or not."""
+        with self._reading() as db:
+            row = db.execute(f"{_SELECT} WHERE t.hash = ? GROUP BY t.id", (hashed_secret(secret),)).fetchone()
+        return TokenRow(*row) if row is not None else None
+
+    def join(self, secret: str, node_id: str, now: float) -> bool:
+        """Use a join token for this node, durably. True when it may join, also when it did before by this token."""
+        with self._change() as db:
+            row = db.execute(f"{_SELECT} WHERE t.hash = ? GROUP BY t.id", (hashed_secret(secret),)).fetchone()
+            token = TokenRow(*row) if row is not None else None
+            if token is None or token.role != "join":
+                return False
+            if db.execute("SELECT 1 FROM joins WHERE token = ? AND node_id = ?", (token.id, node_id)).fetchone():
+                return token.revoked is None
+            if not token.is_valid(now) or (token.uses is not None and token.used >= token.uses):
+                return False
+            db.execute("INSERT INTO joins (token, node_id, at) VALUES (?, ?, ?)", (token.id, node_id, now))
+        return True
+
+    @contextlib.contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._translated():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._translated():
+            yield self._db
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise StoreError(str(self._path), f"cannot be used: {error}") from error
+            raise DamagedStoreError(str(self._path), f"is not a sound SQLite file: {error}") from error
+        except OSError as error:
+            raise StoreError(str(self._path), f"cannot be opened: {error.strerror}") from error
+
+
+_SELECT = (
+    "SELECT t.id, t.role, t.label, t.wallet, t.created, t.expires, t.uses, count(j.node_id), t.revoked "
+    "FROM tokens t LEFT JOIN joins j ON j.token = t.id"
+)

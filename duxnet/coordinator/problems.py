@@ -1,0 +1,121 @@
+"""From an exception to the problem that is answered: the one place, for every route and the bare one.
+
+Here: the mapping and the encoded answer. Not here: the kinds themselves (`registry_core.wire.problems`).
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass, field
+from typing import Optional
+
+import msgspec
+
+from registry_core.errors import (
+    EventsCompacted,
+    NotSupportedError,
+    RegistryClosedError,
+    RegistryError,
+    StoreError,
+    UnknownNodeError,
+    ValidationError,
+    shown,
+)
+from registry_core.identity.signatures import SignatureRefused
+from registry_core.wire.problems import KINDS, PROBLEM_MEDIA_TYPE, Problem, problem_type
+
+__all__ = ["ProblemAnswer", "Refused", "answer_to"]
+
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_SPACE_WORDS = ("disk is full", "No space left", "File too large", "quota exceeded")
+
+
+class Refused(RegistryError):  # noqa: N818 - it reads as what happened
+    """The coordinator says no, with a kind of problem and what belongs to it."""
+
+    def __init__(
+        self,
+        kind: str,
+        detail: str = "",
+        *,
+        retry_after_seconds: Optional[float] = None,
+        current_generation: Optional[int] = None,
+        challenge: str = "",
+    ) -> None:
+        super().__init__(kind, detail)
+        self.kind = kind
+        self.detail = detail
+        self.retry_after_seconds = retry_after_seconds
+        self.current_generation = current_generation
+        self.challenge = challenge
+
+
+@dataclass(frozen=True)
+class ProblemAnswer:
+    """An error answer, ready to be sent. Header names are lower case."""
+
+    status: int
+    body: bytes
+    kind: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def answer_to(error: Exception, instance: str = "") -> ProblemAnswer:
+    """The answer that an error means. What is not one of ours is `internal`, without details."""
+    problem, headers = _problem(error)
+    problem.instance = instance[:256]
+    kind = problem.type.rpartition(":")[2]
+    headers["content-type"] = PROBLEM_MEDIA_TYPE
+    if problem.status == 401:
+        headers.setdefault("www-authenticate", 'Bearer realm="duxnet"')
+    return ProblemAnswer(problem.status, msgspec.json.encode(problem), kind, headers)
+
+
+def _of(kind_name: str, detail: str = "") -> Problem:
+    kind = KINDS[kind_name]
+    return Problem(problem_type(kind.name), kind.title, kind.status, detail, kind.remedy)
+
+
+def _problem(error: Exception) -> tuple[Problem, dict[str, str]]:
+    if isinstance(error, Refused):
+        return _refused(error)
+    if isinstance(error, ValidationError):
+        problem = _of("invalid", str(error))
+        problem.field, problem.value, problem.rule = error.field[:256], shown(error.value), error.rule
+        return problem, {}
+    if isinstance(error, UnknownNodeError):
+        return _of("unknown-node", str(error)), {}
+    if isinstance(error, SignatureRefused):
+        return _of(error.code, error.reason), {}
+    if isinstance(error, EventsCompacted):
+        problem = _of("events-compacted", str(error))
+        problem.oldest_index = error.oldest_index
+        return problem, {}
+    if isinstance(error, NotSupportedError):
+        return _of("not-supported", str(error)), {}
+    if isinstance(error, StoreError):  # its path stays with the operator
+        return _of("disk-full" if _is_full(error) else "store-failed"), {"retry-after": "30"}
+    if isinstance(error, RegistryClosedError):
+        return _of("busy", "the coordinator is stopping"), {"retry-after": "5"}
+    return _of("internal"), {}
+
+
+def _refused(error: Refused) -> tuple[Problem, dict[str, str]]:
+    problem = _of(error.kind, error.detail)
+    problem.current_generation = error.current_generation
+    headers: dict[str, str] = {}
+    if error.retry_after_seconds is not None:
+        problem.retry_after_seconds = round(error.retry_after_seconds, 3)
+        headers["retry-after"] = str(max(1, round(error.retry_after_seconds)))
+    if error.challenge:
+        headers["accept-signature"] = (
+            f'duxnet=();created;expires;nonce="{error.challenge}";keyid;tag="duxnet-register-v1"'
+        )
+    return problem, headers
+
+
+def _is_full(error: StoreError) -> bool:
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in _NO_SPACE:
+        return True
+    return any(words in error.reason for words in _NO_SPACE_WORDS)

@@ -1,0 +1,86 @@
+"""Which registration of each node is the current one, and which heartbeat was its last: in memory, from the records.
+
+Here: judging a session token and a sequence number. Not here: sealing tokens (`registry_core.identity.tokens`).
+A restart forgets sequences, not sessions: the first heartbeat after it is taken as it comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Callable, Optional
+
+from duxnet.coordinator.problems import Refused
+from registry_core.errors import UnknownNodeError
+from registry_core.identity.tokens import open_session
+
+__all__ = ["Session", "Sessions"]
+
+BURST = 4.0
+"""Heartbeats that a node may send at once; after that as many as `BEATS_PER_INTERVAL`."""
+BEATS_PER_INTERVAL = 4.0
+
+
+class Session:
+    """The state of one node's present session."""
+
+    __slots__ = ("allowance", "answer", "generation", "refilled", "sequence")
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+        self.sequence = -1
+        self.answer = b""
+        self.allowance = BURST
+        self.refilled = float("-inf")
+
+    def take(self, now: float, interval_seconds: float) -> float:
+        """Use up one heartbeat of the allowance; 0 when there was one, else the seconds until there is."""
+        rate = BEATS_PER_INTERVAL / interval_seconds
+        self.allowance = min(BURST, self.allowance + (now - self.refilled) * rate)
+        self.refilled = now
+        if self.allowance < 1:
+            return (1 - self.allowance) / rate
+        self.allowance -= 1
+        return 0.0
+
+
+class Sessions:
+    """Sessions by node id. `host_state` gives what was kept with the node's registration, or None."""
+
+    def __init__(self, secret: bytes, host_state: Callable[[str], Optional[Mapping[str, Any]]]) -> None:
+        self._secret = secret
+        self._host_state = host_state
+        self._sessions: dict[str, Session] = {}
+
+    def begin(self, node_id: str, generation: int) -> None:
+        """The node registered with this generation: whatever was said in an earlier session ends."""
+        known = self._sessions.get(node_id)
+        if known is None or known.generation != generation:
+            self._sessions[node_id] = Session(generation)
+
+    def forget(self, node_id: str) -> None:
+        """The node was removed."""
+        self._sessions.pop(node_id, None)
+
+    def of_token(self, token_text: str, node_id: str, unix_now: float) -> Session:
+        """The session that the token belongs to. Raises Refused, UnknownNodeError."""
+        token = open_session(token_text, self._secret)
+        if token is None:
+            raise Refused("session-expired", "the token is not one of this coordinator's sessions")
+        if token.node_id != node_id:
+            raise Refused("not-allowed", "a node may speak for itself only")
+        session = self._sessions.get(node_id)
+        if session is None:
+            session = self._restored(node_id)
+        if token.generation != session.generation:
+            raise Refused("session-expired", "the node has registered again since")
+        if token.expires <= unix_now:
+            raise Refused("session-expired", "the session's time is over")
+        return session
+
+    def _restored(self, node_id: str) -> Session:
+        state = self._host_state(node_id)
+        if state is None:
+            raise UnknownNodeError(node_id)
+        generation = state.get("generation")
+        session = self._sessions[node_id] = Session(generation if isinstance(generation, int) else -1)
+        return session

@@ -1,0 +1,116 @@
+"""The section [coordinator]: where it listens, who may join, how it paces and follows nodes. Checked once at start.
+
+Every default here stands in `config.example.toml`. Empty text and 0 mean "not set".
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from duxnet.process.settings import Section
+
+__all__ = ["CoordinatorSettings", "Network", "is_loopback"]
+
+Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+
+
+def _not_a_bool(value: Any) -> Any:
+    """TOML's `true` is no number, although Python's is."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_not_a_bool)]
+Whole = Annotated[int, BeforeValidator(_not_a_bool)]
+
+
+class CoordinatorSettings(Section):
+    """[coordinator]"""
+
+    host: str = "127.0.0.1"
+    port: Annotated[Whole, Field(ge=0, le=65535)] = 8410
+    state_dir: str = ""
+    registry: str = ""
+    join: Literal["", "open", "token", "approval"] = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    proxies: list[str] = Field(default=[])
+    public_network: bool = False
+    show_addresses: bool = False
+    heartbeats_per_second: Annotated[Number, Field(gt=0, le=1_000_000)] = 2000.0
+    shortest_interval_seconds: Annotated[Number, Field(ge=0.05, le=900)] = 5.0
+    longest_interval_seconds: Annotated[Number, Field(ge=0.05, le=900)] = 900.0
+    retention_hours: Annotated[Number, Field(gt=0, le=24 * 3650)] = 72.0
+    session_hours: Annotated[Number, Field(gt=0, le=24 * 365)] = 24.0
+    registrations_at_once: Annotated[Whole, Field(ge=1, le=10_000)] = 64
+    nodes_per_address: Annotated[Whole, Field(ge=0)] = 0
+    nodes_per_network: Annotated[Whole, Field(ge=0)] = 0
+
+    @field_validator("proxies")
+    @classmethod
+    def _proxies(cls, value: list[str]) -> list[str]:
+        for item in value:
+            ipaddress.ip_network(item)
+        return value
+
+    @field_validator("state_dir", "registry", "tls_certificate", "tls_key")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        if any(not character.isprintable() for character in value):
+            raise ValueError("must be a path without control characters")
+        return value
+
+    @model_validator(mode="after")
+    def _agree(self) -> CoordinatorSettings:
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ValueError("tls_certificate and tls_key go together")
+        if self.shortest_interval_seconds > self.longest_interval_seconds:
+            raise ValueError("shortest_interval_seconds must not be above longest_interval_seconds")
+        if not is_loopback(self.host) and not self.tls_certificate and not self.proxies:
+            raise ValueError(
+                "beyond this machine it listens only with TLS (tls_certificate, tls_key) "
+                "or behind a proxy that is named in proxies"
+            )
+        return self
+
+    @property
+    def join_policy(self) -> str:
+        """As set; where not, open on this machine only and by token beyond."""
+        return self.join or ("open" if is_loopback(self.host) and not self.proxies else "token")
+
+    def proxy_networks(self) -> tuple[Network, ...]:
+        """Whose forwarded headers are believed."""
+        return tuple(ipaddress.ip_network(item) for item in self.proxies)
+
+    def state_path(self, environ: Mapping[str, str]) -> Path:
+        """The folder that holds key, tokens, audit log and registry: as set, systemd's, or the user's."""
+        if self.state_dir:
+            return Path(self.state_dir).expanduser().absolute()
+        from_systemd = environ.get("STATE_DIRECTORY", "").partition(":")[0]
+        if from_systemd:
+            return Path(from_systemd)
+        given = environ.get("XDG_STATE_HOME", "")
+        base = Path(given) if given.startswith("/") else Path(environ.get("HOME") or "/") / ".local" / "state"
+        return base / "duxnet-coordinator"
+
+    def registry_path(self, environ: Mapping[str, str]) -> Path:
+        """The registry's file; its suffix says how it is kept."""
+        given = Path(os.path.expanduser(self.registry)) if self.registry else Path("nodes.db")  # noqa: PTH111 - as a path below
+        return given if given.is_absolute() else self.state_path(environ) / given
+
+
+def is_loopback(host: str) -> bool:
+    """Reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

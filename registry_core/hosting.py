@@ -1,0 +1,73 @@
+"""`registry.host`: what a service that runs a registry for others asks of it, beyond what any caller may.
+
+Here: registering with what the host keeps beside a node, pacing, and holding back verdicts. Not here: who may
+register, when a verdict is to be held back (`rules.breaker`), HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
+
+from registry_core.models import limits
+from registry_core.models.frozen_map import FrozenMap, deep_frozen
+from registry_core.models.node import Node
+from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
+from registry_core.rules.registration import Terms
+
+if TYPE_CHECKING:
+    from registry_core.storage.contract import Store
+    from registry_core.visible import Visible
+
+__all__ = ["LivenessCounts", "RegistryHost"]
+
+
+class LivenessCounts(NamedTuple):
+    """How many nodes are in each state of liveness."""
+
+    live: int
+    suspect: int
+    down: int
+    left: int
+
+
+class RegistryHost:
+    """The calls of a host. Thread-safe, like the registry itself."""
+
+    def __init__(self, store: Store, visible: Visible, register: Callable[[Node, Optional[float], Terms], str]) -> None:
+        self._store = store
+        self._visible = visible
+        self._register = register
+
+    def register(
+        self,
+        node: Node,
+        *,
+        interval_seconds: Optional[float],
+        state: Mapping[str, Any],
+        pending_reason: str = "",
+    ) -> str:
+        """As `register_node`, with `state` (JSON values) kept beside the record in the same commit.
+
+        A node that is new is `pending` when a reason is given. Raises as `register_node` does.
+        """
+        limits.text("pending_reason", pending_reason, "reason")
+        frozen: FrozenMap[str, Any] = deep_frozen(dict(state))
+        return self._register(node, interval_seconds, Terms(frozen, pending_reason))
+
+    def state(self, node_id: str) -> Optional[Mapping[str, Any]]:
+        """What was kept beside the node, as last committed; None for a node that is not registered."""
+        record = self._store.read(node_id)
+        return None if record is None else record.host_state
+
+    def pace(self, interval_seconds: float) -> None:
+        """Every node is asked to report this often: silence is judged by it, or by a node's own longer interval."""
+        self._visible.pace(limits.number("interval_seconds", interval_seconds, 0.001, MAX_INTERVAL_SECONDS))
+
+    def hold_down(self, is_held: Optional[Callable[[str], bool]]) -> None:
+        """While `is_held` says True of a node, its silence makes it `suspect` and never `down`. Asked under a lock."""
+        self._visible.hold_down(is_held)
+
+    def counts(self) -> LivenessCounts:
+        """Nodes by liveness, as last judged."""
+        return LivenessCounts(*self._visible.liveness_counts())

@@ -1,0 +1,91 @@
+"""From a coordinator's answer to a value or to one of our errors. The whole mapping, and nothing that sends."""
+
+from __future__ import annotations
+
+from typing import NoReturn, Optional, TypeVar
+
+import msgspec
+
+from registry_core.errors import (
+    EventsCompacted,
+    NotSupportedError,
+    RefusedError,
+    RegistryError,
+    StoreError,
+    UnknownNodeError,
+    UnreachableError,
+    ValidationError,
+)
+from registry_core.wire.problems import PROBLEM_MEDIA_TYPE, Problem, kind_of
+
+__all__ = ["Answer", "decoded", "problem_in", "raise_for"]
+
+T = TypeVar("T")
+
+_LATER = frozenset({"busy", "warming-up", "too-many-requests", "internal"})
+STORE_KINDS = frozenset({"store-failed", "disk-full"})
+_INPUT = frozenset({"invalid", "malformed", "too-large", "wrong-content-type", "headers-too-large"})
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What came back: the address that gave it, the status, the headers that matter, the body."""
+
+    address: str
+    status: int
+    media_type: str
+    retry_after_seconds: Optional[float]
+    challenge: str
+    signature: str
+    body: bytes
+
+
+def problem_in(answer: Answer) -> Optional[Problem]:
+    """The problem that an answer carries, or None: not an error, or not from a coordinator of ours."""
+    if answer.media_type != PROBLEM_MEDIA_TYPE:
+        return None
+    try:
+        return msgspec.json.decode(answer.body, type=Problem)
+    except msgspec.MsgspecError:
+        return None
+
+
+def decoded(answer: Answer, kind: type[T]) -> T:
+    """The body of a good answer. Raises UnreachableError where it is something else: not a coordinator of ours."""
+    try:
+        return msgspec.json.decode(answer.body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise UnreachableError(answer.address, f"does not answer like a coordinator: {error}") from None
+
+
+def raise_for(answer: Answer, node_id: str = "") -> NoReturn:
+    """Raise the error that an answer which is no success means. `node_id` is the node that was asked for."""
+    problem = problem_in(answer)
+    kind = kind_of(problem.type) if problem is not None else None
+    if problem is None or kind is None:
+        raise _foreign(answer)
+    raise _error(answer, problem, kind.name, node_id)
+
+
+def _foreign(answer: Answer) -> RegistryError:
+    """An error that no coordinator of ours wrote: a proxy's, or a newer coordinator's."""
+    reason = f"answered with status {answer.status} and no reason that this version knows"
+    if answer.status in (401, 403):
+        return RefusedError("not-allowed", f"{answer.address} {reason}", "look whether a proxy stands between")
+    return UnreachableError(answer.address, reason, answer.retry_after_seconds)
+
+
+def _error(answer: Answer, problem: Problem, name: str, node_id: str) -> RegistryError:
+    reason = problem.detail or problem.title
+    if name == "unknown-node":
+        return UnknownNodeError(node_id)
+    if name in _INPUT:
+        return ValidationError(problem.field or "request", problem.value, problem.rule or reason)
+    if name in _LATER:
+        return UnreachableError(answer.address, reason, answer.retry_after_seconds)
+    if name in STORE_KINDS:
+        return StoreError(answer.address, reason)
+    if name == "events-compacted":
+        return EventsCompacted(0, problem.oldest_index or 0)
+    if name in ("not-supported", "unknown-address", "method-not-allowed"):
+        return NotSupportedError(f"{answer.address}: {reason}")
+    return RefusedError(name, reason, problem.remedy)

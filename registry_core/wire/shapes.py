@@ -1,0 +1,149 @@
+"""The bodies of requests and answers under `/v1`, as msgspec reads and writes them.
+
+Unknown fields are ignored and `/v1` only grows. A node travels in the one shape of `models.encoding`, so here it
+is a plain map. Durations are seconds, times RFC 3339 in UTC.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Optional
+
+import msgspec
+from msgspec import Meta
+
+__all__ = [
+    "AdmissionChange",
+    "CordonOrder",
+    "CoordinatorInfo",
+    "Gap",
+    "GaugeSummary",
+    "Heartbeat",
+    "HeartbeatReply",
+    "Registration",
+    "RegistrationReply",
+    "SuccessionLink",
+    "TaskOutcome",
+]
+
+MAX_REGISTRATION_BYTES = 64 * 1024
+MAX_HEARTBEAT_BYTES = 4 * 1024
+SHORTEST_INTERVAL_SECONDS = 0.05
+LONGEST_INTERVAL_SECONDS = 900.0
+
+Load = Annotated[float, Meta(ge=0, le=1_000_000)]
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Whole = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Text = Annotated[str, Meta(max_length=256)]
+
+
+class SuccessionLink(msgspec.Struct, frozen=True):
+    """One change of the node's key, signed by both keys."""
+
+    node_id: Text
+    old_key: Text
+    new_key: Text
+    old_signature: Text
+    new_signature: Text
+
+
+class Registration(msgspec.Struct, frozen=True):
+    """What a node says about itself. `generation` rises with every registration and is kept by both sides.
+
+    `machine_hint` tells one machine from a copy of it, `boot_id` one boot from the next. `interval_seconds` is how
+    often the node means to report. `first_public_key` and `succession` are for a node whose key was replaced.
+    """
+
+    node: dict[str, Any]
+    generation: Whole = 0
+    interval_seconds: Annotated[float, Meta(ge=SHORTEST_INTERVAL_SECONDS, le=LONGEST_INTERVAL_SECONDS)] = 15.0
+    machine_hint: Text = ""
+    boot_id: Text = ""
+    join_token: Text = ""
+    first_public_key: Text = ""
+    succession: Annotated[tuple[SuccessionLink, ...], Meta(max_length=16)] = ()
+
+
+class RegistrationReply(msgspec.Struct):
+    """The coordinator's answer to a registration. `session` is the token that heartbeats carry."""
+
+    node_id: str
+    generation: int
+    session: str
+    session_seconds: float
+    interval_seconds: float
+    admission: str
+    admission_reason: str
+    coordinator: str
+    degraded: bool = False
+
+
+class GaugeSummary(msgspec.Struct, frozen=True):
+    """One gauge over a gap."""
+
+    min: float
+    mean: float
+    max: float
+
+
+class Gap(msgspec.Struct, frozen=True, rename={"begin": "from"}):
+    """What a node measured while it could not report."""
+
+    begin: Text
+    to: Text
+    samples: Whole
+    reason: Text = ""
+    load_average: Optional[GaugeSummary] = None
+    memory_usage: Optional[GaugeSummary] = None
+    disk_usage: Optional[GaugeSummary] = None
+
+
+class Heartbeat(msgspec.Struct, frozen=True):
+    """A sign of life with the newest sample. `sequence` rises within a session."""
+
+    sequence: Whole = 0
+    load_average: Optional[Load] = None
+    memory_usage: Optional[Percent] = None
+    disk_usage: Optional[Percent] = None
+    gap: Optional[Gap] = None
+
+
+class HeartbeatReply(msgspec.Struct):
+    """What follows from it. `interval_seconds` is when the next one is wanted at the latest."""
+
+    interval_seconds: float
+    admission: str
+    health: dict[str, Any]
+    degraded: bool = False
+
+
+class TaskOutcome(msgspec.Struct, frozen=True):
+    """Whether one task on the node succeeded."""
+
+    success: bool
+
+
+class AdmissionChange(msgspec.Struct, frozen=True):
+    """What an operator decides: approved, probation, suspended or banned; with a reason where it restricts."""
+
+    admission: Text
+    reason: Text = ""
+
+
+class CordonOrder(msgspec.Struct, frozen=True):
+    """No new work for the node, why, and until when (absent: until it is lifted)."""
+
+    reason: Text = ""
+    until: Optional[Text] = None
+
+
+class CoordinatorInfo(msgspec.Struct):
+    """Who answers here. `id` is what nodes pin and sign for; `public_key` is its Ed25519 key in base64."""
+
+    id: str
+    public_key: str
+    version: str
+    join: str
+    public_network: bool
+    interval_seconds: float
+    heartbeat_retention_seconds: float
+    degraded: bool
