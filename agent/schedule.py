@@ -150,6 +150,9 @@ class _Planner(BaseScheduler):  # type: ignore[misc]  # APScheduler ships no typ
     def process(self) -> None:
         self._process_jobs()
 
+    def shutdown(self, wait: bool = True) -> None:  # abstract in the base, which also says what to do
+        super().shutdown(wait)
+
 
 class _DaemonThreads(BaseExecutor):  # type: ignore[misc]  # the same
     """A daemon thread for each run. concurrent.futures would join a hung one at exit."""

@@ -28,11 +28,11 @@ class Notifier:
 
     def ready(self, status: str) -> None:
         """Started, or done reloading."""
-        self._send(f"READY=1\nSTATUS={status}")
+        self._send(f"READY=1\nSTATUS={_line(status)}")
 
     def status(self, text: str) -> None:
         """One line for people, as `systemctl status` shows it."""
-        self._send(f"STATUS={text}")
+        self._send(f"STATUS={_line(text)}")
 
     def reloading(self) -> None:
         """About to read the configuration again; `ready` ends it."""
@@ -56,6 +56,11 @@ class Notifier:
                 out.sendto(message.encode("utf-8", "replace"), self._address)
         except OSError:
             return
+
+
+def _line(text: str) -> str:
+    """A line break would begin another assignment."""
+    return " ".join(text.split())
 
 
 def _watchdog_seconds(environ: Mapping[str, str]) -> Optional[float]:

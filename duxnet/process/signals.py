@@ -60,3 +60,8 @@ class SignalInbox:
     def take(self) -> Optional[signal.Signals]:
         """The oldest signal not yet taken, or None."""
         return self._arrived.popleft() if self._arrived else None
+
+    def close(self) -> None:
+        """Let go of the sockets; the handlers stay."""
+        for end in (self._reader, self._writer):
+            end.close()
