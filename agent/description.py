@@ -6,7 +6,7 @@ Also how that reads in one line, and when it has changed enough to be registered
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.node import Node, NodeCapabilities
@@ -45,10 +45,8 @@ def describe(report: ProbeReport, identity: NodeIdentity, settings: AgentSetting
     )
 
 
-def changed_fields(before: Optional[Node], now: Node) -> list[str]:
+def changed_fields(before: Node, now: Node) -> list[str]:
     """The names of what differs between two descriptions; sizes only when they differ by more than 1 %."""
-    if before is None:
-        return ["everything"]
     changed = [name for name in _DESCRIPTION if getattr(before, name) != getattr(now, name)]
     old, new = before.capabilities, now.capabilities
     close = {name: getattr(old, name) for name in _SIZES if _is_close(getattr(old, name), getattr(new, name))}

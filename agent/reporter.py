@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Optional
 
 from agent.description import changed_fields
 from agent.outage import Gap
@@ -19,7 +19,7 @@ from registry_core.errors import RegistryError, UnknownNodeError
 from registry_core.models.node import Node
 from registry_core.models.status import NodeHealth
 
-__all__ = ["Reporter", "Standing"]
+__all__ = ["Description", "Reporter", "Standing"]
 
 _log = logging.getLogger("agent.report")
 
@@ -34,6 +34,19 @@ class Standing:
     failed: int = 0
 
 
+@dataclass(frozen=True)
+class Description:
+    """What is registered: the record, and how often this node means to report."""
+
+    node: Node
+    interval_seconds: float
+
+    def changed_since(self, before: Description) -> list[str]:
+        """The names of what differs; empty when it is not worth a registration."""
+        changed = changed_fields(before.node, self.node)
+        return [*changed, "interval"] if self.interval_seconds != before.interval_seconds else changed
+
+
 class Reporter:
     """Safe to call from the sampling and the probing thread at once."""
 
@@ -41,27 +54,26 @@ class Reporter:
         self._registry = registry
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
-        self._wanted: Optional[Node] = None
-        self._registered: Optional[Node] = None
+        self._wanted: Optional[Description] = None
+        self._registered: Optional[Description] = None
         self.standing = Standing()
         self.gap: Optional[Gap] = None
 
-    def describe(self, node: Node) -> bool:
+    def describe(self, description: Description) -> bool:
         """Take a new description; register it when it differs from the registered one. True when it is registered.
 
         A registration that fails is tried again with each report.
         """
         with self._lock:
-            changed = changed_fields(self._registered, node)
-            if not changed:
+            if self._registered is not None and not description.changed_since(self._registered):
+                self._wanted = None
                 return True
-            self._wanted = node
+            self._wanted = description
             try:
                 self._register()
             except RegistryError as error:
                 self._failed(error, None)
                 return False
-            _log.info("registered as %s (changed: %s)", node.id, ", ".join(changed))
             return True
 
     def report(self, sample: Sample) -> bool:
@@ -70,19 +82,12 @@ class Reporter:
             try:
                 if self._wanted is not None:
                     self._register()
-                    _log.info("registered")
                 health = self._deliver(sample)
             except RegistryError as error:
                 self._failed(error, sample)
                 return False
             self._arrived(health)
             return True
-
-    def reopen(self, opened: Callable[[], Registry]) -> None:
-        """Close the registry and go on with the one that `opened` gives. Raises RegistryError."""
-        with self._lock:
-            self._registry.close()
-            self._registry = opened()
 
     def close(self) -> None:
         """Close the registry."""
@@ -91,19 +96,22 @@ class Reporter:
     def _deliver(self, sample: Sample) -> NodeHealth:
         registered = self._registered
         assert registered is not None, "describe() comes before report()"
+        node_id = registered.node.id
         gauges = (sample.load_average, sample.memory_usage, sample.disk_usage)
         try:
-            return self._registry.update_node_health(registered.id, *gauges)
+            return self._registry.update_node_health(node_id, *gauges)
         except UnknownNodeError:
             _log.warning("the registry does not know this node: registering it again")
             self._wanted = registered
             self._register()
-            return self._registry.update_node_health(registered.id, *gauges)
+            return self._registry.update_node_health(node_id, *gauges)
 
     def _register(self) -> None:
         wanted = self._wanted
         assert wanted is not None
-        self._registry.register_node(wanted)
+        self._registry.register_node(wanted.node, interval_seconds=wanted.interval_seconds)
+        changed = [] if self._registered is None else wanted.changed_since(self._registered)
+        _log.info("registered%s", f" again: {', '.join(changed)} changed" if changed else "")
         self._registered, self._wanted = wanted, None
 
     def _arrived(self, health: NodeHealth) -> None:

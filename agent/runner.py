@@ -18,7 +18,7 @@ from agent.description import describe, offer_text
 from agent.probe.runner import ProbeRunner
 from agent.probe.source import LiveSource
 from agent.registry_target import is_address, open_registry
-from agent.reporter import Reporter
+from agent.reporter import Description, Reporter
 from agent.sampler import Sample, Sampler
 from agent.schedule import Schedule, phase_seconds
 from agent.settings import AgentSettings, RegistrySettings, load_agent_settings
@@ -89,7 +89,7 @@ class Agent:
         )
         self._reporter = Reporter(self._open_registry())
         self._tell_who_and_what()
-        self._reporter.describe(self._node)
+        self._describe_to_registry()
         self._report()
         self._plan()
 
@@ -201,7 +201,10 @@ class Agent:
         for error in self._found.errors:
             if (error.probe, error.message) not in known:
                 _log.warning("probe %s: %s", error.probe, error.message)
-        self._reporter.describe(self._node)
+        self._describe_to_registry()
+
+    def _describe_to_registry(self) -> None:
+        self._reporter.describe(Description(self._node, self._agent.interval_seconds))
 
     def _report(self) -> None:
         self._sample = self._sampler.take()
@@ -240,8 +243,6 @@ class Agent:
             return
         self._schedule.drop_all()
         self._use_probes()
-        if self._agent.interval_seconds != old_agent.interval_seconds:
-            self._reporter.reopen(self._open_registry)
         self._probe(None)
         self._plan()
         self._schedule.soon(SAMPLE)
