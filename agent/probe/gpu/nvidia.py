@@ -33,15 +33,16 @@ def read(source: Source, devices: Sequence[PciDevice]) -> GpuRead:
         return GpuRead([_unasked(source, item, version, "") for item in devices], [])
     answer = _ask(source, [item.address for item in askable])
     version = answer.driver_version or version
+    answer = answer._replace(driver_version=version)
     findings: list[GpuFinding] = []
     for device in devices:
         told = [gpu for gpu in answer.gpus if gpu.address == device.address] if device in askable else []
         if told:
-            findings.extend(_told(source, device, gpu, version) for gpu in told)
+            findings.extend(_told(source, device, gpu, answer) for gpu in told)
         else:
             findings.append(_unasked(source, device, version, _silence(answer, device), answer.knows_library))
     if not devices:
-        findings = [_told(source, None, gpu, version) for gpu in answer.gpus]
+        findings = [_told(source, None, gpu, answer) for gpu in answer.gpus]
         if (
             not findings
             and answer.reason != reasons.NOT_OFFERED
@@ -65,7 +66,7 @@ def _ask(source: Source, addresses: Sequence[str]) -> NvmlAnswer:
     return nvml_answer(document)
 
 
-def _told(source: Source, device: Optional[PciDevice], gpu: NvmlGpu, version: str) -> GpuFinding:
+def _told(source: Source, device: Optional[PciDevice], gpu: NvmlGpu, answer: NvmlAnswer) -> GpuFinding:
     model = gpu.model
     if not model and device is not None:
         model = maker_and_model(source, device)[1]
@@ -74,11 +75,12 @@ def _told(source: Source, device: Optional[PciDevice], gpu: NvmlGpu, version: st
         model,
         gpu.memory_bytes,
         gpu.uuid,
-        version,
+        answer.driver_version,
         gpu.reason,
         gpu.address,
         "nvidia",
         parent=gpu.parent,
+        note=f"CUDA {answer.cuda_version}" if answer.cuda_version else "",
         source="NVML",
     )
 

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -35,6 +36,8 @@ DEADLINE_SECONDS = 25.0
 _KILLED_WITHIN_SECONDS = 2.0
 _LONGEST_ANSWER_BYTES = 1 << 20
 _LONGEST_OUTPUT_BYTES = 4096
+_LOOK_AFTER_SECONDS = 0.5
+_END = b'{"end": true}\n'
 _SCRIPT = Path(__file__).with_name("nvml_child.py")
 
 
@@ -135,14 +138,17 @@ def _listen(process: subprocess.Popen[bytes], answer_fd: int, deadline_seconds: 
     with selectors.DefaultSelector() as selector:
         selector.register(answer_fd, selectors.EVENT_READ)
         selector.register(output_fd, selectors.EVENT_READ)
-        while answer_fd in selector.get_map() and len(kept[answer_fd]) <= _LONGEST_ANSWER_BYTES:
+        while answer_fd in selector.get_map() and not kept[answer_fd].endswith(_END):
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 or len(kept[answer_fd]) > _LONGEST_ANSWER_BYTES:
                 return _Heard(kept[answer_fd], kept[output_fd], in_time=False)
-            for key, _ in selector.select(left):
+            ready = selector.select(min(left, _LOOK_AFTER_SECONDS))
+            for key, _ in ready:
                 _read(selector, key.fd, kept, output_fd)
+            if not ready and process.poll() is not None:
+                break  # it is gone, and something that it started holds the pipe open
     _drain(output_fd, kept)
-    return _Heard(kept[answer_fd], kept[output_fd], in_time=len(kept[answer_fd]) <= _LONGEST_ANSWER_BYTES)
+    return _Heard(kept[answer_fd], kept[output_fd], in_time=True)
 
 
 def _read(selector: selectors.BaseSelector, fd: int, kept: dict[int, bytes], output_fd: int) -> None:
@@ -161,13 +167,14 @@ def _drain(output_fd: int, kept: dict[int, bytes]) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> bool:
-    """See the process end, by SIGKILL to all that it started if need be; False where it does not even then."""
-    for patience_seconds in (0.2, _KILLED_WITHIN_SECONDS):
-        try:
-            process.wait(patience_seconds)
-            break
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+    """End the process and all that the library started in it; False where even SIGKILL does not.
+
+    One that is ending by itself keeps its own exit status: the kernel sets it before it closes the pipes.
+    """
+    with suppress(ProcessLookupError, PermissionError):  # all gone already; one that runs as root
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_KILLED_WITHIN_SECONDS)
     assert process.stdout is not None
     process.stdout.close()
     return process.poll() is not None
@@ -181,7 +188,7 @@ def _document(heard: _Heard, return_code: Optional[int]) -> dict[str, Any]:
     for line in heard.answer.split(b"\n"):
         said = _object(line)
         last_call = str(said.get("at", last_call))
-        ended = ended or "end" in said or "failed" in said
+        ended = ended or "end" in said
         document.update({key: said[key] for key in ("system", "failed") if key in said})
         if "device" in said:
             document["devices"].append(said["device"])

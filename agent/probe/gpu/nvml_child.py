@@ -112,7 +112,13 @@ def _converse(talk: _Conversation, bus_ids: list[str]) -> None:
     talk.ask(errors, "nvmlInit")
     if errors:
         talk.write({"failed": {"call": "nvmlInit", "code": errors["nvmlInit"]}})
-        return
+    else:
+        _describe_all(talk, bus_ids)
+    talk.write({"end": True})
+
+
+def _describe_all(talk: _Conversation, bus_ids: list[str]) -> None:
+    errors: dict[str, Any] = {}
     system = {
         "driver_version": talk.ask(errors, "nvmlSystemGetDriverVersion"),
         "cuda_version": talk.ask(errors, "nvmlSystemGetCudaDriverVersion_v2"),
@@ -121,7 +127,6 @@ def _converse(talk: _Conversation, bus_ids: list[str]) -> None:
     }
     talk.write({"system": system})
     _devices(talk, bus_ids, system["device_count"] or 0)
-    talk.write({"end": True})
 
 
 def main(arguments: list[str]) -> None:

@@ -1,5 +1,5 @@
 /* A stand-in for NVIDIA's libnvidia-ml.so.1. FAKE_NVML in the environment says how it behaves: words with commas.
- *   healthy | mig | lost | hang | crash | noise | abort
+ *   healthy | mig | lost | hang | crash | noise | abort | offspring
  *   init=CODE         nvmlInit fails with CODE
  *   count=N           the number of GPUs (default 2)
  *   memory=BYTES      what every GPU claims (default 80 GiB)
@@ -45,6 +45,7 @@ int nvmlInitWithFlags(unsigned flags) {
     (void)flags;
     touched("init", 0);
     if (says("noise")) { printf("NVIDIA: welcome to the library\n"); fflush(stdout); }
+    if (says("offspring") && fork() == 0) { alarm(20); for (;;) pause(); } /* it holds every pipe open */
     if (says("crash")) { int *nowhere = NULL; *(volatile int *)nowhere = 1; }
     if (says("abort")) abort();
     if (says("hang")) for (;;) sleep(3600);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -130,6 +131,25 @@ def test_a_hang_is_ended_at_the_deadline(ask_nvml: AskNvml) -> None:
     assert answer.reason == (
         "library-hung: NVIDIA's library did not answer in time in nvmlInit and was ended; look into dmesg"
     )
+
+
+def test_what_the_library_leaves_running_holds_up_nobody_and_is_ended(ask_nvml: AskNvml) -> None:
+    for behaviour, outcome in (("offspring", "answered"), ("offspring,crash", "crashed")):
+        began = time.monotonic()
+        assert ask_nvml(behaviour, (FIRST,))["outcome"] == outcome
+        assert time.monotonic() - began < 10
+    script = str(nvml_call._SCRIPT)
+    left = [process for process in psutil.process_iter(["cmdline"]) if script in (process.info["cmdline"] or [])]
+    assert [process for process in left if process.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_while_one_question_is_held_in_the_driver_no_other_is_asked(fake_library: Path) -> None:
+    caller = NvmlCaller(environment=library_environment(fake_library, "healthy"))
+    with subprocess.Popen(["sleep", "60"]) as held:  # stands for a process that SIGKILL does not end
+        caller._stuck = held
+        assert word_of(nvml_answer(caller.ask((FIRST,))).reason) == "driver-stuck"
+        held.kill()
+    assert caller.ask((FIRST,))["outcome"] == "answered"
 
 
 def test_what_the_library_prints_is_told_and_spoils_nothing(

@@ -27,11 +27,13 @@ OPEN_MODULE = (
     "(dvs-builder@U16-I3-B03-4-3)  Fri Aug 16 21:42:42 UTC 2024\n"
 )
 DEVICE_FILES = {
-    ("access", "/dev/nvidiactl"): "yes",
     ("access", "/dev/kfd"): "yes",
     ("access", "/dev/dri/renderD128"): "yes",
     ("access", "/dev/dri/renderD129"): "yes",
 }
+
+
+CONTROL = {("access", "/dev/nvidiactl"): "yes"}
 
 
 def found(machine: Machine) -> list[GpuFinding]:
@@ -166,7 +168,7 @@ def nvidia_machine(document: Any, *, driver: str = "nvidia", status: str = "acti
     files = pci_files("0000:10:00.0", *A100, driver=driver, power__runtime_status=status + "\n")
     files["/proc/driver/nvidia/version"] = MODULE
     files["/proc/driver/nvidia/gpus/0000:10:00.0/information"] = "Model: \t\t NVIDIA A100-SXM4-80GB\nIRQ:   \t\t 33\n"
-    return Machine(files, {**DEVICE_FILES, ("nvml", "0000:10:00.0"): document})
+    return Machine(files, {**DEVICE_FILES, **CONTROL, ("nvml", "0000:10:00.0"): document})
 
 
 def test_without_the_python_library_proc_still_tells_model_and_driver() -> None:
@@ -210,7 +212,7 @@ def test_only_the_gpus_that_are_awake_are_asked_for() -> None:
     files = pci_files("0000:10:00.0", *A100, driver="nvidia", power__runtime_status="active\n")
     files.update(pci_files("0000:20:00.0", *A100, driver="nvidia", power__runtime_status="suspended\n"))
     whole = {"outcome": "answered", "failed": {"call": "nvmlInit", "code": 18}}
-    findings = found(Machine(files, {**DEVICE_FILES, ("nvml", "0000:10:00.0"): whole}))
+    findings = found(Machine(files, {**CONTROL, ("nvml", "0000:10:00.0"): whole}))
     # what is wrong with the library is wrong for the sleeper too
     assert [word_of(finding.reason) for finding in findings] == ["version-mismatch", "version-mismatch"]
 
