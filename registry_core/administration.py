@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Callable, Optional
 
-from registry_core.errors import UnknownNodeError, ValidationError
+from registry_core.errors import UnknownNodeError
 from registry_core.events import EventKind
 from registry_core.models import limits
 from registry_core.models.frozen_map import FrozenMap
@@ -52,13 +52,11 @@ class RegistryAdmin:
 
     def cordon(self, node_id: str, *, reason: str = "", actor: str = "", until: Optional[datetime] = None) -> None:
         """Give the node no new work, until `until` (a time with its zone) or until `uncordon`."""
-        limits.text("reason", reason, "reason")
-        limits.text("actor", actor, "actor")
-        _check_end(until)
+        cordon = Cordon(reason, actor, until)
         self._before_change()
         with self._staging.command() as unit:
             record = existing(self._staging, unit, node_id)
-            node = node_with(record.node, scheduling=Scheduling.CORDONED, cordon=Cordon(reason, actor, until))
+            node = node_with(record.node, scheduling=Scheduling.CORDONED, cordon=cordon)
             self._change(unit, record, node, EventKind.SCHEDULING, "cordoned", reason, actor)
 
     def uncordon(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
@@ -105,11 +103,6 @@ class RegistryMaintenance:
             record = existing(self._staging, unit, node_id)
             if record.node.liveness is not Liveness.LEFT:
                 self._staging.put(unit, record_with(record, node=node_with(record.node, liveness=Liveness.LEFT)))
-
-
-def _check_end(until: object) -> None:
-    if until is not None and (not isinstance(until, datetime) or until.tzinfo is None):
-        raise ValidationError("until", until, "must be a datetime with its zone")
 
 
 def existing(staging: Staging, unit: Unit, node_id: object) -> NodeRecord:

@@ -13,6 +13,7 @@ from typing import Any, Callable, Optional, TypeVar
 
 from registry_core.errors import ValidationError
 from registry_core.models import limits
+from registry_core.models.json_values import thawed
 from registry_core.models.node import Gpu, Node, NodeCapabilities
 from registry_core.models.status import Condition, Conditions, Cordon, NodeHealth
 from registry_core.models.times import time_from_text, time_to_text
@@ -106,7 +107,7 @@ def cordon_from_plain(plain: object) -> Optional[Cordon]:
 
 def node_to_plain(node: Node) -> Plain:
     """The whole snapshot; what a newer version wrote (`extra`) stands beside the fields that this one knows."""
-    plain: Plain = dict(node.extra)
+    plain: Plain = thawed(node.extra)
     for name in _NAMES[Node]:
         plain[name] = getattr(node, name)
     del plain["extra"]

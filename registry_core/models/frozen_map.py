@@ -28,12 +28,3 @@ class FrozenMap(dict[K, V]):
 
     def __reduce__(self) -> tuple[type, tuple[dict[K, V]]]:
         return type(self), (dict(self),)
-
-
-def deep_frozen(value: Any) -> Any:
-    """A JSON value whose maps are FrozenMap and whose lists are tuples, all the way down."""
-    if isinstance(value, dict):
-        return FrozenMap({key: deep_frozen(item) for key, item in value.items()})
-    if isinstance(value, (list, tuple)):
-        return tuple(deep_frozen(item) for item in value)
-    return value

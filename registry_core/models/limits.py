@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import datetime
 from enum import Enum
 from typing import Optional, TypeVar
 
@@ -46,6 +47,7 @@ MAX_MEMORY_GB = 1_000_000.0  # 1 PB
 MAX_STORAGE_GB = 1_000_000_000.0  # 1 EB
 MAX_GPU_MEMORY_GB = 100_000.0
 MAX_LOAD_AVERAGE = 1_000_000.0
+MAX_EVIDENCE = 1e15
 
 # C0 and C1 controls, line and paragraph separators, bidirectional overrides and isolates, zero-width marks, surrogates
 _NOT_PRINTABLE = re.compile(
@@ -112,6 +114,13 @@ def optional_number(field: str, value: object, least: float, most: float) -> Opt
 def optional_integer(field: str, value: object, least: int, most: int) -> Optional[int]:
     """As `integer`, and None stays None: not known."""
     return None if value is None else integer(field, value, least, most)
+
+
+def optional_time(field: str, value: object) -> Optional[datetime]:
+    """`value` as a moment: a datetime that carries its zone, or None."""
+    if value is not None and (not isinstance(value, datetime) or value.tzinfo is None):
+        raise ValidationError(field, value, "must be a datetime with its zone")
+    return value
 
 
 def boolean(field: str, value: object) -> bool:

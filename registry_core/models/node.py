@@ -13,8 +13,9 @@ from typing import Any, Optional
 from registry_core.errors import ValidationError
 from registry_core.models import limits
 from registry_core.models.addresses import canonical_address
-from registry_core.models.frozen_map import FrozenMap, deep_frozen
+from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.ids import key_from_text, node_id_of_key, random_node_id
+from registry_core.models.json_values import frozen_json_map
 from registry_core.models.status import Admission, Cordon, Liveness, NodeHealth, Scheduling
 
 __all__ = ["Gpu", "Node", "NodeCapabilities"]
@@ -59,14 +60,10 @@ def _checked_tags(value: object) -> FrozenMap[str, str]:
 
 
 def _checked_extra(value: object) -> FrozenMap[str, Any]:
-    if type(value) is FrozenMap and not value:
-        return value
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ValidationError("extra", value, "must map field names to JSON values")
-    known = {item.name for item in fields(Node)} & set(value)
+    frozen = frozen_json_map("extra", value)
+    known = frozen and {item.name for item in fields(Node)} & set(frozen)
     if known:
         raise ValidationError("extra", sorted(known), "must not repeat fields of the record")
-    frozen: FrozenMap[str, Any] = deep_frozen(dict(value))
     return frozen
 
 
@@ -179,6 +176,10 @@ class Node:
         _set(self, "addresses", _checked_addresses(self.addresses))
         for name in ("wallet_address", "hostname", "os_version", "agent_version"):
             limits.text(name, getattr(self, name), name)
+        limits.text("admission_reason", self.admission_reason, "reason")
+        limits.optional_time("registered_at", self.registered_at)
+        if self.cordon is not None:
+            limits.instance("cordon", self.cordon, Cordon)
         limits.optional_integer("port", self.port, 1, 65535)
         limits.instance("capabilities", self.capabilities, NodeCapabilities)
         limits.instance("health", self.health, NodeHealth)

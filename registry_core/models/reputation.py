@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from registry_core.models import limits
 from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.status import Admission
 
@@ -17,6 +18,10 @@ class Evidence:
 
     successes: float = 0.0
     failures: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("successes", "failures"):
+            object.__setattr__(self, name, limits.number(name, getattr(self, name), 0, limits.MAX_EVIDENCE))
 
     @property
     def weight(self) -> float:

@@ -10,6 +10,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Optional
 
+from registry_core.models import limits
+
 __all__ = ["Admission", "Condition", "Conditions", "Cordon", "Liveness", "NodeHealth", "Scheduling"]
 
 
@@ -62,6 +64,10 @@ class Conditions:
     memory: Condition = Condition.UNKNOWN
     disk: Condition = Condition.UNKNOWN
 
+    def __post_init__(self) -> None:
+        for gauge in ("load", "memory", "disk"):
+            object.__setattr__(self, gauge, limits.choice(gauge, getattr(self, gauge), Condition))
+
     @property
     def any_critical(self) -> bool:
         """True when at least one gauge is critical."""
@@ -82,6 +88,13 @@ class NodeHealth:
     last_heartbeat: Optional[datetime] = None
     conditions: Conditions = Conditions()
 
+    def __post_init__(self) -> None:
+        gauges = (("load_average", limits.MAX_LOAD_AVERAGE), ("memory_usage", 100), ("disk_usage", 100))
+        for gauge, most in gauges:
+            object.__setattr__(self, gauge, limits.optional_number(gauge, getattr(self, gauge), 0, most))
+        limits.optional_time("last_heartbeat", self.last_heartbeat)
+        limits.instance("conditions", self.conditions, Conditions)
+
     @property
     def is_healthy(self) -> bool:
         """No critical condition."""
@@ -95,3 +108,8 @@ class Cordon:
     reason: str = ""
     actor: str = ""
     until: Optional[datetime] = None
+
+    def __post_init__(self) -> None:
+        limits.text("reason", self.reason, "reason")
+        limits.text("actor", self.actor, "actor")
+        limits.optional_time("until", self.until)

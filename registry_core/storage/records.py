@@ -13,7 +13,8 @@ from typing import Any
 from registry_core.errors import ValidationError
 from registry_core.models import limits
 from registry_core.models.encoding import node_from_plain, node_to_plain
-from registry_core.models.frozen_map import FrozenMap, deep_frozen
+from registry_core.models.frozen_map import FrozenMap
+from registry_core.models.json_values import frozen_json_map, thawed
 from registry_core.models.node import Gpu, NodeCapabilities
 from registry_core.models.record import NodeRecord
 from registry_core.models.reputation import Evidence
@@ -26,8 +27,6 @@ NEXT_SEQUENCE = -1
 """The `sequence` of a record that was read without one: the store gives it the next."""
 
 _OWN = ("sequence", "evidence", "interval_seconds", "host_state", "unknown")
-_MAX_EVIDENCE = 1e15
-
 # Records inside the record, whose unknown fields have no `extra` to go to. A list holds the shape of its items.
 _SHAPE: dict[str, Any] = {
     "capabilities": {
@@ -64,8 +63,6 @@ def record_to_plain(record: NodeRecord, *, newer: bool = False) -> dict[str, Any
         plain["interval_seconds"] = record.interval_seconds
     if record.host_state:
         plain["host_state"] = thawed(record.host_state)
-    for name, value in record.node.extra.items():
-        plain[name] = thawed(value)
     if record.unknown and newer:
         _put_back(plain, record.unknown)
     elif record.unknown:
@@ -81,7 +78,7 @@ def record_from_plain(plain: Mapping[str, Any], *, newer: bool = False) -> tuple
     """
     given = dict(plain)
     unknown = _taken_unknown(given, _SHAPE) if newer else {}
-    unknown = unknown or _json_map("unknown", given.get("unknown", {}))
+    unknown = unknown or frozen_json_map("unknown", given.get("unknown", {}))
     own = {name: given.pop(name) for name in _OWN if name in given}
     node = node_from_plain(given)
     sample = node.health
@@ -92,19 +89,10 @@ def record_from_plain(plain: Mapping[str, Any], *, newer: bool = False) -> tuple
         interval_seconds=limits.optional_number(
             "interval_seconds", own.get("interval_seconds"), 0, MAX_INTERVAL_SECONDS
         ),
-        host_state=_json_map("host_state", own.get("host_state", {})),
-        unknown=deep_frozen(unknown),
+        host_state=frozen_json_map("host_state", own.get("host_state", {})),
+        unknown=frozen_json_map("unknown", unknown),
     )
     return record, sample
-
-
-def thawed(value: Any) -> Any:
-    """A frozen JSON value as plain dicts and lists."""
-    if isinstance(value, Mapping):
-        return {key: thawed(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [thawed(item) for item in value]
-    return value
 
 
 def _evidence(plain: object) -> FrozenMap[str, Evidence]:
@@ -116,17 +104,10 @@ def _evidence(plain: object) -> FrozenMap[str, Evidence]:
         if not isinstance(counts, Mapping) or not set(counts) <= {"successes", "failures"}:
             raise ValidationError(name, counts, "must be a map of successes and failures")
         read[dimension] = Evidence(
-            limits.number(f"{name}.successes", counts.get("successes", 0.0), 0, _MAX_EVIDENCE),
-            limits.number(f"{name}.failures", counts.get("failures", 0.0), 0, _MAX_EVIDENCE),
+            limits.number(f"{name}.successes", counts.get("successes", 0.0), 0, limits.MAX_EVIDENCE),
+            limits.number(f"{name}.failures", counts.get("failures", 0.0), 0, limits.MAX_EVIDENCE),
         )
     return FrozenMap(read)
-
-
-def _json_map(name: str, plain: object) -> FrozenMap[str, Any]:
-    if not isinstance(plain, Mapping):
-        raise ValidationError(name, plain, "must be a map")
-    frozen: FrozenMap[str, Any] = deep_frozen(dict(plain))
-    return frozen
 
 
 def _taken_unknown(plain: dict[str, Any], shapes: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,18 +74,18 @@ class NodeTable:
         slots.load[slot] = math.nan if sample.load_average is None else sample.load_average
         slots.memory[slot] = math.nan if sample.memory_usage is None else sample.memory_usage
         slots.disk[slot] = math.nan if sample.disk_usage is None else sample.disk_usage
-        slots.unsaved[slot] = 1
         before = ALL_CONDITIONS[slots.conditions[slot]]
         per_cpu = health.load_per_cpu(sample.load_average, slots.host_cpus[slot], slots.cpu_cores[slot])
         after = health.conditions((per_cpu, sample.memory_usage, sample.disk_usage), self._thresholds, before)
-        slots.conditions[slot] = CODE_OF[after]
-        return before, after
+        code = slots.conditions[slot] = CODE_OF[after]
+        return before, ALL_CONDITIONS[code]
 
     def seen(self, slot: int, monotonic: float, unix_seconds: float) -> Liveness:
         """A sign of life: the node is live. Returns what it was before."""
         slots = self.slots
         slots.seen[slot] = monotonic
         slots.seen_at[slot] = unix_seconds
+        slots.unsaved[slot] = 1
         before = LIVENESS[slots.liveness[slot]]
         if before is not Liveness.LIVE:
             slots.liveness[slot] = LIVENESS_CODE[Liveness.LIVE]

@@ -7,6 +7,8 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from tests.core.hands import a_node
 from tests.core.places import FILE_PLACES
 
 
-@pytest.fixture(params=FILE_PLACES.values(), ids=FILE_PLACES.keys())
+@pytest.fixture(params=list(FILE_PLACES.values()), ids=list(FILE_PLACES))
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     found = request.param(tmp_path).path
     assert isinstance(found, Path)
@@ -149,11 +151,14 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(path: Path, small_disk:
                 file.write(b"x" * 4096)
         except OSError:
             pass
-    for _ in range(3):
-        with pytest.raises(StoreError) as caught:
-            for number in range(2, 200):  # a log that was given its space beforehand takes some
-                registry.register_node(a_node(number, os_version="x" * 128))
-        assert path.name in str(caught.value)
+    refusals = []
+    for number in range(2, 300):  # a log that was given its space beforehand takes some
+        try:
+            registry.register_node(a_node(number, os_version="x" * 128))
+        except StoreError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 3
+    assert path.name in refusals[0]
     acknowledged = {node.id for node in registry.list_nodes()}
     assert registry.update_node_health("node-1", 1.0, 2.0, 3.0).memory_usage == 2.0
     with NodeRegistry(small_disk / path.name, read_only=True) as reader:
@@ -165,11 +170,21 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(path: Path, small_disk:
         assert {node.id for node in again.list_nodes()} == acknowledged | {"node-999"}
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Without root's right to write everywhere."""
+    own = os.geteuid()
+    if own == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(own)
+
+
 def test_a_folder_without_permission_is_an_error(path: Path) -> None:
-    path.parent.chmod(0o500)
-    with pytest.raises(StoreError, match="Permission denied"):
-        NodeRegistry(path)
+    with as_nobody(), pytest.raises(StoreError, match="Permission denied"):
+        NodeRegistry(Path("/") / path.name)
 
 
 def test_a_symbolic_link_stays_one(path: Path) -> None:

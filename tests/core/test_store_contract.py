@@ -54,7 +54,7 @@ FULL = {
 }
 
 
-@pytest.fixture(params=ALL_PLACES.values(), ids=ALL_PLACES.keys())
+@pytest.fixture(params=list(ALL_PLACES.values()), ids=list(ALL_PLACES))
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     return request.param(tmp_path)
 

@@ -1,0 +1,122 @@
+"""The pure rules, as tables of numbers."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import pytest
+
+from registry_core.errors import ValidationError
+from registry_core.models.status import Admission, Condition, Conditions, Liveness
+from registry_core.rules.admission import AdmissionCommand, admission_after
+from registry_core.rules.health import HealthThresholds, condition, conditions, load_per_cpu
+from registry_core.rules.liveness import interval_of_timeout, liveness, seconds_until_change
+from registry_core.rules.matching import least_hundredths
+
+OK, CRITICAL, UNKNOWN = Condition.OK, Condition.CRITICAL, Condition.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("value", "before", "after"),
+    [
+        (None, OK, UNKNOWN),
+        (None, CRITICAL, UNKNOWN),
+        (0.0, UNKNOWN, OK),
+        (89.999, OK, OK),
+        (90.0, OK, CRITICAL),
+        (90.0, UNKNOWN, CRITICAL),
+        (100.0, CRITICAL, CRITICAL),
+        (81.0, CRITICAL, CRITICAL),
+        (80.999, CRITICAL, OK),
+        (81.0, OK, OK),
+        (81.0, UNKNOWN, OK),
+    ],
+)
+def test_a_condition_follows_from_value_threshold_and_what_held_before(
+    value: Optional[float], before: Condition, after: Condition
+) -> None:
+    assert condition(value, 90.0, before) is after
+
+
+@pytest.mark.parametrize(
+    ("load", "host_cpus", "cpu_cores", "expected"),
+    [(8.0, 16, 4, 0.5), (8.0, 0, 4, 2.0), (8.0, 0, 0, None), (None, 16, 4, None), (0.0, 1, 1, 0.0)],
+)
+def test_load_is_judged_for_each_cpu_of_the_host(
+    load: Optional[float], host_cpus: int, cpu_cores: int, expected: Optional[float]
+) -> None:
+    assert load_per_cpu(load, host_cpus, cpu_cores) == expected
+
+
+def test_each_gauge_has_its_own_condition() -> None:
+    after = conditions((2.0, 10.0, None), HealthThresholds(), Conditions())
+    assert after == Conditions(CRITICAL, OK, UNKNOWN)
+    assert after.any_critical
+
+
+@pytest.mark.parametrize("name", ["load_per_cpu", "memory_usage", "disk_usage"])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True, "90", None])
+def test_thresholds_refuse_nonsense(name: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=name):
+        HealthThresholds(**{name: value})  # type: ignore[arg-type]  # the point of the test
+
+
+@pytest.mark.parametrize(
+    ("silent_seconds", "expected", "until_change"),
+    [
+        (0, Liveness.LIVE, 20),
+        (19.99, Liveness.LIVE, 0.01),
+        (20, Liveness.SUSPECT, 20),
+        (39.9, Liveness.SUSPECT, 0.1),
+        (40, Liveness.DOWN, float("inf")),
+        (1e9, Liveness.DOWN, float("inf")),
+    ],
+)
+def test_silence_is_judged_by_the_interval(silent_seconds: float, expected: Liveness, until_change: float) -> None:
+    assert liveness(silent_seconds, 10.0) is expected
+    assert seconds_until_change(silent_seconds, 10.0) == pytest.approx(until_change)
+
+
+def test_the_interval_of_a_timeout_is_the_one_that_is_down_by_then() -> None:
+    interval = interval_of_timeout(60.0)
+    assert liveness(60.0, interval) is Liveness.DOWN
+    assert liveness(59.9, interval) is Liveness.SUSPECT
+
+
+def test_every_admission_command_either_leads_somewhere_or_is_refused() -> None:
+    refused = set()
+    for state in Admission:
+        for command in AdmissionCommand:
+            try:
+                assert admission_after(state, command) in Admission
+            except ValidationError as error:
+                refused.add((str(error.value), command.value))
+    assert refused == {
+        ("pending", "suspend"),
+        ("probation", "put on probation"),
+        ("banned", "put on probation"),
+        ("banned", "suspend"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("min_reputation", "least"),
+    [
+        (0.0, 0),
+        (0.01, 1),
+        (0.25, 25),
+        (0.251, 26),
+        (3.03, 303),
+        (3.031, 304),
+        (4.999, 500),
+        (5.0, 500),
+        (0.29, 29),
+        (1.15, 115),
+    ],
+)
+def test_a_demanded_score_is_compared_in_hundredths(min_reputation: float, least: int) -> None:
+    assert least_hundredths(min_reputation) == least
+
+
+def test_every_hundredth_demands_itself() -> None:
+    assert [least_hundredths(hundredth / 100) for hundredth in range(501)] == list(range(501))
