@@ -21,6 +21,14 @@ from registry_core.models.status import Admission, Cordon, Liveness, NodeHealth,
 __all__ = ["Gpu", "Node", "NodeCapabilities"]
 
 
+_NOTHING: FrozenMap[str, Any] = FrozenMap()
+
+
+def _nothing() -> FrozenMap[str, Any]:
+    """One empty map for all records. A factory, since Python 3.9 takes every dict for a default that may change."""
+    return _NOTHING
+
+
 def _set(record: object, name: str, value: object) -> None:
     """Put the canonical form of a field into a frozen record while it is being made."""
     object.__setattr__(record, name, value)
@@ -160,7 +168,7 @@ class Node:
     os_version: str = ""
     agent_version: str = ""
     public_key: str = ""
-    tags: Mapping[str, str] = FrozenMap()
+    tags: Mapping[str, str] = field(default_factory=_nothing)
     health: NodeHealth = NodeHealth()
     reputation: float = 0.0
     registered_at: Optional[datetime] = None
@@ -169,7 +177,7 @@ class Node:
     liveness: Liveness = Liveness.LIVE
     scheduling: Scheduling = Scheduling.ELIGIBLE
     cordon: Optional[Cordon] = None
-    extra: Mapping[str, Any] = field(default=FrozenMap(), hash=False)
+    extra: Mapping[str, Any] = field(default_factory=_nothing, hash=False)
 
     def __post_init__(self) -> None:
         _set(self, "ip_address", canonical_address("ip_address", self.ip_address))
