@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
 
 from registry_core.models import limits
-from registry_core.models.frozen_map import FrozenMap, deep_frozen
+from registry_core.models.json_values import frozen_json_map
 from registry_core.models.node import Node
 from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
 from registry_core.rules.registration import Terms
@@ -52,8 +52,7 @@ class RegistryHost:
         A node that is new is `pending` when a reason is given. Raises as `register_node` does.
         """
         limits.text("pending_reason", pending_reason, "reason")
-        frozen: FrozenMap[str, Any] = deep_frozen(dict(state))
-        return self._register(node, interval_seconds, Terms(frozen, pending_reason))
+        return self._register(node, interval_seconds, Terms(frozen_json_map("state", state), pending_reason))
 
     def state(self, node_id: str) -> Optional[Mapping[str, Any]]:
         """What was kept beside the node, as last committed; None for a node that is not registered."""

@@ -14,7 +14,8 @@ from typing import Any, Callable
 import msgspec
 
 from registry_core.models.encoding import cordon_from_plain, cordon_to_plain
-from registry_core.models.frozen_map import FrozenMap, deep_frozen
+from registry_core.models.frozen_map import FrozenMap
+from registry_core.models.json_values import frozen_json_map
 from registry_core.models.node import Gpu, Node, NodeCapabilities
 from registry_core.models.record import NodeRecord
 from registry_core.models.reputation import Evidence
@@ -90,7 +91,7 @@ def unpack(packed: bytes, *, newer: bool = False) -> NodeRecord:
         sequence=own["sequence"],
         evidence=FrozenMap({name: Evidence(*pair) for name, pair in evidence.items()}) if evidence else _NOTHING,
         interval_seconds=own.get("interval_seconds"),
-        host_state=deep_frozen(own["host_state"]) if "host_state" in own else _NOTHING,
+        host_state=frozen_json_map("host_state", own["host_state"]) if "host_state" in own else _NOTHING,
         unknown=_NOTHING,
     )
     return record
