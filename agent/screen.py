@@ -21,12 +21,13 @@ class StatusLine:
         self._stream = stream
         self._shown = ""
 
-    def show(self, text: str) -> None:
-        """Replace the line; cut to the width of the terminal, since a line that wraps can't be replaced."""
-        line = printable(text)
+    def show(self, *wordings: str) -> None:
+        """Replace the line by the first wording that fits, else by the last cut off: a line that wraps stays."""
         width = max(_NARROWEST, self._width() - 1)
-        if len(line) > width:
-            line = line[: width - 1] + "…"
+        lines = [printable(wording) for wording in wordings]
+        line = next((line for line in lines if len(line) <= width), None)
+        if line is None:
+            line = lines[-1][: width - 1] + "…"
         if line != self._shown:
             self._shown = line
             self._write(_CLEAR + line)

@@ -40,13 +40,19 @@ class Doings:
     probe_errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    def who(self) -> str:
+        """`n1abcdefghij… on host`."""
+        return f"{self.node.id[:12]}… on {self.node.hostname or self.node.ip_address}"
+
+    def newest(self) -> str:
+        """The newest sample, or what is wrong."""
+        if self.standing.problem is not None:
+            return f"NOT REPORTING: {self.standing.problem}"
+        return "no sample yet" if self.sample is None else sample_text(self.sample)
+
     def line(self) -> str:
         """Who I am, what I offer, the newest sample or what is wrong."""
-        who = f"{self.node.id[:12]}… on {self.node.hostname or self.node.ip_address}"
-        newest = "no sample yet" if self.sample is None else sample_text(self.sample)
-        if self.standing.problem is not None:
-            newest = f"NOT REPORTING: {self.standing.problem}"
-        return f"{who} · {offer_text(self.node.capabilities)} · {newest}"
+        return f"{self.who()} · {offer_text(self.node.capabilities)} · {self.newest()}"
 
 
 class Teller:
@@ -99,7 +105,9 @@ class Teller:
     def draw(self, doings: Doings, age_seconds: float, next_seconds: float) -> None:
         """Renew the line in the terminal."""
         if self._screen is not None:
-            self._screen.show(f"{doings.line()} {age_seconds:.0f} s ago · next in {next_seconds:.0f} s")
+            now = f"{doings.newest()} {age_seconds:.0f} s ago · next in {next_seconds:.0f} s"
+            offer = offer_text(doings.node.capabilities)
+            self._screen.show(f"{doings.who()} · {offer} · {now}", f"{doings.who()} · {now}", now)
 
     def undraw(self) -> None:
         """Take the line away, before the last log lines."""
