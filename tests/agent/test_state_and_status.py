@@ -1,0 +1,141 @@
+"""The agent's folder and its status file: one holder, a moved folder, what readers may rely on."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.state_dir import AgentRunningError, StateDir, holder_of, replace_file
+from agent.status import AgentStatus, StatusFile, find_status, read_status, status_candidates
+from registry_core.errors import StoreError
+
+
+def some_status(state_dir: Path, **changes: Any) -> AgentStatus:
+    fields: dict[str, Any] = {
+        "state": "running",
+        "node_id": "n1",
+        "hostname": "h",
+        "offer": "2 CPUs",
+        "registry": str(state_dir / "nodes.json"),
+        "state_dir": str(state_dir),
+        "interval_seconds": 15.0,
+        "capabilities": {},
+    }
+    return AgentStatus(**{**fields, **changes})
+
+
+def test_a_folder_is_made_private_and_held_by_one(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "state"
+    held = StateDir(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert holder_of(folder) == os.getpid()
+    with pytest.raises(AgentRunningError) as refused:
+        StateDir(folder)
+    assert refused.value.holder_pid == os.getpid()
+    held.close()
+    assert holder_of(folder) is None
+    StateDir(folder).close()
+
+
+def test_nobody_holds_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    assert holder_of(tmp_path / "none") is None
+
+
+def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "agent.lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(StoreError):
+        StateDir(tmp_path)
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_a_folder_that_moved_is_noticed_once_and_an_unknown_machine_never(tmp_path: Path) -> None:
+    held = StateDir(tmp_path)
+    assert held.moved_from("here") is None
+    assert held.moved_from("here") is None
+    assert held.moved_from(None) is None
+    assert held.moved_from("there") == "here"
+    assert held.moved_from("there") is None
+    (tmp_path / "machine.json").write_text("{")
+    assert held.moved_from("elsewhere") is None
+    held.close()
+
+
+def test_a_written_status_is_read_back_as_running_and_fresh(tmp_path: Path) -> None:
+    file = StatusFile(tmp_path, {})
+    file.write(some_status(tmp_path))
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+    found = find_status(tmp_path, {})
+    assert found is not None
+    assert found.is_running
+    assert found.is_fresh
+    file.write(some_status(tmp_path, state="stopped"))
+    found = find_status(tmp_path, {})
+    assert found is not None
+    assert not found.is_running
+
+
+def test_a_reused_process_id_and_another_boot_are_not_taken_for_the_agent(tmp_path: Path) -> None:
+    file = StatusFile(tmp_path, {})
+    file.write(some_status(tmp_path))
+    plain = json.loads(file.path.read_text())
+    for change in ({"process_start_ticks": 1}, {"boot_id": "other"}, {"pid": 2**22 + 1}):
+        file.path.write_text(json.dumps({**plain, **change}))
+        found = read_status(file.path)
+        assert found is not None
+        assert not found.is_running
+
+
+def test_an_old_status_of_a_running_process_is_not_fresh(tmp_path: Path) -> None:
+    file = StatusFile(tmp_path, {})
+    file.write(some_status(tmp_path))
+    plain = json.loads(file.path.read_text())
+    file.path.write_text(json.dumps({**plain, "written_boottime_seconds": plain["written_boottime_seconds"] - 60}))
+    found = read_status(file.path)
+    assert found is not None
+    assert found.is_running
+    assert not found.is_fresh
+
+
+def test_two_agents_of_one_user_have_two_files_and_a_unit_has_its_own_folder(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    shared = {"XDG_RUNTIME_DIR": str(run)}
+    first, second = (status_candidates(tmp_path / name, shared)[0] for name in ("a", "b"))
+    assert first != second
+    assert first.parent == second.parent == run / "duxnet"
+    unit = {**shared, "RUNTIME_DIRECTORY": "/run/duxnet-agent:/run/other"}
+    assert status_candidates(tmp_path, unit) == [Path("/run/duxnet-agent/agent.json")]
+
+
+def test_a_replaced_file_leaves_no_draft_even_when_it_fails(tmp_path: Path) -> None:
+    replace_file(tmp_path / "f", b"one")
+    (tmp_path / "d").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        replace_file(tmp_path / "d", b"two")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "f"]
+
+
+json_values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.text(max_size=3), inner, max_size=2)),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(["pid", "state", "sample", "warnings", "interval_seconds", "schema"]), value=json_values)
+def test_a_status_file_of_anybody_is_read_or_passed_over(name: str, value: Any, tmp_path: Path) -> None:
+    file = StatusFile(tmp_path, {})
+    file.write(some_status(tmp_path))
+    plain = json.loads(file.path.read_text())
+    file.path.write_text(json.dumps({**plain, name: value}))
+    found = read_status(file.path)
+    assert found is None or isinstance(found.is_fresh, bool)
