@@ -37,28 +37,44 @@ class ProbeRunner:
         self._probes = {probe.name: probe for probe in (all_probes() if probes is None else probes)}
         self._deadlines = Deadlines()
         self._newest: dict[str, _Result] = {}
+        self._fingerprints: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def cadences(self) -> Mapping[str, float]:
         """Probe name → seconds between two runs."""
         return {name: probe.cadence_seconds for name, probe in self._probes.items()}
 
-    def fingerprints(self) -> Mapping[str, str]:
-        """Probe name → a text that changes when the probe should run before its time: today the GPUs'. Cheap."""
-        probes = self._probes.items()
-        return {name: probe.fingerprint(self._source) for name, probe in probes if isinstance(probe, GpuProbe)}
-
     def run(self, only: Optional[Collection[str]] = None) -> ProbeReport:
-        """Runs the named probes (all by default) and returns the newest of all. Raises ValidationError for a name."""
+        """Runs the named probes (all by default) and returns the newest of all. Raises ValidationError for a name.
+
+        A probe that has run before runs too when its fingerprint has changed: a driver was loaded, a device plugged in.
+        """
         for name in only or ():
             if name not in self._probes:
                 raise ValidationError("only", name, f"must be among {', '.join(PROBE_NAMES)}")
         for name, probe in self._probes.items():
-            if only is None or name in only:
+            if only is None or name in only or self._has_changed(name):
+                self._note_fingerprint(name)
                 result = self._run_one(probe)
                 with self._lock:
                     self._newest[name] = result
         return self._report()
+
+    def _has_changed(self, name: str) -> bool:
+        with self._lock:
+            known = self._fingerprints.get(name)
+        return known is not None and known != self._fingerprint(name)
+
+    def _note_fingerprint(self, name: str) -> None:
+        fingerprint = self._fingerprint(name)
+        with self._lock:
+            if fingerprint is not None:
+                self._fingerprints[name] = fingerprint
+
+    def _fingerprint(self, name: str) -> Optional[str]:
+        """What a probe looks at, in short and cheaply; None for a probe that cannot say."""
+        probe = self._probes[name]
+        return probe.fingerprint(self._source) if isinstance(probe, GpuProbe) else None
 
     def _run_one(self, probe: Probe) -> _Result:
         readings, failures = self._measured(probe)

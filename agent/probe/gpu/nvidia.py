@@ -21,6 +21,9 @@ __all__ = ["kernel_module_version", "model_in_proc", "read"]
 
 _DRIVER = ("nvidia",)
 
+# What NVML says when it cannot open its device file, though the module is loaded: the file tells more
+_VAGUE = ("driver-not-loaded:", "no-permission:", "devices-lost:", "blocked:")
+
 _VERSION = re.compile(r"Kernel Module\b.*?\s{2,}([0-9]+(?:\.[0-9]+)+)")
 _MODEL = re.compile(r"^Model:\s*(\S.*?)\s*$", re.MULTILINE)
 
@@ -32,6 +35,8 @@ def read(source: Source, devices: Sequence[PciDevice]) -> GpuRead:
     if devices and not askable:
         return GpuRead([_unasked(source, item, version, "") for item in devices], [])
     answer = _ask(source, [item.address for item in askable])
+    if version and answer.reason.startswith(_VAGUE):
+        answer = answer._replace(reason=trouble_with(source, NVIDIA_CONTROL) or answer.reason)
     version = answer.driver_version or version
     answer = answer._replace(driver_version=version)
     findings: list[GpuFinding] = []

@@ -41,11 +41,15 @@ class GpuProbe:
     def fingerprint(self, source: Source) -> str:
         """A text that changes when GPUs should be asked again: the devices, their drivers, the NVIDIA module, and
         the waking of one that was asleep whenever it was asked. Starts no process and wakes nothing."""
-        lines = []
-        for device in gpu_devices(source):
+        try:
+            devices = gpu_devices(source)
+            lines = [source.read_line(_NVIDIA_MODULE)]
+        except PermissionError:
+            return ""
+        for device in devices:
             asleep = device.asleep and device.address not in self._awake
             lines.append(f"{device.address} {device.vendor:04x}:{device.device:04x} {device.driver} {asleep}")
-        return "\n".join([*lines, source.read_line(_NVIDIA_MODULE)])
+        return "\n".join(lines)
 
     def _remember(self, findings: Sequence[GpuFinding]) -> None:
         awake: dict[str, list[GpuFinding]] = {}

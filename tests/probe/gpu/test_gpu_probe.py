@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -16,8 +16,9 @@ from agent.probe.gpu.nvml_call import NvmlCaller
 from agent.probe.gpu.pci_ids import look_up
 from agent.probe.options import ProbeOptions
 from agent.probe.probes.gpu import GpuProbe
+from agent.probe.probes.host import HostProbe
 from agent.probe.runner import ProbeRunner
-from agent.probe.source import LiveSource
+from agent.probe.source import LiveSource, Source
 from tests.probe.gpu.conftest import library_environment
 from tests.probe.gpu.machine import Machine, pci_files
 
@@ -81,9 +82,40 @@ def test_waking_asks_for_a_new_look_only_until_it_was_seen_awake() -> None:
     assert probe.fingerprint(machine("suspended")) == probe.fingerprint(machine("active"))
 
 
-def test_the_runner_hands_out_the_fingerprint_beside_the_probes() -> None:
-    runner = ProbeRunner(machine("active"), probes=[GpuProbe()])
-    assert list(runner.fingerprints()) == ["gpu"]
+class Changing(Source):
+    """A machine on which something happens between two looks."""
+
+    def __init__(self, now: Machine) -> None:
+        self.now = now
+
+    def read_text(self, path: str) -> Optional[str]:
+        return self.now.read_text(path)
+
+    def list_dir(self, path: str) -> list[str]:
+        return self.now.list_dir(path)
+
+    def read_link(self, path: str) -> Optional[str]:
+        return self.now.read_link(path)
+
+    def ask(self, question: str, argument: str = "") -> Any:
+        return self.now.ask(question, argument)
+
+
+def test_a_changed_driver_makes_the_gpus_be_asked_at_the_next_run_of_any_probe() -> None:
+    source = Changing(Machine(pci_files(BUS, 0x10DE, 0x2520, 0x030000, "vfio-pci")))
+    runner = ProbeRunner(source, probes=[GpuProbe(), HostProbe()])
+    assert not runner.run().capabilities.gpu_enabled
+    source.now = machine("active")
+    assert runner.run(["host"]).capabilities.gpu_enabled
+    source.now = machine("active")
+    runner.run(["host"])
+    assert not any(item.startswith("nvml") for item in source.now.asked)
+
+
+def test_a_probe_that_was_never_asked_for_does_not_run_by_itself() -> None:
+    source = machine("active")
+    ProbeRunner(source, probes=[GpuProbe(), HostProbe()]).run(["host"])
+    assert not any(item.startswith("nvml") for item in source.asked)
 
 
 def test_nonsense_from_the_library_is_an_error_and_no_capability() -> None:

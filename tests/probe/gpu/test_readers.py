@@ -164,11 +164,11 @@ def test_the_version_of_the_loaded_module_is_read_from_proc(text: Any, version: 
     assert nvidia.kernel_module_version(text) == version
 
 
-def nvidia_machine(document: Any, *, driver: str = "nvidia", status: str = "active") -> Machine:
+def nvidia_machine(document: Any, *, driver: str = "nvidia", status: str = "active", control: str = "yes") -> Machine:
     files = pci_files("0000:10:00.0", *A100, driver=driver, power__runtime_status=status + "\n")
     files["/proc/driver/nvidia/version"] = MODULE
     files["/proc/driver/nvidia/gpus/0000:10:00.0/information"] = "Model: \t\t NVIDIA A100-SXM4-80GB\nIRQ:   \t\t 33\n"
-    return Machine(files, {**DEVICE_FILES, **CONTROL, ("nvml", "0000:10:00.0"): document})
+    return Machine(files, {**DEVICE_FILES, ("access", "/dev/nvidiactl"): control, ("nvml", "0000:10:00.0"): document})
 
 
 def test_without_the_python_library_proc_still_tells_model_and_driver() -> None:
@@ -194,6 +194,16 @@ def test_a_driver_in_trouble_is_not_bothered_again(document: Any, word: str) -> 
     finding = the_one(machine)
     assert word_of(finding.reason) == word
     assert not any(path.endswith("information") for path in machine.asked)
+
+
+@pytest.mark.parametrize(
+    ("answer", "word"), [("missing", "no-device-file"), ("denied", "no-permission"), ("yes", "driver-not-loaded")]
+)
+def test_a_device_file_that_is_hidden_says_more_than_nvml_does(answer: str, word: str) -> None:
+    machine = nvidia_machine({"outcome": "answered", "failed": {"call": "nvmlInit", "code": 9}}, control=answer)
+    finding = the_one(machine)
+    assert word_of(finding.reason) == word
+    assert ("/dev/nvidiactl" in finding.reason) == (answer != "yes")
 
 
 def test_a_sleeping_gpu_is_left_asleep_and_offered_on_the_kernels_word() -> None:
