@@ -76,9 +76,14 @@ DELETE = "DELETE FROM nodes WHERE id_hash = ? AND id = ?"
 PUT_SAMPLE = "INSERT OR REPLACE INTO samples SELECT sequence, ?, ?, ?, ? FROM nodes WHERE id_hash = ? AND id = ?"
 MOVE_SAMPLE = "UPDATE samples SET sequence = ? WHERE sequence = ?"
 START = f"""
-SELECT {_CLEAR_NAMES}, labels, columns_checksum, load_average, memory_usage, disk_usage, last_heartbeat
+SELECT {_CLEAR_NAMES}, labels, columns_checksum, id_hash, load_average, memory_usage, disk_usage, last_heartbeat
 FROM nodes LEFT JOIN samples USING (sequence) ORDER BY nodes.sequence
 """  # noqa: S608 - the names above
+# The same sums over the index alone: an entry that was changed would make a node vanish for those who ask by id.
+INDEX_SUMS = """
+SELECT count(*), ifnull(sum(id_hash & 4294967295), 0), ifnull(sum(id_hash >> 32), 0), ifnull(sum(sequence), 0)
+FROM nodes INDEXED BY sqlite_autoindex_nodes_1
+"""
 READ_PLAIN = "SELECT id, record_checksum, record FROM nodes WHERE id_hash IN ({})"
 READ_SEALED = f"SELECT {_CLEAR_NAMES}, record_checksum, record FROM nodes WHERE id_hash IN ({{}})"  # noqa: S608 - the names above
 EVERYTHING = f"""
@@ -127,6 +132,26 @@ def id_hash(node_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(node_id.encode("utf-8"), digest_size=8).digest(), "big", signed=True)
 
 
+class IndexTally:
+    """Adds up over the rows of `START` what `INDEX_SUMS` adds up over the index."""
+
+    def __init__(self) -> None:
+        self._count = self._low = self._high = self._sequences = 0
+
+    def add(self, row: tuple[Any, ...]) -> None:
+        """One row of `START`."""
+        found: int = row[_WIDTH + 2]
+        self._count += 1
+        self._low += found & 0xFFFFFFFF
+        self._high += found >> 32
+        self._sequences += row[1]
+
+    def compare(self, sums: tuple[int, ...]) -> None:
+        """Raises BadRow when the index does not hold exactly the rows of the table."""
+        if sums != (self._count, self._low, self._high, self._sequences):
+            raise BadRow(None, None, f"is missing: the table has {self._count} nodes, its index other ones ({sums[0]})")
+
+
 class Rows:
     """The way between records and rows, in clear or sealed. Raises BadRow for a row that is not as written."""
 
@@ -145,24 +170,19 @@ class Rows:
         if self._sealer is not None:
             labels = self._sealer.seal(columns.labels.encode("utf-8"), b"labels" + bound)
             record = self._sealer.seal(record, b"record" + bound)
-        return (
-            *clear,
-            id_hash(columns.node_id),
-            labels,
-            _columns_checksum(bound, labels),
-            _record_checksum(columns.node_id, record),
-            record,
-        )
+        place = id_hash(columns.node_id)
+        checksums = (_columns_checksum(bound, place, labels), _record_checksum(columns.node_id, record))
+        return (*clear, place, labels, *checksums, record)
 
     def started(self, row: tuple[Any, ...]) -> Row:
         """What `START` gives: columns and sample, checked."""
-        clear, labels, checksum = row[:_WIDTH], row[_WIDTH], row[_WIDTH + 1]
+        clear, (labels, checksum, place) = row[:_WIDTH], row[_WIDTH : _WIDTH + 3]
         bound = _bound(clear)
-        if _columns_checksum(bound, labels) != checksum:
+        if _columns_checksum(bound, place, labels) != checksum:
             raise BadRow(clear[0], clear[1], "its columns do not match their checksum")
         if self._sealer is not None:
             labels = self._opened(clear, b"labels", bound, labels).decode("utf-8")
-        return Row(_columns(clear, labels), _sample(row[_WIDTH + 2 :]))
+        return Row(_columns(clear, labels), _sample(row[_WIDTH + 3 :]))
 
     def read(self, row: tuple[Any, ...]) -> NodeRecord:
         """What `read_sql` gives: the record, checked."""
@@ -176,9 +196,9 @@ class Rows:
 
     def checked(self, row: tuple[Any, ...]) -> tuple[Columns, NodeRecord]:
         """What `EVERYTHING` gives, with every check there is."""
-        hash_, labels, columns_checksum = row[_WIDTH : _WIDTH + 3]
-        started = self.started((*row[:_WIDTH], labels, columns_checksum, None, None, None, None))
-        if hash_ != id_hash(row[0]):
+        place, labels, columns_checksum = row[_WIDTH : _WIDTH + 3]
+        started = self.started((*row[:_WIDTH], labels, columns_checksum, place, None, None, None, None))
+        if place != id_hash(row[0]):
             raise BadRow(row[0], row[1], "its index entry belongs to another node")
         return started.columns, self.read(row)
 
@@ -192,7 +212,7 @@ class Rows:
         opener = Rows(old)
         labels = new.seal(opener._opened(clear, b"labels", bound, labels), b"labels" + bound)
         record = new.seal(opener._opened(clear, b"record", bound, record), b"record" + bound)
-        checksums = (_columns_checksum(bound, labels), _record_checksum(clear[0], record))
+        checksums = (_columns_checksum(bound, row[_WIDTH], labels), _record_checksum(clear[0], record))
         return (labels, *checksums, record, clear[1])
 
     def sealed_meta(self, key: str, value: str) -> Labels:
@@ -275,9 +295,11 @@ def _columns(clear: Clear, labels: str) -> Columns:
     )  # fmt: skip
 
 
-def _columns_checksum(bound: bytes, labels: object) -> int:
-    raw = labels.encode("utf-8") if isinstance(labels, str) else labels if isinstance(labels, bytes) else b""
-    return zlib.crc32(raw, zlib.crc32(bound))
+def _columns_checksum(bound: bytes, place: object, labels: object) -> int:
+    if isinstance(labels, str):
+        labels = b"text" + labels.encode("utf-8")
+    raw = labels if isinstance(labels, bytes) else b""
+    return zlib.crc32(raw, zlib.crc32(ascii(place).encode("ascii"), zlib.crc32(bound)))
 
 
 def _record_checksum(node_id: str, record: bytes) -> int:

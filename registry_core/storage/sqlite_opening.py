@@ -35,6 +35,7 @@ _SCHEMA_FORM = re.compile(r"duxnet\.nodes/([0-9]{1,9})\.([0-9]{1,9})\Z")
 _SUPPORTED = "duxnet.nodes/1.x"
 LAST_COMMIT = "last_commit"  # key in `state`
 KEY_CHECK = b"key-check"
+_SIGNS_OF_DAMAGE = ("malformed", "not a database", "decode", "no such", "unsupported file format", "datatype mismatch")
 
 WRITER_CACHE_KIB = 32 * 1024  # of SQLite's pages; more makes large batches faster, and is resident memory
 READER_CACHE_KIB = 1024
@@ -55,22 +56,30 @@ def translated(location: str, doing: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        text = str(error)
-        if "malformed" in text or "not a database" in text or isinstance(error, sqlite3.DataError):
+        text = ascii(str(error))[1:-1]  # it may quote the damaged file
+        if any(sign in text for sign in _SIGNS_OF_DAMAGE):
             raise DamagedStoreError(location, f"SQLite finds it damaged ({text})") from error
         raise StoreError(location, f"cannot be {doing}: {text}") from error
+    except UnicodeDecodeError:  # SQLite's own message, when it quotes a damaged name
+        raise DamagedStoreError(location, "SQLite finds its tables damaged") from None
     except layout.BadRow as error:
         raise DamagedStoreError(location, str(error)) from None
     except OSError as error:
         raise StoreError(location, f"cannot be {doing}: {error.strerror or error}") from error
 
 
-def connect(path: Path, *, read_only: bool, cache_kib: int = READER_CACHE_KIB) -> sqlite3.Connection:
-    """A connection that begins no transaction by itself. `read_only` never writes to the file or its log."""
+def connect(
+    path: Path, *, read_only: bool, cache_kib: int = READER_CACHE_KIB, unchanging: bool = False
+) -> sqlite3.Connection:
+    """A connection that begins no transaction by itself. `read_only` never writes to the file or its log.
+
+    `unchanging`: nobody can be writing to it. Without a log the file is then read as it is: SQLite would make a
+    log and its index first, even to read, which a folder that cannot be written refuses.
+    """
     mode = "ro" if read_only else "rw"
     address = f"file:{quote(str(path))}?mode={mode}"
-    if read_only and not wal_of(path).exists() and not os.access(path.parent, os.W_OK):
-        address += "&immutable=1"  # a folder that cannot be written, and no log: nobody can be changing the file
+    if read_only and (unchanging or not os.access(path.parent, os.W_OK)) and not has_log(path):
+        address += "&immutable=1"
     connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
     connection.execute(f"PRAGMA cache_size = -{cache_kib}")
     connection.execute("PRAGMA temp_store = MEMORY")  # no temporary file ever holds a record
@@ -87,6 +96,14 @@ def connect(path: Path, *, read_only: bool, cache_kib: int = READER_CACHE_KIB) -
 def wal_of(path: Path) -> Path:
     """SQLite's write-ahead log of the database at `path`."""
     return path.with_name(path.name + "-wal")
+
+
+def has_log(path: Path) -> bool:
+    """Whether the log of the database at `path` holds anything."""
+    try:
+        return wal_of(path).stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def make_new(path: Path, ring: Optional[KeyRing]) -> None:
@@ -127,7 +144,7 @@ def check_identity(path: Path) -> None:
         with path.open("rb") as file:
             head = file.read(100)
         size = path.stat().st_size
-        log_is_empty = not wal_of(path).exists() or wal_of(path).stat().st_size == 0
+        log_is_empty = not has_log(path)
     if len(head) < 100 or head[:16] != _MAGIC:
         what = "it is empty" if not head else "it is not an SQLite database, or its head is damaged"
         raise DamagedStoreError(location, what)
@@ -142,11 +159,14 @@ def check_identity(path: Path) -> None:
         raise DamagedStoreError(location, f"it was cut off: {size} bytes of {pages * page_bytes}")
 
 
-def open_checked(path: Path, ring: Optional[KeyRing]) -> Opened:
-    """All checks over a read-only connection. Raises what `check_identity` does, and SealedStoreError."""
+def open_checked(path: Path, ring: Optional[KeyRing], *, alone: bool) -> Opened:
+    """All checks over a read-only connection. Raises what `check_identity` does, and SealedStoreError.
+
+    `alone`: the caller holds the writer's lock, so that nobody can be changing the file.
+    """
     location = str(path)
     check_identity(path)
-    with translated(location, "read"), closing(connect(path, read_only=True)) as connection:
+    with translated(location, "read"), closing(connect(path, read_only=True, unchanging=alone)) as connection:
         try:
             state = dict(connection.execute("SELECT key, value FROM state"))
         except sqlite3.OperationalError as error:

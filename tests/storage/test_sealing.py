@@ -84,7 +84,7 @@ def test_neither_repr_nor_errors_nor_tracebacks_show_a_key() -> None:
     shown = [repr(key), str(key), repr(KeyRing.of(key)), repr(Sealer(KeyRing.of(key), b"s"))]
     for wrong in (secret[:31], secret + b"!", secret.decode() + "?", [secret[:5]], {"key": secret}):
         try:
-            KeyRing.of(wrong)  # type: ignore[arg-type]  # wrong on purpose
+            KeyRing.of(wrong)
         except ValidationError as error:
             shown += [str(error), repr(error), "".join(traceback.format_exception(type(error), error, None))]
     assert len(shown) == 4 + 3 * 5
