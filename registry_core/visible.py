@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Callable, NamedTuple, Optional
 
 from registry_core.clock import Clock
-from registry_core.errors import ValidationError
+from registry_core.errors import DamagedStoreError, ValidationError, shown
 from registry_core.events import INDEX_STEP_AT_START, EventKind, EventRing
 from registry_core.models import limits
 from registry_core.models.frozen_map import FrozenMap
@@ -78,12 +78,18 @@ class Visible:
                 last_sequence = row.columns.sequence
             if older is not None:
                 self._table.take_over(older)
-            self.next_sequence = max(last_sequence + 1, int(self._store.meta("next_sequence") or 1), self.next_sequence)
-            stored_index = self._store.meta("event_index")
-            if stored_index is not None:
+            self.next_sequence = max(last_sequence + 1, self._stored_number("next_sequence"), self.next_sequence)
+            stored_index = self._stored_number("event_index")
+            if self._store.meta("event_index") is not None:
                 jump = 0 if self._store.read_only else INDEX_STEP_AT_START
-                self.events.restart(int(stored_index) + jump)
+                self.events.restart(stored_index + jump)
             self._due = -float("inf")
+
+    def _stored_number(self, key: str) -> int:
+        text = self._store.meta(key) or "0"
+        if not (text.isascii() and text.isdecimal() and len(text) < 19):
+            raise DamagedStoreError(self._store.location, f"meta.{key}: {shown(text)} is no whole number")
+        return int(text)
 
     def pace(self, interval_seconds: float) -> None:
         """Judge silence by this interval."""

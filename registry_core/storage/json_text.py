@@ -141,7 +141,7 @@ def _content(location: str, document: Any) -> FileContent:
         if "nodes" in document:
             beside = {name: value for name, value in document.items() if name not in ("schema", "meta", "nodes")}
             meta, nodes = document.get("meta", {}), document["nodes"]
-        elif "schema" in document:
+        elif "schema" in document and not isinstance(document["schema"], dict):
             raise ValidationError("nodes", None, "must be given: a list of nodes")
     if not isinstance(meta, dict) or not all(isinstance(value, str) for value in meta.values()):
         raise ValidationError("meta", meta, "must map text to text")
