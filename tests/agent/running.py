@@ -50,13 +50,15 @@ def until(found: Callable[[], Optional[T]], what: str) -> T:
 class RunningAgent:
     """Its log is in `log`, its state directory in `state_dir`."""
 
-    def __init__(self, state_dir: Path, *flags: object, interval: float = 0.2, **environ: str) -> None:
+    def __init__(
+        self, state_dir: Path, *flags: object, interval: float = 0.2, environ: Optional[Mapping[str, str]] = None
+    ) -> None:
         self.state_dir = state_dir
         self._log_path = state_dir.with_name(f"{state_dir.name}-{time.monotonic_ns()}.log")
         arguments = command("agent", "--state-dir", state_dir, "--interval", interval, *flags)
         with self._log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                arguments, env=environment(environ), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                arguments, env=environment(environ or {}), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     def __enter__(self) -> RunningAgent:

@@ -44,7 +44,7 @@ def clock(tmp_path: Path, library: Path) -> MovableClock:
 
 @pytest.mark.parametrize("seconds", [-HOUR, HOUR, 20 * 365 * 24 * HOUR])
 def test_a_clock_that_is_set_does_not_stop_the_reports(seconds: float, clock: MovableClock, tmp_path: Path) -> None:
-    with RunningAgent(tmp_path / "state", **clock.environ) as agent:
+    with RunningAgent(tmp_path / "state", environ=clock.environ) as agent:
         agent.wait_for_reports(2)
         clock.move(wall=seconds)
         agent.wait_for_reports(5)
@@ -55,7 +55,7 @@ def test_a_clock_that_is_set_does_not_stop_the_reports(seconds: float, clock: Mo
 
 
 def test_after_a_sleep_it_reports_at_once(clock: MovableClock, tmp_path: Path) -> None:
-    with RunningAgent(tmp_path / "state", **clock.environ) as agent:
+    with RunningAgent(tmp_path / "state", environ=clock.environ) as agent:
         agent.wait_for_reports(2)
         clock.move(wall=8 * HOUR, boot=8 * HOUR)
         agent.wait_for_log("the machine slept for 28800 s")

@@ -135,7 +135,7 @@ def test_systemd_hears_ready_status_watchdog_and_stopping(state_dir: Path, tmp_p
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(20)
         environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
-        with RunningAgent(state_dir, interval=900, **environ) as agent:
+        with RunningAgent(state_dir, interval=900, environ=environ) as agent:
             heard = _heard_until(manager, b"WATCHDOG=1")
             assert any(message.startswith(b"READY=1\nSTATUS=") for message in heard)
             for _ in range(3):  # at an interval of 900 s: fed by the schedule's own loop
@@ -148,7 +148,7 @@ def test_systemd_hears_ready_status_watchdog_and_stopping(state_dir: Path, tmp_p
 
 
 def _heard_until(manager: socket.socket, word: bytes) -> list[bytes]:
-    heard = []
+    heard: list[bytes] = []
     while not heard or not heard[-1].startswith(word):
         heard.append(manager.recv(4096))
     return heard
@@ -157,7 +157,7 @@ def _heard_until(manager: socket.socket, word: bytes) -> list[bytes]:
 def test_the_status_file_lies_in_the_units_runtime_directory_readable_for_all(state_dir: Path, tmp_path: Path) -> None:
     runtime = tmp_path / "run"
     runtime.mkdir()
-    with RunningAgent(state_dir, RUNTIME_DIRECTORY=str(runtime)) as agent:
+    with RunningAgent(state_dir, environ={"RUNTIME_DIRECTORY": str(runtime)}) as agent:
         until((runtime / "agent.json").exists, "the status file")
         assert (runtime / "agent.json").stat().st_mode & 0o777 == 0o644
         assert not (state_dir / "agent.json").exists()
@@ -236,7 +236,7 @@ def test_a_full_disk_is_told_and_reporting_goes_on_when_there_is_room_again(tmp_
         pytest.skip("needs the right to mount a small tmpfs")
     try:
         state = small / "state"
-        with RunningAgent(state, RUNTIME_DIRECTORY=str(tmp_path)) as agent:
+        with RunningAgent(state, environ={"RUNTIME_DIRECTORY": str(tmp_path)}) as agent:
             until((tmp_path / "agent.json").exists, "the first report")
             _fill(small / "ballast")
             before = _delivered(tmp_path)
@@ -247,7 +247,7 @@ def test_a_full_disk_is_told_and_reporting_goes_on_when_there_is_room_again(tmp_
         assert "No space left" in full.stderr
         assert "Traceback" not in full.stderr
         (small / "ballast").unlink()
-        with RunningAgent(state, RUNTIME_DIRECTORY=str(tmp_path)) as agent:
+        with RunningAgent(state, environ={"RUNTIME_DIRECTORY": str(tmp_path)}) as agent:
             agent.wait_for_log("reported")
     finally:
         subprocess.run(["umount", "-l", small], check=False)
