@@ -14,7 +14,9 @@ _QUOTA_OPTIONS = frozenset(("quota", "usrquota", "grpquota", "prjquota", "uquota
 
 def quota_options(mount: Mount) -> list[str]:
     """Kinds of quota that the file system keeps; statvfs knows nothing of a user's or a group's."""
-    return [name for name in mount.super_options if name in _QUOTA_OPTIONS or name.startswith(("usrjquota=", "grpjq"))]
+    return [
+        name for name in mount.super_options if name in _QUOTA_OPTIONS or name.startswith(("usrjquota=", "grpjquota="))
+    ]
 
 
 def pool_of(source: Source, mount: Mount) -> Optional[str]:
@@ -30,7 +32,8 @@ def _btrfs_volume(source: Source, mount: Mount) -> Optional[str]:
     name = mount.origin.rpartition("/")[2]
     for volume in source.list_dir("/sys/fs/btrfs"):
         devices = source.list_dir(f"/sys/fs/btrfs/{volume}/devices")
-        if name in devices:
+        # an encrypted disk is mounted by the name that device-mapper gave it, and listed as dm-0
+        if any(name in (device, source.read_line(f"/sys/class/block/{device}/dm/name")) for device in devices):
             return f"btrfs {volume} of {len(devices)} {'device' if len(devices) == 1 else 'devices'}"
     return None
 

@@ -16,6 +16,15 @@ __all__ = ["CpuProbe"]
 _CPUS = "/sys/devices/system/cpu"
 
 
+class Host(NamedTuple):
+    """The CPUs of the whole host that can run something, who says so, how many are switched off; and our affinity."""
+
+    cpus: frozenset[int]
+    source: str
+    offline: Optional[int]
+    affinity: Optional[frozenset[int]]
+
+
 class Usable(NamedTuple):
     """The CPUs that work may run on, who says so, and what took the others away."""
 
@@ -32,37 +41,44 @@ class CpuProbe:
     deadline_seconds = 5.0
 
     def read(self, source: Source, _options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
-        online, online_source = _online(source)
-        if not online:
+        host = _host(source)
+        if not host.cpus:
             return [], [Failure(self.name, "neither sysfs nor the system says how many CPUs there are")]
         groups = Cgroups(source)
-        usable = _usable(source, groups, online)
+        usable = _usable(groups, host)
         readings = [
-            *_counts(groups, online, online_source, usable),
-            *_cores(source, online, usable.cpus),
+            *_counts(groups, host, usable),
+            *_cores(source, host, usable.cpus),
             *_kinds(source, usable.cpus),
             *_identity(source),
         ]
         return readings, []
 
 
-def _online(source: Source) -> tuple[frozenset[int], str]:
+def _host(source: Source) -> Host:
+    """The online CPUs. LXC shows a made-up list of them: where the scheduler knows others, all present ones count."""
+    present = cpu_list(source.read_text(f"{_CPUS}/present"))
     online = cpu_list(source.read_text(f"{_CPUS}/online"))
-    if online:
-        return online, f"{_CPUS}/online"
-    count = source.ask("cpu_count")
-    return (frozenset(range(count)), "os.cpu_count") if isinstance(count, int) else (frozenset(), "")
-
-
-def _usable(source: Source, groups: Cgroups, online: frozenset[int]) -> Usable:
-    """The CPUs that work here may run on. The kernel keeps the affinity inside the online CPUs and the cpuset."""
     affinity = source.affinity()
-    told_by = "os.cpu_count" if affinity is None else "sched_getaffinity"
+    if online and (affinity is None or affinity <= online):
+        offline = len(present - online) if present else None
+        return Host(online, f"{_CPUS}/online", offline, affinity)
+    if affinity is not None and present and affinity <= present:
+        return Host(present, f"{_CPUS}/present", None, affinity)
+    if affinity is not None:
+        return Host(affinity, "sched_getaffinity", None, affinity)
+    count = source.ask("cpu_count")
+    cpus = frozenset(range(count)) if isinstance(count, int) and 0 < count < 65_536 else frozenset()
+    return Host(cpus, "os.cpu_count", None, None)
+
+
+def _usable(groups: Cgroups, host: Host) -> Usable:
+    """The CPUs that work here may run on. The kernel keeps the affinity inside the online CPUs and the cpuset."""
+    affinity = host.affinity
+    told_by = host.source if affinity is None else "sched_getaffinity"
     if affinity is not None and affinity == groups.own_cpuset():
         affinity = None  # it is the agent's own unit that is limited, not the node
-    if affinity is not None and not affinity <= online:
-        online = affinity  # LXC shows a made-up list of online CPUs; the scheduler's word counts
-    cpus, limits = online, []
+    cpus, limits = host.cpus, []
     cpuset = groups.cpuset()
     if cpuset is not None and cpus & cpuset.cpus and not cpus <= cpuset.cpus:
         cpus &= cpuset.cpus
@@ -74,11 +90,10 @@ def _usable(source: Source, groups: Cgroups, online: frozenset[int]) -> Usable:
     return Usable(cpus, told_by, " and ".join(limits) or None)
 
 
-def _counts(groups: Cgroups, online: frozenset[int], online_source: str, usable: Usable) -> list[Reading]:
+def _counts(groups: Cgroups, host: Host, usable: Usable) -> list[Reading]:
     """A quota below the usable CPUs decides; 2.5 CPUs of time are offered as 2, and never less than 1."""
     whole = len(usable.cpus)
-    host = max(len(online), whole)
-    offered = Reading("cpu_cores", whole, "CPUs", usable.source, usable.limited_by, host=host)
+    offered = Reading("cpu_cores", whole, "CPUs", usable.source, usable.limited_by, host=len(host.cpus))
     quota = groups.quota()
     share = Reading("cpu_quota", None, "CPUs", quota.path if quota else f"cgroup {groups.versions}")
     if quota is not None and quota.cpus < whole:
@@ -86,15 +101,13 @@ def _counts(groups: Cgroups, online: frozenset[int], online_source: str, usable:
         offered = offered._replace(
             value=max(1, int(quota.cpus)), source=quota.path, limited_by=quota.path, container=cpus
         )
-        share = share._replace(value=cpus, limited_by=quota.path, host=host)
-    return [offered, share, Reading("host_cpus", host, "CPUs", online_source)]
+        share = share._replace(value=cpus, limited_by=quota.path, host=len(host.cpus))
+    return [offered, share, Reading("host_cpus", len(host.cpus), "CPUs", host.source)]
 
 
-def _cores(source: Source, online: frozenset[int], usable: frozenset[int]) -> list[Reading]:
+def _cores(source: Source, host: Host, usable: frozenset[int]) -> list[Reading]:
     """Physical cores from the sets of siblings. psutil's own count is None on ARM and wrong in virtual machines."""
-    present = cpu_list(source.read_text(f"{_CPUS}/present")) or online
-    offline = sorted(present - online)
-    sets, packages = _core_sets(source, online)
+    sets, packages = _core_sets(source, host.cpus)
     cores: Optional[int] = None
     host_cores: Optional[int] = None
     if sets is not None:
@@ -111,7 +124,7 @@ def _cores(source: Source, online: frozenset[int], usable: frozenset[int]) -> li
             host=host_cores,
         ),
         Reading("cpu_sockets", packages, "sockets", f"{_CPUS}/cpu*/topology/physical_package_id"),
-        Reading("cpus_offline", len(offline), "CPUs", f"{_CPUS}/present"),
+        Reading("cpus_offline", host.offline, "CPUs", f"{_CPUS}/present"),
     ]
 
 

@@ -57,7 +57,7 @@ def _gb(size_bytes: int) -> float:
 def _offered(total: int, pages: int, limit: Optional[MemoryLimit], told_by: str) -> Reading:
     """Huge pages are set aside for programs that ask for them by name: ordinary work never gets them."""
     ordinary = total - pages if 0 <= pages < total else total
-    if limit is not None and limit.limit_bytes < ordinary:
+    if limit is not None and limit.limit_bytes <= ordinary:  # equal where LXC shows the limit as the total
         return Reading(
             "memory_gb",
             _gb(limit.limit_bytes),

@@ -40,14 +40,18 @@ class NetworkProbe:
 
 
 def _interface(source: Source, item: dict[str, Any]) -> dict[str, Any]:
-    """`speed_mbit` is what the driver states; -1, 0 and no answer are null: a speed is never invented."""
+    """`speed_mbit` is what the driver of a real device states. -1, 0 and no answer are null, and so is what tap and
+    veth say: 10 and 10,000, whatever lies beneath. A speed is never invented.
+    """
     name = str(item.get("name", ""))
     folder = f"/sys/class/net/{name}"
-    speed = source.read_int(f"{folder}/speed")
+    physical = source.read_link(f"{folder}/device") is not None
+    real = physical or source.read_text(f"{folder}/bonding/mode") is not None
+    speed = source.read_int(f"{folder}/speed") if real else None
     return {
         "name": name,
         "up": bool(item.get("up")),
-        "physical": source.read_link(f"{folder}/device") is not None,
+        "physical": physical,
         "mtu": source.read_int(f"{folder}/mtu"),
         "speed_mbit": speed if speed is not None and 0 < speed < 10_000_000 else None,
         "addresses": [address.partition("%")[0] for address in item.get("addresses", ())],

@@ -32,6 +32,9 @@ _NOT_STORAGE = frozenset(
     )
 )  # fmt: skip
 
+# Single files that engines mount into every container from a file system of the host
+_CONTAINER_FILES = frozenset(("/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/dev/termination-log"))
+
 
 class StorageProbe:
     """Keeps the calls that are still out, so that a dead mount costs one thread however often it is asked."""
@@ -47,7 +50,7 @@ class StorageProbe:
     def read(self, source: Source, options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
         table = list(mounts(source.read_text("/proc/self/mountinfo")))
         work, failures = self._work_dir(source, options.work_dir, table)
-        others, other_failures = self._file_systems(source, table)
+        others, other_failures = self._file_systems(source, _distinct(table, options.work_dir))
         return [*work, *others], [*failures, *other_failures]
 
     def _work_dir(self, source: Source, work_dir: str, table: list[Mount]) -> tuple[list[Reading], list[Failure]]:
@@ -62,10 +65,7 @@ class StorageProbe:
         folder, size = found
         return _work_readings(source, work_dir, folder, mount_of(folder, table), size), []
 
-    def _file_systems(self, source: Source, table: list[Mount]) -> tuple[list[Reading], list[Failure]]:
-        if not table:
-            return [], []
-        distinct = _distinct(table)[:_MOST_FILE_SYSTEMS]
+    def _file_systems(self, source: Source, distinct: list[Mount]) -> tuple[list[Reading], list[Failure]]:
         calls: dict[str, Callable[[], Any]] = {
             mount.mount_point: partial(source.statvfs, mount.mount_point) for mount in distinct
         }
@@ -104,25 +104,29 @@ def _file_system(mount: Mount, size: FileSystemSize) -> dict[str, Any]:
     }
 
 
-def _distinct(table: list[Mount]) -> list[Mount]:
+def _distinct(table: list[Mount], work_dir: str) -> list[Mount]:
     """One mount of each file system: bind mounts and subvolumes are the same bytes under another name.
 
-    btrfs gives each subvolume an invented device number, so its device's name tells them apart; ZFS data sets share
-    the space of their pool.
+    The work directory's own mount stands for its file system, else the one that shows it from its top.
     """
     seen: dict[str, Mount] = {}
-    for mount in table:
-        if mount.fstype in _NOT_STORAGE:
+    work = mount_of(work_dir, table)
+    ours = [work] if work is not None else []
+    for mount in [*ours, *table]:
+        if mount.fstype in _NOT_STORAGE or mount.mount_point in _CONTAINER_FILES:
             continue
-        key = mount.device
-        if mount.fstype == "btrfs":
-            key = mount.origin
-        elif mount.fstype == "zfs":
-            key = "zfs " + mount.origin.partition("/")[0]
+        key = _same_bytes(mount)
         known = seen.get(key)
-        if known is None or (known.root != "/" and mount.root == "/"):
+        if known is None or (known is not work and known.root != "/" and mount.root == "/"):
             seen[key] = mount
-    return list(seen.values())
+    return [mount for mount in table if any(mount is kept for kept in seen.values())][:_MOST_FILE_SYSTEMS]
+
+
+def _same_bytes(mount: Mount) -> str:
+    """btrfs gives each subvolume an invented device number, so its device's name counts; ZFS data sets share a pool."""
+    if mount.fstype == "btrfs":
+        return mount.origin
+    return f"zfs {mount.origin.partition('/')[0]}" if mount.fstype == "zfs" else mount.device
 
 
 def _limited_by(size: FileSystemSize, read_only: bool) -> Optional[str]:
