@@ -31,16 +31,20 @@ from registry_core.storage.sealing import KeyRing
 from registry_core.storage.sqlite_layout import Stamp, id_hash
 from registry_core.storage.sqlite_opening import (
     LAST_COMMIT,
+    ROLLED_BACK,
     WRITER_CACHE_KIB,
+    FileState,
     connect,
     has_log,
     key_state,
     make_new,
     open_checked,
+    sealer_for,
     settle_log,
     translated,
     wal_of,
 )
+from registry_core.storage.wal_scan import WalReport
 
 __all__ = ["SqliteStore"]
 
@@ -171,46 +175,40 @@ class SqliteStore(Store):
             raise StoreError(self.location, "does not exist; a registry is made by opening it for writing")
         if not exists:
             make_new(self._path, self._keys)
-        opened = open_checked(self._path, self._keys, alone=not self.read_only)
-        self._last_commit = opened.last_commit
-        self._rows = layout.Rows(opened.sealer, newer=opened.newer)
+        state = open_checked(self._path, alone=not self.read_only)
+        self._rows = layout.Rows(sealer_for(self.location, state, self._keys), newer=state.newer)
+        self._last_commit = state.last_commit
         with translated(self.location, "opened"):
             if not self.read_only:
-                self._open_writer(opened.store_id)
+                self._open_writer(state)
             self._watch = self._writer or connect(self._path, read_only=True)
             self._version = self._data_version()
 
-    def _open_writer(self, store_id: bytes) -> None:
+    def _open_writer(self, state: FileState) -> None:
         report = settle_log(self._path)
         writer = self._writer = connect(self._path, read_only=False, cache_kib=WRITER_CACHE_KIB)
         mode = writer.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise StoreError(self.location, "this file system cannot keep SQLite's write-ahead log; use a local one")
-        if report.has_damaged_tail:
-            self._note_rollback(report.frames_behind, report.commits_surely_lost)
-        if self._keys is not None:
-            known = {key for (key,) in writer.execute("SELECT key FROM state WHERE key LIKE 'key_check:%'")}
-            if f"key_check:{self._keys.newest.id.hex()}" not in known:  # it seals from now on
-                writer.execute("BEGIN IMMEDIATE")
-                writer.executemany(layout.PUT_STATE, key_state(self._keys, store_id))
-                writer.execute("COMMIT")
+        with self._transaction():
+            if report.has_damaged_tail:
+                self._note_rollback(writer, report)
+            if self._keys is not None and self._keys.newest.id not in state.sealed_with:  # it seals from now on
+                writer.executemany(layout.PUT_STATE, key_state(self._keys, state.store_id))
 
-    def _note_rollback(self, frames: int, lost: int) -> None:
+    def _note_rollback(self, writer: sqlite3.Connection, report: WalReport) -> None:
         stamp = self._last_commit
-        said = (
-            f"at least {lost} acknowledged commits are lost"
-            if lost
-            else "that is what a process leaves which was killed while it wrote"
-        )
         _log.log(
-            logging.ERROR if lost else logging.INFO,
-            "%s: the write-ahead log ended in %d frames that do not check (%s); rolled back to commit %d of %s",
+            logging.ERROR if report.commits_surely_lost else logging.WARNING,
+            "%s: %s; rolled back to commit %d of %s",
             self.location,
-            frames,
-            said,
+            report.tail_text(),
             stamp.number,
             stamp.time_text(),
         )
+        if report.commits_surely_lost or report.header_damaged:
+            said = f"{report.tail_text()}; rolled back to commit {stamp.number} of {stamp.time_text()}"
+            writer.execute(layout.PUT_STATE, (ROLLED_BACK, said))
 
     def _make_folder(self) -> None:
         try:

@@ -25,7 +25,18 @@ from registry_core.storage import sqlite_layout as layout
 from registry_core.storage.sealing import CannotOpen, KeyRing, Sealer
 from registry_core.storage.wal_scan import WalReport, scan_wal
 
-__all__ = ["Opened", "check_identity", "connect", "make_new", "open_checked", "translated", "wal_of"]
+__all__ = [
+    "FileState",
+    "check_identity",
+    "connect",
+    "make_new",
+    "open_checked",
+    "read_state",
+    "sealer_for",
+    "settle_log",
+    "translated",
+    "wal_of",
+]
 
 _log = logging.getLogger("registry_core.storage")
 
@@ -33,21 +44,24 @@ _MAGIC = b"SQLite format 3\x00"
 _MINOR = int(layout.SCHEMA.rpartition(".")[2])
 _SCHEMA_FORM = re.compile(r"duxnet\.nodes/([0-9]{1,9})\.([0-9]{1,9})\Z")
 _SUPPORTED = "duxnet.nodes/1.x"
-LAST_COMMIT = "last_commit"  # key in `state`
-KEY_CHECK = b"key-check"
+LAST_COMMIT = "last_commit"  # keys in `state`
+ROLLED_BACK = "rolled_back"
+KEY_CHECK = "key_check:"  # before the id of a key
 _SIGNS_OF_DAMAGE = ("malformed", "not a database", "decode", "no such", "unsupported file format", "datatype mismatch")
 
 WRITER_CACHE_KIB = 32 * 1024  # of SQLite's pages; more makes large batches faster, and is resident memory
 READER_CACHE_KIB = 1024
 
 
-class Opened(NamedTuple):
-    """What the checks found out. `newer`: a later minor version wrote it, so unknown fields are to be kept."""
+class FileState(NamedTuple):
+    """What a file says of itself. `newer`: a later minor version wrote it, so unknown fields are to be kept."""
 
+    schema: str
     store_id: bytes
-    sealer: Optional[Sealer]
-    newer: bool
+    sealed_with: tuple[bytes, ...]
     last_commit: layout.Stamp
+    newer: bool
+    values: Mapping[str, Any]
 
 
 @contextmanager
@@ -133,7 +147,10 @@ def key_state(ring: Optional[KeyRing], store_id: bytes) -> list[tuple[str, objec
     """What a store remembers of its keys: the id of each, with a sealed word that proves that the key is the one."""
     if ring is None:
         return [("sealed_with", "[]")]
-    checks = [(f"key_check:{key.id.hex()}", Sealer(KeyRing([key]), store_id).seal(b"", KEY_CHECK)) for key in ring.keys]
+    checks = []
+    for key in ring.keys:
+        sealed = Sealer(KeyRing([key]), store_id).seal(b"", KEY_CHECK.encode("ascii"))
+        checks.append((KEY_CHECK + key.id.hex(), sealed))
     return [("sealed_with", json.dumps([key.id.hex() for key in ring.keys])), *checks]
 
 
@@ -159,32 +176,32 @@ def check_identity(path: Path) -> None:
         raise DamagedStoreError(location, f"it was cut off: {size} bytes of {pages * page_bytes}")
 
 
-def open_checked(path: Path, ring: Optional[KeyRing], *, alone: bool) -> Opened:
-    """All checks over a read-only connection. Raises what `check_identity` does, and SealedStoreError.
+def open_checked(path: Path, *, alone: bool) -> FileState:
+    """Every check that needs no key, over a read-only connection. Raises what `check_identity` does.
 
     `alone`: the caller holds the writer's lock, so that nobody can be changing the file.
     """
     location = str(path)
     check_identity(path)
     with translated(location, "read"), closing(connect(path, read_only=True, unchanging=alone)) as connection:
-        try:
-            state = dict(connection.execute("SELECT key, value FROM state"))
-        except sqlite3.OperationalError as error:
-            if "no such table" in str(error):
-                raise DamagedStoreError(location, "its table `state` is missing") from None
-            raise
-    form = _SCHEMA_FORM.match(str(state.get("schema")))
-    store_id = state.get("store_id")
+        return read_state(location, connection)
+
+
+def read_state(location: str, connection: sqlite3.Connection) -> FileState:
+    """The table `state`, checked. Raises DamagedStoreError and UnsupportedSchemaError."""
+    values = dict(connection.execute("SELECT key, value FROM state"))
+    schema, store_id = str(values.get("schema")), values.get("store_id")
+    form = _SCHEMA_FORM.match(schema)
     if form is None or form.group(1) != "1":
-        raise UnsupportedSchemaError(location, str(state.get("schema")), _SUPPORTED)
-    if not isinstance(store_id, bytes):
-        raise DamagedStoreError(location, "its table `state` lacks the store's id")
-    return Opened(
-        store_id,
-        _sealer(location, state, ring, store_id),
-        newer=int(form.group(2)) > _MINOR,
-        last_commit=_stamp(location, state),
-    )
+        raise UnsupportedSchemaError(location, schema, _SUPPORTED)
+    try:
+        if not isinstance(store_id, bytes):
+            raise ValueError("store_id")
+        sealed_with = tuple(bytes.fromhex(key_id) for key_id in json.loads(str(values.get("sealed_with"))))
+        last_commit = layout.Stamp.of_text(values.get(LAST_COMMIT))
+    except (ValueError, TypeError):
+        raise DamagedStoreError(location, "its table `state` is damaged") from None
+    return FileState(schema, store_id, sealed_with, last_commit, int(form.group(2)) > _MINOR, values)
 
 
 def settle_log(path: Path) -> WalReport:
@@ -201,36 +218,25 @@ def settle_log(path: Path) -> WalReport:
     return report
 
 
-def _stamp(location: str, state: Mapping[str, Any]) -> layout.Stamp:
-    try:
-        return layout.Stamp.of_text(state.get(LAST_COMMIT))
-    except ValueError:
-        raise DamagedStoreError(location, "its table `state` does not say which commit was the last") from None
-
-
-def _sealer(location: str, state: Mapping[str, Any], ring: Optional[KeyRing], store_id: bytes) -> Optional[Sealer]:
+def sealer_for(location: str, state: FileState, ring: Optional[KeyRing]) -> Optional[Sealer]:
     """The sealer that fits, or None for a store in clear. Anything that does not fit is a SealedStoreError."""
-    try:
-        needed = [bytes.fromhex(key_id) for key_id in json.loads(str(state.get("sealed_with")))]
-    except (ValueError, TypeError):
-        raise DamagedStoreError(location, "its table `state` does not say with which keys it is sealed") from None
     if ring is None:
-        if needed:
+        if state.sealed_with:
             raise SealedStoreError(location, "it is sealed; give its encryption key")
         return None
-    if not needed:
+    if not state.sealed_with:
         raise SealedStoreError(
             location, "it is not sealed, but an encryption key was given; seal it with `duxnet registry migrate`"
         )
-    missing = [key_id.hex() for key_id in needed if ring.get(key_id) is None]
+    missing = [key_id.hex() for key_id in state.sealed_with if ring.get(key_id) is None]
     if missing:
         given = ", ".join(key.id.hex() for key in ring.keys)
         raise SealedStoreError(location, f"it is sealed with key {', '.join(missing)}; the keys given are {given}")
-    sealer = Sealer(ring, store_id)
-    for key_id in needed:
-        check = state.get(f"key_check:{key_id.hex()}")
+    sealer = Sealer(ring, state.store_id)
+    for key_id in state.sealed_with:
+        check = state.values.get(KEY_CHECK + key_id.hex())
         try:
-            if not isinstance(check, bytes) or sealer.open(check, KEY_CHECK) != b"":
+            if not isinstance(check, bytes) or sealer.open(check, KEY_CHECK.encode("ascii")) != b"":
                 raise CannotOpen("it is missing")
         except CannotOpen as error:
             raise SealedStoreError(location, f"the check of key {key_id.hex()} fails: {error}") from None

@@ -25,27 +25,38 @@ _MASK = 0xFFFFFFFF
 class WalReport:
     """What the log of one database holds.
 
-    `whole_commits` commits check from the first frame to the last. Behind them lie `frames_behind` frames of the
-    same generation that do not check, with `commits_behind` marks of a commit among them. One mark, or none, is
-    what a process leaves that was killed while it wrote: nobody had been told that this commit is done. A second
-    mark is written only after the first commit was done, so each further one is a commit that was lost.
+    `whole_commits` commits check from the first frame to the last. Behind them may lie frames of a commit that was
+    not finished (`unfinished_frames`), and `broken_frames` that do not check, with `commits_behind` marks of a
+    commit among all these. One mark, or none, is what a process leaves that was killed while it wrote: nobody had
+    been told that this commit is done. A second mark is written only after the first commit was done, so each
+    further one is a commit that was lost.
     """
 
     whole_commits: int = 0
     whole_frames: int = 0
-    frames_behind: int = 0
+    unfinished_frames: int = 0
+    broken_frames: int = 0
     commits_behind: int = 0
     header_damaged: bool = False
 
     @property
     def has_damaged_tail(self) -> bool:
         """Whether something lies behind the last whole commit that does not check."""
-        return self.frames_behind > 0 or self.header_damaged
+        return self.broken_frames > 0 or self.header_damaged
 
     @property
     def commits_surely_lost(self) -> int:
         """How many commits at least were acknowledged and are gone."""
         return max(0, self.commits_behind - 1)
+
+    def tail_text(self) -> str:
+        """What lies behind the last whole commit and does not check, for people."""
+        if self.header_damaged:
+            return "the head of the write-ahead log is damaged, so that none of it can be used"
+        what = f"the write-ahead log ends in {self.broken_frames} frames that do not check"
+        if self.commits_surely_lost:
+            return f"{what}: at least {self.commits_surely_lost} acknowledged commits are lost"
+        return f"{what}: the last commit is damaged, or its process was killed while it wrote"
 
 
 def scan_wal(path: Path) -> WalReport:
@@ -70,7 +81,7 @@ def _scan(file: BinaryIO) -> WalReport:
 
 
 def _scan_frames(file: BinaryIO, order: str, page_bytes: int, salts: bytes, start: tuple[int, int]) -> WalReport:
-    frames = commits = whole_frames = commits_behind = 0
+    frames = commits = whole_frames = good_frames = commits_behind = 0
     running: Optional[tuple[int, int]] = start
     while True:
         frame = file.read(_FRAME_HEADER_BYTES + page_bytes)
@@ -84,14 +95,11 @@ def _scan_frames(file: BinaryIO, order: str, page_bytes: int, salts: bytes, star
         frames += 1
         if running is None:
             commits_behind += is_commit
-        elif is_commit:
+            continue
+        good_frames = frames
+        if is_commit:
             commits, whole_frames = commits + 1, frames
-    return WalReport(
-        whole_commits=commits,
-        whole_frames=whole_frames,
-        frames_behind=frames - whole_frames,
-        commits_behind=commits_behind,
-    )
+    return WalReport(commits, whole_frames, good_frames - whole_frames, frames - good_frames, commits_behind)
 
 
 def _checksum(order: str, data: bytes, start: tuple[int, int]) -> tuple[int, int]:
