@@ -106,6 +106,8 @@ def gpu_devices(source: Source) -> list[PciDevice]:
         if vendor is None or device is None:
             continue
         driver = (source.read_link(f"{folder}/driver") or "").rpartition("/")[2]
+        if driver not in _GPU_DRIVERS and source.read_link(f"{folder}/physfn") is not None:
+            continue  # a virtual function that its GPU keeps for guests: no GPU beside the one that it is a part of
         asleep = source.read_line(f"{folder}/power/runtime_status") in ("suspended", "suspending")
         found.append(PciDevice(address, pci_class, vendor, device, driver, asleep))
     return found

@@ -15,11 +15,13 @@ LIBRARY_NOT_INSTALLED = (
     "library-not-installed: nvidia-ml-py is not installed, so nothing can be asked; "
     "pip install 'duxnet-registry[nvidia]'"
 )
-NOT_OFFERED = "not-offered: the driver does not give this GPU to this process; a container was started without it?"
+NOT_OFFERED = (
+    "not-offered: the driver does not give this GPU to this process; "
+    "a container was started without it, or the driver could not start it (look into dmesg)"
+)
 MIG_EMPTY = "mig-empty: MIG mode is on and no instance was made; make some, or switch MIG mode off"
 COMPUTE_PROHIBITED = "compute-prohibited: its compute mode forbids work; nvidia-smi -c DEFAULT allows it"
 UNSUPPORTED = "unsupported: this version cannot ask this maker's GPUs what they can do"
-NOT_A_GPU = "accelerator: it computes, but it is no GPU and this version cannot ask what it can do"
 
 # NVML's error codes that have a cause which the operator can mend
 _NVML = {
@@ -38,7 +40,7 @@ _NVML = {
     18: "version-mismatch: the NVIDIA library and the loaded kernel module are of different versions; "
     "restart the machine, or reload the module",
     999: "devices-lost: NVML fails without naming a cause; a container whose devices were taken away "
-    "(systemctl daemon-reload does it) has to be restarted",
+    "(systemctl daemon-reload does it) has to be restarted; elsewhere look into dmesg",
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -32,7 +34,8 @@ def test_two_healthy_gpus_are_told_with_memory_uuid_and_driver(ask_nvml: AskNvml
             NvmlGpu(FIRST, FIRST_UUID, "NVIDIA A100-SXM4-80GB", 85899345920, ""),
             NvmlGpu(SECOND, SECOND_UUID, "NVIDIA A100-SXM4-80GB", 85899345920, ""),
         ],
-        reason="not-offered: the driver does not give this GPU to this process; a container was started without it?",
+        reason="not-offered: the driver does not give this GPU to this process; "
+        "a container was started without it, or the driver could not start it (look into dmesg)",
         driver_version="550.54.15",
         cuda_version="12.4",
         failures=[],
@@ -150,6 +153,18 @@ def test_while_one_question_is_held_in_the_driver_no_other_is_asked(fake_library
         assert word_of(nvml_answer(caller.ask((FIRST,))).reason) == "driver-stuck"
         held.kill()
     assert caller.ask((FIRST,))["outcome"] == "answered"
+
+
+def test_a_process_whose_listener_has_died_ends_itself(fake_library: Path) -> None:
+    folder = nvml_call.pynvml_folder()
+    assert folder is not None
+    reading_end, writing_end = os.pipe()
+    command = [sys.executable, "-I", "-S", str(nvml_call._SCRIPT), str(writing_end), "1", folder]
+    environment = library_environment(fake_library, "hang")
+    done = subprocess.run(command, env=environment, pass_fds=[writing_end], timeout=20)
+    os.close(reading_end)
+    os.close(writing_end)
+    assert done.returncode == -signal.SIGALRM
 
 
 def test_what_the_library_prints_is_told_and_spoils_nothing(

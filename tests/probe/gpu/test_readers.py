@@ -86,6 +86,13 @@ def test_a_device_that_vanishes_while_it_is_read_is_left_out() -> None:
     assert gpu_devices(Machine({"/sys/bus/pci/devices/0000:01:00.0/class": "0x030000\n"})) == []
 
 
+def test_virtual_functions_kept_for_guests_are_no_gpus_of_this_machine() -> None:
+    files = pci_files("0000:03:00.0", 0x1002, 0x74A1, 0x120000, "amdgpu")
+    files.update(pci_files("0000:03:02.0", 0x1002, 0x74B5, 0x120000, "vfio-pci", physfn="-> ../0000:03:00.0"))
+    files.update(pci_files("0000:03:02.1", 0x1002, 0x74B5, 0x120000, "amdgpu", physfn="-> ../0000:03:00.0"))
+    assert [device.address for device in gpu_devices(Machine(files))] == ["0000:03:00.0", "0000:03:02.1"]
+
+
 @pytest.mark.parametrize(
     ("driver", "word"),
     [
