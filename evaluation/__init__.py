@@ -1,0 +1,1 @@
+"""How well reputation and expected uptime do, on public data and under attack. Not in the wheel."""
