@@ -70,18 +70,22 @@ class Cgroups:
 
     def memory(self) -> Optional[MemoryLimit]:
         """The smallest memory limit of the ancestry, `memory.high` too (beyond it work is throttled to a crawl)."""
-        best: Optional[MemoryLimit] = None
-        for version, folder in self._folders("memory"):
-            names = ("memory.max", "memory.high") if version == 2 else ("memory.limit_in_bytes",)
-            for name in names:
-                limit = parse.memory_limit(self._source.read_text(f"{folder}/{name}"))
-                if limit is not None and (best is None or limit < best.limit_bytes):
-                    best = MemoryLimit(limit, f"{folder}/{name}", folder)
-            if version == 1:  # tells of ancestors that a container does not see
-                limit = parse.hierarchical_limit(self._source.read_text(f"{folder}/memory.stat"))
-                if limit is not None and (best is None or limit < best.limit_bytes):
-                    best = MemoryLimit(limit, f"{folder}/memory.stat", folder)
-        return best
+        folders = list(self._folders("memory"))
+        found = [limit for version, folder in folders for limit in self._memory_limits(version, folder)]
+        # v1 tells in memory.stat of ancestors that a container does not see; where it sees them, they are named
+        found += [limit for version, folder in folders if version == 1 for limit in self._hidden_limits(folder)]
+        return min(found, key=lambda limit: limit.limit_bytes, default=None)
+
+    def _memory_limits(self, version: int, folder: str) -> Iterator[MemoryLimit]:
+        for name in ("memory.max", "memory.high") if version == 2 else ("memory.limit_in_bytes",):
+            limit = parse.memory_limit(self._source.read_text(f"{folder}/{name}"))
+            if limit is not None:
+                yield MemoryLimit(limit, f"{folder}/{name}", folder)
+
+    def _hidden_limits(self, folder: str) -> Iterator[MemoryLimit]:
+        limit = parse.hierarchical_limit(self._source.read_text(f"{folder}/memory.stat"))
+        if limit is not None:
+            yield MemoryLimit(limit, f"{folder}/memory.stat", folder)
 
     def memory_used_bytes(self, limit: MemoryLimit) -> Optional[int]:
         """What the limited group has in use, page cache that can be dropped not counted; None where not told."""

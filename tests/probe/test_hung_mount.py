@@ -1,0 +1,66 @@
+"""A mount that never answers, for real: a FUSE file system whose server is silent."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+MNT_DETACH = 2
+
+
+@pytest.fixture
+def silent_mount(tmp_path: Path) -> Iterator[Path]:
+    """The kernel waits for the server's first answer, and here none ever comes."""
+    try:
+        device = os.open("/dev/fuse", os.O_RDWR)
+    except OSError as error:
+        pytest.skip(f"needs /dev/fuse: {error}")
+    folder = tmp_path / "silent"
+    folder.mkdir()
+    libc = ctypes.CDLL(None, use_errno=True)
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
+    if libc.mount(b"silent:/export", str(folder).encode(), b"fuse.silent", 0, options) != 0:
+        os.close(device)
+        pytest.skip(f"cannot mount here: {os.strerror(ctypes.get_errno())}")
+    yield folder
+    libc.umount2(str(folder).encode(), MNT_DETACH)
+    os.close(device)  # the kernel ends what still waits
+
+
+def probe(*arguments: str) -> tuple[int, dict[str, object], float]:
+    code = "import sys; from duxnet.cli import main; sys.exit(main(['probe', '--format', 'json', *sys.argv[1:]]))"
+    before = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, timeout=30)
+    return done.returncode, json.loads(done.stdout), time.monotonic() - before
+
+
+def test_a_dead_mount_is_told_and_everything_else_too_and_the_process_ends(silent_mount: Path) -> None:
+    code, report, seconds = probe("--only", "storage", "--work-dir", "/")
+    assert code == 3
+    errors = [error for error in report["errors"] if str(silent_mount) in error["message"]]  # type: ignore[attr-defined]  # plain JSON
+    assert errors == [
+        {
+            "probe": "storage",
+            "message": f"{silent_mount} (fuse.silent from silent:/export): no answer in 3 s",
+            "reading": "file_systems",
+        }
+    ]
+    assert report["capabilities"]["storage_gb"] > 0  # type: ignore[index]  # plain JSON
+    assert seconds < 8
+
+
+def test_a_dead_work_directory_offers_no_storage_and_says_why(silent_mount: Path) -> None:
+    code, report, seconds = probe("--only", "storage", "--work-dir", str(silent_mount / "jobs"))
+    assert code == 3
+    assert report["capabilities"]["storage_gb"] == 0  # type: ignore[index]  # plain JSON
+    messages = [error["message"] for error in report["errors"]]  # type: ignore[attr-defined]  # plain JSON
+    assert f"{silent_mount}/jobs: no answer in 3 s" in messages
+    assert seconds < 10
