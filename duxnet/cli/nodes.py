@@ -180,7 +180,7 @@ def _described(source: Optional[str], given: dict[str, Any]) -> Node:
     """The node that the options, or the JSON of `--from`, describe."""
     from registry_core.models.encoding import node_from_plain
 
-    options = {name: value for name, value in given.items() if value not in (None, False, ())}
+    options = {name: value for name, value in given.items() if value is not None and value is not False and value != ()}
     if source is not None:
         if options:
             raise click.UsageError("--from says everything: it goes with no other description")

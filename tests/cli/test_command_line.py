@@ -1,0 +1,155 @@
+"""The top of the command line: what is loaded, what is suggested, how errors and pipes end."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from duxnet.cli import COMMANDS, main
+from duxnet.cli.ending import ended
+from duxnet.cli.group import click_command, group
+from registry_core.version import __version__
+from tests.agent.running import command, duxnet, environment
+from tests.needs import need_program
+
+
+def test_the_version_is_printed_without_loading_anything_for_it() -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-X", "importtime", *command("--version")[1:]], capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout == f"duxnet {__version__}\n"
+    for module in ("click", "importlib.metadata", "pydantic", "json", "pathlib"):
+        assert not re.search(rf"\| +{re.escape(module)}$", loaded.stderr, re.MULTILINE), module
+
+
+def test_help_lists_every_command_without_loading_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for name, (_module, _attribute, line) in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(line[:30])}", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_that_begins_as_the_list_says(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    assert "Usage: duxnet " + name in capsys.readouterr().out
+    assert click_command(name).name == name
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) in (0, 2)
+    captured = capsys.readouterr()
+    assert "Commands:" in captured.out + captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["prob"], "there is no command 'prob'; did you mean probe?"),
+        (["nodes", "lst"], "there is no command 'lst'; did you mean list?"),
+        (["xyzzy"], "there is no command 'xyzzy'; there are probe, agent"),
+        (["\x1b[2J"], r"there is no command '\x1b[2J'"),
+        (["agent", "--intervall", "3"], "--interval"),
+        (["nodes", "list", "--limit", "many"], "'many' is not a valid integer"),
+        (["--frobnicate"], "--frobnicate"),
+    ],
+)
+def test_a_mistyped_word_is_a_usage_error_with_a_suggestion(
+    arguments: list[str], wanted: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert wanted in captured.err
+    assert captured.out == ""
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    shell = f"{' '.join(map(_quoted, command('probe', '--format', 'json')))} | head -c 1"
+    done = subprocess.run(["/bin/sh", "-c", shell], capture_output=True, text=True, env=environment({}), timeout=30)
+    assert done.stdout == "{"
+    assert done.stderr == ""
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def test_a_full_output_device_is_told() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command("config", "show"), stdout=full, stderr=subprocess.PIPE, text=True, env=environment({}), timeout=30
+        )
+    assert done.returncode == 1
+    assert done.stderr == "duxnet: No space left on device\n"
+
+
+def test_ctrl_c_ends_quietly() -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    assert ended(interrupted) == 130
+
+
+def test_a_fault_of_the_program_keeps_its_traceback() -> None:
+    def faulty() -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        ended(faulty)
+
+
+@pytest.fixture
+def on_path() -> dict[str, str]:
+    folder = Path(sys.executable).parent
+    if not (folder / "duxnet").exists():
+        pytest.skip("the duxnet command is not installed beside this Python")
+    return environment({"PATH": f"{folder}:{os.environ['PATH']}"})
+
+
+def test_bash_completes_commands_and_options(on_path: dict[str, str]) -> None:
+    bash = need_program("bash", "bash")
+    script = """
+        eval "$(duxnet completion bash)"
+        complete -p duxnet
+        try() { COMPREPLY=(); _duxnet_completion duxnet; echo "got ${COMPREPLY[*]}"; }
+        COMP_WORDS=(duxnet nodes li); COMP_CWORD=2; try
+        COMP_WORDS=(duxnet agent --st); COMP_CWORD=2; try
+        COMP_WORDS=(duxnet pro); COMP_CWORD=1; try
+    """
+    done = subprocess.run([bash, "--norc", "-c", script], env=on_path, capture_output=True, text=True, timeout=30)
+    assert "_duxnet_completion" in done.stdout, done.stderr
+    assert [line[4:] for line in done.stdout.splitlines() if line.startswith("got")] == ["list", "--state-dir", "probe"]
+
+
+def test_zsh_completes_commands(on_path: dict[str, str]) -> None:
+    zsh = need_program("zsh", "zsh")
+    script = """
+        compdef() { print "registered $2" }
+        _describe() { print -l "got ${(@P)3}" }
+        compadd() { [[ $argv[1] == -U ]] && print -l "got ${(@P)argv[-1]}" }
+        eval "$(duxnet completion zsh)"
+        words=(duxnet nod); CURRENT=2; _duxnet_completion
+    """
+    done = subprocess.run([zsh, "-f", "-c", script], env=on_path, capture_output=True, text=True, timeout=30)
+    assert "registered duxnet" in done.stdout, done.stderr
+    assert "got nodes" in done.stdout
+
+
+def test_fish_completes_commands(on_path: dict[str, str]) -> None:
+    fish = need_program("fish", "fish")
+    script = 'duxnet completion fish | source; complete -C "duxnet stat"'
+    done = subprocess.run([fish, "--no-config", "-c", script], env=on_path, capture_output=True, text=True, timeout=30)
+    assert done.stdout.startswith("status"), done.stderr
+
+
+def test_an_unknown_shell_is_a_usage_error() -> None:
+    assert duxnet("completion", "csh").returncode == 2
+
+
+def test_the_group_can_be_mounted_elsewhere() -> None:
+    assert set(group().commands) == set()  # nothing is loaded before it is asked for

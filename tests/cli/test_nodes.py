@@ -1,0 +1,247 @@
+"""The desk: lists, filters and changes on a registry in a file, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from duxnet.cli import main
+from duxnet.cli.node_views import state_text
+from duxnet.cli.tables import print_table
+from registry_core.models.node import Node, NodeCapabilities
+from registry_core.models.status import Admission, Condition, Conditions, Liveness, NodeHealth, Scheduling
+from registry_core.node_registry import NodeRegistry
+
+
+@pytest.fixture(autouse=True)
+def nobody_elses_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg-state"))
+    for name in ("DUXNET_CONFIG", "DUXNET_REGISTRY", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "RUNTIME_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "nodes.json"
+    with NodeRegistry(path) as registry:
+        for name, cpus, gpu, tasks in (("small", 2, False, 0), ("large", 32, True, 20), ("middle", 8, False, 5)):
+            node = Node(
+                ip_address="192.0.2.1",
+                id=f"{name}-node",
+                wallet_address=f"wallet-{name}",
+                hostname=name,
+                capabilities=NodeCapabilities(cpu_cores=cpus, memory_gb=cpus * 4.0, storage_gb=100.0, gpu_enabled=gpu),
+            )
+            registry.register_node(node)
+            for _ in range(tasks):
+                registry.update_node_reputation(node.id, True)
+        registry.admin.cordon("small-node", reason="disk is swapped", actor="ops")
+    return str(path)
+
+
+class Desk:
+    """Runs `duxnet nodes …` and keeps what it said."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self.error = ""
+
+    def __call__(self, *arguments: object, code: int = 0) -> str:
+        returned = main(["nodes", *map(str, arguments)])
+        captured = self._capsys.readouterr()
+        self.error = captured.err
+        assert returned == code, captured.err
+        assert "Traceback" not in captured.err
+        return captured.out
+
+    def names(self, *arguments: object) -> list[str]:
+        plain = json.loads(self("list", *arguments, "--format", "json"))
+        assert list(plain) == ["schema", "nodes", "next"]
+        return [node["hostname"] for node in plain["nodes"]]
+
+
+@pytest.fixture
+def desk(capsys: pytest.CaptureFixture[str]) -> Desk:
+    return Desk(capsys)
+
+
+def test_the_list_is_ordered_by_reputation_and_says_what_matters(desk: Desk, file: str) -> None:
+    lines = desk("list", "--registry", file).splitlines()
+    assert lines[0].split()[:3] == ["ID", "HOST", "ADDRESS"]
+    assert [line.split()[1] for line in lines[1:]] == ["large", "middle", "small"]
+    assert "ready" in lines[1]
+    assert "cordoned" in lines[3]
+
+
+@pytest.mark.parametrize(
+    ("filters", "wanted"),
+    [
+        ([], ["large", "middle", "small"]),
+        (["--min-reputation", 3], ["large", "middle"]),
+        (["--healthy"], ["large", "middle"]),
+        (["--min-cpu-cores", 8], ["large", "middle"]),
+        (["--min-memory-gb", "32.5"], ["large"]),
+        (["--min-storage-gb", 100], ["large", "middle", "small"]),
+        (["--min-storage-gb", 101], []),
+        (["--gpu"], ["large"]),
+        (["--wallet", "wallet-middle"], ["middle"]),
+        (["--limit", 1], ["large"]),
+        (["--limit", 0], []),
+        (["--healthy", "--min-cpu-cores", 4, "--limit", 5], ["large", "middle"]),
+    ],
+)
+def test_filters_are_those_of_the_registry(filters: list[Any], wanted: list[str], desk: Desk, file: str) -> None:
+    assert desk.names("--registry", file, *filters) == wanted
+
+
+def test_a_node_is_shown_whole_by_id_or_by_its_beginning(desk: Desk, file: str) -> None:
+    plain = json.loads(desk("show", "large-node", "--registry", file, "--format", "json"))
+    assert plain["node"]["capabilities"]["cpu_cores"] == 32
+    assert plain["reputation"]["score"] == pytest.approx(plain["node"]["reputation"], abs=0.01)
+    text = desk("show", "larg", "--registry", file)
+    assert "large-node" in text
+    assert "wallet-large" in text
+    desk("show", "nobody", "--registry", file, code=1)
+    assert "no node is registered under the id 'nobody'" in desk.error
+
+
+def test_a_beginning_that_fits_two_nodes_is_refused(desk: Desk, file: str) -> None:
+    desk("register", "--id", "large-other", "--ip-address", "192.0.2.9", "--registry", file)
+    desk("show", "large", "--registry", file, code=2)
+    assert "2 begin so" in desk.error
+
+
+def test_a_registered_node_is_what_the_options_said(desk: Desk, file: str) -> None:
+    node_id = desk(
+        "register", "--registry", file, "--ip-address", "192.0.2.44", "--wallet", "w", "--hostname", "new", "--port", 1,
+        "--cpu-cores", 3, "--memory-gb", "1.5", "--storage-gb", 2, "--gpu", "--tag", "zone=a", "--tag", "empty=",
+    ).strip()  # fmt: skip
+    node = json.loads(desk("show", node_id, "--registry", file, "--format", "json"))["node"]
+    assert (node["wallet_address"], node["hostname"], node["port"]) == ("w", "new", 1)
+    assert node["tags"] == {"zone": "a", "empty": ""}
+    assert node["capabilities"]["gpu_enabled"] is True
+    assert node["capabilities"]["memory_gb"] == 1.5
+
+
+def test_what_is_shown_can_be_registered_elsewhere(
+    desk: Desk, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = desk("show", "large-node", "--registry", file, "--format", "json")
+    (tmp_path / "node.json").write_text(shown)
+    other = tmp_path / "other.json"
+    assert desk("register", "--from", tmp_path / "node.json", "--registry", other) == "large-node\n"
+    assert desk.names("--registry", other) == ["large"]
+    with_stdin = io.TextIOWrapper(io.BytesIO(b'{"ip_address": "192.0.2.8", "hostname": "piped"}'))
+    monkeypatch.setattr("sys.stdin", with_stdin)
+    desk("register", "--from", "-", "--registry", other)
+    assert "piped" in desk.names("--registry", other)
+
+
+def test_health_and_reputation_are_written_and_last(desk: Desk, file: str) -> None:
+    said = desk("update-health", "middle-node", "--load-average", 1, "--disk-usage", 95, "--registry", file)
+    assert said == "middle-node: load ok, memory unknown, disk critical\n"
+    node = json.loads(desk("show", "middle-node", "--registry", file, "--format", "json"))["node"]
+    assert node["health"]["disk_usage"] == 95
+    assert "reputation" in desk("update-reputation", "middle-node", "--failure", "--registry", file)
+    assert desk("remove", "middle-node", "--registry", file) == "middle-node: removed\n"
+    desk("remove", "middle-node", "--registry", file, code=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "wanted"),
+    [
+        (["list", "--min-cpu-cores", "-1"], 2, "cpu_cores: -1 is not accepted"),
+        (["list", "--min-memory-gb", "nan"], 2, "memory_gb: nan is not accepted"),
+        (["list", "--min-storage-gb", "inf"], 2, "storage_gb: inf is not accepted"),
+        (["list", "--min-reputation", "6"], 2, "min_reputation: 6.0 is not accepted"),
+        (["list", "--limit", "-1"], 2, "limit: -1 is not accepted"),
+        (["list", "--wallet", "\x1b[2J"], 2, "wallet"),
+        (["register"], 2, "--ip-address (or --from) is needed"),
+        (["register", "--ip-address", "example.org"], 2, "ip_address: 'example.org' is not accepted"),
+        (["register", "--ip-address", "::1", "--port", "0"], 2, "port: 0 is not accepted"),
+        (["register", "--ip-address", "::1", "--cpu-cores", "-2"], 2, "cpu_cores: -2 is not accepted"),
+        (["register", "--ip-address", "::1", "--hostname", "a\x1bb"], 2, r"hostname: 'a\x1bb' is not accepted"),
+        (["register", "--ip-address", "::1", "--id", "a b"], 2, "id: 'a b' is not accepted"),
+        (["register", "--ip-address", "::1", "--tag", "novalue"], 2, "'novalue' is not KEY=VALUE"),
+        (["register", "--from", "/nowhere.json"], 1, "'/nowhere.json': No such file"),
+        (["register", "--from", "/dev/null"], 2, "not valid JSON"),
+        (["register", "--from", "/dev/zero"], 2, "more than"),
+        (["register", "--from", "x", "--gpu"], 2, "goes with no other description"),
+        (["update-health", "large-node", "--load-average", "-1"], 2, "load_average: -1.0 is not accepted"),
+        (["update-health", "large-node", "--memory-usage", "101"], 2, "memory_usage: 101.0 is not accepted"),
+        (["update-health", "nobody"], 1, "no node is registered"),
+        (["update-reputation", "large-node"], 2, "--success or --failure"),
+        (["update-reputation", "nobody", "--success"], 1, "no node is registered"),
+        (["remove", ""], 1, "no node is registered"),
+    ],
+)
+def test_bad_input_is_one_line_and_changes_nothing(
+    arguments: list[str], code: int, wanted: str, desk: Desk, file: str
+) -> None:
+    before = Path(file).read_bytes()
+    desk(*arguments, "--registry", file, code=code)
+    assert wanted in desk.error
+    assert Path(file).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "wanted"),
+    [
+        ("http://127.0.0.1:8410", 1, "not in this version"),
+        ("ftp://x", 2, "must be a path, or an address"),
+        ("", 2, "registry: '' is not accepted"),
+        ("a\x00b", 2, "registry:"),
+        ("/nowhere/nodes.json", 1, "does not exist"),
+        ("/nowhere/nodes.xml", 2, "nodes.xml"),
+        ("/proc/self/mem/nodes.json", 1, "/proc/self/mem"),
+    ],
+)
+def test_a_registry_that_is_none_is_told(target: str, code: int, wanted: str, desk: Desk) -> None:
+    desk("list", "--registry", target, code=code)
+    assert wanted in desk.error
+
+
+def test_a_damaged_file_is_told_and_left_alone(desk: Desk, file: str) -> None:
+    Path(file).write_text('{"schema": "duxnet.nodes/1.0", "nodes": [{"ip_')
+    desk("list", "--registry", file, code=1)
+    assert "the file is left as it is" in desk.error
+    assert Path(file).read_text().endswith('"ip_')
+
+
+def test_the_environment_then_the_configuration_then_the_agent_name_the_registry(
+    desk: Desk, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk("list", code=1)
+    assert "start an agent (duxnet agent), or name one with --registry" in desk.error
+    (tmp_path / "xdg-state" / "duxnet").mkdir(parents=True)
+    local = tmp_path / "xdg-state" / "duxnet" / "nodes.json"
+    desk("register", "--ip-address", "192.0.2.1", "--hostname", "local", "--registry", local)
+    assert desk.names() == ["local"]
+    (tmp_path / "c.toml").write_text(f"[registry]\ntarget = '{file}'\n")
+    monkeypatch.setenv("DUXNET_CONFIG", str(tmp_path / "c.toml"))
+    assert "large" in desk.names()
+    monkeypatch.setenv("DUXNET_REGISTRY", str(local))
+    assert desk.names() == ["local"]
+    assert "large" in desk.names("--registry", file)
+
+
+def test_a_node_that_is_not_ready_says_why() -> None:
+    critical = Conditions(memory=Condition.CRITICAL, disk=Condition.CRITICAL)
+    node = Node(ip_address="::1", health=NodeHealth(conditions=critical))
+    assert state_text(node) == "memory critical, disk critical"
+    node = Node(
+        ip_address="::1", admission=Admission.PENDING, admission_reason="quota", liveness=Liveness.DOWN,
+        scheduling=Scheduling.CORDONED,
+    )  # fmt: skip
+    assert state_text(node) == "pending: quota, down, cordoned"
+    assert state_text(Node(ip_address="::1")) == "ready"
+
+
+def test_what_a_terminal_would_act_on_is_printed_as_an_escape(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("A", "B"), [("\x1b[2J", "x"), ("\u202e", "yy")], right=("B",))
+    assert capsys.readouterr().out == "A         B\n\\x1b[2J   x\n\\u202e   yy\n"
