@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := registry_core agent duxnet tests benchmarks evaluation
 
-.PHONY: help run test check format bench slow clean
+.PHONY: help run test check format bench slow boot clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ slow: $(VENV)/.installed-dev ## the proofs that take minutes
 
 bench: $(VENV)/.installed-dev ## measure beside named baselines
 	$(BIN)/python -m benchmarks
+
+boot: $(VENV)/.installed-dev ## boot a fresh Debian and prove the services on it (root; the first time makes its tree)
+	$(BIN)/python -m pytest -m slow tests/systemd/test_boot.py $(PYTEST_ARGS)
 
 clean: ## remove what the targets above made
 	rm -rf .venv .venv-* build dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -101,6 +101,7 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
         with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)  # what the umask took away: a unit's takes all from others
             file.write(content)
         draft.replace(path)
     except OSError:

@@ -16,13 +16,23 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
 
-from agent.state_dir import replace_file
+from agent.state_dir import LOCK_FILE, holder_of, replace_file
 from registry_core.models.times import time_to_text
 
-__all__ = ["AgentStatus", "FoundStatus", "StatusFile", "find_status", "read_status", "status_candidates"]
+__all__ = [
+    "AgentStatus",
+    "FoundStatus",
+    "StatusFile",
+    "find_status",
+    "local_folder",
+    "read_status",
+    "status_candidates",
+]
 
 SCHEMA = "duxnet.agent-status/1.0"
-UNIT_RUNTIME_DIRECTORY = Path("/run/duxnet-agent")
+# The folders of duxnet-agent.service. The second is a link into a folder that only root and the service may enter.
+UNIT_RUNTIME_FOLDER = Path("/run/duxnet-agent")
+UNIT_STATE_FOLDER = Path("/var/lib/duxnet-agent")
 LARGEST_STATUS_BYTES = 256 * 1024
 
 
@@ -82,6 +92,8 @@ def status_candidates(state_dir: Path, environ: Mapping[str, str]) -> list[Path]
     unit = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
     if unit:
         return [Path(unit) / "agent.json"]
+    if os.path.realpath(state_dir) == os.path.realpath(UNIT_STATE_FOLDER):
+        return [UNIT_RUNTIME_FOLDER / "agent.json"]
     digest = hashlib.sha256(os.fsencode(os.path.realpath(state_dir))).hexdigest()[:12]
     user = environ.get("XDG_RUNTIME_DIR", "")
     shared = [Path(user) / "duxnet" / f"agent-{digest}.json"] if user.startswith("/") and Path(user).is_dir() else []
@@ -148,6 +160,18 @@ def _boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
         return ""
+
+
+def local_folder(configured: Path, environ: Mapping[str, str]) -> Path:
+    """The folder of the agent of this machine, for those who look at it: `configured`, else the service's.
+
+    The service's when that runs and no agent uses `configured`, or when `configured` was never used.
+    """
+    if "STATE_DIRECTORY" in environ or holder_of(configured) is not None:
+        return configured
+    runs = os.path.exists(UNIT_RUNTIME_FOLDER / "agent.json")  # noqa: PTH110 - False, too, where one may not look
+    unused = not os.path.exists(configured / LOCK_FILE) and UNIT_STATE_FOLDER.is_symlink()  # noqa: PTH110 - the same
+    return UNIT_STATE_FOLDER if runs or unused else configured
 
 
 def find_status(state_dir: Path, environ: Mapping[str, str]) -> Optional[FoundStatus]:

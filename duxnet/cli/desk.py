@@ -47,9 +47,13 @@ def find_place(flag: Optional[str], config: Optional[str]) -> Place:
         return Place(target)
     from agent.settings import AgentSettings, RegistrySettings, load_agent_settings
     from agent.state_dir import REGISTRY_FILE
+    from agent.status import local_folder
 
     settings = load_agent_settings(config)
-    state_dir = settings.section("agent", AgentSettings).state_path(os.environ)
+    own = settings.section("agent", AgentSettings)
+    state_dir = own.state_path(os.environ)
+    if not own.state_dir:
+        state_dir = local_folder(state_dir, os.environ)
     target = settings.section("registry", RegistrySettings).target
     return Place(target or str(state_dir / REGISTRY_FILE), state_dir)
 

@@ -42,7 +42,7 @@ def service() -> None:
 @click.option("--no-start", is_flag=True, help="Enable it for the next boot only.")
 def install_command(
     coordinator: bool, dry_run: bool, root: Path, gpu: Optional[bool], allowed: tuple[str, ...], no_start: bool
-) -> None:
+) -> int:
     """Write the unit, enable and start it, and wait until it is active.
 
     Doing it again changes nothing, or takes up an upgrade of the package. Needs root.
@@ -59,7 +59,8 @@ def install_command(
         _check_machine(choices.live)
         install(unit, placement.command, choices, click.echo)
     except ServiceError as error:
-        _fail(error)
+        return _told(error)
+    return 0
 
 
 @service.command("uninstall")
@@ -67,7 +68,7 @@ def install_command(
 @_dry_run
 @_root
 @click.option("--purge", is_flag=True, help="Remove its state too: identity, registry, tokens.")
-def uninstall_command(coordinator: bool, dry_run: bool, root: Path, purge: bool) -> None:
+def uninstall_command(coordinator: bool, dry_run: bool, root: Path, purge: bool) -> int:
     """Stop the service and remove its unit. Keeps its state unless told. Needs root."""
     from duxnet.service.errors import ServiceError
     from duxnet.service.install import Choices, uninstall
@@ -77,12 +78,13 @@ def uninstall_command(coordinator: bool, dry_run: bool, root: Path, purge: bool)
         _check_machine(choices.live)
         uninstall(_unit(coordinator), choices, purge, click.echo)
     except ServiceError as error:
-        _fail(error)
+        return _told(error)
+    return 0
 
 
 @service.command("status")
 @_coordinator
-def status_command(coordinator: bool) -> None:
+def status_command(coordinator: bool) -> int:
     """Say how the service is, in one screen. Exit code 0 when it is active, 1 otherwise."""
     from duxnet.service.errors import ServiceError
     from duxnet.service.report import describe, is_active
@@ -92,10 +94,9 @@ def status_command(coordinator: bool) -> None:
         _check_linux()
         for line in describe(unit):
             click.echo(line)
-        if not is_active(unit):
-            sys.exit(1)
+        return 0 if is_active(unit) else 1
     except ServiceError as error:
-        _fail(error)
+        return _told(error)
 
 
 def _unit(coordinator: bool) -> Unit:
@@ -122,6 +123,6 @@ def _check_machine(live: bool) -> None:
         raise ServiceError("this needs root", f"Try:\n  {command}")
 
 
-def _fail(error: ServiceError) -> None:
-    click.echo(f"duxnet service: {error}", err=True)
-    sys.exit(1)
+def _told(error: ServiceError) -> int:
+    click.echo(f"duxnet: {error}", err=True)
+    return 1

@@ -27,10 +27,12 @@ def status(config: Optional[str], state_dir: Optional[str], output: str) -> int:
 
     from agent.settings import AgentSettings, load_agent_settings
     from agent.state_dir import holder_of
-    from agent.status import find_status
+    from agent.status import find_status, local_folder
 
-    settings = load_agent_settings(config, {"agent.state_dir": state_dir})
-    folder = settings.section("agent", AgentSettings).state_path(environ)
+    own = load_agent_settings(config, {"agent.state_dir": state_dir}).section("agent", AgentSettings)
+    folder = own.state_path(environ)
+    if not own.state_dir:
+        folder = local_folder(folder, environ)
     found = find_status(folder, environ)
     if output == "json":
         from duxnet.cli.tables import print_json

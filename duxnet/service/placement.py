@@ -18,7 +18,7 @@ from typing import Optional
 from duxnet.service.errors import ServiceError
 from duxnet.service.units import COORDINATOR, Unit
 
-__all__ = ["Placement", "check_placement", "current_placement"]
+__all__ = ["Placement", "check_placement", "closed_to_others", "current_placement"]
 
 # ProtectHome= hides the first three, PrivateTmp= the last two.
 HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"), Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - not used as one
@@ -65,7 +65,7 @@ def check_placement(placement: Placement, unit: Unit, hidden: Iterable[Path] = H
     for words, path in placement.parts():
         if not path.exists():
             raise ServiceError(f"{words} is not at {path}", remedy(placement, unit))
-        closed = _closed_to_others(path)
+        closed = closed_to_others(path)
         if closed is not None:
             raise ServiceError(
                 f"{words} ({path}) cannot be read by the unit's own user: {closed} is closed to others",
@@ -89,8 +89,8 @@ def remedy(placement: Placement, unit: Unit) -> str:
     )
 
 
-def _closed_to_others(path: Path) -> Optional[Path]:
-    """The first folder (or the file itself) on the way that other users cannot enter or read."""
+def closed_to_others(path: Path) -> Optional[Path]:
+    """The first folder (or the file itself) on the way to `path` that an unrelated user cannot pass, or None."""
     for folder in (*reversed(path.resolve().parents), path.resolve()):
         mode = folder.stat().st_mode
         needed = stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH

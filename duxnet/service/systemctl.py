@@ -12,7 +12,7 @@ from pathlib import Path
 
 from duxnet.service.errors import ServiceError
 
-__all__ = ["is_running", "journal_tail", "properties", "systemctl"]
+__all__ = ["is_running", "journal_tail", "properties", "systemctl", "timedatectl"]
 
 # Longer than TimeoutStartSec= of the units, so that systemd's own answer arrives first.
 TIMEOUT_SECONDS = 300
@@ -44,6 +44,14 @@ def journal_tail(service: str, *, lines: int, priority: str = "debug") -> Sequen
         return ()
     command = ["journalctl", "--no-pager", "--quiet", f"--unit={service}", f"--lines={lines}", f"--priority={priority}"]
     return tuple(_run([*command, "--output=short-iso"]).stdout.splitlines())
+
+
+def timedatectl(name: str) -> str:
+    """A property of the machine's clock, such as NTPSynchronized. Raises ServiceError."""
+    result = _run(["timedatectl", "show", f"--property={name}", "--value"])
+    if result.returncode != 0:
+        raise ServiceError(f"timedatectl: {result.stderr.strip()}", "Is systemd-timedated there?")
+    return result.stdout.strip()
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,73 @@
+"""The agent's own things: its configuration, its identity, and what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Optional
+
+from duxnet.doctor.findings import NOTE, OK, PROBLEM, Finding
+from duxnet.process.errors import ConfigurationError
+from duxnet.process.settings import Settings
+from duxnet.service.placement import closed_to_others
+
+__all__ = ["check_configuration", "check_identity", "check_status"]
+
+
+def check_configuration(config: Optional[str], by_service: bool) -> tuple[Optional[Settings], list[Finding]]:
+    """The agent's settings, None when they are refused, and what there is to say about them."""
+    from agent.settings import load_agent_settings
+
+    try:
+        settings = load_agent_settings(config)
+    except ConfigurationError as error:
+        check = "`duxnet config check` tells the same after a change"
+        return None, [Finding("configuration", PROBLEM, problem, check) for problem in error.problems]
+    if settings.config_file is None:
+        words = "there is no file (/etc/duxnet/config.toml); everything has its default"
+        return settings, [Finding("configuration", OK, words)]
+    path = settings.config_file
+    closed = closed_to_others(path) if by_service else None
+    if closed is not None:
+        words = f"the service's own user cannot read {path}: {closed} is closed to others"
+        return settings, [Finding("configuration", PROBLEM, words, f"sudo chmod go+rX {closed} (secrets go elsewhere)")]
+    return settings, [Finding("configuration", OK, f"{path} is sound")]
+
+
+def check_identity(state_dir: Path) -> Finding:
+    """The node's key and id in its state directory."""
+    from registry_core.errors import DamagedStoreError, StoreError
+    from registry_core.identity.files import ID_FILE, KEY_FILE, read_identity
+
+    try:
+        if not any((state_dir / name).exists() for name in (KEY_FILE, ID_FILE)):
+            return Finding("identity", NOTE, f"there is none in {state_dir} yet; the first start makes it")
+        identity = read_identity(state_dir)
+    except PermissionError:
+        return Finding(
+            "identity", NOTE, f"{state_dir} is not for this user to see", "run it as root: sudo duxnet doctor"
+        )
+    except DamagedStoreError as error:
+        return Finding("identity", PROBLEM, str(error), f"restore {state_dir} from a backup (docs/operations.md)")
+    except StoreError as error:
+        return Finding("identity", PROBLEM, str(error), f"sudo chmod 600 {state_dir / KEY_FILE}, or run this as root")
+    return Finding("identity", OK, f"node {identity.id}", details={"node_id": identity.id})
+
+
+def check_status(state_dir: Path, environ: Mapping[str, str]) -> Finding:
+    """What the running agent last wrote about itself."""
+    from agent.status import find_status
+
+    found = find_status(state_dir, environ)
+    if found is None or not found.is_running:
+        start = "start it: `sudo duxnet service install`, or `duxnet agent` in a terminal"
+        return Finding("agent", PROBLEM, "no agent runs here", start)
+    if not found.is_fresh:
+        remedy = "it hangs: `sudo systemctl restart duxnet-agent.service`; its journal may say what it waits for"
+        return Finding("agent", PROBLEM, f"its newest report is {found.age_seconds or 0.0:.0f} s old", remedy)
+    problem = found.plain["problem"]
+    if problem is not None:
+        return Finding("agent", PROBLEM, f"it runs, but cannot report: {problem}", "see what is said of the registry")
+    delivered = found.plain["reports_delivered"]
+    words = f"node {found.plain['node_id']} reported {found.age_seconds or 0.0:.0f} s ago, {delivered} times so far"
+    return Finding("agent", OK, words)

@@ -1,0 +1,158 @@
+"""The whole examination: which checks are made of what runs here, in the order in which a person would look."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from duxnet.doctor.findings import NOTE, OK, PROBLEM, Finding
+from duxnet.process.settings import Settings
+from duxnet.service import systemctl
+from duxnet.service.errors import ServiceError
+from duxnet.service.units import AGENT, COORDINATOR, Unit
+
+__all__ = ["Patient", "examine", "find_patient", "service_environment"]
+
+SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What is examined: the installed service with its properties, or without one an agent started by hand."""
+
+    properties: Optional[Mapping[str, str]]
+    config: Optional[str]
+    state_dir: Optional[str]
+
+    @property
+    def is_service(self) -> bool:
+        """Whether the unit is installed and nothing else was named."""
+        return self.properties is not None
+
+
+def find_patient(config: Optional[str], state_dir: Optional[str]) -> Patient:
+    """The service where one is installed, unless a configuration or a state directory names another agent."""
+    if config is None and state_dir is None and systemctl.is_running():
+        found = _properties(AGENT)
+        if found.get("LoadState") == "loaded":
+            return Patient(found, config, state_dir)
+    return Patient(None, config, state_dir)
+
+
+def service_environment(patient: Patient) -> dict[str, str]:
+    """What the service finds in its environment: nothing of the shell in which the doctor was called."""
+    assert patient.properties is not None
+    environ = {
+        "PATH": SERVICE_PATH,
+        "HOME": "/",
+        "STATE_DIRECTORY": f"/var/lib/{AGENT.directory}",
+        "RUNTIME_DIRECTORY": f"/run/{AGENT.directory}",
+    }
+    for word in shlex.split(patient.properties.get("Environment", "")):
+        name, _, value = word.partition("=")
+        environ[name] = value
+    return environ
+
+
+def examine(patient: Patient, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """All findings. `environ` is the patient's. Raises ServiceError where systemd does not answer."""
+    from agent.settings import AgentSettings
+    from duxnet.doctor.agent_checks import check_configuration, check_identity, check_status
+
+    if patient.properties is not None:
+        yield from _service(AGENT, patient.properties)
+    elif systemctl.is_running():
+        hint = "`sudo duxnet service install` has systemd start it at boot and after any failure"
+        yield Finding("service", NOTE, f"{AGENT.service} is not installed: looking at an agent started by hand", hint)
+    settings, findings = check_configuration(patient.config, patient.is_service)
+    yield from findings
+    if settings is not None:
+        own = settings.section("agent", AgentSettings)
+        state_dir = Path(patient.state_dir) if patient.state_dir else own.state_path(environ)
+        yield check_identity(state_dir)
+        yield check_status(state_dir, environ)
+        yield from _registry(patient, settings)
+        work_dir = Path(own.work_dir) if own.work_dir else state_dir
+        yield from _seen(patient, work_dir)
+    yield from _own_clock()
+    yield from _coordinator()
+
+
+def _properties(unit: Unit) -> Mapping[str, str]:
+    from duxnet.doctor.unit_checks import PROPERTIES
+
+    return systemctl.properties(unit.service, PROPERTIES)
+
+
+def _service(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
+    from duxnet.doctor.unit_checks import check_credentials, check_state, check_text, check_watchdog
+
+    yield from check_state(unit, found)
+    yield from check_watchdog(unit, found)
+    yield from check_text(unit, found)
+    if os.geteuid() == 0:
+        yield from check_credentials(unit)
+
+
+def _registry(patient: Patient, settings: Settings) -> Iterator[Finding]:
+    from agent.settings import RegistrySettings
+    from duxnet.doctor.reach import AllowList, check_address
+
+    section = settings.section("registry", RegistrySettings)
+    if not section.target:
+        yield Finding("registry", OK, "the agent keeps its own, in its state directory")
+        return
+    found = patient.properties or {}
+    allow_list = AllowList.from_properties(found.get("IPAddressDeny", ""), found.get("IPAddressAllow", ""))
+    ca_file = getattr(section, "ca_file", "") or None
+    for address in section.target.replace(",", " ").split():
+        if address.startswith(("http://", "https://")):
+            yield from check_address(address, ca_file, allow_list)
+
+
+def _seen(patient: Patient, work_dir: Path) -> Iterator[Finding]:
+    """What the service can see against what root sees."""
+    from duxnet.doctor.comparison import CHECK, compare
+    from duxnet.doctor.sandbox import SandboxError, probe_as_root, probe_in_sandbox
+    from duxnet.service.placement import current_placement
+
+    if not patient.is_service:
+        return
+    if os.geteuid() != 0:
+        yield Finding(CHECK, NOTE, "only root can compare it with what root sees", "sudo duxnet doctor")
+        return
+    command = current_placement().command
+    try:
+        findings = compare(probe_as_root(command, work_dir), probe_in_sandbox(AGENT, command, work_dir))
+    except (SandboxError, ServiceError) as error:
+        remedy = f"`systemctl cat {AGENT.service}` shows what closes it; does `duxnet probe` work outside?"
+        yield Finding(CHECK, PROBLEM, f"the probe could not be run as the service: {error}", remedy)
+        return
+    yield from findings
+
+
+def _own_clock() -> Iterator[Finding]:
+    """Whether something keeps the clock of this machine right. A container has the clock of its host."""
+    if not systemctl.is_running() or Path("/run/systemd/container").exists():
+        return
+    try:
+        answer = systemctl.timedatectl("NTPSynchronized")
+    except ServiceError:
+        return
+    if answer == "yes":
+        yield Finding("clock set", OK, "a time service keeps this machine's clock right")
+    else:
+        remedy = "sudo timedatectl set-ntp true (package systemd-timesyncd or chrony)"
+        yield Finding("clock set", NOTE, "no time service keeps this machine's clock right", remedy)
+
+
+def _coordinator() -> Iterator[Finding]:
+    """The coordinator's unit, where one is installed on this machine too."""
+    if systemctl.is_running():
+        found = _properties(COORDINATOR)
+        if found.get("LoadState") == "loaded":
+            yield from _service(COORDINATOR, found)

@@ -1,0 +1,150 @@
+"""Whether the registry can be reached: name, connection, TLS, an answer, and how far the two clocks are apart.
+
+Done with the standard library, step by step, so that each step that fails has its own words.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Optional, Union
+from urllib.parse import urlsplit
+
+from duxnet.doctor.findings import NOTE, OK, PROBLEM, Finding
+
+__all__ = ["AllowList", "check_address", "clock_finding"]
+
+TIMEOUT_SECONDS = 5.0
+DEFAULT_PORT = 8410
+CERTIFICATE_DAYS_LEFT = 14
+# A Date header has whole seconds and the answer takes its time, so that less says nothing.
+CLOCK_NOTE_SECONDS = 5.0
+# Signed requests are refused beyond this; the agent then asks for a nonce, which costs a round trip each time.
+CLOCK_PROBLEM_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class AllowList:
+    """The addresses that the unit may reach; without `denies_others` all of them."""
+
+    denies_others: bool = False
+    networks: tuple[Union[ipaddress.IPv4Network, ipaddress.IPv6Network], ...] = ()
+
+    @classmethod
+    def from_properties(cls, deny: str, allow: str) -> AllowList:
+        """From IPAddressDeny= and IPAddressAllow= as `systemctl show` prints them."""
+        networks = [ipaddress.ip_network(word, strict=False) for word in allow.split()]
+        return cls("0.0.0.0/0" in deny.split() or "::/0" in deny.split(), tuple(networks))
+
+    def allows(self, address: str) -> bool:
+        """Whether a packet to `address` leaves the unit."""
+        given = ipaddress.ip_address(address.partition("%")[0])
+        return not self.denies_others or any(given in network for network in self.networks)
+
+
+def check_address(url: str, ca_file: Optional[str], allow_list: AllowList) -> Iterator[Finding]:
+    """Follow a request to the coordinator at `url` as far as it gets."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    port = parts.port or DEFAULT_PORT
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        words = f"{host}: the name cannot be resolved: {error.strerror or error}"
+        yield Finding("registry", PROBLEM, words, "mend registry.target, or the DNS servers in /etc/resolv.conf")
+        return
+    addresses = [str(entry[4][0]) for entry in found]
+    yield from _closed(host, addresses, allow_list)
+    try:
+        yield from _asked(parts.scheme, host, port, ca_file)
+    except ssl.SSLCertVerificationError as error:
+        yield Finding("TLS", PROBLEM, f"{url}: {error.verify_message}", _certificate_remedy(error, host))
+    except ssl.SSLError as error:
+        words = f"{url}: {error.reason or error}"
+        yield Finding("TLS", PROBLEM, words, "does the coordinator speak TLS there? With http:// it does not")
+    except (OSError, http.client.HTTPException) as error:
+        words = f"{url} does not answer: {getattr(error, 'strerror', None) or str(error) or type(error).__name__}"
+        remedy = f"does the coordinator run there, and is port {port} open in the firewalls on the way?"
+        yield Finding("registry", PROBLEM, words, remedy)
+
+
+def clock_finding(difference_seconds: float, where: str) -> Finding:
+    """What a difference between our clock and another one means; positive: ours is ahead."""
+    side = "ahead of" if difference_seconds > 0 else "behind"
+    size = abs(difference_seconds)
+    details = {"offset_seconds": round(difference_seconds, 3)}
+    if size <= CLOCK_NOTE_SECONDS:
+        return Finding("clock", OK, f"within {CLOCK_NOTE_SECONDS:g} s of {where}", details=details)
+    state = PROBLEM if size > CLOCK_PROBLEM_SECONDS else NOTE
+    remedy = "set one of the two clocks: `sudo timedatectl set-ntp true` (package systemd-timesyncd or chrony)"
+    return Finding("clock", state, f"this machine's clock is {size:.0f} s {side} that of {where}", remedy, details)
+
+
+def _closed(host: str, addresses: Sequence[str], allow_list: AllowList) -> Iterator[Finding]:
+    closed = sorted({address for address in addresses if not allow_list.allows(address)})
+    if closed:
+        flags = " ".join(f"--allow {address}" for address in closed)
+        yield Finding(
+            "registry",
+            PROBLEM,
+            f"the unit's allow-list does not hold {host} ({', '.join(closed)})",
+            f"sudo duxnet service install {flags} (with every other address it needs, DNS servers too)",
+        )
+
+
+def _asked(scheme: str, host: str, port: int, ca_file: Optional[str]) -> Iterator[Finding]:
+    connection: http.client.HTTPConnection
+    if scheme == "https":
+        context = ssl.create_default_context()
+        if ca_file:
+            context.load_verify_locations(cafile=ca_file)
+        connection = http.client.HTTPSConnection(host, port, timeout=TIMEOUT_SECONDS, context=context)
+    else:
+        connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
+    try:
+        connection.connect()
+        if isinstance(connection.sock, ssl.SSLSocket):
+            yield _certificate(connection.sock)
+        sent = time.time()
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        answer.read(4096)
+        arrived = time.time()
+    finally:
+        connection.close()
+    yield _answered(f"{scheme}://{host}:{port}", answer.status, arrived - sent)
+    date = answer.headers.get("Date")
+    if date is not None:
+        theirs = parsedate_to_datetime(date).timestamp() + 0.5  # the header cuts the fraction off
+        yield clock_finding((sent + arrived) / 2 - theirs, "the registry")
+
+
+def _answered(where: str, status: int, seconds: float) -> Finding:
+    if status == http.HTTPStatus.OK:
+        return Finding("registry", OK, f"{where} answers, in {seconds * 1000:.0f} ms")
+    remedy = "is that the coordinator? `duxnet doctor` there, and its journal, say more"
+    return Finding("registry", PROBLEM, f"{where} answers /healthz with {status}", remedy)
+
+
+def _certificate(stream: ssl.SSLSocket) -> Finding:
+    certificate = stream.getpeercert() or {}
+    days = (ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()) / 86400
+    words = f"{stream.version()}, the certificate is valid for {days:.0f} days more"
+    if days < CERTIFICATE_DAYS_LEFT:
+        return Finding("TLS", NOTE, words, "renew the coordinator's certificate")
+    return Finding("TLS", OK, words)
+
+
+def _certificate_remedy(error: ssl.SSLCertVerificationError, host: str) -> str:
+    # X509_V_ERR_*: 9 and 10 are about time, 18 to 21 about an issuer that is not known here.
+    if error.verify_code in (9, 10):
+        return "renew the certificate, or set this machine's clock (`timedatectl`)"
+    if error.verify_code in (18, 19, 20, 21):
+        return 'name the CA that issued it: registry.ca_file = "/etc/duxnet/ca.pem"'
+    return f"the certificate must name {host}: issue it for that name, or use the name that it has"
