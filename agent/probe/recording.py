@@ -24,7 +24,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from agent.probe.source import Source
+from agent.probe.source import Source, SourceError
 from registry_core.errors import ValidationError
 
 __all__ = ["FILE_NAME", "Recorder", "RecordingSource", "load_recording", "written"]
@@ -162,6 +162,9 @@ class Recorder(Source):
         self._lines[f"ask {key}"] = f"hang {key}"  # until there is an answer
         try:
             answer = self._source.ask(question, argument)
+        except SourceError:
+            del self._lines[f"ask {key}"]  # a question that has no answer here: in a replay it has none either
+            raise
         except OSError as error:
             self._lines[f"ask {key}"] = f"fail {key} = {error.strerror or error}"
             raise

@@ -28,7 +28,7 @@ def access(source: Source, path: str) -> str:
     """The same from any source; a recording that holds no answer was made where the file is missing."""
     try:
         answer = source.ask("access", path)
-    except SourceError:
+    except (SourceError, OSError):
         return "missing"
     return answer if answer in ("yes", "denied") else "missing"
 

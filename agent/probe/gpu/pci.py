@@ -85,7 +85,7 @@ def maker_and_model(source: Source, device: PciDevice) -> tuple[str, str]:
     maker = vendor_name(device.vendor)
     try:
         names = source.ask("pci_name", f"{device.vendor:04x}:{device.device:04x}")
-    except SourceError:
+    except (SourceError, OSError):
         names = None
     if not isinstance(names, list) or len(names) != 2 or not all(isinstance(name, str) for name in names):
         names = ["", ""]
