@@ -6,7 +6,6 @@ probe can use the records without paying for the registry.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -97,8 +96,6 @@ _HOME = {
     "visible": ("NodePage",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-
-logging.getLogger(__name__).addHandler(logging.NullHandler())  # only processes configure logging
 
 
 def __getattr__(name: str) -> Any:
