@@ -21,9 +21,9 @@ def apply_operator(probe: str, readings: list[Reading], options: ProbeOptions) -
         "storage_gb": options.reserve_storage_gb,
     }
     names = {reading.name for reading in readings}
-    missing = [name for name in options.overrides if OVERRIDABLE[name] == probe and name not in names]
+    missing = [name for name in options.overrides if OVERRIDABLE[name][0] == probe and name not in names]
     changed = []
-    for reading in [*readings, *(Reading(name, None) for name in missing)]:
+    for reading in [*readings, *(Reading(name, None, OVERRIDABLE[name][1]) for name in missing)]:
         if reading.name in options.overrides:
             changed.append(_overridden(reading, options.overrides[reading.name]))
         elif reading.name == "gpus" and "gpu_enabled" in options.overrides:

@@ -13,14 +13,14 @@ from registry_core.models import limits
 
 __all__ = ["OVERRIDABLE", "ProbeOptions"]
 
-# What can be overridden, and the probe that would have measured it
+# What can be overridden: the probe that would have measured it, and its unit
 OVERRIDABLE = {
-    "cpu_cores": "cpu",
-    "memory_gb": "memory",
-    "storage_gb": "storage",
-    "gpu_enabled": "gpu",
-    "primary_address": "network",
-    "hostname": "host",
+    "cpu_cores": ("cpu", "CPUs"),
+    "memory_gb": ("memory", "GB"),
+    "storage_gb": ("storage", "GB"),
+    "gpu_enabled": ("gpu", ""),
+    "primary_address": ("network", ""),
+    "hostname": ("host", ""),
 }
 
 
@@ -51,7 +51,7 @@ class ProbeOptions:
         overrides: Optional[Mapping[str, Any]] = None,
     ) -> None:
         self.work_dir = _checked_folder(work_dir)
-        self.registry_address = registry_address
+        self.registry_address = _checked_address("registry_address", registry_address) if registry_address else None
         self.reserve_cpus = limits.integer("reserve_cpus", reserve_cpus, 0, limits.MAX_CPUS)
         self.reserve_memory_gb = limits.number("reserve_memory_gb", reserve_memory_gb, 0, limits.MAX_MEMORY_GB)
         self.reserve_storage_gb = limits.number("reserve_storage_gb", reserve_storage_gb, 0, limits.MAX_STORAGE_GB)
@@ -77,7 +77,11 @@ def _checked_override(name: str, value: Any) -> Any:
     if name == "hostname":
         return limits.text(field, value, "hostname", empty=False)
     if name == "primary_address":
-        from registry_core.models.addresses import canonical_address
-
-        return canonical_address(field, value)
+        return _checked_address(field, value)
     raise ValidationError(field, value, f"cannot be overridden; what can: {', '.join(OVERRIDABLE)}")
+
+
+def _checked_address(field: str, value: Any) -> str:
+    from registry_core.models.addresses import canonical_address
+
+    return canonical_address(field, value)

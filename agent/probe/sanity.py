@@ -69,7 +69,7 @@ def believable(probe: str, readings: list[Reading]) -> tuple[list[Reading], list
     failures: list[Failure] = []
     kept = [_in_range(probe, reading, failures) for reading in readings]
     values = {reading.name: reading.value for reading in kept}
-    if values.get("gpus"):
+    if isinstance(values.get("gpus"), list):
         usable = any(gpu["usable"] for gpu in values["gpus"])
         kept = [reading._replace(value=usable) if reading.name == "gpu_enabled" else reading for reading in kept]
     for part, whole in _AT_MOST:
