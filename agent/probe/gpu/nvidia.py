@@ -25,6 +25,7 @@ _DRIVER = ("nvidia",)
 _VAGUE = ("driver-not-loaded:", "no-permission:", "devices-lost:", "blocked:")
 
 _VERSION = re.compile(r"Kernel Module\b.*?\s{2,}([0-9]+(?:\.[0-9]+)+)")
+_LONGEST_VERSION_LINE = 500  # what the expression may search: its time grows with the square
 _MODEL = re.compile(r"^Model:\s*(\S.*?)\s*$", re.MULTILINE)
 
 
@@ -37,25 +38,25 @@ def read(source: Source, devices: Sequence[PciDevice]) -> GpuRead:
     answer = _ask(source, [item.address for item in askable])
     if version and answer.reason.startswith(_VAGUE):
         answer = answer._replace(reason=trouble_with(source, NVIDIA_CONTROL) or answer.reason)
-    version = answer.driver_version or version
-    answer = answer._replace(driver_version=version)
+    answer = answer._replace(driver_version=answer.driver_version or version)
     findings: list[GpuFinding] = []
     for device in devices:
         told = [gpu for gpu in answer.gpus if gpu.address == device.address] if device in askable else []
-        if told:
-            findings.extend(_told(source, device, gpu, answer) for gpu in told)
-        else:
-            findings.append(_unasked(source, device, version, _silence(answer, device), answer.knows_library))
-    if not devices:
-        findings = [_told(source, None, gpu, answer) for gpu in answer.gpus]
-        if (
-            not findings
-            and answer.reason != reasons.NOT_OFFERED
-            and (version or access(source, NVIDIA_WSL) != "missing")
-        ):
-            # the driver is here and its GPU is not to be seen: fallen off the bus, or a container without devices
-            findings = [GpuFinding("NVIDIA", driver_version=version, reason=answer.reason, source="NVML")]
-    return GpuRead(findings, answer.failures)
+        findings.extend(_told(source, device, gpu, answer) for gpu in told)
+        if not told:
+            silence = _silence(answer, device)
+            findings.append(_unasked(source, device, answer.driver_version, silence, answer.knows_library))
+    return GpuRead(findings if devices else _without_pci(source, answer, version), answer.failures)
+
+
+def _without_pci(source: Source, answer: NvmlAnswer, module_version: str) -> list[GpuFinding]:
+    """What NVML lists where no NVIDIA device is seen on PCI. With the driver here and nothing listed there is a GPU
+    that cannot be seen: fallen off the bus, or kept from this container."""
+    if answer.gpus or answer.reason == reasons.NOT_OFFERED:
+        return [_told(source, None, gpu, answer) for gpu in answer.gpus]
+    if not module_version and access(source, NVIDIA_WSL) == "missing":
+        return []
+    return [GpuFinding("NVIDIA", driver_version=module_version, reason=answer.reason, source="NVML")]
 
 
 def _silence(answer: NvmlAnswer, device: PciDevice) -> str:
@@ -113,7 +114,7 @@ def _unasked(source: Source, device: PciDevice, version: str, silence: str, may_
 
 def kernel_module_version(text: Optional[str]) -> str:
     """`NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar …` → 550.54.15; empty for anything else."""
-    match = _VERSION.search(text or "")
+    match = _VERSION.search((text or "")[:_LONGEST_VERSION_LINE])
     return match[1][:64] if match else ""
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sys
 from typing import Any, Optional
@@ -134,6 +135,7 @@ def main(arguments: list[str]) -> None:
     answer_fd, alarm_seconds, folder, bus_ids = int(arguments[0]), int(arguments[1]), arguments[2], arguments[3:]
     os.set_inheritable(answer_fd, False)  # the library may start nvidia-modprobe
     signal.alarm(alarm_seconds)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is reported; nobody wants its memory on the disk
     sys.path.append(folder)
     import pynvml
 
