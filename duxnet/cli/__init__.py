@@ -25,6 +25,8 @@ COMMANDS = {
     "config": ("duxnet.cli.config", "config", "Check the configuration, or show where each value comes from."),
     "service": ("duxnet.cli.service", "service", "Run the agent or the coordinator as a systemd service."),
     "doctor": ("duxnet.cli.doctor", "doctor", "Say what is wrong with the agent here, and what to do about it."),
+    "coordinator": ("duxnet.cli.coordinator", "coordinator", "Run the registry that many agents report to."),
+    "token": ("duxnet.cli.token", "token", "Create, list and revoke a coordinator's tokens."),
     "completion": ("duxnet.cli.completion", "completion", "Print what makes your shell complete duxnet."),
 }
 

@@ -28,7 +28,6 @@ GLOBAL = "global"
 @dataclass
 class _Member:
     domain: str  # the public /24 or /48, or the node itself where addresses say nothing
-    counts: bool  # approved
     silent: bool
 
 
@@ -39,7 +38,7 @@ class _Open:
 
 
 class Fleet:
-    """All nodes that the breakers look at. Not thread-safe: the event loop owns it."""
+    """The approved nodes. Written by the event loop; `is_held` may be asked from any thread."""
 
     def __init__(self) -> None:
         self._members: dict[str, _Member] = {}
@@ -60,14 +59,19 @@ class Fleet:
         member = self._members.get(node_id)
         return GLOBAL in self._open or (member is not None and member.domain in self._open)
 
-    def put(self, node_id: str, *, domain: Optional[str], approved: bool, silent: bool, now: float) -> None:
-        """What is now known of a node. `domain` None: its address says nothing, it counts by itself."""
+    def knows(self, node_id: str) -> bool:
+        """Is it counted already, so that its domain need not be told again?"""
+        return node_id in self._members
+
+    def put(self, node_id: str, *, domain: Optional[str], silent: bool, now: float) -> None:
+        """What is now known of an approved node. `domain` None: as before, or by itself where it is new."""
         was = self._members.get(node_id)
         if was is not None:
             self._count(was, -1)
-        member = self._members[node_id] = _Member(domain or f"node {node_id}", approved, silent)
+            domain = domain or was.domain
+        member = self._members[node_id] = _Member(domain or f"node {node_id}", silent)
         self._count(member, 1)
-        if silent and approved and not (was is not None and was.silent):
+        if silent and was is not None and not was.silent:
             self._recent.append((now, node_id))
 
     def remove(self, node_id: str) -> None:
@@ -94,7 +98,7 @@ class Fleet:
         fell: Counter[str] = Counter()
         for node_id in {node_id for _, node_id in self._recent}:
             member = self._members.get(node_id)
-            if member is not None and member.silent and member.counts:
+            if member is not None and member.silent:
                 fell[member.domain] += 1
         opened = [domain for domain, count in fell.items() if self._opens(domain, count, DOMAIN_LIMIT)]
         lost = sum(1 for domain in fell if not self._alive[domain])  # one voice a domain, lost when all in it are
@@ -117,8 +121,6 @@ class Fleet:
         return hold_is_over(now - state.since, interval_seconds, silent, state.silent_at_opening)
 
     def _count(self, member: _Member, step: int) -> None:
-        if not member.counts:
-            return
         counter = self._silent if member.silent else self._alive
         counter[member.domain] += step
         if counter[member.domain] <= 0:

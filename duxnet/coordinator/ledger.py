@@ -23,6 +23,9 @@ __all__ = ["ROLES", "Ledger", "TokenRow"]
 LEDGER_FILE = "coordinator.db"
 ROLES = ("join", "reader", "rater", "operator")
 _SCHEMA = 1
+
+TOMBSTONE_SECONDS = 30 * 86_400.0
+"""How long a removed node's generation is remembered. A replay dies with its signature, after minutes."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS tokens (
   id INTEGER PRIMARY KEY AUTOINCREMENT, hash TEXT NOT NULL UNIQUE, role TEXT NOT NULL, label TEXT NOT NULL,
@@ -32,6 +35,10 @@ CREATE TABLE IF NOT EXISTS joins (
   token INTEGER NOT NULL REFERENCES tokens(id), node_id TEXT NOT NULL, at REAL NOT NULL,
   PRIMARY KEY (token, node_id)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS gone (
+  node_id TEXT PRIMARY KEY, generation INTEGER NOT NULL, ban TEXT NOT NULL, at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS gone_at ON gone (at) WHERE ban = '';
 """
 
 
@@ -130,6 +137,29 @@ class Ledger:
                 return False
             db.execute("INSERT INTO joins (token, node_id, at) VALUES (?, ?, ?)", (token.id, node_id, now))
         return True
+
+    def bury(self, node_id: str, generation: int, ban: str, now: float) -> None:
+        """Remember of a node that is removed what a later registration must be judged by. Bounded: the oldest go.
+
+        `ban` is why it was banned, or empty; bans are kept for good.
+        """
+        with self._change() as db:
+            db.execute(
+                "INSERT INTO gone VALUES (?, ?, ?, ?) ON CONFLICT (node_id) DO UPDATE SET "
+                "generation = max(generation, excluded.generation), ban = excluded.ban, at = excluded.at",
+                (node_id, generation, ban, now),
+            )
+            db.execute(
+                "DELETE FROM gone WHERE node_id IN (SELECT node_id FROM gone WHERE ban = '' AND at < ? "
+                "ORDER BY at LIMIT 100)",
+                (now - TOMBSTONE_SECONDS,),
+            )
+
+    def tombstone(self, node_id: str) -> Optional[tuple[int, str]]:
+        """The last generation of a removed node and why it is banned, or None."""
+        with self._reading() as db:
+            row = db.execute("SELECT generation, ban FROM gone WHERE node_id = ?", (node_id,)).fetchone()
+        return (int(row[0]), str(row[1])) if row is not None else None
 
     @contextlib.contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:

@@ -6,12 +6,12 @@ A restart forgets sequences, not sessions: the first heartbeat after it is taken
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
 from duxnet.coordinator.problems import Refused
 from registry_core.errors import UnknownNodeError
 from registry_core.identity.tokens import open_session
+from registry_core.wire.shapes import Gap
 
 __all__ = ["Session", "Sessions"]
 
@@ -23,12 +23,14 @@ BEATS_PER_INTERVAL = 4.0
 class Session:
     """The state of one node's present session."""
 
-    __slots__ = ("allowance", "answer", "generation", "refilled", "sequence")
+    __slots__ = ("allowance", "answer", "gap", "generation", "refilled", "refusal", "sequence")
 
     def __init__(self, generation: int) -> None:
         self.generation = generation
         self.sequence = -1
         self.answer = b""
+        self.gap: Optional[Gap] = None
+        self.refusal = ""  # why the node may not speak at all
         self.allowance = BURST
         self.refilled = float("-inf")
 
@@ -44,11 +46,11 @@ class Session:
 
 
 class Sessions:
-    """Sessions by node id. `host_state` gives what was kept with the node's registration, or None."""
+    """Sessions by node id. `kept` gives (generation, why it is banned or "") of a registered node, or None."""
 
-    def __init__(self, secret: bytes, host_state: Callable[[str], Optional[Mapping[str, Any]]]) -> None:
+    def __init__(self, secret: bytes, kept: Callable[[str], Optional[tuple[int, str]]]) -> None:
         self._secret = secret
-        self._host_state = host_state
+        self._kept = kept
         self._sessions: dict[str, Session] = {}
 
     def begin(self, node_id: str, generation: int) -> None:
@@ -56,6 +58,10 @@ class Sessions:
         known = self._sessions.get(node_id)
         if known is None or known.generation != generation:
             self._sessions[node_id] = Session(generation)
+
+    def known(self, node_id: str) -> Optional[Session]:
+        """The session of a node that was heard since the start, or None."""
+        return self._sessions.get(node_id)
 
     def forget(self, node_id: str) -> None:
         """The node was removed."""
@@ -75,12 +81,14 @@ class Sessions:
             raise Refused("session-expired", "the node has registered again since")
         if token.expires <= unix_now:
             raise Refused("session-expired", "the session's time is over")
+        if session.refusal:
+            raise Refused("banned", session.refusal)
         return session
 
     def _restored(self, node_id: str) -> Session:
-        state = self._host_state(node_id)
-        if state is None:
+        kept = self._kept(node_id)
+        if kept is None:
             raise UnknownNodeError(node_id)
-        generation = state.get("generation")
-        session = self._sessions[node_id] = Session(generation if isinstance(generation, int) else -1)
+        session = self._sessions[node_id] = Session(kept[0])
+        session.refusal = kept[1]
         return session

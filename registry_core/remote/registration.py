@@ -69,15 +69,18 @@ class Registrar:
         self._pinned = options.coordinator_id or kept.coordinator_id
         self._coordinator: Optional[CoordinatorInfo] = None
 
-    def register(self, node: Node) -> tuple[NodeSession, RegistrationReply]:
-        """Register `node` and return the new session. Raises what `raise_for` raises, and RefusedError."""
+    def register(self, node: Node, interval_seconds: float) -> tuple[NodeSession, RegistrationReply]:
+        """Register `node`, which reports every `interval_seconds`, and return the new session.
+
+        Raises what `raise_for` raises, and RefusedError.
+        """
         coordinator = self._known_coordinator()
         self._next_generation(self._generation + 1)
-        answer, signature = self._exchange(node, coordinator)
+        answer, signature = self._exchange(node, interval_seconds, coordinator)
         problem = problem_in(answer)
         if answer.status == 409 and problem is not None and problem.current_generation is not None:
             self._next_generation(problem.current_generation + 1)  # our file is older than what was said: a backup
-            answer, signature = self._exchange(node, coordinator)
+            answer, signature = self._exchange(node, interval_seconds, coordinator)
         if answer.status not in (200, 201):
             raise_for(answer, node.id)
         if not is_sealed(answer.signature, signature, answer.body, coordinator.public_key):
@@ -90,9 +93,9 @@ class Registrar:
         reply = decoded(answer, RegistrationReply)
         return NodeSession(reply.session, reply.generation, reply.interval_seconds), reply
 
-    def _exchange(self, node: Node, coordinator: CoordinatorInfo) -> tuple[Answer, str]:
+    def _exchange(self, node: Node, interval_seconds: float, coordinator: CoordinatorInfo) -> tuple[Answer, str]:
         """Send it signed; where only our clock is wrong, sign the coordinator's nonce and send it again."""
-        body = self._body(node)
+        body = self._body(node, interval_seconds)
         path = f"/v1/nodes/{quote(node.id, safe='')}"
         proof = _Proof(self, path, coordinator.id, body)
         answer = self._sender.send("PUT", path, body=body, headers=proof.headers)
@@ -101,7 +104,7 @@ class Registrar:
             answer = self._sender.send("PUT", path, body=body, headers=proof.headers)
         return answer, proof.signature
 
-    def _body(self, node: Node) -> bytes:
+    def _body(self, node: Node, interval_seconds: float) -> bytes:
         options = self._options
         plain = node_to_plain(node)
         plain["public_key"] = self._key_text
@@ -109,7 +112,7 @@ class Registrar:
             Registration(
                 node=plain,
                 generation=self._generation,
-                interval_seconds=options.interval_seconds,
+                interval_seconds=interval_seconds,
                 machine_hint=options.machine_hint,
                 boot_id=options.boot_id,
                 join_token=options.join_token,

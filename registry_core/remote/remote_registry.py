@@ -13,12 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Callable, Optional, Union
-from urllib.parse import quote
 
 import httpx
 import msgspec
 
-from registry_core.errors import RegistryClosedError, UnknownNodeError
+from registry_core.errors import RegistryClosedError, UnknownNodeError, ValidationError
 from registry_core.models import limits
 from registry_core.models.encoding import health_from_plain, node_from_plain, node_to_plain
 from registry_core.models.node import Node, NodeCapabilities
@@ -31,7 +30,16 @@ from registry_core.remote.registration import NodeSession, Registrar
 from registry_core.remote.sender import Sender
 from registry_core.wire.problems import kind_of
 from registry_core.wire.reputation import reputation_from_plain
-from registry_core.wire.shapes import Gap, Heartbeat, HeartbeatReply, Registration, RegistrationReply, TaskOutcome
+from registry_core.wire.shapes import (
+    LONGEST_INTERVAL_SECONDS,
+    SHORTEST_INTERVAL_SECONDS,
+    Gap,
+    Heartbeat,
+    HeartbeatReply,
+    Registration,
+    RegistrationReply,
+    TaskOutcome,
+)
 
 __all__ = ["WITHHELD_ADDRESS", "RemoteRegistry"]
 
@@ -69,6 +77,7 @@ class RemoteRegistry:
         self._node: Optional[Node] = None
         self._gap: Optional[Gap] = None
         self._closed = False
+        self._interval_seconds = self._options.interval_seconds
         self.last_registration: Optional[RegistrationReply] = None
 
     @property
@@ -81,15 +90,19 @@ class RemoteRegistry:
         with self._lock:
             self._gap = gap
 
-    def register_node(self, node: Node) -> str:
+    def register_node(self, node: Node, *, interval_seconds: Optional[float] = None) -> str:
         """As `Registry.register_node`; signed when it is the node of `state_dir`."""
+        interval = limits.optional_number(
+            "interval_seconds", interval_seconds, SHORTEST_INTERVAL_SECONDS, LONGEST_INTERVAL_SECONDS
+        )
+        self._interval_seconds = interval or self._options.interval_seconds
         limits.instance("node", node, Node)
         self._check_open()
         if self._registrar is not None and node.id == self._registrar.node_id:
             with self._lock:
                 self._register(node)
             return node.id
-        said = Registration(node=node_to_plain(node), interval_seconds=self._options.interval_seconds)
+        said = Registration(node=node_to_plain(node), interval_seconds=self._interval_seconds)
         body = msgspec.json.encode(said)
         self._good("PUT", _path(node.id), body=body, node_id=node.id)
         return node.id
@@ -195,7 +208,7 @@ class RemoteRegistry:
 
     def _register(self, node: Node) -> NodeSession:
         assert self._registrar is not None
-        session, self.last_registration = self._registrar.register(node)
+        session, self.last_registration = self._registrar.register(node, self._interval_seconds)
         self._session = session
         self._sequence = 0
         self._node = node
@@ -267,11 +280,11 @@ class _Count(msgspec.Struct):
 
 def _path(node_id: object, tail: str = "") -> str:
     """The path of a node. Raises UnknownNodeError for what can be no id."""
-    if not isinstance(node_id, str) or not node_id or len(node_id) > limits.MAX_TEXT_CHARACTERS["id"]:
-        raise UnknownNodeError(str(node_id))
-    if node_id in (".", ".."):  # a path segment that clients and proxies resolve
-        raise UnknownNodeError(node_id)
-    return f"/v1/nodes/{quote(node_id, safe='')}" + (f"/{tail}" if tail else "")
+    try:
+        checked = limits.identifier("id", node_id)
+    except ValidationError:
+        raise UnknownNodeError(node_id if isinstance(node_id, str) else repr(node_id)) from None
+    return f"/v1/nodes/{checked}" + (f"/{tail}" if tail else "")
 
 
 def _query(demand: NodeQuery) -> dict[str, str]:

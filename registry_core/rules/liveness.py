@@ -13,6 +13,7 @@ __all__ = [
     "SUSPECT_AFTER_INTERVALS",
     "interval_of_timeout",
     "liveness",
+    "paced_interval",
     "seconds_until_change",
 ]
 
@@ -43,6 +44,11 @@ def seconds_until_change(silent_seconds: float, interval_seconds: float) -> floa
         if silent_seconds < intervals * interval_seconds:
             return intervals * interval_seconds - silent_seconds
     return float("inf")
+
+
+def paced_interval(nodes: int, beats_per_second: float, shortest_seconds: float, longest_seconds: float) -> float:
+    """How often each of `nodes` is to report so that all together send `beats_per_second`, within the bounds."""
+    return min(longest_seconds, max(shortest_seconds, nodes / beats_per_second))
 
 
 def interval_of_timeout(timeout_seconds: float) -> float:

@@ -111,7 +111,6 @@ class HeartbeatReply(msgspec.Struct):
     """What follows from it. `interval_seconds` is when the next one is wanted at the latest."""
 
     interval_seconds: float
-    admission: str
     health: dict[str, Any]
     degraded: bool = False
 
@@ -145,5 +144,5 @@ class CoordinatorInfo(msgspec.Struct):
     join: str
     public_network: bool
     interval_seconds: float
-    heartbeat_retention_seconds: float
+    retention_seconds: float
     degraded: bool

@@ -1,0 +1,53 @@
+"""`duxnet coordinator`: a registry for many agents, over HTTP."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import click
+
+__all__ = ["coordinator"]
+
+
+@click.command("coordinator")
+@click.option("--config", metavar="FILE", help="Configuration file; it must be there.")
+@click.option("--host", metavar="ADDRESS", help="Where to listen; default 127.0.0.1.")
+@click.option("--port", metavar="PORT", help="Default 8410.")
+@click.option("--state-dir", metavar="DIR", help="Folder for key, tokens, audit log and registry.")
+@click.option("--log-format", type=click.Choice(["plain", "json"]), help="Log lines for people or for programs.")
+def coordinator(
+    config: Optional[str],
+    host: Optional[str],
+    port: Optional[str],
+    state_dir: Optional[str],
+    log_format: Optional[str],
+) -> int:
+    """Run the registry that many agents report to, until stopped.
+
+    Makes its key and a first operator token in the state directory. Beyond this machine it listens only with TLS or
+    behind a proxy that the configuration names, and lets nodes in by token (`duxnet token create`).
+    """
+    import os
+
+    from duxnet.process.log_settings import LogSettings
+    from duxnet.process.logs import configure_logs
+    from duxnet.process.settings import load_settings
+
+    try:
+        from duxnet.coordinator.server import serve
+        from duxnet.coordinator.settings import CoordinatorSettings
+    except ImportError as error:
+        raise click.ClickException(
+            f"the coordinator's parts are not installed ({error.name}): pip install 'duxnet-registry[coordinator]'"
+        ) from None
+    flags = {
+        "coordinator.host": host,
+        "coordinator.port": port,
+        "coordinator.state_dir": state_dir,
+        "log.format": log_format,
+    }
+    settings = load_settings({"coordinator": CoordinatorSettings, "log": LogSettings}, config=config, flags=flags)
+    log = settings.section("log", LogSettings)
+    configure_logs(log.format, log.level, os.environ)
+    serve(settings.section("coordinator", CoordinatorSettings))
+    return 0

@@ -1,0 +1,137 @@
+"""`duxnet token create|list|revoke`: who may join, read, rate and operate. Works beside a running coordinator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Optional
+
+import click
+
+if TYPE_CHECKING:
+    from duxnet.coordinator.ledger import Ledger, TokenRow
+
+__all__ = ["token"]
+
+_HOUR = 3600.0
+
+
+@click.group("token")
+def token() -> None:
+    """Create, list and revoke tokens of the coordinator whose state directory is on this machine."""
+
+
+_config = click.option("--config", metavar="FILE", help="Configuration file; it must be there.")
+_state_dir = click.option("--state-dir", metavar="DIR", help="The coordinator's state directory.")
+
+
+@token.command("create")
+@click.argument("role", type=click.Choice(["join", "reader", "rater", "operator"]))
+@click.option("--label", default="", help="What it is for; shown in the list.")
+@click.option("--uses", type=click.IntRange(1), help="join: how many nodes may use it; default 1.")
+@click.option("--any-number", is_flag=True, help="join: any number of nodes.")
+@click.option("--hours", type=click.FloatRange(0, 24 * 3650, min_open=True), help="Valid so long; join: default 24.")
+@click.option("--wallet", default="", help="rater: never rates nodes of this wallet.")
+@_config
+@_state_dir
+def create(
+    role: str,
+    label: str,
+    uses: Optional[int],
+    any_number: bool,
+    hours: Optional[float],
+    wallet: str,
+    config: Optional[str],
+    state_dir: Optional[str],
+) -> None:
+    """Make a token and print it. It is told once: only its hash is kept."""
+    import time
+
+    from registry_core.models import limits
+
+    if role != "join" and (uses is not None or any_number):
+        raise click.UsageError("--uses and --any-number are for join tokens")
+    if uses is not None and any_number:
+        raise click.UsageError("--uses and --any-number exclude each other")
+    if role != "rater" and wallet:
+        raise click.UsageError("--wallet is for rater tokens")
+    limits.text("label", label, "reason")
+    limits.text("wallet", wallet, "wallet_address")
+    if role == "join":
+        uses = None if any_number else (uses or 1)
+        hours = hours if hours is not None else 24.0
+    lifetime = None if hours is None else hours * _HOUR
+    ledger = _ledger(config, state_dir)
+    try:
+        row, secret = ledger.create(role, time.time(), label=label, wallet=wallet, lifetime_seconds=lifetime, uses=uses)
+    finally:
+        ledger.close()
+    click.echo(secret)
+    click.echo(f"token {row.id} ({role}); it is not shown again", err=True)
+
+
+@token.command("list")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table")
+@_config
+@_state_dir
+def list_tokens(form: str, config: Optional[str], state_dir: Optional[str]) -> None:
+    """Every token, without its secret."""
+    import json
+    import time
+    from dataclasses import asdict
+
+    ledger = _ledger(config, state_dir)
+    try:
+        rows = ledger.tokens()
+    finally:
+        ledger.close()
+    now = time.time()
+    if form == "json":
+        tokens = [{**asdict(row), "valid": row.is_valid(now)} for row in rows]
+        click.echo(json.dumps({"schema": "duxnet.tokens/1.0", "tokens": tokens}, indent=2))
+        return
+    click.echo(f"{'ID':>4}  {'ROLE':<9} {'STATE':<8} {'USED':<9} {'EXPIRES':<17} LABEL")
+    for row in rows:
+        used = "" if row.role != "join" else f"{row.used} of {row.uses if row.uses is not None else 'any'}"
+        expires = time.strftime("%Y-%m-%d %H:%M", time.gmtime(row.expires)) if row.expires is not None else "never"
+        click.echo(f"{row.id:>4}  {row.role:<9} {_state(row, now):<8} {used:<9} {expires:<17} {row.label}")
+
+
+@token.command("revoke")
+@click.argument("number", type=int)
+@_config
+@_state_dir
+def revoke(number: int, config: Optional[str], state_dir: Optional[str]) -> None:
+    """Make a token worthless, from now on."""
+    import time
+
+    ledger = _ledger(config, state_dir)
+    try:
+        done = ledger.revoke(number, time.time())
+    finally:
+        ledger.close()
+    if not done:
+        raise click.ClickException(f"there is no token {number} that could be revoked")
+    click.echo(f"token {number} is revoked")
+
+
+def _state(row: TokenRow, now: float) -> str:
+    if row.revoked is not None:
+        return "revoked"
+    if not row.is_valid(now):
+        return "expired"
+    return "used up" if row.uses is not None and row.used >= row.uses else "valid"
+
+
+def _ledger(config: Optional[str], state_dir: Optional[str]) -> Ledger:
+    """The ledger of the coordinator that the configuration names, which must have been started once."""
+    import os
+
+    from duxnet.coordinator.ledger import LEDGER_FILE, Ledger
+    from duxnet.coordinator.settings import CoordinatorSettings
+    from duxnet.process.settings import load_settings
+
+    flags = {"coordinator.state_dir": state_dir}
+    settings = load_settings({"coordinator": CoordinatorSettings}, config=config, flags=flags)
+    path = settings.section("coordinator", CoordinatorSettings).state_path(os.environ) / LEDGER_FILE
+    if not path.exists():
+        raise click.ClickException(f"{path} is not there: start the coordinator once, or give --state-dir")
+    return Ledger(path)

@@ -1,0 +1,159 @@
+"""The coordinator as an ASGI application, to be served by `server` or mounted in somebody's own service.
+
+Here: putting routes, errors, documentation and upkeep together. Not here: sockets and signals (`server`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Optional
+
+from litestar import Litestar, Request, Response
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+from duxnet.coordinator.audit import AUDIT_FILE, AuditLog
+from duxnet.coordinator.browsable import PAGE_ROUTES
+from duxnet.coordinator.gate import Gate
+from duxnet.coordinator.ledger import LEDGER_FILE, Ledger
+from duxnet.coordinator.listening_clock import ListeningClock
+from duxnet.coordinator.problems import Refused, answer_to
+from duxnet.coordinator.routes_nodes import NODE_ROUTES
+from duxnet.coordinator.routes_operate import OPERATE_ROUTES
+from duxnet.coordinator.routes_read import READ_ROUTES, filters
+from duxnet.coordinator.routes_watch import WATCH_ROUTES
+from duxnet.coordinator.secrets_files import ensure_coordinator_identity, ensure_operator_token
+from duxnet.coordinator.service import Coordinator
+from duxnet.coordinator.settings import CoordinatorSettings
+from duxnet.coordinator.upkeep import TOLERATED_PULSES, Upkeep, pulse_seconds
+from registry_core.errors import RegistryError
+from registry_core.node_registry import NodeRegistry
+from registry_core.rules.liveness import DOWN_AFTER_INTERVALS
+from registry_core.version import __version__
+from registry_core.wire.shapes import MAX_REGISTRATION_BYTES
+
+__all__ = ["app_of", "create_app", "listening_clock", "open_coordinator"]
+
+_log = logging.getLogger("duxnet.coordinator")
+
+_KIND_OF_STATUS = {
+    400: "malformed",
+    404: "unknown-address",
+    405: "method-not-allowed",
+    413: "too-large",
+    415: "wrong-content-type",
+}
+
+
+def listening_clock(settings: CoordinatorSettings) -> ListeningClock:
+    """The clock that a coordinator with these settings follows its nodes by."""
+    return ListeningClock(TOLERATED_PULSES * pulse_seconds(settings.shortest_interval_seconds))
+
+
+def open_coordinator(settings: CoordinatorSettings) -> Coordinator:
+    """Everything that lies in the state directory, opened; made there at the first start. Raises StoreError."""
+    state_dir = settings.state_path(os.environ)
+    identity = ensure_coordinator_identity(state_dir)
+    clock = listening_clock(settings)
+    path = settings.registry_path(os.environ)
+    timeout = DOWN_AFTER_INTERVALS * settings.shortest_interval_seconds
+    registry = NodeRegistry(path, heartbeat_timeout_seconds=timeout, clock=clock)
+    try:
+        return _assembled(registry, state_dir, settings, identity, clock)
+    except BaseException:
+        registry.close()
+        raise
+
+
+def create_app(
+    registry: NodeRegistry,
+    state_dir: Path,
+    settings: Optional[CoordinatorSettings] = None,
+    clock: Optional[ListeningClock] = None,
+) -> Gate:
+    """The ASGI application around a registry of one's own. Keys, tokens and audit log lie in `state_dir`.
+
+    The host runs the application's lifespan (its upkeep lives there) and closes the registry. `clock` is the
+    `listening_clock(settings)` that the registry was made with; with another clock, time during which the host's
+    loop stands still counts against the nodes. Needs a registry that was made with `heartbeat_timeout_seconds`.
+    """
+    chosen = settings if settings is not None else CoordinatorSettings()
+    identity = ensure_coordinator_identity(state_dir)
+    return app_of(_assembled(registry, state_dir, chosen, identity, clock or listening_clock(chosen)))
+
+
+def _assembled(
+    registry: NodeRegistry, state_dir: Path, settings: CoordinatorSettings, identity: Any, clock: ListeningClock
+) -> Coordinator:
+    ledger = Ledger(state_dir / LEDGER_FILE)
+    ensure_operator_token(state_dir, ledger, time.time())
+    audit = AuditLog(state_dir / AUDIT_FILE, clock.now)
+    return Coordinator(registry, identity, ledger, audit, settings, clock)
+
+
+def app_of(coordinator: Coordinator) -> Gate:
+    """The ASGI application of a coordinator."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Litestar) -> AsyncIterator[None]:
+        upkeep = asyncio.ensure_future(Upkeep(coordinator).run())
+        try:
+            yield
+        finally:
+            coordinator.is_stopping = True
+            coordinator.pulsed()
+            upkeep.cancel()
+            with suppress(asyncio.CancelledError):
+                await upkeep
+
+    def problem(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        answer = answer_to(_ours(error), request.scope["path"])
+        coordinator.counters[f"refused {answer.kind}"] += 1
+        if answer.status == 500:
+            _log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
+        headers = dict(answer.headers)
+        media_type = headers.pop("content-type")
+        return Response(content=answer.body, status_code=answer.status, media_type=media_type, headers=headers)
+
+    app = Litestar(
+        route_handlers=[*NODE_ROUTES, *READ_ROUTES, *OPERATE_ROUTES, *WATCH_ROUTES, *PAGE_ROUTES],
+        dependencies={
+            "coordinator": Provide(lambda: coordinator, sync_to_thread=False),
+            "asked": Provide(filters),
+        },
+        exception_handlers={Exception: problem},
+        lifespan=[lifespan],
+        openapi_config=OpenAPIConfig(
+            title="DuxNet coordinator",
+            version=__version__,
+            path="/openapi",
+            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        ),
+        request_max_body_size=MAX_REGISTRATION_BYTES,
+        signature_types=[Coordinator],
+        logging_config=None,
+        debug=False,
+    )
+    return Gate(app, coordinator)
+
+
+def _ours(error: Exception) -> Exception:
+    """The framework's own errors in our kinds."""
+    if isinstance(error, RegistryError) or not isinstance(error, HTTPException):
+        return error
+    detail = str(error.detail)
+    extra = getattr(error, "extra", None)
+    if error.status_code == 400 and isinstance(extra, list) and extra:
+        told = "; ".join(
+            f"{item.get('key', '')}: {item.get('message', '')}" for item in extra if isinstance(item, dict)
+        )
+        return Refused("invalid", told or detail)
+    return Refused(_KIND_OF_STATUS.get(error.status_code, "malformed"), detail)

@@ -1,0 +1,74 @@
+"""The outermost ASGI layer: heartbeats go straight to their bare route, everything else to the framework.
+
+Here: that fork, and bounds that hold for every request: size of bodies, content types of writes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional, cast
+from urllib.parse import unquote
+
+from litestar.types import ASGIApp
+
+from duxnet.coordinator.heartbeat import HeartbeatRoute, Receive, Scope, Send, refuse_content_type, send_problem
+from duxnet.coordinator.problems import Refused, answer_to
+from duxnet.coordinator.service import Coordinator
+from registry_core.errors import RegistryError
+from registry_core.wire.shapes import MAX_REGISTRATION_BYTES
+
+__all__ = ["Gate"]
+
+_PREFIX = "/v1/nodes/"
+_SUFFIX = "/heartbeat"
+_WITH_BODY = ("PUT", "POST", "PATCH")
+
+
+class Gate:
+    """The ASGI application. `inner` is the framework's."""
+
+    def __init__(self, inner: ASGIApp, coordinator: Coordinator) -> None:
+        self._inner = inner
+        self._heartbeats = HeartbeatRoute(coordinator)
+        self._coordinator = coordinator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or run the framework's lifespan."""
+        if scope["type"] != "http":
+            await self._inner(cast("Any", scope), cast("Any", receive), cast("Any", send))
+            return
+        path: str = scope["path"]
+        method = scope["method"]
+        if method == "PUT" and path.endswith(_SUFFIX):
+            node_id = _node_of(scope, path)
+            if node_id is not None:
+                await self._heartbeats(scope, receive, send, node_id)
+                return
+        try:
+            self._check(scope, method, path)
+        except RegistryError as error:
+            await send_problem(send, answer_to(error, path))
+            return
+        await self._inner(cast("Any", scope), cast("Any", receive), cast("Any", send))
+
+    def _check(self, scope: Scope, method: str, path: str) -> None:
+        if method not in _WITH_BODY:
+            return
+        content_type = b""
+        for name, value in scope["headers"]:
+            if name == b"content-length" and value.isdigit() and int(value) > MAX_REGISTRATION_BYTES:
+                raise Refused("too-large", f"a request has at most {MAX_REGISTRATION_BYTES} bytes")
+            if name == b"content-type":
+                content_type = value
+        if path.startswith("/v1/") and not path.endswith("/leave"):
+            refuse_content_type(content_type)
+
+
+def _node_of(scope: Scope, path: str) -> Optional[str]:
+    """The node id in a heartbeat's path, or None where it is no such path."""
+    root: str = scope.get("root_path", "")
+    if root and path.startswith(root):
+        path = path[len(root) :]
+    if not path.startswith(_PREFIX):
+        return None
+    node_id = path[len(_PREFIX) : -len(_SUFFIX)]
+    return unquote(node_id) if node_id and "/" not in node_id else None

@@ -1,0 +1,121 @@
+"""What routes read from a request: the caller, the peer, a query, a body. Every failure is one of our errors."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Optional, TypeVar
+
+import msgspec
+from litestar import Request, Response
+
+from duxnet.coordinator.access import Caller, Permission, peer_address
+from duxnet.coordinator.problems import Refused
+from duxnet.coordinator.service import Coordinator
+from registry_core.errors import ValidationError
+from registry_core.models.encoding import node_to_plain
+from registry_core.models.node import Node, NodeCapabilities
+from registry_core.models.query import GpuDemand, NodeQuery
+
+__all__ = ["Filters", "answer_json", "body_as", "caller_of", "headers_of", "peer_of", "shown_node"]
+
+T = TypeVar("T")
+AnyRequest = Request[Any, Any, Any]
+
+
+class Filters(msgspec.Struct, frozen=True):
+    """The query parameters of a listing, as they came in."""
+
+    min_reputation: float = 0.0
+    only_healthy: bool = False
+    min_cpu_cores: int = 0
+    min_memory_gb: float = 0.0
+    min_storage_gb: float = 0.0
+    gpu: bool = False
+    gpu_count: int = 0
+    gpu_vendor: str = ""
+    gpu_model: str = ""
+    gpu_memory_gb: float = 0.0
+    wallet: Optional[str] = None
+    tag: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    order: str = "reputation"
+    seed: int = 0
+
+    def query(self, limit: Optional[int] = None, after: Optional[str] = None) -> NodeQuery:
+        """The checked query. Raises ValidationError naming the parameter."""
+        least = NodeCapabilities(self.min_cpu_cores, self.min_memory_gb, self.min_storage_gb, self.gpu)
+        gpus = None
+        if self.gpu_count or self.gpu_vendor or self.gpu_model or self.gpu_memory_gb:
+            gpus = GpuDemand(self.gpu_count or 1, self.gpu_vendor, self.gpu_model, self.gpu_memory_gb)
+        return NodeQuery(
+            self.min_reputation,
+            self.only_healthy,
+            least,
+            self.wallet,
+            gpus,
+            dict(_tag(item) for item in self.tag),
+            self.exclude,
+            self.order,  # type: ignore[arg-type]  # NodeQuery turns the text into its member, or refuses it
+            self.seed,
+            limit,
+            after,
+        )
+
+
+def _tag(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ValidationError("tag", text, "must be KEY=VALUE")
+    return key, value
+
+
+def caller_of(request: AnyRequest, coordinator: Coordinator) -> Caller:
+    """Who asks. Raises Refused for a token that is none."""
+    return coordinator.access.caller(request.headers.get("authorization", ""))
+
+
+def peer_of(request: AnyRequest, coordinator: Coordinator) -> Optional[str]:
+    """Where the request came from: the connection, or what a configured proxy says."""
+    forwarded = request.headers.getall("x-forwarded-for", [])
+    hops = [hop for header in forwarded for hop in header.split(",")]
+    client = request.client
+    return peer_address(client.host if client is not None else None, hops, coordinator.proxy_networks)
+
+
+def headers_of(request: AnyRequest) -> dict[str, str]:
+    """Headers by lower-case name; a header that came twice is refused, since a signature could cover either."""
+    headers: dict[str, str] = {}
+    for name, value in request.scope["headers"]:
+        text = name.decode("latin-1").lower()
+        if text in headers and text.startswith(("signature", "content-", "duxnet-", "authorization")):
+            raise Refused("malformed", f"the header {text} came more than once")
+        headers[text] = value.decode("latin-1")
+    return headers
+
+
+def body_as(body: bytes, kind: type[T]) -> T:
+    """The body as a `kind`. Raises Refused."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise Refused("invalid", str(error)) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Refused("malformed", f"not JSON: {error}") from None
+
+
+def shown_node(node: Node, caller: Caller, coordinator: Coordinator) -> dict[str, Any]:
+    """The node as this caller may see it."""
+    plain = node_to_plain(node)
+    if not coordinator.settings.show_addresses and not caller.may(Permission.SEE_ADDRESSES):
+        del plain["ip_address"], plain["addresses"]
+    return plain
+
+
+def answer_json(content: object, request: AnyRequest, headers: Optional[dict[str, str]] = None) -> Response[Any]:
+    """A JSON answer with an ETag, or 304 where the asker has it already."""
+    body = msgspec.json.encode(content)
+    tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    sent = {"etag": tag, "cache-control": "no-cache", **(headers or {})}
+    if request.headers.get("if-none-match", "") == tag:
+        return Response(content=b"", status_code=304, headers=sent)
+    return Response(content=body, media_type="application/json", headers=sent)

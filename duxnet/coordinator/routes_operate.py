@@ -1,0 +1,164 @@
+"""Routes of raters and operators: outcomes of tasks, admission, cordons. Each is logged before it is done."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Callable
+
+import msgspec
+from litestar import Request, Response, delete, post, put
+from litestar.params import Body
+
+from duxnet.coordinator.access import Caller, Permission
+from duxnet.coordinator.documented import ERRORS
+from duxnet.coordinator.problems import Refused
+from duxnet.coordinator.requests import answer_json, caller_of, shown_node
+from duxnet.coordinator.service import Coordinator
+from duxnet.coordinator.views import NodeView, ReputationView
+from registry_core.errors import UnknownNodeError
+from registry_core.models import limits
+from registry_core.models.node import Node
+from registry_core.models.status import Admission
+from registry_core.models.times import time_from_text
+from registry_core.wire.reputation import reputation_to_plain
+from registry_core.wire.shapes import AdmissionChange, CordonOrder, TaskOutcome
+
+__all__ = ["OPERATE_ROUTES"]
+
+AnyRequest = Request[Any, Any, Any]
+
+
+@post(
+    "/v1/nodes/{node_id:str}/outcomes",
+    status_code=200,
+    responses=ERRORS,
+    summary="Tell whether a task on the node succeeded",
+    tags=["operate"],
+)
+async def tell_outcome(
+    node_id: str, request: AnyRequest, coordinator: Coordinator, data: Annotated[TaskOutcome, Body()]
+) -> Response[ReputationView]:
+    """Needs the token of a rater or operator. A rater never rates nodes of its own wallet."""
+    caller = caller_of(request, coordinator)
+    caller.need(Permission.RATE)
+    node = _known(coordinator, node_id)
+    if caller.wallet and caller.wallet == node.wallet_address:
+        raise Refused("not-allowed", "a rater may not rate nodes of its own wallet")
+    registry = coordinator.registry
+
+    def change() -> Any:
+        coordinator.audit.write(caller.name, "outcome", node_id, success=str(data.success).lower())
+        return registry.update_node_reputation(node_id, data.success)
+
+    return answer_json(reputation_to_plain(await coordinator.durable(change)), request)
+
+
+@put(
+    "/v1/nodes/{node_id:str}/admission",
+    status_code=200,
+    responses=ERRORS,
+    summary="Approve, suspend or ban a node, or put it on probation",
+    tags=["operate"],
+)
+async def change_admission(
+    node_id: str, request: AnyRequest, coordinator: Coordinator, data: Annotated[AdmissionChange, Body()]
+) -> Response[NodeView]:
+    """Needs an operator's token."""
+    caller = caller_of(request, coordinator)
+    caller.need(Permission.OPERATE)
+    _known(coordinator, node_id)
+    admission = limits.choice("admission", data.admission, Admission)
+    admin = coordinator.registry.admin
+    commands: dict[Admission, Callable[..., None]] = {
+        Admission.APPROVED: admin.approve,
+        Admission.PROBATION: admin.put_on_probation,
+        Admission.SUSPENDED: admin.suspend,
+        Admission.BANNED: admin.ban,
+    }
+    command = commands.get(admission)
+    if command is None:
+        raise Refused("invalid", "admission: no operator makes a node wait again; suspend it")
+    await _ordered(
+        coordinator,
+        caller,
+        node_id,
+        f"admission {admission}",
+        data.reason,
+        lambda: command(node_id, reason=data.reason, actor=caller.name),
+    )
+    coordinator.sessions.forget(node_id)  # read anew: a banned node's session speaks no more
+    return _shown(coordinator, caller, node_id)
+
+
+@put(
+    "/v1/nodes/{node_id:str}/cordon",
+    status_code=200,
+    responses=ERRORS,
+    summary="Give a node no new work",
+    tags=["operate"],
+)
+async def cordon(
+    node_id: str, request: AnyRequest, coordinator: Coordinator, data: Annotated[CordonOrder, Body()]
+) -> Response[NodeView]:
+    """Needs an operator's token. Until `until`, or until the cordon is lifted."""
+    caller = caller_of(request, coordinator)
+    caller.need(Permission.OPERATE)
+    until = time_from_text("until", data.until)
+    await _ordered(
+        coordinator,
+        caller,
+        node_id,
+        "cordoned",
+        data.reason,
+        lambda: coordinator.registry.admin.cordon(node_id, reason=data.reason, actor=caller.name, until=until),
+    )
+    return _shown(coordinator, caller, node_id)
+
+
+@delete(
+    "/v1/nodes/{node_id:str}/cordon",
+    status_code=200,
+    responses=ERRORS,
+    summary="Let a node get work again",
+    tags=["operate"],
+)
+async def uncordon(node_id: str, request: AnyRequest, coordinator: Coordinator) -> Response[NodeView]:
+    """Needs an operator's token."""
+    caller = caller_of(request, coordinator)
+    caller.need(Permission.OPERATE)
+    await _ordered(
+        coordinator,
+        caller,
+        node_id,
+        "uncordoned",
+        "",
+        lambda: coordinator.registry.admin.uncordon(node_id, actor=caller.name),
+    )
+    return _shown(coordinator, caller, node_id)
+
+
+async def _ordered(
+    coordinator: Coordinator, caller: Caller, node_id: str, action: str, reason: str, change: Callable[[], None]
+) -> None:
+    limits.text("reason", reason, "reason")
+    _known(coordinator, node_id)
+
+    def logged() -> None:
+        coordinator.audit.write(caller.name, action, node_id, reason=reason)
+        change()
+
+    await coordinator.durable(logged)
+
+
+def _known(coordinator: Coordinator, node_id: str) -> Node:
+    node = coordinator.registry.get_node(node_id)
+    if node is None:
+        raise UnknownNodeError(node_id)
+    return node
+
+
+def _shown(coordinator: Coordinator, caller: Caller, node_id: str) -> Response[NodeView]:
+    body = msgspec.json.encode(shown_node(_known(coordinator, node_id), caller, coordinator))
+    return Response(content=body, media_type="application/json")  # type: ignore[arg-type]  # encoded already
+
+
+OPERATE_ROUTES = [tell_outcome, change_admission, cordon, uncordon]

@@ -1,0 +1,168 @@
+"""The coordinator as a process: uvicorn on the bounded protocol, TLS, signals, the service manager.
+
+Here: start, serve, stop. Not here: the application (`app`), settings (`settings`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+from typing import Any, Callable, Optional, cast
+
+import uvicorn
+
+from duxnet.coordinator.app import app_of, open_coordinator
+from duxnet.coordinator.protocol import BoundedProtocol, sweep_slow_connections
+from duxnet.coordinator.secrets_files import OPERATOR_TOKEN_FILE
+from duxnet.coordinator.service import Coordinator
+from duxnet.coordinator.settings import CoordinatorSettings
+from duxnet.process.notify import Notifier
+from registry_core.errors import StoreError
+
+__all__ = ["serve"]
+
+_log = logging.getLogger("duxnet.coordinator")
+
+STOP_SECONDS = 5
+BACKLOG = 2048
+MOST_CONNECTIONS = 20_000
+
+
+def serve(settings: CoordinatorSettings, *, ready: Optional[Callable[[str], None]] = None) -> None:
+    """Open everything and serve until SIGTERM or SIGINT. `ready` is told the address once it listens.
+
+    Raises StoreError and its kinds: what cannot be opened, and an address that cannot be listened on.
+    """
+    listener = _listener(settings)
+    try:
+        coordinator = open_coordinator(settings)
+    except BaseException:
+        listener.close()
+        raise
+    try:
+        _run(settings, coordinator, listener, ready)
+    finally:
+        coordinator.close()
+        listener.close()
+
+
+def _listener(settings: CoordinatorSettings) -> socket.socket:
+    """Bound before anything is opened, so that a port in use costs nothing."""
+    where = f"{settings.host} port {settings.port}"
+    try:
+        info = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(info[0], socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(info[4])
+    except OSError as error:
+        raise StoreError(where, f"cannot be listened on: {error.strerror or error}") from error
+    return listener
+
+
+def _run(
+    settings: CoordinatorSettings,
+    coordinator: Coordinator,
+    listener: socket.socket,
+    ready: Optional[Callable[[str], None]],
+) -> None:
+    config = uvicorn.Config(
+        cast("Any", app_of(coordinator)),
+        http=BoundedProtocol,
+        ws="none",
+        loop="uvloop" if sys.platform != "win32" else "asyncio",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        backlog=BACKLOG,
+        limit_concurrency=MOST_CONNECTIONS,
+        ssl_certfile=settings.tls_certificate or None,
+        ssl_keyfile=settings.tls_key or None,
+    )
+    try:
+        config.load()
+    except OSError as error:  # a certificate that is none, a key that cannot be read; ssl.SSLError is one
+        where = settings.tls_certificate or "the server"
+        raise StoreError(where, f"cannot be used: {error.strerror or error}") from error
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # what it says of starting and stopping we say ourselves
+    server = uvicorn.Server(config)
+    asyncio_run = _runner(config)
+    asyncio_run(_serve(server, coordinator, settings, listener, ready))
+
+
+def _runner(config: uvicorn.Config) -> Callable[[Any], None]:
+    """`asyncio.run` on uvloop where there is one."""
+    if config.loop == "uvloop":
+        with contextlib.suppress(ImportError):
+            import uvloop
+
+            def run(main: Any) -> None:
+                loop = uvloop.new_event_loop()
+                try:
+                    asyncio.set_event_loop(loop)
+                    loop.run_until_complete(main)
+                finally:
+                    asyncio.set_event_loop(None)
+                    loop.close()
+
+            return run
+    return asyncio.run
+
+
+async def _serve(
+    server: uvicorn.Server,
+    coordinator: Coordinator,
+    settings: CoordinatorSettings,
+    listener: socket.socket,
+    ready: Optional[Callable[[str], None]],
+) -> None:
+    notifier = Notifier(os.environ)
+    host, port = listener.getsockname()[:2]
+    scheme = "https" if settings.tls_certificate else "http"
+    address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    sweeper = asyncio.ensure_future(sweep_slow_connections(cast("Any", server.server_state.connections)))
+    watcher = asyncio.ensure_future(_tell_manager(server, coordinator, notifier, address, ready))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        notifier.stopping()
+        for task in (sweeper, watcher):
+            task.cancel()
+
+
+async def _tell_manager(
+    server: uvicorn.Server,
+    coordinator: Coordinator,
+    notifier: Notifier,
+    address: str,
+    ready: Optional[Callable[[str], None]],
+) -> None:
+    """Say that it listens, then feed the watchdog as long as the loop pulses; end streams when it is asked to stop."""
+    while not server.started:
+        await asyncio.sleep(0.01)
+    _log.info("coordinator %s listens on %s; nodes join: %s", coordinator.identity.id, address, _policy(coordinator))
+    notifier.ready(f"listening on {address}")
+    if ready is not None:
+        ready(address)
+    rest = min(notifier.watchdog_seconds / 3 if notifier.watchdog_seconds else 1.0, 1.0)
+    while True:
+        await coordinator.next_pulse(rest)
+        notifier.watchdog()
+        if server.should_exit:
+            coordinator.is_stopping = True
+            coordinator.pulsed()
+            return
+        await asyncio.sleep(rest / 4)
+
+
+def _policy(coordinator: Coordinator) -> str:
+    words = {"open": "freely", "token": "by token", "approval": "freely, and wait for approval"}
+    return f"{words[coordinator.settings.join_policy]}; operators' first token: {OPERATOR_TOKEN_FILE}"

@@ -1,0 +1,354 @@
+"""The coordinator behind its routes: what a registration, a heartbeat or an order does, whatever carries it.
+
+Here: the order of steps and who may take them. Not here: HTTP (`app`, `heartbeat`), the judging of registrations
+(`registration`), time (`upkeep`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, Optional, TypeVar
+
+import msgspec
+
+from duxnet.coordinator.access import Access, Caller, Permission
+from duxnet.coordinator.addresses import is_counted, network_of
+from duxnet.coordinator.audit import AuditLog
+from duxnet.coordinator.fleet import Fleet
+from duxnet.coordinator.ledger import Ledger
+from duxnet.coordinator.listening_clock import ListeningClock
+from duxnet.coordinator.problems import Refused
+from duxnet.coordinator.registration import Arrival, Decision, Registrar
+from duxnet.coordinator.secrets_files import CoordinatorIdentity
+from duxnet.coordinator.sessions import Session, Sessions
+from duxnet.coordinator.settings import CoordinatorSettings
+from registry_core.errors import UnknownNodeError
+from registry_core.identity.tokens import SessionToken, seal_session
+from registry_core.models.node import Node
+from registry_core.models.status import Admission, NodeHealth
+from registry_core.node_registry import NodeRegistry
+from registry_core.version import __version__
+from registry_core.wire.shapes import CoordinatorInfo, Heartbeat, RegistrationReply
+
+__all__ = ["Coordinator"]
+
+T = TypeVar("T")
+
+WARMING_INTERVALS = 3.0
+"""After a start, how long the list is not yet the whole truth: nodes have not all been heard again."""
+
+
+class HeartbeatAnswer(msgspec.Struct):
+    """As `HeartbeatReply`, with the record itself."""
+
+    interval_seconds: float
+    health: NodeHealth
+    degraded: bool
+
+
+_encode_answer = msgspec.json.Encoder().encode
+
+
+class Coordinator:
+    """One coordinator. Its coroutines and `beat` belong to one event loop."""
+
+    def __init__(
+        self,
+        registry: NodeRegistry,
+        identity: CoordinatorIdentity,
+        ledger: Ledger,
+        audit: AuditLog,
+        settings: CoordinatorSettings,
+        clock: ListeningClock,
+    ) -> None:
+        self.registry = registry
+        self.identity = identity
+        self.ledger = ledger
+        self.audit = audit
+        self.settings = settings
+        self.clock = clock
+        self.fleet = Fleet()
+        self.access = Access(ledger, time.time)
+        self.registrar = Registrar(identity, settings)
+        self.sessions = Sessions(identity.secret, self._kept)
+        self.counters: Counter[str] = Counter()
+        self.proxy_networks = settings.proxy_networks()
+        self.interval_seconds = settings.shortest_interval_seconds
+        self.loop_lag_seconds = 0.0
+        self.started = clock.monotonic()
+        self.followers = 0
+        self.is_stopping = False
+        self._pulse = asyncio.Event()
+        self._arrivals = 0
+        self._in_hand: dict[str, asyncio.Lock] = {}
+        self._peers: Counter[str] = Counter()
+        self._threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="commit")
+        self.pace(settings.shortest_interval_seconds)
+        registry.host.hold_down(self.fleet.is_held)
+
+    @property
+    def is_warming(self) -> bool:
+        """Has it just started, so that a node that is not live may only not have reported yet?"""
+        return self.clock.monotonic() - self.started < WARMING_INTERVALS * self.interval_seconds
+
+    @property
+    def is_degraded(self) -> bool:
+        """Is a breaker open: are silent nodes perhaps alive?"""
+        return bool(self.fleet.open_breakers)
+
+    def pace(self, interval_seconds: float) -> None:
+        """Ask nodes to report this often, and judge them by it."""
+        self.interval_seconds = interval_seconds
+        self.registry.host.pace(interval_seconds)
+
+    def pulsed(self) -> None:
+        """Wake who waits for the next pulse."""
+        waiting, self._pulse = self._pulse, asyncio.Event()
+        waiting.set()
+
+    async def next_pulse(self, seconds: float) -> None:
+        """Return at the next pulse, or after `seconds`."""
+        try:
+            await asyncio.wait_for(self._pulse.wait(), seconds)
+        except asyncio.TimeoutError:
+            return
+
+    def info(self) -> CoordinatorInfo:
+        """Who this is."""
+        return CoordinatorInfo(
+            id=self.identity.id,
+            public_key=self.identity.public_key,
+            version=__version__,
+            join=self.settings.join_policy,
+            public_network=self.settings.public_network,
+            interval_seconds=self.interval_seconds,
+            retention_seconds=self.settings.retention_hours * 3600,
+            degraded=self.is_degraded,
+        )
+
+    async def durable(self, change: Callable[[], T]) -> T:
+        """Run a change that waits for the disk in a thread; many at once share a commit."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, change)
+
+    async def register(self, arrival: Arrival) -> RegistrationReply:
+        """A node registers itself. Checks in the order of their cost; raises Refused and our other errors."""
+        if self._arrivals >= self.settings.registrations_at_once:
+            raise self.busy()
+        self._arrivals += 1
+        try:
+            return await self._register(arrival)
+        finally:
+            self._arrivals -= 1
+
+    def busy(self) -> Refused:
+        """Too many at once: come back later, each at another time."""
+        return Refused("busy", "too many nodes register at once", retry_after_seconds=1 + secrets.randbelow(5))
+
+    async def _register(self, arrival: Arrival) -> RegistrationReply:
+        unix_now = time.time()
+        challenge = self.registrar.check_time(arrival, unix_now)
+        node = self.registrar.node_of(arrival)
+        if self.registry.get_node(node.id) is None:
+            self._check_join_token(arrival, unix_now)
+        self.registrar.check_signature(arrival, node, challenge, unix_now)
+        async with self._one_at_a_time(node.id):
+            decision, known = self._decide(arrival, node)
+            if not decision.repeated:
+                await self.durable(lambda: self._commit(arrival, decision, known))
+                self._count_peer(arrival, known)
+            self.sessions.begin(node.id, arrival.said.generation)
+        return self._reply(node.id, arrival.said.generation, unix_now)
+
+    def _decide(self, arrival: Arrival, node: Node) -> tuple[Decision, Optional[Node]]:
+        known = self.registry.get_node(node.id)
+        state = self.registry.host.state(node.id) if known is not None else None
+        if known is None:
+            buried = self.ledger.tombstone(node.id)
+            if buried is not None and buried[1]:
+                raise Refused("banned", buried[1])
+            if buried is not None and arrival.said.generation <= buried[0]:
+                raise Refused(
+                    "stale-generation", "the node was removed after a later one", current_generation=buried[0]
+                )
+        return self.registrar.decide(arrival, node, known, state), known
+
+    def _commit(self, arrival: Arrival, decision: Decision, known: Optional[Node]) -> None:
+        """In a thread: the token, the log, the record. A crash between them is mended by the node's own repetition."""
+        node_id = decision.node.id
+        pending = ""
+        if known is None:
+            if self.settings.join_policy == "token" and not self.ledger.join(
+                arrival.said.join_token, node_id, time.time()
+            ):
+                raise Refused("join-token", "the join token is not known, used up, revoked or expired")
+            pending = self._reason_to_wait(arrival.peer)
+            self.audit.write(f"node {node_id}", "registered", node_id, pending=pending)
+        self.registry.host.register(
+            decision.node,
+            interval_seconds=arrival.said.interval_seconds,
+            state=decision.host_state,
+            pending_reason=pending,
+        )
+        if decision.contested:
+            self.audit.write("coordinator", "contested", node_id, reason=decision.contested)
+            self.registry.admin.cordon(node_id, reason=decision.contested, actor="coordinator")
+
+    def _check_join_token(self, arrival: Arrival, unix_now: float) -> None:
+        """Before the dear checks: could this token let a new node in?"""
+        if self.settings.join_policy != "token":
+            return
+        token = self.ledger.find(arrival.said.join_token) if arrival.said.join_token else None
+        if token is None or token.role != "join" or token.revoked is not None:
+            raise Refused("join-token", "this network lets nodes in by join token only")
+        if not token.is_valid(unix_now) and token.used == 0:
+            raise Refused("join-token", "the join token has expired")
+
+    def _reason_to_wait(self, peer: Optional[str]) -> str:
+        if self.settings.join_policy == "approval":
+            return "approval"
+        if peer is not None and is_counted(peer):
+            for limit, key in (
+                (self.settings.nodes_per_address, peer),
+                (self.settings.nodes_per_network, network_of(peer, quota=True)),
+            ):
+                if limit and self._peers[key] >= limit:
+                    return "quota"
+        return ""
+
+    def _count_peer(self, arrival: Arrival, known: Optional[Node]) -> None:
+        if known is None:
+            self.count_peer(arrival.peer, 1)
+
+    def count_peer(self, peer: Optional[str], step: int) -> None:
+        """A node that registered from `peer` came (1) or went (-1)."""
+        if peer is None or not is_counted(peer):
+            return
+        for key in (peer, network_of(peer, quota=True)):
+            self._peers[key] += step
+            if self._peers[key] <= 0:
+                del self._peers[key]
+
+    def _one_at_a_time(self, node_id: str) -> _Turn:
+        return _Turn(self._in_hand, node_id)
+
+    def _reply(self, node_id: str, generation: int, unix_now: float) -> RegistrationReply:
+        node = self.registry.get_node(node_id)
+        if node is None:  # removed in the same instant
+            raise UnknownNodeError(node_id)
+        seconds = self.settings.session_hours * 3600
+        token = seal_session(SessionToken(node_id, generation, int(unix_now + seconds)), self.identity.secret)
+        return RegistrationReply(
+            node_id=node_id,
+            generation=generation,
+            session=token,
+            session_seconds=seconds,
+            interval_seconds=self.interval_seconds,
+            admission=str(node.admission),
+            admission_reason=node.admission_reason,
+            coordinator=self.identity.id,
+            degraded=self.is_degraded,
+        )
+
+    async def register_for(self, caller: Caller, node: Node, interval_seconds: float) -> bool:
+        """An operator registers or changes a node; True when it is new."""
+        caller.need(Permission.OPERATE)
+        async with self._one_at_a_time(node.id):
+            known = self.registry.get_node(node.id)
+            state = dict(self.registry.host.state(node.id) or {"managed_by": "operator"})
+
+            def change() -> None:
+                self.audit.write(caller.name, "registered" if known is None else "changed", node.id)
+                self.registry.host.register(node, interval_seconds=interval_seconds, state=state)
+
+            await self.durable(change)
+        return known is None
+
+    def beat(self, authorization: str, node_id: str, said: Heartbeat) -> bytes:
+        """A heartbeat: the answer's body. Soft: waits for nothing. Raises Refused and our other errors."""
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            raise Refused("token-required", "a heartbeat carries Authorization: Bearer with the session's token")
+        if token.startswith("dux_"):
+            self.access.caller(authorization).need(Permission.OPERATE)
+            return self._taken(node_id, said)
+        session = self.sessions.of_token(token, node_id, time.time())
+        if said.sequence <= session.sequence:
+            if said.sequence == session.sequence:
+                return session.answer
+            raise Refused("stale-sequence", f"sequence {said.sequence} is not above {session.sequence}")
+        wait = session.take(self.clock.monotonic(), self.interval_seconds)
+        if wait:
+            raise Refused("too-many-requests", "more heartbeats than asked for", retry_after_seconds=wait)
+        answer = self._taken(node_id, said)
+        session.sequence = said.sequence
+        session.answer = answer
+        if said.gap is not None:
+            session.gap = said.gap
+        return answer
+
+    def _taken(self, node_id: str, said: Heartbeat) -> bytes:
+        health = self.registry.update_node_health(node_id, said.load_average, said.memory_usage, said.disk_usage)
+        return _encode_answer(HeartbeatAnswer(self.interval_seconds, health, bool(self.fleet.open_breakers)))
+
+    async def remove(self, node_id: str, actor: str) -> bool:
+        """Remove a node for good; False when it was not there. What a later registration is judged by is kept."""
+        async with self._one_at_a_time(node_id):
+            known = self.registry.get_node(node_id)
+            if known is None:
+                return False
+            state = self.registry.host.state(node_id) or {}
+            generation = state.get("generation")
+            ban = (known.admission_reason or "banned") if known.admission is Admission.BANNED else ""
+
+            def change() -> None:
+                self.audit.write(actor, "removed", node_id)
+                self.ledger.bury(node_id, generation if isinstance(generation, int) else -1, ban, time.time())
+                self.registry.deregister_node(node_id)
+
+            await self.durable(change)
+            self.count_peer(state.get("peer"), -1)
+            self.sessions.forget(node_id)
+        return True
+
+    def speaks_for(self, authorization: str, node_id: str) -> Session:
+        """The node's session that the header proves. Raises Refused."""
+        return self.sessions.of_token(authorization.partition(" ")[2], node_id, time.time())
+
+    def _kept(self, node_id: str) -> Optional[tuple[int, str]]:
+        node = self.registry.get_node(node_id)
+        if node is None:
+            return None
+        generation = (self.registry.host.state(node_id) or {}).get("generation")
+        ban = (node.admission_reason or "banned") if node.admission is Admission.BANNED else ""
+        return generation if isinstance(generation, int) else -1, ban
+
+    def close(self) -> None:
+        """Finish what is being committed; close the log, the ledger and the registry."""
+        self._threads.shutdown(wait=True)
+        self.audit.close()
+        self.ledger.close()
+        self.registry.close()
+
+
+class _Turn:
+    """One change of a node at a time; locks exist only while somebody holds or waits."""
+
+    def __init__(self, locks: dict[str, asyncio.Lock], node_id: str) -> None:
+        self._locks = locks
+        self._node_id = node_id
+
+    async def __aenter__(self) -> None:
+        lock = self._locks.get(self._node_id)
+        if lock is None:
+            lock = self._locks[self._node_id] = asyncio.Lock()
+        await lock.acquire()
+
+    async def __aexit__(self, *_exception: object) -> None:
+        lock = self._locks[self._node_id]
+        lock.release()
+        if not lock.locked() and not getattr(lock, "_waiters", None):
+            del self._locks[self._node_id]

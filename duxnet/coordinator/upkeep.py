@@ -1,0 +1,195 @@
+"""What the coordinator does as time passes: pulses, silence, breakers, pacing, removal. One task of the event loop.
+
+Here: the order of these at each pulse. Not here: their rules (`registry_core.rules`). What a pulse costs depends on
+what changed since the last one, not on how many nodes there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable
+
+from duxnet.coordinator.addresses import is_counted, network_of
+from duxnet.coordinator.service import Coordinator
+from registry_core.errors import EventsCompacted, StoreError
+from registry_core.events import Event, EventKind
+from registry_core.models.node import Node
+from registry_core.models.query import NodeQuery
+from registry_core.models.status import Admission, Liveness
+from registry_core.rules.liveness import paced_interval
+
+__all__ = ["Upkeep"]
+
+_log = logging.getLogger("duxnet.coordinator")
+
+PULSES_PER_INTERVAL = 8
+LONGEST_PULSE_SECONDS = 0.25
+TOLERATED_PULSES = 2.0
+"""So many pulses late is a busy moment; beyond that the coordinator stood still, and time with it."""
+REMOVED_PER_PULSE = 50
+SYNC_PULSES = 4
+PAGE = 500
+
+
+class Upkeep:
+    """Keeps one coordinator going."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+        self._seen_index = coordinator.registry.events.last_index
+        self._gone_since: dict[str, float] = {}  # down or left, when
+        self._order: deque[tuple[float, str]] = deque()
+
+    async def run(self) -> None:
+        """Until cancelled. Restores what the last run knew of networks, then pulses."""
+        coordinator = self._coordinator
+        restoring = asyncio.ensure_future(self._restore())
+        period = pulse_seconds(coordinator.settings.shortest_interval_seconds)
+        loop = asyncio.get_running_loop()
+        count = 0
+        try:
+            while True:
+                before = loop.time()
+                await asyncio.sleep(period)
+                coordinator.loop_lag_seconds = max(0.0, loop.time() - before - period)
+                count += 1
+                await self.pulse(sync=count % SYNC_PULSES == 0)
+        finally:
+            restoring.cancel()
+
+    async def pulse(self, *, sync: bool = True) -> None:
+        """One turn."""
+        coordinator = self._coordinator
+        stood = coordinator.clock.pulse()
+        if stood > 1.0:
+            _log.warning("stood still for %.1f s; no node is blamed for that time", stood)
+        coordinator.registry.tick()
+        self._follow()
+        now = coordinator.clock.monotonic()
+        opened, closed = coordinator.fleet.judge(now, coordinator.interval_seconds)
+        self._tell(opened, closed)
+        self._pace()
+        coordinator.pulsed()
+        await self._remove_the_gone(now)
+        if sync:
+            try:
+                await coordinator.durable(coordinator.audit.sync)
+            except StoreError as error:
+                _log.error("the audit log: %s", error)
+
+    def _follow(self) -> None:
+        ring = self._coordinator.registry.events
+        try:
+            new = ring.after(self._seen_index)
+        except EventsCompacted as error:  # more events in one pulse than the ring holds
+            _log.warning("missed events up to %d", error.oldest_index)
+            new = ring.after(max(error.oldest_index - 1, 0))
+        for event in new:
+            self._seen_index = event.index
+            self._note(event)
+
+    def _note(self, event: Event) -> None:
+        coordinator = self._coordinator
+        if event.kind is EventKind.DEREGISTERED:
+            coordinator.fleet.remove(event.node_id)
+            self._gone_since.pop(event.node_id, None)
+            return
+        if event.kind not in (EventKind.LIVENESS, EventKind.ADMISSION, EventKind.REGISTERED):
+            return
+        node = coordinator.registry.get_node(event.node_id)
+        if node is None:
+            return
+        if event.kind is EventKind.LIVENESS:
+            if event.details.get("from") == "live" and event.details.get("to") != "left":
+                coordinator.counters["flaps"] += 1
+            self._note_liveness(node)
+        self._note_member(node)
+
+    def _note_liveness(self, node: Node) -> None:
+        if node.liveness in (Liveness.DOWN, Liveness.LEFT):
+            if node.id not in self._gone_since:
+                now = self._coordinator.clock.monotonic()
+                self._gone_since[node.id] = now
+                self._order.append((now, node.id))
+        else:
+            self._gone_since.pop(node.id, None)
+
+    def _note_member(self, node: Node) -> None:
+        coordinator = self._coordinator
+        if node.admission is not Admission.APPROVED or node.liveness is Liveness.LEFT:
+            coordinator.fleet.remove(node.id)
+            return
+        silent = node.liveness is not Liveness.LIVE
+        domain = None
+        if not coordinator.fleet.knows(node.id):
+            peer = (coordinator.registry.host.state(node.id) or {}).get("peer", "")
+            domain = network_of(peer) if is_counted(peer) else None
+        coordinator.fleet.put(node.id, domain=domain, silent=silent, now=coordinator.clock.monotonic())
+
+    def _tell(self, opened: Iterable[str], closed: Iterable[str]) -> None:
+        for name in opened:
+            _log.warning("breaker %s opened: many approved nodes fell silent at once; nobody is called down", name)
+        for name in closed:
+            _log.warning("breaker %s closed: what is silent now is taken for down", name)
+
+    def _pace(self) -> None:
+        coordinator = self._coordinator
+        settings = coordinator.settings
+        counts = coordinator.registry.host.counts()
+        wanted = paced_interval(
+            counts.live + counts.suspect,
+            settings.heartbeats_per_second,
+            settings.shortest_interval_seconds,
+            settings.longest_interval_seconds,
+        )
+        if wanted > coordinator.interval_seconds or wanted < 0.8 * coordinator.interval_seconds:
+            coordinator.pace(wanted)
+
+    async def _remove_the_gone(self, now: float) -> None:
+        coordinator = self._coordinator
+        retention = coordinator.settings.retention_hours * 3600
+        for _ in range(REMOVED_PER_PULSE):
+            if coordinator.fleet.open_breakers or not self._order or self._order[0][0] > now - retention:
+                return
+            since, node_id = self._order.popleft()
+            if self._gone_since.get(node_id) != since:
+                continue  # it came back, and perhaps went again later
+            node = coordinator.registry.get_node(node_id)
+            if node is None or node.liveness not in (Liveness.DOWN, Liveness.LEFT):
+                self._gone_since.pop(node_id, None)
+                continue
+            try:
+                await coordinator.remove(node_id, "retention")
+            except StoreError as error:
+                _log.error("cannot remove %s: %s", node_id, error)
+                self._order.appendleft((since, node_id))
+                return
+            coordinator.counters["removed"] += 1
+
+    async def _restore(self) -> None:
+        """What the networks of registered nodes are, page by page, so that the loop goes on meanwhile."""
+        coordinator = self._coordinator
+        settings = coordinator.settings
+        counted = bool(settings.nodes_per_address or settings.nodes_per_network)
+        after = None
+        while True:
+            page = coordinator.registry.find_nodes(NodeQuery(limit=PAGE, after=after))
+            for node in page.nodes:
+                if counted:
+                    state = coordinator.registry.host.state(node.id) or {}
+                    coordinator.count_peer(state.get("peer"), 1)
+                if node.admission is Admission.APPROVED:
+                    self._note_member(node)
+                if node.liveness is Liveness.LEFT:
+                    self._note_liveness(node)
+            after = page.next
+            if after is None:
+                return
+            await asyncio.sleep(0)
+
+
+def pulse_seconds(shortest_interval_seconds: float) -> float:
+    """How often the loop pulses."""
+    return min(LONGEST_PULSE_SECONDS, shortest_interval_seconds / PULSES_PER_INTERVAL)

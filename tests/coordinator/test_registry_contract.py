@@ -1,0 +1,188 @@
+"""What `Registry` promises, held by the embedded registry and by one across HTTP alike. No test asks which it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry_core.contract import Registry
+from registry_core.errors import RegistryClosedError, RegistryError, UnknownNodeError, ValidationError
+from registry_core.models.node import Gpu, Node, NodeCapabilities
+from registry_core.models.status import Admission, Condition, Liveness
+from registry_core.node_registry import NodeRegistry
+from registry_core.remote import RemoteOptions, RemoteRegistry
+from tests.coordinator.running import Running
+
+LARGE = NodeCapabilities(cpu_cores=16, memory_gb=64.0, storage_gb=1000.0, gpus=(Gpu("NVIDIA", "L4", 24.0),))
+
+
+@pytest.fixture(scope="module")
+def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with Running(tmp_path_factory.mktemp("coordinator") / "state") as running:
+        yield running
+
+
+@pytest.fixture(params=["embedded", "remote"])
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registry]:
+    if request.param == "embedded":
+        with NodeRegistry(tmp_path / "nodes.json") as embedded:
+            yield embedded
+        return
+    running: Running = request.getfixturevalue("coordinator")
+    options = RemoteOptions(token=running.operator_token())
+    with RemoteRegistry(running.address, options=options) as remote:
+        yield remote
+    with RemoteRegistry(running.address, options=options) as remote:
+        for node in remote.list_nodes():
+            remote.deregister_node(node.id)
+
+
+def ids(nodes: list[Node]) -> list[str]:
+    return [node.id for node in nodes]
+
+
+def test_a_registered_node_is_shown_as_it_described_itself(registry: Registry) -> None:
+    node = Node(
+        "192.0.2.7",
+        "0xwallet",
+        LARGE,
+        id="a:b_c.d-1",
+        addresses=("192.0.2.7", "2001:db8::7"),
+        port=8443,
+        hostname="host-ü",
+        os_version="Debian 12",
+        tags={"zone": "eu/1", "ü": "✓"},
+        extra={"from_the_future": [1, {"x": None}]},
+    )
+    assert registry.register_node(node) == "a:b_c.d-1"
+    found = registry.get_node("a:b_c.d-1")
+    assert found is not None
+    for name in ("ip_address", "addresses", "port", "hostname", "os_version", "tags", "capabilities", "wallet_address"):
+        assert getattr(found, name) == getattr(node, name)
+    assert found.extra["from_the_future"] == (1, {"x": None})
+    assert (found.admission, found.liveness, found.is_ready) == (Admission.PROBATION, Liveness.LIVE, True)
+    assert found.registered_at is not None
+
+
+def test_registering_again_updates_and_keeps_history(registry: Registry) -> None:
+    registry.register_node(Node("192.0.2.1", id="a", hostname="before"))
+    first = registry.get_node("a")
+    registry.update_node_reputation("a", True)
+    registry.register_node(Node("192.0.2.1", id="a", hostname="after", reputation=5.0, admission=Admission.APPROVED))
+    again = registry.get_node("a")
+    assert first is not None
+    assert again is not None
+    assert again.hostname == "after"
+    assert again.registered_at == first.registered_at
+    assert again.reputation > first.reputation
+    assert again.admission is Admission.PROBATION
+
+
+def test_a_sample_is_judged_and_shown(registry: Registry) -> None:
+    registry.register_node(Node("192.0.2.1", id="a", capabilities=NodeCapabilities(cpu_cores=4)))
+    health = registry.update_node_health("a", load_average=1.5, memory_usage=95.0)
+    assert (health.load_average, health.memory_usage, health.disk_usage) == (1.5, 95.0, None)
+    assert health.conditions.load is Condition.OK
+    assert health.conditions.memory is Condition.CRITICAL
+    assert health.conditions.disk is Condition.UNKNOWN
+    assert health.last_heartbeat is not None
+    found = registry.get_node("a")
+    assert found is not None
+    assert found.health.conditions == health.conditions
+    assert not found.is_healthy
+    assert registry.list_nodes(only_healthy=True) == []
+
+
+def test_outcomes_make_a_reputation(registry: Registry) -> None:
+    registry.register_node(Node("192.0.2.1", id="a"))
+    scores = [registry.update_node_reputation("a", True).score for _ in range(5)]
+    assert scores == sorted(scores)
+    assert scores[-1] == pytest.approx(3.03, abs=0.01)
+    reputation = registry.get_reputation("a")
+    assert reputation.score == pytest.approx(scores[-1])
+    assert sum(evidence.successes for evidence in reputation.evidence.values()) == pytest.approx(5)
+
+
+def test_queries_find_what_meets_every_condition_in_order(registry: Registry) -> None:
+    registry.register_node(Node("192.0.2.1", "w1", LARGE, id="large"))
+    registry.register_node(Node("192.0.2.2", "w2", NodeCapabilities(cpu_cores=2, memory_gb=4.0), id="small"))
+    registry.register_node(Node("192.0.2.3", "w1", LARGE, id="rated"))
+    for _ in range(3):
+        registry.update_node_reputation("rated", True)
+    assert ids(registry.list_nodes()) == ["rated", "large", "small"]
+    assert ids(registry.list_nodes(min_reputation=1.0)) == ["rated"]
+    assert ids(registry.list_nodes(min_capabilities=NodeCapabilities(cpu_cores=4))) == ["rated", "large"]
+    assert ids(registry.list_nodes(min_capabilities=NodeCapabilities(memory_gb=64.0, gpu_enabled=True))) == [
+        "rated",
+        "large",
+    ]
+    assert ids(registry.list_nodes(wallet_address="w2")) == ["small"]
+    assert ids(registry.list_nodes(limit=2)) == ["rated", "large"]
+    assert registry.list_nodes(limit=0) == []
+    assert registry.count_nodes(wallet_address="w1") == 2
+    assert registry.count_nodes(min_reputation=5.0) == 0
+
+
+def test_an_unknown_node_is_none_in_a_query_and_an_error_in_an_update(registry: Registry) -> None:
+    for unknown in ("unknown", "..", "a/b", "ü", "x" * 300, "%2e"):
+        assert registry.get_node(unknown) is None
+        assert registry.deregister_node(unknown) is False
+        with pytest.raises(UnknownNodeError):
+            registry.update_node_health(unknown, 1.0, 1.0, 1.0)
+        with pytest.raises(UnknownNodeError):
+            registry.update_node_reputation(unknown, True)
+        with pytest.raises(UnknownNodeError):
+            registry.get_reputation(unknown)
+
+
+def test_a_removed_node_is_gone_once(registry: Registry) -> None:
+    registry.register_node(Node("192.0.2.1", id="a"))
+    assert registry.deregister_node("a") is True
+    assert registry.deregister_node("a") is False
+    assert registry.get_node("a") is None
+
+
+@pytest.mark.parametrize(
+    ("gauges", "field"),
+    [
+        ({"load_average": -1.0}, "load_average"),
+        ({"memory_usage": 101.0}, "memory_usage"),
+        ({"disk_usage": float("nan")}, "disk_usage"),
+        ({"load_average": "1"}, "load_average"),
+        ({"load_average": True}, "load_average"),
+    ],
+)
+def test_a_bad_gauge_is_refused_by_name_and_changes_nothing(
+    registry: Registry, gauges: dict[str, Any], field: str
+) -> None:
+    registry.register_node(Node("192.0.2.1", id="a"))
+    before = registry.get_node("a")
+    with pytest.raises(ValidationError, match=field):
+        registry.update_node_health("a", **gauges)
+    assert registry.get_node("a") == before
+
+
+def test_bad_questions_are_refused_by_name(registry: Registry) -> None:
+    with pytest.raises(ValidationError, match="min_reputation"):
+        registry.list_nodes(min_reputation=6.0)
+    with pytest.raises(ValidationError, match="limit"):
+        registry.list_nodes(limit=-1)
+    with pytest.raises(ValidationError, match=r"min_capabilities\.cpu_model"):
+        registry.count_nodes(min_capabilities=NodeCapabilities(cpu_model="x"))
+    registry.register_node(Node("192.0.2.1", id="a"))
+    with pytest.raises(ValidationError, match="task_success"):
+        registry.update_node_reputation("a", 1)  # type: ignore[arg-type]  # that is the point
+    with pytest.raises(ValidationError, match="node"):
+        registry.register_node({"ip_address": "192.0.2.1"})  # type: ignore[arg-type]  # that is the point
+
+
+def test_a_closed_registry_says_so(registry: Registry) -> None:
+    registry.close()
+    registry.close()
+    with pytest.raises(RegistryClosedError):
+        registry.get_node("a")
+    with pytest.raises(RegistryError):
+        registry.register_node(Node("192.0.2.1", id="a"))
