@@ -231,6 +231,20 @@ def test_only_the_gpus_that_are_awake_are_asked_for() -> None:
     assert [word_of(finding.reason) for finding in findings] == ["version-mismatch", "version-mismatch"]
 
 
+def test_a_container_that_was_given_one_gpu_of_three_offers_one() -> None:
+    addresses = ["0000:10:00.0", "0000:20:00.0", "0000:30:00.0"]
+    files = {"/proc/driver/nvidia/version": MODULE}
+    for address in addresses:  # sysfs shows the whole machine in a container too
+        files.update(pci_files(address, *A100, driver="nvidia", power__runtime_status="active\n"))
+    given = {"bus_id": "00000000:20:00.0", "uuid": "GPU-2", "name": "A100", "memory_bytes": 10**10, "errors": {}}
+    kept = [
+        {"bus_id": address, "errors": {"nvmlDeviceGetHandleByPciBusId": 6}} for address in (addresses[0], addresses[2])
+    ]
+    document = {"outcome": "answered", "devices": [kept[0], given, kept[1]]}
+    findings = found(Machine(files, {**CONTROL, ("nvml", ",".join(addresses)): document}))
+    assert [word_of(finding.reason) for finding in findings] == ["not-offered", "", "not-offered"]
+
+
 def test_a_gpu_is_found_where_no_pci_bus_is_seen() -> None:
     gpu = {"index": 0, "bus_id": "00000000:01:00.0", "uuid": "GPU-1", "name": "NVIDIA RTX", "memory_bytes": 10**10}
     document = {"outcome": "answered", "devices": [gpu]}
