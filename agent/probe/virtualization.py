@@ -13,6 +13,8 @@ _DMI = (
     ("parallels", "parallels"), ("bhyve", "bhyve"), ("hyper-v", "microsoft"), ("virtual machine", "microsoft"),
     ("openstack", "kvm"), ("digitalocean", "kvm"), ("hetzner", "kvm"), ("alibaba", "kvm"),
 )  # fmt: skip
+# Clocks that only a guest of that hypervisor has; the small ones (Firecracker, Cloud Hypervisor) leave no other trace
+_CLOCKS = (("kvm-clock", "kvm"), ("xen", "xen"), ("hyperv", "microsoft"))
 _CGROUP_TRACES = (("/docker", "docker"), ("/kubepods", "kubernetes"), ("/lxc", "lxc"), ("libpod", "podman"),
                   ("/ecs/", "ecs"), ("/garden/", "garden"), ("machine.slice/machine-", "nspawn"))  # fmt: skip
 
@@ -59,6 +61,10 @@ def virtual_machine_name(source: Source) -> str:
         return "wsl"
     if source.read_text("/proc/device-tree/hypervisor/compatible") is not None:
         return "vm"
+    clocks = source.read_line("/sys/devices/system/clocksource/clocksource0/available_clocksource")
+    for trace, name in _CLOCKS:
+        if trace in clocks:
+            return name
     flags = _flags(source.read_text("/proc/cpuinfo") or "")
     return "vm" if "hypervisor" in flags else ""
 
