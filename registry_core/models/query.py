@@ -6,7 +6,7 @@ Here: the fields and their checks. Not here: what a node must be to match (`rule
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Optional
 
@@ -66,7 +66,7 @@ class NodeQuery:
     min_capabilities: Optional[NodeCapabilities] = None
     wallet_address: Optional[str] = None
     gpus: Optional[GpuDemand] = None
-    tags: Mapping[str, str] = FrozenMap()
+    tags: Mapping[str, str] = field(default_factory=FrozenMap)
     exclude: Collection[str] = ()
     order: NodeOrder = NodeOrder.REPUTATION
     seed: int = 0

@@ -6,7 +6,7 @@ Here: the record that stores hold. Not here: what goes out to callers (`node`, `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from registry_core.models.frozen_map import FrozenMap
@@ -30,7 +30,7 @@ class NodeRecord:
 
     node: Node
     sequence: int
-    evidence: Mapping[str, Evidence] = FrozenMap()
+    evidence: Mapping[str, Evidence] = field(default_factory=FrozenMap)
     interval_seconds: Optional[float] = None
-    host_state: Mapping[str, Any] = FrozenMap()
-    unknown: Mapping[str, Any] = FrozenMap()
+    host_state: Mapping[str, Any] = field(default_factory=FrozenMap)
+    unknown: Mapping[str, Any] = field(default_factory=FrozenMap)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from registry_core.models import limits
 from registry_core.models.frozen_map import FrozenMap
@@ -39,6 +39,6 @@ class Reputation:
 
     score: float
     posterior_mean: float
-    evidence: Mapping[str, Evidence] = FrozenMap()
+    evidence: Mapping[str, Evidence] = field(default_factory=FrozenMap)
     standing: Admission = Admission.PROBATION
     reasons: tuple[str, ...] = ()

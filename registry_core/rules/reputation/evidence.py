@@ -7,7 +7,7 @@ Here: the record and its arithmetic of forgetting. Not here: which outcome goes 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Optional
 
 from registry_core.errors import ValidationError
@@ -75,7 +75,7 @@ class EvidenceState:
     ratings: Evidence = Evidence()
     """What the last rating batch made of `raters`."""
 
-    raters: FrozenMap[str, tuple[float, float]] = FrozenMap()
+    raters: FrozenMap[str, tuple[float, float]] = field(default_factory=FrozenMap)
     """Rater's node id → (value from −1 to 1, when)."""
 
     suspensions: int = 0

@@ -5,7 +5,7 @@ Here: parameters and their checks. Not here: what is done with them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from registry_core.errors import ValidationError
 from registry_core.models import limits
@@ -26,7 +26,9 @@ class ReputationPolicy:
     bound: float = 0.05
     """The quantile that scores are. Common practice for "most likely at least"; lower asks for more evidence."""
 
-    exponents: FrozenMap[str, float] = FrozenMap({CORRECTNESS: 0.5, AVAILABILITY: 0.3, PERFORMANCE: 0.2})
+    exponents: FrozenMap[str, float] = field(
+        default_factory=lambda: FrozenMap({CORRECTNESS: 0.5, AVAILABILITY: 0.3, PERFORMANCE: 0.2})
+    )
     """How much each dimension counts (judgement); shared out anew among the dimensions that have evidence."""
 
     correctness_kept: float = 0.999
