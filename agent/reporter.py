@@ -111,7 +111,8 @@ class Reporter:
         assert wanted is not None
         self._registry.register_node(wanted.node, interval_seconds=wanted.interval_seconds)
         changed = [] if self._registered is None else wanted.changed_since(self._registered)
-        _log.info("registered%s", f" again: {', '.join(changed)} changed" if changed else "")
+        again = f" again: {', '.join(changed)} changed" if changed else ""
+        _log.info("registered%s", again, extra={"fields": {"node_id": wanted.node.id}})
         self._registered, self._wanted = wanted, None
 
     def _arrived(self, health: NodeHealth) -> None:
@@ -123,7 +124,7 @@ class Reporter:
     def _failed(self, error: RegistryError, sample: Optional[Sample]) -> None:
         problem = str(error)
         if problem != self.standing.problem:  # once, not at every interval
-            _log.error("cannot report: %s", problem)
+            _log.error("cannot report: %s", problem, extra={"fields": {"problem": type(error).__name__}})
         if sample is not None:
             now = self._clock.now()
             self.gap = self.gap.with_sample(sample, now) if self.gap else Gap.begun(sample, now, problem)

@@ -95,7 +95,7 @@ class Agent:
 
     def run(self) -> int:
         """Keep the schedule until SIGTERM or SIGINT; the exit code."""
-        self._teller.notifier.ready(self._doings().line())
+        self._teller.ready(self._doings())
         try:
             self._inbox.stop_at_once = False
             while (arrived := self._inbox.take()) in (None, signal.SIGHUP):
@@ -175,10 +175,11 @@ class Agent:
         return (text,)
 
     def _tell_who_and_what(self) -> None:
-        _log.info("node %s, state in %s, registry %s", self._identity.id, self._state.path, self._target)
+        fields = {"node_id": self._identity.id, "registry": self._target, "state_dir": str(self._state.path)}
+        _log.info("node %(node_id)s, state in %(state_dir)s, registry %(registry)s", fields, extra={"fields": fields})
         _log.info("offers %s", offer_text(self._node.capabilities))
         for error in self._found.errors:
-            _log.warning("probe %s: %s", error.probe, error.message)
+            _log.warning("probe %s: %s", error.probe, error.message, extra={"fields": {"probe": error.probe}})
 
     def _plan(self) -> None:
         interval = self._agent.interval_seconds
@@ -200,7 +201,7 @@ class Agent:
             self._node = self._describe()
         for error in self._found.errors:
             if (error.probe, error.message) not in known:
-                _log.warning("probe %s: %s", error.probe, error.message)
+                _log.warning("probe %s: %s", error.probe, error.message, extra={"fields": {"probe": error.probe}})
         self._describe_to_registry()
 
     def _describe_to_registry(self) -> None:
@@ -227,7 +228,7 @@ class Agent:
                 _log.error("the new configuration is refused: %s", problem)
             _log.error("the old configuration is kept")
         self._inbox.stop_at_once = False
-        self._teller.notifier.ready(self._doings().line())
+        self._teller.ready(self._doings())
 
     def _use_settings(self, new: Settings) -> None:
         """Apply what a running agent can: all but the state directory and the registry's place."""

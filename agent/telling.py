@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,6 +55,12 @@ class Doings:
         """Who I am, what I offer, the newest sample or what is wrong."""
         return f"{self.who()} · {offer_text(self.node.capabilities)} · {self.newest()}"
 
+    def line_for_systemd(self, reported_at: Optional[float]) -> str:
+        """As what it is registered and when it last reported: a moment, since nobody renews the line in between."""
+        moment = "none yet" if reported_at is None else time.strftime("%H:%M:%S UTC", time.gmtime(reported_at))
+        offer = offer_text(self.node.capabilities)
+        return f"registered as {self.who()}, last report {moment} · {offer} · {self.newest()}"
+
 
 class Teller:
     """Owns the terminal's line, the log set-up and the status file. `once` keeps the terminal for the answer."""
@@ -65,6 +72,7 @@ class Teller:
         self._quiet = self._screen is not None or is_journal(environ)
         self._file: Optional[StatusFile] = None
         self._cannot_write: Optional[str] = None
+        self._reported_at: Optional[float] = None
 
     @property
     def notifier(self) -> Notifier:
@@ -85,8 +93,14 @@ class Teller:
         if delivered and doings.sample is not None:
             level = logging.DEBUG if self._quiet else logging.INFO
             _log.log(level, "reported: %s", sample_text(doings.sample), extra={"fields": _fields(doings.sample)})
+        if delivered:
+            self._reported_at = time.time()
         self.save(doings, "running")
-        self._notifier.status(doings.line())
+        self._notifier.status(doings.line_for_systemd(self._reported_at))
+
+    def ready(self, doings: Doings) -> None:
+        """Started, or done reloading."""
+        self._notifier.ready(doings.line_for_systemd(self._reported_at))
 
     def save(self, doings: Doings, state: str) -> None:
         """Replace the status file. That it cannot be written is said once and never stops the agent."""

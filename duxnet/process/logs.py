@@ -1,4 +1,4 @@
-"""Log lines on stderr: for people, for the journal, or as JSON. Only a process configures logging, never a library.
+"""Log lines for people, for the journal, or as JSON. Only a process configures logging, never a library.
 
 Under systemd a line begins with its priority (`<3>`, man sd-daemon) and leaves the time to the journal.
 """
@@ -57,7 +57,7 @@ class _Journal(logging.Formatter):
     """`<4>text`, every line with its priority."""
 
     def format(self, record: logging.LogRecord) -> str:
-        priority = next((value for level, value in _PRIORITIES if record.levelno >= level), _DEBUG_PRIORITY)
+        priority = _priority(record.levelno)
         return "\n".join(f"<{priority}>{line}" for line in _text(self, record).splitlines() or [""])
 
 
@@ -82,6 +82,11 @@ class _Json(logging.Formatter):
         return json.dumps(plain, ensure_ascii=True, default=str)
 
 
+def _priority(level: int) -> int:
+    """The syslog priority of a level of `logging`."""
+    return next((value for least, value in _PRIORITIES if level >= least), _DEBUG_PRIORITY)
+
+
 def _text(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     text = printable(record.getMessage())
     if record.exc_info:
@@ -99,6 +104,13 @@ def _to_stderr(line: str) -> None:
     sys.stderr.flush()
 
 
+def _to_journal(environ: Mapping[str, str], formatter: logging.Formatter, lines: logging.Handler) -> logging.Handler:
+    """Over the journal's own socket, with fields; as lines on stderr where that does not go."""
+    from duxnet.process.journal import Journal, identifier
+
+    return Journal(identifier(environ), lambda record: _text(formatter, record), _priority, lines)
+
+
 def configure_logs(
     log_format: str, level: str, environ: Mapping[str, str], write: Optional[Callable[[str], None]] = None
 ) -> None:
@@ -106,10 +118,13 @@ def configure_logs(
     formatter: logging.Formatter = _Journal() if is_journal(environ) else _Plain()
     if log_format == "json":
         formatter = _Json()
+    chosen: logging.Handler = _Lines(formatter, write or _to_stderr)
+    if isinstance(formatter, _Journal) and write is None:
+        chosen = _to_journal(environ, formatter, chosen)
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)
-    root.addHandler(_Lines(formatter, write or _to_stderr))
+    root.addHandler(chosen)
     root.setLevel(level.upper())
     # APScheduler logs every run; what matters of it (errors, skipped runs) reaches us as events.
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)

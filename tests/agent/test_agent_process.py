@@ -30,7 +30,7 @@ def test_it_reports_at_its_interval_and_the_desk_beside_it_shows_it(state_dir: P
         assert listed.returncode == 0, listed.stderr
         (node,) = json.loads(listed.stdout)["nodes"]
         assert node["id"] == status["node_id"]
-        assert node["is_ready"]
+        assert node["liveness"] == "live"
         assert node["capabilities"]["cpu_cores"] >= 1
         assert node["health"]["memory_usage"] > 0
         assert node["health"]["age_seconds"] < 10

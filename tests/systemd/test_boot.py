@@ -127,7 +127,7 @@ def test_the_commands_of_the_readme_lead_to_an_active_service(machine: Machine) 
     said = typed(machine, readme_commands())
     assert f"{AGENT} is active" in said
     assert show(machine, AGENT, "ActiveState") == "active"
-    assert show(machine, AGENT, "StatusText")
+    assert re.match(r"registered as n1\w+… on fresh-debian, last report \d\d:", show(machine, AGENT, "StatusText"))
     node_id = agent_status(machine)["node_id"]
     assert node_id[:12] in machine.run("duxnet nodes list")
 
@@ -201,6 +201,9 @@ def test_the_journal_has_priorities_and_fields(machine: Machine) -> None:
     entries = [entry for entry in map(json.loads, lines) if entry.get("_SYSTEMD_UNIT") == AGENT]
     assert {"3", "6"} <= {entry["PRIORITY"] for entry in entries}
     assert all(entry["SYSLOG_IDENTIFIER"] == "duxnet-agent" for entry in entries)
+    (node_id,) = {entry["DUXNET_NODE_ID"] for entry in entries if "DUXNET_NODE_ID" in entry}
+    assert node_id == agent_status(machine)["node_id"]
+    assert "registered" in machine.run(f"journalctl --no-pager --output=cat DUXNET_NODE_ID={node_id}")
 
 
 def test_a_killed_agent_is_back_with_its_id(machine: Machine) -> None:
