@@ -8,6 +8,7 @@ from registry_core.errors import NotSupportedError, ValidationError, shown
 
 if TYPE_CHECKING:
     from registry_core.contract import Registry
+    from registry_core.storage.sealing import KeyRing
 
 __all__ = ["is_address", "open_registry"]
 
@@ -18,7 +19,11 @@ def is_address(target: str) -> bool:
 
 
 def open_registry(
-    target: str, *, read_only: bool = False, heartbeat_timeout_seconds: Optional[float] = None
+    target: str,
+    *,
+    read_only: bool = False,
+    heartbeat_timeout_seconds: Optional[float] = None,
+    keys: Optional[KeyRing] = None,
 ) -> Registry:
     """The registry that `target` names. Raises NotSupportedError, ValidationError, StoreError."""
     if is_address(target):
@@ -28,5 +33,7 @@ def open_registry(
     from registry_core.node_registry import NodeRegistry
 
     opened: Any = NodeRegistry
-    registry: Registry = opened(target, read_only=read_only, heartbeat_timeout_seconds=heartbeat_timeout_seconds)
+    registry: Registry = opened(
+        target, encryption_key=keys, read_only=read_only, heartbeat_timeout_seconds=heartbeat_timeout_seconds
+    )
     return registry

@@ -31,6 +31,7 @@ from duxnet.process.signals import SignalInbox, StopRequested
 from registry_core.contract import Registry
 from registry_core.identity.files import ensure_identity
 from registry_core.models.node import Node
+from registry_core.storage.key_sources import find_keys
 from registry_core.version import __version__
 
 __all__ = ["Agent", "Launch"]
@@ -161,7 +162,8 @@ class Agent:
         if is_address(self._target):
             return open_registry(self._target)
         timeout_seconds = MISSED_INTERVALS * self._agent.interval_seconds
-        return open_registry(self._target, heartbeat_timeout_seconds=timeout_seconds)
+        keys = find_keys(self._settings.section("registry", RegistrySettings).key_path(), self._environ)
+        return open_registry(self._target, heartbeat_timeout_seconds=timeout_seconds, keys=keys)
 
     def _notice_a_copied_folder(self) -> tuple[str, ...]:
         before = self._state.moved_from(self._found.host["machine_hint"])

@@ -108,11 +108,16 @@ class RegistrySettings(Section):
     """[registry]: where this node is registered, and what the desk asks by default."""
 
     target: str = ""
+    encryption_key_file: str = ""
 
-    @field_validator("target")
+    @field_validator("target", "encryption_key_file")
     @classmethod
     def _target(cls, value: str) -> str:
         return _plain_path(value)
+
+    def key_path(self) -> Optional[Path]:
+        """The key file, if one is set."""
+        return Path(self.encryption_key_file).expanduser().absolute() if self.encryption_key_file else None
 
 
 def agent_sections() -> dict[str, type[Section]]:

@@ -22,6 +22,7 @@ COMMANDS = {
     "agent": ("duxnet.cli.agent", "agent", "Register this machine and report its health until stopped."),
     "status": ("duxnet.cli.status", "status", "Show what the agent on this machine is doing."),
     "nodes": ("duxnet.cli.nodes", "nodes", "List, show and change the nodes of a registry."),
+    "registry": ("duxnet.cli.registry", "registry", "Check, back up, restore, move and seal the file of a registry."),
     "config": ("duxnet.cli.config", "config", "Check the configuration, or show where each value comes from."),
     "service": ("duxnet.cli.service", "service", "Run the agent or the coordinator as a systemd service."),
     "doctor": ("duxnet.cli.doctor", "doctor", "Say what is wrong with the agent here, and what to do about it."),

@@ -31,6 +31,7 @@ class Place:
 
     target: str
     agent_dir: Optional[Path] = None
+    config: Optional[str] = None
 
 
 def find_place(flag: Optional[str], config: Optional[str]) -> Place:
@@ -44,7 +45,7 @@ def find_place(flag: Optional[str], config: Optional[str]) -> Place:
             raise ValidationError(
                 "registry", target, "must be the path of a file, or an address with http:// or https://"
             )
-        return Place(target)
+        return Place(target, config=config)
     from agent.settings import AgentSettings, RegistrySettings, load_agent_settings
     from agent.state_dir import REGISTRY_FILE
     from agent.status import local_folder
@@ -55,7 +56,7 @@ def find_place(flag: Optional[str], config: Optional[str]) -> Place:
     if not own.state_dir:
         state_dir = local_folder(state_dir, os.environ)
     target = settings.section("registry", RegistrySettings).target
-    return Place(target or str(state_dir / REGISTRY_FILE), state_dir)
+    return Place(target or str(state_dir / REGISTRY_FILE), state_dir, config)
 
 
 class Desk:
@@ -75,7 +76,12 @@ class Desk:
             raise StoreError(
                 place.target, "there is no registry yet: start an agent (duxnet agent), or name one with --registry"
             )
-        registry = open_registry(place.target, read_only=read_only)
+        from duxnet.cli.keys import keys_of
+
+        path = Path(place.target)
+        sealable = not is_address(place.target) and path.is_file()
+        keys = keys_of(path, None, place.config, needed=False) if sealable else None
+        registry = open_registry(place.target, read_only=read_only, keys=keys)
         try:
             yield cls(registry, _local_status(place))
         finally:

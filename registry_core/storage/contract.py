@@ -90,6 +90,10 @@ class Store(ABC):
         """A small text that belongs to the registry as a whole, as last committed, or None."""
 
     @abstractmethod
+    def all_meta(self) -> dict[str, str]:
+        """Every text that `meta` knows, by key: what moves with the registry to another store."""
+
+    @abstractmethod
     def commit(self, changes: Sequence[Change], meta: Mapping[str, Optional[str]]) -> None:
         """Make `changes` (in this order; a later one on the same id wins) and `meta` (None removes) lasting.
 

@@ -70,6 +70,10 @@ class JsonFileStore(Store):
         """One look-up."""
         return self._content.meta.get(key)
 
+    def all_meta(self) -> dict[str, str]:
+        """A copy."""
+        return dict(self._content.meta)
+
     def commit(self, changes: Sequence[Change], meta: Mapping[str, Optional[str]]) -> None:
         """One rewrite of the file, whatever the number of changes."""
         puts, samples = dict(self._content.puts), dict(self._content.samples)
@@ -108,6 +112,12 @@ class JsonFileStore(Store):
         self._content, self._signature = self._read()
         self._texts.clear()
         return True
+
+    def rewrap(self) -> int:
+        """Seal the file anew with the newest key; returns how many nodes are in it. Raises SealedStoreError."""
+        self._seal.refuse_clear()
+        self._replace(self._content)
+        return len(self._content.puts)
 
     def close(self) -> None:
         """Release the lock."""

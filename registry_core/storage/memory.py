@@ -44,6 +44,10 @@ class MemoryStore(Store):
         """One look-up."""
         return self._meta.get(key)
 
+    def all_meta(self) -> dict[str, str]:
+        """A copy."""
+        return dict(self._meta)
+
     def commit(self, changes: Sequence[Change], meta: Mapping[str, Optional[str]]) -> None:
         """Lasts as long as the process."""
         for change in changes:

@@ -6,15 +6,31 @@ Not here: what the file holds (`json_file`).
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Optional
 
-from registry_core.errors import DamagedStoreError, SealedStoreError
-from registry_core.storage.sealing import CannotOpen, KeyRing, Sealer, key_id_of
+from registry_core.errors import DamagedStoreError, SealedStoreError, StoreError
+from registry_core.storage.sealing import OVERHEAD_BYTES, CannotOpen, KeyRing, Sealer, key_id_of
 
-__all__ = ["FileSeal"]
+__all__ = ["FileSeal", "is_sealed_file"]
 
 _FIRST_LINE = b"duxnet.nodes sealed/1\n"
 _BOUND_TO = b"duxnet.nodes.json"
+
+
+def is_sealed_file(path: Path) -> Optional[bytes]:
+    """The id of the key with which the file at `path` is sealed; None for one in clear. Raises StoreError."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_FIRST_LINE) + OVERHEAD_BYTES)
+    except OSError as error:
+        raise StoreError(str(path), f"cannot be read: {error.strerror}") from None
+    if not head.startswith(_FIRST_LINE):
+        return None
+    try:
+        return key_id_of(head[len(_FIRST_LINE) :])
+    except CannotOpen as error:
+        raise DamagedStoreError(str(path), str(error)) from None
 
 
 class FileSeal:
@@ -23,6 +39,11 @@ class FileSeal:
     def __init__(self, location: str, keys: Optional[KeyRing]) -> None:
         self._location = location
         self._sealer = None if keys is None else Sealer(keys, _BOUND_TO)
+
+    def refuse_clear(self) -> None:
+        """Raises SealedStoreError when there is no key."""
+        if self._sealer is None:
+            raise SealedStoreError(self._location, "it is not sealed, so that there is no key to change")
 
     def sealed(self, plain: bytes) -> bytes:
         """The bytes as they are written."""

@@ -18,9 +18,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Optional
+from typing import Any, Callable, Optional
 
-from registry_core.errors import DamagedStoreError, ReadOnlyError, StoreError
+from registry_core.errors import DamagedStoreError, ReadOnlyError, SealedStoreError, StoreError
 from registry_core.models.record import NodeRecord
 from registry_core.models.status import NodeHealth
 from registry_core.storage import sqlite_layout as layout
@@ -30,6 +30,7 @@ from registry_core.storage.sample_writer import Samples, SampleWriter
 from registry_core.storage.sealing import KeyRing
 from registry_core.storage.sqlite_layout import Stamp, id_hash
 from registry_core.storage.sqlite_opening import (
+    KEY_CHECK,
     LAST_COMMIT,
     ROLLED_BACK,
     WRITER_CACHE_KIB,
@@ -51,9 +52,9 @@ __all__ = ["SqliteStore"]
 _log = logging.getLogger(__name__)
 
 SOFT_SAVE_SECONDS = 60.0
-_META = "registry:"  # before the keys of `meta` in the table `state`
 _READ_AT_ONCE = 500  # host parameters in one statement; old SQLite allows 999
 _SAMPLES_AT_ONCE = 2_000  # rows in one commit of samples: some 20 ms, for which a durable call may have to wait
+_REWRAPPED_AT_ONCE = 2_000
 _IDLE_READERS = 4  # connections kept for the next reading thread
 
 
@@ -93,7 +94,7 @@ class SqliteStore(Store):
             try:
                 for row in connection.execute(layout.START):
                     started = self._rows.started(row)
-                    tally.add(row)
+                    tally.add_started(row)
                     yield started
                 tally.compare(connection.execute(layout.INDEX_SUMS).fetchone())
             finally:
@@ -117,8 +118,16 @@ class SqliteStore(Store):
     def meta(self, key: str) -> Optional[str]:
         """One look-up."""
         with self._reader("read") as connection:
-            row = connection.execute("SELECT value FROM state WHERE key = ?", (_META + key,)).fetchone()
+            row = connection.execute("SELECT value FROM state WHERE key = ?", (layout.META + key,)).fetchone()
         return None if row is None else self._rows.opened_meta(key, row[0])
+
+    def all_meta(self) -> dict[str, str]:
+        """One statement."""
+        with self._reader("read") as connection:
+            kept = connection.execute(layout.ALL_META).fetchall()
+            return {
+                key[len(layout.META) :]: self._rows.opened_meta(key[len(layout.META) :], value) for key, value in kept
+            }
 
     def commit(self, changes: Sequence[Change], meta: Mapping[str, Optional[str]]) -> None:
         """One transaction, one flush of the log."""
@@ -167,6 +176,34 @@ class SqliteStore(Store):
         if lock is not None:
             lock.release()
 
+    def rewrap(self, progress: Callable[[int, int], None]) -> int:
+        """Seal everything anew with the newest key, some thousand records at a time; returns how many were.
+
+        A crash leaves records under both keys, and the file says that it needs both. Raises SealedStoreError when
+        nothing is sealed.
+        """
+        if self._keys is None:
+            raise SealedStoreError(self.location, "it is not sealed, so that there is no key to change")
+        (total,) = self._all("SELECT count(*) FROM nodes")[0]
+        done = behind = 0
+        while piece := self._all(layout.SOME, behind, _REWRAPPED_AT_ONCE):
+            changed = [values for values in map(self._rows.rewrapped, piece) if values is not None]
+            with self._writing, translated(self.location, "written"), self._transaction() as connection:
+                connection.executemany(layout.REWRAP, changed)
+            behind, done = piece[-1][1], done + len(changed)
+            progress(done, total)
+        newest = KeyRing([self._keys.newest])
+        with self._writing, translated(self.location, "written"), self._transaction() as connection:
+            for key, value in self.all_meta().items():
+                self._put_meta(connection, key, value)
+            connection.execute("DELETE FROM state WHERE key GLOB ?", (KEY_CHECK + "*",))
+            connection.executemany(layout.PUT_STATE, key_state(newest, self._store_id))
+        return done
+
+    def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._reader("read") as connection:
+            return connection.execute(sql, values).fetchall()
+
     def _open(self) -> None:
         exists = self._path.exists()
         if not exists and has_log(self._path):
@@ -178,6 +215,7 @@ class SqliteStore(Store):
         state = open_checked(self._path, alone=not self.read_only)
         self._rows = layout.Rows(sealer_for(self.location, state, self._keys), newer=state.newer)
         self._last_commit = state.last_commit
+        self._store_id = state.store_id
         with translated(self.location, "opened"):
             if not self.read_only:
                 self._open_writer(state)
@@ -263,9 +301,9 @@ class SqliteStore(Store):
 
     def _put_meta(self, connection: sqlite3.Connection, key: str, value: Optional[str]) -> None:
         if value is None:
-            connection.execute(layout.DELETE_STATE, (_META + key,))
+            connection.execute(layout.DELETE_STATE, (layout.META + key,))
         else:
-            connection.execute(layout.PUT_STATE, (_META + key, self._rows.sealed_meta(key, value)))
+            connection.execute(layout.PUT_STATE, (layout.META + key, self._rows.sealed_meta(key, value)))
 
     def _write_samples(self, samples: Samples, *, flush: bool) -> None:
         """In pieces, so that a commit waits for one piece at most."""

@@ -11,7 +11,7 @@ import zlib
 from datetime import datetime, timezone
 from typing import Any, NamedTuple, Optional, Union
 
-from registry_core.models.columns import Columns
+from registry_core.models.columns import Columns, columns_of
 from registry_core.models.record import NodeRecord
 from registry_core.models.snapshot import health_sample
 from registry_core.models.status import Conditions, NodeHealth
@@ -86,9 +86,11 @@ FROM nodes INDEXED BY sqlite_autoindex_nodes_1
 """
 READ_PLAIN = "SELECT id, record_checksum, record FROM nodes WHERE id_hash IN ({})"
 READ_SEALED = f"SELECT {_CLEAR_NAMES}, record_checksum, record FROM nodes WHERE id_hash IN ({{}})"  # noqa: S608 - the names above
-EVERYTHING = f"""
-SELECT {_CLEAR_NAMES}, id_hash, labels, columns_checksum, record_checksum, record FROM nodes ORDER BY sequence
-"""  # noqa: S608 - the names above
+_WHOLE = f"SELECT {_CLEAR_NAMES}, id_hash, labels, columns_checksum, record_checksum, record FROM nodes"  # noqa: S608 - the names above
+EVERYTHING = f"{_WHOLE} ORDER BY sequence"
+SOME = f"{_WHOLE} WHERE sequence > ? ORDER BY sequence LIMIT ?"
+META = "registry:"  # before the keys of `meta` in the table `state`
+ALL_META = "SELECT key, value FROM state WHERE key GLOB 'registry:*'"
 PUT_STATE = "INSERT OR REPLACE INTO state VALUES (?, ?)"
 DELETE_STATE = "DELETE FROM state WHERE key = ?"
 
@@ -138,13 +140,20 @@ class IndexTally:
     def __init__(self) -> None:
         self._count = self._low = self._high = self._sequences = 0
 
-    def add(self, row: tuple[Any, ...]) -> None:
-        """One row of `START`."""
-        found: int = row[_WIDTH + 2]
+    def add_started(self, row: tuple[Any, ...]) -> None:
+        """One row of `START`, after it was checked."""
+        self.add(row[_WIDTH + 2], row[1])
+
+    def add_whole(self, row: tuple[Any, ...]) -> None:
+        """One row of `EVERYTHING`, after it was checked."""
+        self.add(row[_WIDTH], row[1])
+
+    def add(self, place: int, sequence: int) -> None:
+        """One row."""
         self._count += 1
-        self._low += found & 0xFFFFFFFF
-        self._high += found >> 32
-        self._sequences += row[1]
+        self._low += place & 0xFFFFFFFF
+        self._high += place >> 32
+        self._sequences += sequence
 
     def compare(self, sums: tuple[int, ...]) -> None:
         """Raises BadRow when the index does not hold exactly the rows of the table."""
@@ -194,26 +203,27 @@ class Rows:
             record = self._opened(clear, b"record", _bound(clear), record)
         return self._unpacked(node_id, record)
 
-    def checked(self, row: tuple[Any, ...]) -> tuple[Columns, NodeRecord]:
-        """What `EVERYTHING` gives, with every check there is."""
+    def check(self, row: tuple[Any, ...]) -> None:
+        """Everything that can be checked of a row of `EVERYTHING`. Raises BadRow."""
         place, labels, columns_checksum = row[_WIDTH : _WIDTH + 3]
-        started = self.started((*row[:_WIDTH], labels, columns_checksum, place, None, None, None, None))
+        check_sums(row)
         if place != id_hash(row[0]):
             raise BadRow(row[0], row[1], "its index entry belongs to another node")
-        return started.columns, self.read(row)
+        columns = self.started((*row[:_WIDTH], labels, columns_checksum, place, None, None, None, None)).columns
+        if columns_of(self.read(row)) != columns:
+            raise BadRow(row[0], row[1], "its columns do not follow from its record")
 
-    def rewrapped(self, row: tuple[Any, ...], old: Sealer) -> Optional[tuple[Any, ...]]:
-        """The values that put a row of `EVERYTHING` under this sealer's newest key; None when it is."""
-        clear, labels, record = row[:_WIDTH], row[_WIDTH + 1], row[-1]
-        new = self._sealer
-        if new is None or (new.is_newest(labels) and new.is_newest(record)):
+    def rewrapped(self, row: tuple[Any, ...]) -> Optional[tuple[Any, ...]]:
+        """The values of `REWRAP` that put a row of `EVERYTHING` under the newest key; None when it is."""
+        clear, (place, labels, _columns_sum, _record_sum, record) = row[:_WIDTH], row[_WIDTH:]
+        sealer = self._sealer
+        if sealer is None or (sealer.is_newest(labels) and sealer.is_newest(record)):
             return None
+        check_sums(row)
         bound = _bound(clear)
-        opener = Rows(old)
-        labels = new.seal(opener._opened(clear, b"labels", bound, labels), b"labels" + bound)
-        record = new.seal(opener._opened(clear, b"record", bound, record), b"record" + bound)
-        checksums = (_columns_checksum(bound, row[_WIDTH], labels), _record_checksum(clear[0], record))
-        return (labels, *checksums, record, clear[1])
+        labels = sealer.seal(self._opened(clear, b"labels", bound, labels), b"labels" + bound)
+        record = sealer.seal(self._opened(clear, b"record", bound, record), b"record" + bound)
+        return (labels, _columns_checksum(bound, place, labels), _record_checksum(clear[0], record), record, clear[1])
 
     def sealed_meta(self, key: str, value: str) -> Labels:
         """A text of the registry as a whole, as it is kept."""
@@ -249,6 +259,15 @@ class Rows:
         if found.node.id != node_id:
             raise BadRow(node_id, None, "belongs to another node")
         return found
+
+
+def check_sums(row: tuple[Any, ...]) -> None:
+    """What can be checked of a row of `EVERYTHING` without a key. Raises BadRow."""
+    clear, (place, labels, columns_checksum, record_checksum, record) = row[:_WIDTH], row[_WIDTH:]
+    if _columns_checksum(_bound(clear), place, labels) != columns_checksum:
+        raise BadRow(clear[0], clear[1], "its columns do not match their checksum")
+    if not isinstance(record, bytes) or _record_checksum(clear[0], record) != record_checksum:
+        raise BadRow(clear[0], clear[1], "its record does not match its checksum")
 
 
 REWRAP = "UPDATE nodes SET labels = ?, columns_checksum = ?, record_checksum = ?, record = ? WHERE sequence = ?"

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional
 
+from registry_core.models.record import NodeRecord
+from registry_core.models.snapshot import node_with, record_with
+from registry_core.models.status import NodeHealth
 from registry_core.opening import open_store
 from registry_core.storage.contract import Put, Store
 from registry_core.storage.sealing import SealingKey
@@ -55,7 +58,14 @@ def content(path: Path, key: Optional[SealingKey] = None) -> dict[str, Any]:
     with opened(path, key, read_only=True) as store:
         rows = list(store.rows())
         records = store.read_many([row.columns.node_id for row in rows])
-        return {row.columns.node_id: (row.columns, record) for row, record in zip(rows, records)}
+        return {row.columns.node_id: (row.columns, _durable(record)) for row, record in zip(rows, records)}
+
+
+def _durable(record: Optional[NodeRecord]) -> Optional[NodeRecord]:
+    """Without the health, which means nothing in a record: samples are kept apart."""
+    if record is None:
+        return None
+    return record_with(record, node=node_with(record.node, health=NodeHealth()))
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -1,0 +1,260 @@
+"""`duxnet registry`: care for the file in which a registry is kept: check, copy, move, seal.
+
+Here: options, progress and what is printed. Not here: the work (`registry_core.storage.maintenance_…`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+import click
+
+from duxnet.cli.group import SuggestingGroup
+
+if TYPE_CHECKING:
+    from registry_core.storage.maintenance_verify import Verification
+
+__all__ = ["registry"]
+
+_BETWEEN_PROGRESS_SECONDS = 0.1
+EXIT_DAMAGED = 1
+EXIT_ROLLED_BACK = 3
+
+_path = click.Path(path_type=Path)
+_config = click.option("--config", metavar="FILE", help="Configuration file; it must be there.")
+_format = click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+_key_file = click.option(
+    "--key-file",
+    type=_path,
+    metavar="FILE",
+    help="Encryption keys, the newest first. Default: the systemd credential registry-encryption-key, "
+    "registry.encryption_key_file of the configuration, $DUXNET_REGISTRY_ENCRYPTION_KEY.",
+)
+_overwrite = click.option("--overwrite", is_flag=True, help="Replace what is at the target.")
+
+
+@click.group("registry", cls=SuggestingGroup)
+def registry() -> None:
+    """Check, back up, restore, move and seal the file of a registry.
+
+    verify and backup work beside a running agent or coordinator; the others need it stopped. A sealed registry
+    stays sealed in every copy. Keys are never given on the command line, where every user could read them.
+    """
+
+
+@registry.command("verify")
+@click.argument("path", type=_path, required=False)
+@_key_file
+@_config
+@_format
+def verify_command(path: Optional[Path], key_file: Optional[Path], config: Optional[str], output: str) -> int:
+    """Read everything and check it; the default is the registry of the agent on this machine.
+
+    Exit code 0: whole. 3: whole up to the last commit, behind which the log does not check (a process that was
+    killed while it wrote leaves that too). 1: damaged, each place is named.
+    """
+    from duxnet.cli.keys import keys_of
+    from registry_core.storage.maintenance_verify import verify
+
+    place = path or _default_path(config)
+    with _Progress("checked", "nodes") as progress:
+        found = verify(place, keys_of(place, key_file, config, needed=False), progress)
+    _print_verification(found, output)
+    return _verification_code(found)
+
+
+@registry.command("backup")
+@click.argument("source", type=_path)
+@click.argument("target", type=_path)
+@_overwrite
+@_format
+def backup_command(source: Path, target: Path, overwrite: bool, output: str) -> int:
+    """Copy the registry SOURCE as its last commit left it to TARGET, and check the copy."""
+    from registry_core.storage.maintenance_backup import backup
+
+    with _Progress("copied", "pages") as progress:
+        found = backup(source, target, overwrite=overwrite, progress=progress)
+    _print_verification(found, output)
+    return _verification_code(found)
+
+
+@registry.command("restore")
+@click.argument("backup", type=_path)
+@click.argument("target", type=_path)
+@_overwrite
+@_format
+def restore_command(backup: Path, target: Path, overwrite: bool, output: str) -> int:
+    """Put BACKUP, after a check, in the place of the registry TARGET.
+
+    With --overwrite the registry that was there is kept beside it under a name with the time.
+    """
+    from registry_core.storage.maintenance_backup import restore
+
+    with _Progress("checked", "nodes") as progress:
+        aside = restore(backup, target, overwrite=overwrite, progress=progress)
+    _answer(output, "restoration", {"restored": str(target), "kept": None if aside is None else str(aside)})
+    return 0
+
+
+@registry.command("migrate")
+@click.argument("source", type=_path)
+@click.argument("target", type=_path)
+@_key_file
+@click.option("--to-key-file", type=_path, metavar="FILE", help="Seal the target with the first key in FILE.")
+@click.option("--to-clear", is_flag=True, help="Do not seal the target although the source is sealed.")
+@_config
+@_format
+def migrate_command(
+    source: Path,
+    target: Path,
+    key_file: Optional[Path],
+    to_key_file: Optional[Path],
+    to_clear: bool,
+    config: Optional[str],
+    output: str,
+) -> int:
+    """Write the registry SOURCE anew as TARGET: .json to .db or back, sealed or not. SOURCE is left as it is.
+
+    Unless told otherwise, what was sealed stays sealed with the same keys.
+    """
+    from duxnet.cli.keys import keys_of
+    from registry_core.storage.key_sources import read_key_file
+    from registry_core.storage.maintenance_migrate import migrate
+
+    if to_clear and to_key_file is not None:
+        raise click.UsageError("--to-clear and --to-key-file exclude each other")
+    keys = keys_of(source, key_file, config, needed=True)
+    target_keys = None if to_clear else keys if to_key_file is None else read_key_file(to_key_file)
+    with _Progress("moved", "nodes") as progress:
+        count = migrate(source, target, source_keys=keys, target_keys=target_keys, progress=progress)
+    _answer(output, "migration", {"nodes": count, "target": str(target), "sealed": target_keys is not None})
+    return 0
+
+
+@registry.command("rotate-key")
+@click.argument("path", type=_path, required=False)
+@click.option("--generate", is_flag=True, help="First make a new key and put it before the others in the key file.")
+@_key_file
+@_config
+@_format
+def rotate_key_command(
+    path: Optional[Path], generate: bool, key_file: Optional[Path], config: Optional[str], output: str
+) -> int:
+    """Seal everything anew with the newest key. May be interrupted and repeated.
+
+    Afterwards the older keys are needed only for backups that were made before.
+    """
+    from duxnet.cli.keys import configured_key_file, keys_of
+    from registry_core.errors import SealedStoreError
+    from registry_core.storage.key_sources import read_key_file, write_key_file
+    from registry_core.storage.lock import WriterLock
+    from registry_core.storage.maintenance_migrate import rotate_key
+    from registry_core.storage.sealing import KeyRing, SealingKey
+
+    place = path or _default_path(config)
+    keys = keys_of(place, key_file, config, needed=True)
+    if keys is None:
+        raise SealedStoreError(str(place), "it is not sealed, so that there is no key to change")
+    if generate:
+        file = key_file or configured_key_file(config)
+        if file is None:
+            raise click.UsageError("--generate needs a key file to write to: --key-file")
+        WriterLock(Path(os.path.realpath(place))).release()  # nobody has it open: else no new key is made
+        keys = KeyRing((SealingKey.generate(), *read_key_file(file).keys))
+        write_key_file(file, keys)
+    with _Progress("sealed anew", "nodes") as progress:
+        count = rotate_key(place, keys, progress)
+    _answer(output, "rotation", {"sealed_anew": count, "key": keys.newest.id.hex()})
+    return 0
+
+
+@registry.command("new-key")
+@click.argument("file", type=_path)
+def new_key_command(file: Path) -> int:
+    """Make a key in FILE, which is new and readable by its owner only."""
+    from registry_core.storage.durable_copy import refuse_existing
+    from registry_core.storage.key_sources import write_key_file
+    from registry_core.storage.sealing import KeyRing, SealingKey
+
+    refuse_existing(file)
+    key = SealingKey.generate()
+    write_key_file(file, KeyRing((key,)))
+    click.echo(key.id.hex())
+    return 0
+
+
+class _Progress:
+    """One line on stderr, kept up to date, where that is a terminal; otherwise nothing."""
+
+    def __init__(self, done_word: str, things: str) -> None:
+        self._words = (done_word, things)
+        self._due = 0.0
+        self._shown = False
+        self._stream = sys.stderr if sys.stderr.isatty() else None
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        return self._tell
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._shown and self._stream is not None:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+    def _tell(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self._stream is None or now < self._due:
+            return
+        self._due, self._shown = now + _BETWEEN_PROGRESS_SECONDS, True
+        share = 100 * done // total if total else 100
+        self._stream.write(f"\r\x1b[K{self._words[0]} {done:,} of {total:,} {self._words[1]} ({share} %)")
+        self._stream.flush()
+
+
+def _default_path(config: Optional[str]) -> Path:
+    from agent.registry_target import is_address
+    from duxnet.cli.desk import find_place
+
+    target = find_place(None, config).target
+    if is_address(target):
+        raise click.UsageError(f"{target} is not a file; name the file of the registry")
+    return Path(target)
+
+
+def _print_verification(found: Verification, output: str) -> None:
+    if output == "json":
+        from duxnet.cli.tables import print_json
+
+        print_json(found.to_plain())
+        return
+    from duxnet.cli.tables import print_pairs
+
+    pairs = [("registry", found.path), ("kind", found.kind), ("schema", found.schema), ("nodes", f"{found.nodes:,}")]
+    if found.sealed_with:
+        pairs.append(("sealed with key", ", ".join(found.sealed_with)))
+    if found.last_commit is not None:
+        pairs.append(("last commit", f"number {found.last_commit}"))
+    if found.last_commit_at is not None:
+        pairs.append(("committed at", found.last_commit_at))
+    pairs += [("note", note) for note in found.notes]
+    pairs += [("DAMAGED", damage) for damage in found.damage]
+    pairs.append(("whole", "yes" if found.is_whole else "no"))
+    print_pairs(pairs)
+
+
+def _verification_code(found: Verification) -> int:
+    if not found.is_whole:
+        return EXIT_DAMAGED
+    return EXIT_ROLLED_BACK if found.log_is_damaged else 0
+
+
+def _answer(output: str, what: str, plain: dict[str, Any]) -> None:
+    from duxnet.cli.tables import print_json, print_pairs
+
+    if output == "json":
+        print_json({"schema": f"duxnet.{what}/1.0", **plain})
+    else:
+        print_pairs([(name.replace("_", " "), str(value)) for name, value in plain.items() if value is not None])
