@@ -44,7 +44,7 @@ OPTIONS = (
     Option("--format", "FORMAT", "table for a person, json for a program", ("table", "json"), "table"),
     Option("--only", "LIST", f"run only these probes, joined by commas: {', '.join(PROBES)}"),
     Option("--explain", None, "say for each figure what is offered, what the host has and what made the difference"),
-    Option("--work-dir", "DIR", "the folder that work is stored in (default: the state directory)"),
+    Option("--work-dir", "DIR", "the folder that work is stored in (default: the setting agent.work_dir)"),
     Option("--record", "DIR", "also save all that was read into DIR, without secrets, to be replayed elsewhere"),
     Option("--root", "DIR", "replay such a recording instead of reading this machine"),
 )
@@ -125,16 +125,10 @@ def command() -> click.Command:
 
 
 def run(values: dict[str, Any]) -> int:
-    """Measure, print, and return the exit code. Raises ValidationError for what was asked wrongly."""
-    from agent.probe.options import ProbeOptions
+    """Measure, print, and return the exit code. Raises ValidationError, ConfigurationError."""
     from agent.probe.runner import ProbeRunner
-    from duxnet.process.folders import default_state_folder
 
-    source, recorded_options = _source(values["root"])
-    work_dir = values["work_dir"]
-    if work_dir is None:
-        work_dir = recorded_options.get("work_dir") or default_state_folder(os.environ)
-    options = ProbeOptions(work_dir, registry_address=recorded_options.get("registry_address"))
+    source, options = _source_and_options(values["root"], values["work_dir"])
     recorder = _recorder(source) if values["record"] is not None else None
     report = ProbeRunner(recorder or source, options).run(_only(values["only"]) if values["only"] else None)
     if recorder is not None:
@@ -145,16 +139,20 @@ def run(values: dict[str, Any]) -> int:
     return EXIT_PARTIAL if report.errors else 0
 
 
-def _source(root: Optional[str]) -> tuple[Source, dict[str, str]]:
-    """This machine, or the recording in `root` with the options that it was made with."""
-    if root is not None:
-        from agent.probe.recording import load_recording
+def _source_and_options(root: Optional[str], work_dir: Optional[str]) -> tuple[Source, ProbeOptions]:
+    """This machine with the agent's settings here, or the recording in `root` with the options of its making."""
+    if root is None:
+        from agent.probe.source import LiveSource
+        from duxnet.cli.probe_settings import configured_options
 
-        recording = load_recording(root)
-        return recording, recording.options
-    from agent.probe.source import LiveSource
+        return LiveSource(), configured_options(os.environ, work_dir)
+    from agent.probe.options import ProbeOptions
+    from agent.probe.recording import load_recording
 
-    return LiveSource(), {}
+    recording = load_recording(root)
+    recorded = recording.options
+    chosen = work_dir if work_dir is not None else recorded.get("work_dir", "/")
+    return recording, ProbeOptions(chosen, registry_address=recorded.get("registry_address"))
 
 
 def _recorder(source: Source) -> Recorder:

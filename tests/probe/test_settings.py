@@ -1,0 +1,52 @@
+"""The probe's own quick reader of settings and the agent's validating one give the same options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.probe.options import ProbeOptions
+from agent.settings import AgentSettings, load_agent_settings
+from duxnet.cli.probe_settings import configured_options
+from duxnet.process.errors import ConfigurationError
+
+
+def fields(options: ProbeOptions) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in ProbeOptions.__slots__}
+
+
+@pytest.mark.parametrize(
+    ("toml", "environment"),
+    [
+        ("", {}),
+        ('[agent]\nwork_dir = "/srv/jobs"\n', {}),
+        ('[agent]\nstate_dir = "relative/state"\n', {}),
+        ('[agent]\nwork_dir = "~/jobs"\n[agent.reserve]\ncpus = 1\nmemory_gb = 2\n', {}),
+        ('[agent.override]\nstorage_gb = 500.0\nhostname = "node-7"\ngpu_enabled = false\n', {}),
+        ('[agent]\nwork_dir = "/a"\n[agent.reserve]\ncpus = 1\n', {"DUXNET_AGENT__WORK_DIR": "/b"}),
+        ("[agent.reserve]\ncpus = 1\nstorage_gb = 3.5\n", {"DUXNET_AGENT__RESERVE__CPUS": "2"}),
+        ("", {"DUXNET_AGENT__RESERVE": '{"memory_gb": 4}'}),
+        ("", {"DUXNET_AGENT__INTERVAL_SECONDS": "20"}),
+    ],
+)
+def test_both_readers_of_the_settings_agree(
+    toml: str, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.toml").write_text(toml)
+    environ = {"HOME": str(tmp_path), "DUXNET_CONFIG": str(tmp_path / "config.toml"), **environment}
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    settings = load_agent_settings().section("agent", AgentSettings)
+    assert fields(configured_options(environ, None)) == fields(settings.probe_options(environ))
+
+
+@pytest.mark.parametrize(
+    "toml",
+    ["[agent.reserve]\ncpus = -1\n", "[agent.override]\nkernel = 1\n", "agent = 1\n", "[agent]\nwork_dir = 1\n", "x"],
+)
+def test_a_bad_setting_is_a_configuration_error(toml: str, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(toml)
+    with pytest.raises(ConfigurationError):
+        configured_options({"DUXNET_CONFIG": str(tmp_path / "config.toml")}, None)
