@@ -51,11 +51,24 @@ _LABELS = {
     "machine_hint": "machine hint",
     "container": "container",
     "virtual_machine": "virtual machine",
-    "uptime_seconds": "up since",
+    "uptime_seconds": "up for",
     "clock_offset_seconds": "clock offset",
 }
 # Units that the label already says
 _PLAIN_UNITS = frozenset(("CPUs", "cores", "sockets", "nodes", "inodes"))
+_OFFERED = frozenset(("cpu_cores", "memory_gb", "storage_gb"))
+# How a limit is called, by the end of the file that holds it
+_CAUSES = {
+    "/cpu.max": "the CPU quota of a control group",
+    "/cpu.cfs_quota_us": "the CPU quota of a control group",
+    "/memory.max": "the memory limit of a control group",
+    "/memory.limit_in_bytes": "the memory limit of a control group",
+    "/memory.stat": "the memory limit of a control group further up",
+    "/memory.high": "the memory above which a control group is slowed down",
+    "/cpuset.cpus.effective": "the CPU set of a control group",
+    "/cpuset.effective_cpus": "the CPU set of a control group",
+    "/cpuset.cpus": "the CPU set of a control group",
+}
 _NONE_MEANS = {
     "cpu_quota": "no limit",
     "container": "none",
@@ -74,11 +87,33 @@ def table(report: ProbeReport) -> str:
 
 def explained(report: ProbeReport) -> str:
     """A sentence or three a reading: offered, seen in the container, on the host, and what made the difference."""
-    lines = [_explanation(reading) for reading in report.readings]
+    lines = [_summary(report), *(_explanation(reading) for reading in report.readings)]
+    lines = lines if lines[0] else lines[1:]
     if report.errors:
         lines.append("\nWhat could not be told:")
         lines.extend(f"  {item.probe}: {_printable(_message(item))}" for item in report.errors)
     return "\n".join([*lines, ""])
+
+
+def _summary(report: ProbeReport) -> str:
+    """What is offered in one sentence, of the probes that ran."""
+    told = {reading.name for reading in report.readings}
+    offered = report.capabilities_to_plain()
+    usable = sum(gpu["usable"] for gpu in offered["gpus"])
+    parts = {
+        "cpu_cores": _counted(offered["cpu_cores"], "CPU"),
+        "memory_gb": f"{offered['memory_gb']:g} GB of memory",
+        "storage_gb": f"{offered['storage_gb']:g} GB of storage",
+        "gpu_enabled": _counted(usable, "GPU") if usable else "a GPU" if offered["gpu_enabled"] else "no GPU",
+    }
+    words = [text for name, text in parts.items() if name in told]
+    if not words:
+        return ""
+    return f"This machine offers {', '.join(words[:-1])}{' and ' if words[1:] else ''}{words[-1]}. GB is 10⁹ bytes.\n"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _rows(reading: Reading) -> list[tuple[str, str]]:
@@ -90,24 +125,55 @@ def _rows(reading: Reading) -> list[tuple[str, str]]:
 
 
 def _explanation(reading: Reading) -> str:
-    label = _LABELS.get(reading.name, reading.name)
+    label = _capitalised(_LABELS.get(reading.name, reading.name))
     if isinstance(reading.value, (list, dict)) and reading.value:
         items = reading.value if isinstance(reading.value, list) else [reading.value]
-        head = f"{label}, from {_printable(reading.source)}:"
-        lines = [head, *(f"  - {_text(item)}" for item in items)]
-        if reading.limited_by:
-            lines.append(f"  Limited: {_printable(reading.limited_by)}.")
-        return "\n".join(lines)
-    sentence = f"{label}: {_shown(reading, reading.value)}"
-    if reading.container is not None and reading.container != reading.value:
-        word = "measured" if reading.set_by else "granted to this process"
-        sentence += f", {_shown(reading, reading.container)} {word}"
-    if reading.host is not None and reading.host != reading.value:
-        sentence += f", {_shown(reading, reading.host)} on the whole machine"
+        because = [f"  Why not all of it: {_cause(reading.limited_by)}."] if reading.limited_by else []
+        told_by = f"  (from {_printable(reading.source)})"
+        return "\n".join([f"{label}:", *(f"  - {_text(item)}" for item in items), *because, told_by])
+    if not (reading.limited_by or reading.note or _differs(reading)):
+        return f"{label}: {_shown(reading, reading.value)}  ({_printable(reading.source)})"
+    return "\n  ".join([f"{label}: {_told_apart(reading)}", *_reasons(reading)])
+
+
+def _differs(reading: Reading) -> bool:
+    return any(figure not in (None, reading.value) for figure in (reading.container, reading.host))
+
+
+def _told_apart(reading: Reading) -> str:
+    """`1 offered; 1.5 may be used by this process; 16 on the whole machine.`"""
+    offered = reading.name in _OFFERED and reading.value is not None
+    parts = [_shown(reading, reading.value) + (" offered" if offered else "")]
+    if reading.container is not None and reading.container == reading.value and _differs(reading):
+        parts.append("that is all that this process may use")
+    elif reading.container is not None and reading.container != reading.value:
+        seen = "measured, before the operator's word" if reading.set_by else "may be used by this process"
+        parts.append(f"{_shown(reading, reading.container)} {seen}")
+    if reading.host not in (None, reading.value):
+        whole = "whole file system" if reading.name.startswith("storage") else "whole machine"
+        parts.append(f"{_shown(reading, reading.host)} on the {whole}")
+    return "; ".join(parts) + "."
+
+
+def _reasons(reading: Reading) -> list[str]:
+    lines = []
     if reading.limited_by:
-        sentence += f". What makes the difference: {_printable(reading.limited_by)}"
-    sentence += f". Read from {_printable(reading.source)}." if reading.source else "."
-    return f"{sentence} {_capitalised(_printable(reading.note))}." if reading.note else sentence
+        lines.append(f"What makes the difference: {_cause(reading.limited_by)}.")
+    if reading.name == "cpu_cores" and isinstance(reading.container, float) and not reading.set_by:
+        lines.append("A share of CPU time is offered as whole CPUs, rounded down, and never as less than one.")
+    if reading.note:
+        lines.append(f"{_capitalised(_printable(reading.note))}.")
+    if reading.source:
+        lines.append(f"Read from {_printable(reading.source)}.")
+    return lines
+
+
+def _cause(limited_by: str) -> str:
+    """What a limit is, in words, before the file that says so."""
+    for ending, words in _CAUSES.items():
+        if limited_by.partition(";")[0].endswith(ending):
+            return f"{words}, {_printable(limited_by)}"
+    return _printable(limited_by)
 
 
 def _message(item: Any) -> str:

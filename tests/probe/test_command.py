@@ -163,11 +163,14 @@ def test_the_probe_loads_only_what_it_needs() -> None:
 
 def test_explain_says_what_is_offered_and_what_made_the_difference() -> None:
     text = duxnet("probe", "--explain", "--root", str(RECORDINGS / "container-cgroup-v1")).stdout.decode()
+    assert text.startswith("This machine offers 1 CPU, 2.147 GB of memory, 99.72 GB of storage and no GPU.")
     assert (
-        "CPUs: 1, 1.5 granted to this process, 16 on the whole machine. "
-        "What makes the difference: /sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us" in text
-    )
-    assert "memory: 2.147 GB, 67.423 GB on the whole machine." in text
+        "CPUs: 1 offered; 1.5 may be used by this process; 16 on the whole machine.\n"
+        "  What makes the difference: the CPU quota of a control group, /sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us.\n"
+        "  A share of CPU time is offered as whole CPUs, rounded down, and never as less than one.\n"
+    ) in text
+    assert "Memory: 2.147 GB offered; that is all that this process may use; 67.423 GB on the whole machine.\n" in text
+    assert "/etc/hosts" not in text
 
 
 def test_the_table_escapes_what_a_terminal_would_obey(tmp_path: Path) -> None:

@@ -75,5 +75,5 @@ def _primary(source: Source, options: ProbeOptions, addresses: list[str]) -> tup
     for target in (*targets, *_OUTWARDS):
         local = source.ask("route", target)
         if isinstance(local, str) and scope_of(local) in (Scope.PUBLIC, Scope.PRIVATE):
-            return local, f"route to {target}"
+            return local, "route outwards" if target in _OUTWARDS else f"route to {target}"
     return (addresses[0], "interfaces") if addresses else (None, "interfaces")
