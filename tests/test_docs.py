@@ -1,0 +1,48 @@
+"""What README and docs say is true of the code."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from duxnet.cli import COMMANDS, main
+from duxnet.process.settings import PROJECT_SECTIONS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_readmes_library_example_runs_and_finds_its_node(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"\['[0-9a-f-]{36}'\]\n", done.stdout)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_its_part_in_the_page_of_commands(name: str) -> None:
+    assert f"## duxnet {name}\n" in (ROOT / "docs/cli.md").read_text()
+
+
+def test_every_setting_and_its_default_is_in_the_table(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("DUXNET_CONFIG", raising=False)
+    assert main(["config", "show", "--format", "json"]) == 0
+    settings = json.loads(capsys.readouterr().out)["settings"]
+    table = dict(re.findall(r"^\| `([a-z_.]+)` \| `([^`]*)` \|", (ROOT / "docs/configuration.md").read_text(), re.M))
+    defaults = {name: json.dumps(item["value"]) for name, item in settings.items()}
+    assert {name: value for name, value in table.items() if name.split(".")[0] in PROJECT_SECTIONS} == defaults
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted(ROOT.glob("docs/*.md")))])
+def test_links_between_pages_lead_somewhere(page: str) -> None:
+    file = ROOT / page
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", file.read_text()):
+        assert (file.parent / target).exists(), target
