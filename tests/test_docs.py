@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -10,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from duxnet.cli import COMMANDS, main
-from duxnet.process.settings import PROJECT_SECTIONS
+from duxnet.cli import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -27,18 +25,6 @@ def test_the_readmes_library_example_runs_and_finds_its_node(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_its_part_in_the_page_of_commands(name: str) -> None:
     assert f"## duxnet {name}\n" in (ROOT / "docs/cli.md").read_text()
-
-
-def test_every_setting_and_its_default_is_in_the_table(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("DUXNET_CONFIG", raising=False)
-    assert main(["config", "show", "--format", "json"]) == 0
-    settings = json.loads(capsys.readouterr().out)["settings"]
-    table = dict(re.findall(r"^\| `([a-z_.]+)` \| `([^`]*)` \|", (ROOT / "docs/configuration.md").read_text(), re.M))
-    defaults = {name: json.dumps(item["value"]) for name, item in settings.items()}
-    assert {name: value for name, value in table.items() if name.split(".")[0] in PROJECT_SECTIONS} == defaults
 
 
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted(ROOT.glob("docs/*.md")))])

@@ -12,10 +12,15 @@ from duxnet.cli.group import SuggestingGroup
 if TYPE_CHECKING:
     from duxnet.process.settings import Section, Settings
 
-__all__ = ["SECTION_SOURCES", "config"]
+__all__ = ["SECTIONS", "config"]
 
-# Functions that return the sections of one part of the project: {name: model}.
-SECTION_SOURCES = (("agent.settings", "agent_sections"),)
+# Every section of the project: name → module and model.
+SECTIONS = {
+    "agent": ("agent.settings", "AgentSettings"),
+    "registry": ("agent.settings", "RegistrySettings"),
+    "coordinator": ("duxnet.coordinator.settings", "CoordinatorSettings"),
+    "log": ("duxnet.process.log_settings", "LogSettings"),
+}
 
 
 @click.group("config", cls=SuggestingGroup)
@@ -59,9 +64,9 @@ def show(file: Optional[str], output: str) -> int:
 def _settings(file: Optional[str]) -> Settings:
     from duxnet.process.settings import load_settings
 
-    sections: dict[str, type[Section]] = {}
-    for module, function in SECTION_SOURCES:
-        sections.update(getattr(import_module(module), function)())
+    sections: dict[str, type[Section]] = {
+        name: getattr(import_module(module), model) for name, (module, model) in SECTIONS.items()
+    }
     return load_settings(sections, config=file)
 
 
