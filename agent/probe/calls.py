@@ -48,10 +48,6 @@ def _nearest_existing(path: str) -> Any:
     return resolved
 
 
-def _sysconf(name: str) -> Any:
-    return os.sysconf(name)
-
-
 def _uname(_argument: str) -> Any:
     if hasattr(os, "uname"):
         answer = os.uname()
@@ -178,7 +174,6 @@ QUESTIONS: dict[str, Callable[[str], Any]] = {
     "pci_name": _pci_name,
     "route": _route,
     "statvfs": _statvfs,
-    "sysconf": _sysconf,
     "uname": _uname,
     "virtual_memory": _virtual_memory,
 }
