@@ -6,6 +6,7 @@ durable commands (`staging`, `node_registry`).
 
 from __future__ import annotations
 
+import re
 import threading
 from datetime import datetime
 from typing import Callable, NamedTuple, Optional
@@ -16,7 +17,7 @@ from registry_core.events import INDEX_STEP_AT_START, EventKind, EventRing
 from registry_core.models import limits
 from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.node import Node, NodeCapabilities
-from registry_core.models.query import NodeQuery
+from registry_core.models.query import NodeOrder, NodeQuery
 from registry_core.models.snapshot import health_sample, node_snapshot, node_with
 from registry_core.models.status import Conditions, Liveness, NodeHealth, Scheduling
 from registry_core.rules.health import HealthThresholds, conditions, load_per_cpu
@@ -24,6 +25,8 @@ from registry_core.rules.liveness import interval_of_timeout
 from registry_core.staging import Unit
 from registry_core.storage.contract import Put, Store
 from registry_core.table.node_table import NodeTable, Sample
+
+_CURSOR = re.compile(r"~([0-9]{1,3})~([0-9]{1,18})\Z")
 
 __all__ = ["NodePage", "Visible"]
 
@@ -125,11 +128,18 @@ class Visible:
                     if slot is not None:
                         self._snapshots.pop(slot, None)
                         self._cordons.pop(slot, None)
+            if self._table.is_sparse():
+                self._compact()
             for kind, node_id, details in unit.events:
                 self.events.add(at, kind, node_id, details)
             for report in unit.soft:
                 report()
             self._due = -float("inf")
+
+    def _compact(self) -> None:
+        moved = self._table.compact()
+        self._snapshots.clear()
+        self._cordons = {moved[slot]: until for slot, until in self._cordons.items()}
 
     def _put(self, change: Put, now: float, at: datetime) -> None:
         columns = change.columns
@@ -231,38 +241,38 @@ class Visible:
     def find(self, query: NodeQuery) -> NodePage:
         """The nodes that answer a query, in its order."""
         with self._lock:
-            slots = self._table.select(query)
-            if query.after is not None:
-                place = self._place(query.after)
-                slots = [slot for slot in slots if self._place_of(slot) > place]
+            behind = None if query.after is None else self._place(query.after)
+            one_more = None if query.limit is None else query.limit + 1
+            slots = self._table.select(query, behind, one_more)
             more = query.limit is not None and len(slots) > query.limit
             if more:
-                slots = slots[: query.limit]
-            found = [self._snapshot(slot) for slot in slots]
+                slots.pop()
             cursor = "~{}~{}".format(*self._place_of(slots[-1])) if more and slots else None
-            return NodePage([node for node in found if node is not None], cursor)
+            return NodePage(self._snapshots_of(slots), cursor if query.order is NodeOrder.REPUTATION else None)
 
     def count(self, query: NodeQuery) -> int:
         """How many nodes answer a query."""
         with self._lock:
-            return len(self._table.select(query))
+            return self._table.count(query)
 
     def __len__(self) -> int:
         return len(self._table)
 
     def _place_of(self, slot: int) -> tuple[int, int]:
-        return -self._table.slots.score[slot], self._table.slots.sequence[slot]
+        return self._table.slots.score[slot], self._table.slots.sequence[slot]
 
     def _place(self, cursor: str) -> tuple[int, int]:
-        parts = cursor.split("~")
-        if len(parts) == 3 and not parts[0]:
-            score, sequence = parts[1], parts[2]
-            if score.lstrip("-").isdecimal() and sequence.isdecimal():
-                return int(score), int(sequence)
+        form = _CURSOR.match(cursor)
+        if form is not None:
+            return min(int(form[1]), 500), int(form[2])
         slot = self._table.slots.by_id.get(cursor)
         if slot is None:
             raise ValidationError("after", cursor, "must be a cursor of an earlier answer, or the id of a node")
         return self._place_of(slot)
+
+    def _snapshots_of(self, slots: list[int]) -> list[Node]:
+        found = [self._snapshot(slot) for slot in slots]
+        return [node for node in found if node is not None]
 
     def _snapshot(self, slot: int) -> Optional[Node]:
         node = self._snapshots.get(slot)
@@ -293,7 +303,7 @@ class Visible:
         over = [slot for slot, until in self._cordons.items() if until <= at.timestamp()]
         for slot in over:
             del self._cordons[slot]
-            self._table.slots.cordoned[slot] = 0
+            self._table.uncordon(slot)
             self._snapshots.pop(slot, None)
             node_id = str(self._table.slots.ids[slot])
             details = FrozenMap({"from": "cordoned", "to": "eligible", "reason": "the cordon's time is over"})

@@ -7,19 +7,36 @@ the registry brings in the right order.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Callable, NamedTuple, Optional
+from dataclasses import replace
+from typing import TYPE_CHECKING, Callable, NamedTuple, Optional, Union
 
-from registry_core.models.columns import Columns, gpu_groups, label_of_tag, label_of_wallet, labels
-from registry_core.models.query import NodeQuery
+from registry_core.models.columns import Columns, gpu_groups, label_of_tag, label_of_wallet
+from registry_core.models.query import NodeOrder, NodeQuery
 from registry_core.models.status import Conditions, Liveness, NodeHealth
 from registry_core.rules import health, liveness
 from registry_core.rules.health import HealthThresholds
 from registry_core.rules.matching import has_gpus, least_hundredths
 from registry_core.table.deadlines import Deadlines
-from registry_core.table.slots import ALL_CONDITIONS, CODE_OF, LIVENESS, LIVENESS_CODE, Slots
+from registry_core.table.draw import Draw, first_drawn
+from registry_core.table.slots import ALL_CONDITIONS, CODE_OF, LIVENESS, LIVENESS_CODE, Slots, hash_of_label
+
+if TYPE_CHECKING:
+    from pyroaring import BitMap
+
+    from registry_core.table.index import BitmapIndex
 
 __all__ = ["NodeTable", "Sample"]
+
+INDEX_FROM = 400
+"""From so many nodes on the index answers; below it a scan is as fast and needs no bitmaps."""
+
+FEWEST_TO_COMPACT = 10_000
+"""So many empty slots (150 bytes each) are never worth a pause."""
+
+DRAWN_FOR_EACH = 8
+"""Ready candidates drawn for each node that `order="least_loaded"` shall return. More: closer to the least, slower."""
 
 
 class Sample(NamedTuple):
@@ -35,12 +52,14 @@ class Sample(NamedTuple):
 class NodeTable:
     """All nodes in memory. Not thread-safe: the registry's lock guards it."""
 
+    index_from = INDEX_FROM
+
     def __init__(self, thresholds: HealthThresholds, default_interval_seconds: Optional[float]) -> None:
         self._thresholds = thresholds
         self._default_interval = default_interval_seconds
         self._deadlines = Deadlines()
         self._watched = bytearray()  # 1: the slot stands in the deadlines
-        self._labels: dict[int, frozenset[str]] = {}
+        self._index: Optional[BitmapIndex] = None
         self.is_held: Optional[Callable[[str], bool]] = None
         self.slots = Slots()
 
@@ -55,9 +74,17 @@ class NodeTable:
             slot = self.slots.append(columns)
             self._watched.append(0)
             self.slots.seen[slot] = now
-        else:
+            self.slots.judge(slot)
+            if self._index is not None:
+                self._index.add(slot)
+        elif self._index is None:
             self.slots.set(slot, columns)
-        self._labels[slot] = frozenset(labels(columns.labels))
+            self.slots.judge(slot)
+        else:
+            self._index.discard(slot)
+            self.slots.set(slot, columns)
+            self.slots.judge(slot)
+            self._index.add(slot)
         self._watch(slot)
         return new
 
@@ -65,8 +92,32 @@ class NodeTable:
         """Forget the node; no error when it is not there."""
         slot = self.slots.by_id.get(node_id)
         if slot is not None:
+            if self._index is not None:
+                self._index.discard(slot)
             self.slots.remove(slot)
-            del self._labels[slot]
+
+    def is_sparse(self) -> bool:
+        """True when most slots are empty, so that `compact` pays."""
+        return len(self.slots.ids) > FEWEST_TO_COMPACT + 2 * len(self.slots)
+
+    def compact(self) -> dict[int, int]:
+        """Give the nodes new slots without gaps; returns new slots by old ones. Costs 3 µs a node."""
+        moved = self.slots.compact()
+        self._index = None
+        self._deadlines = Deadlines()
+        self._watched = bytearray(len(self.slots.ids))
+        for slot in range(len(self._watched)):
+            self._watch(slot)
+        return moved
+
+    def uncordon(self, slot: int) -> None:
+        """The cordon's time is over."""
+        self.slots.cordoned[slot] = 0
+        self._judge(slot)
+
+    def _judge(self, slot: int) -> None:
+        if self.slots.judge(slot) and self._index is not None:
+            self._index.set_ready(slot, self.slots.ready[slot])
 
     def report(self, slot: int, sample: Sample) -> tuple[Conditions, Conditions]:
         """A sample came in: the conditions before and after. A sign of life is told apart, by `seen`."""
@@ -77,7 +128,10 @@ class NodeTable:
         before = ALL_CONDITIONS[slots.conditions[slot]]
         per_cpu = health.load_per_cpu(sample.load_average, slots.host_cpus[slot], slots.cpu_cores[slot])
         after = health.conditions((per_cpu, sample.memory_usage, sample.disk_usage), self._thresholds, before)
-        code = slots.conditions[slot] = CODE_OF[after]
+        code = CODE_OF[after]
+        if code != slots.conditions[slot]:
+            slots.conditions[slot] = code
+            self._judge(slot)
         return before, ALL_CONDITIONS[code]
 
     def seen(self, slot: int, monotonic: float, unix_seconds: float) -> Liveness:
@@ -89,12 +143,14 @@ class NodeTable:
         before = LIVENESS[slots.liveness[slot]]
         if before is not Liveness.LIVE:
             slots.liveness[slot] = LIVENESS_CODE[Liveness.LIVE]
+            self._judge(slot)
             self._watch(slot)
         return before
 
     def leave(self, slot: int) -> None:
         """The node said that it goes."""
         self.slots.liveness[slot] = LIVENESS_CODE[Liveness.LEFT]
+        self._judge(slot)
 
     def expire(self, now: float) -> Iterator[tuple[str, Liveness, Liveness]]:
         """Judge the slots whose deadline has come; yields (id, before, after) for each that changed."""
@@ -115,6 +171,7 @@ class NodeTable:
             self._watch(slot)
             if after is not before:
                 slots.liveness[slot] = LIVENESS_CODE[after]
+                self._judge(slot)
                 yield node_id, before, after
 
     def next_due(self) -> float:
@@ -129,12 +186,53 @@ class NodeTable:
         """What was last judged."""
         return LIVENESS[self.slots.liveness[slot]]
 
-    def select(self, query: NodeQuery) -> list[int]:
-        """Every slot that answers the query, best score first, ties by registration; limit and cursor not applied."""
+    def select(self, query: NodeQuery, behind: Optional[tuple[int, int]], limit: Optional[int]) -> list[int]:
+        """The first `limit` slots that answer the query, in its order; `behind` is (score, sequence) of a cursor."""
+        if query.order is not NodeOrder.REPUTATION:
+            return self._drawn(query, limit)
+        place = None if behind is None else (behind[0], bisect_right(self.slots.sequence, behind[1]))
+        index = self._in_use()
+        if index is not None:
+            return index.best(query, limit, place)
+        score = self.slots.score
+        ranked = sorted((-score[slot], slot) for slot in self._scanned(query))
+        found = [slot for minus, slot in ranked if place is None or (minus, slot) >= (-place[0], place[1])]
+        return found if limit is None else found[:limit]
+
+    def count(self, query: NodeQuery) -> int:
+        """How many slots answer the query."""
+        index = self._in_use()
+        return len(self._scanned(query)) if index is None else index.count(query)
+
+    def _drawn(self, query: NodeQuery, limit: Optional[int]) -> list[int]:
+        least_loaded = query.order is NodeOrder.LEAST_LOADED
+        if least_loaded and not query.only_healthy:
+            query = replace(query, only_healthy=True)
+        wanted = limit if limit is None or not least_loaded else limit * DRAWN_FOR_EACH
+        index = self._in_use()
+        fitting: Union[frozenset[int], BitMap] = (
+            frozenset(self._scanned(query)) if index is None else index.exactly(query)
+        )
+        drawn = first_drawn(Draw(query.seed, len(self.slots.ids)), fitting, wanted)
+        if least_loaded:
+            drawn.sort(key=self._load)  # ties stay as drawn
+            drawn = drawn if limit is None else drawn[:limit]
+        return drawn
+
+    def _load(self, slot: int) -> float:
         slots = self.slots
-        found = [slot for slot, node_id in enumerate(slots.ids) if node_id is not None and self._fits(slot, query)]
-        found.sort(key=lambda slot: -slots.score[slot])
-        return found
+        load = health.load_per_cpu(slots.load[slot], slots.host_cpus[slot], slots.cpu_cores[slot])
+        return load if load is not None and load == load else math.inf  # not known comes last
+
+    def _in_use(self) -> Optional[BitmapIndex]:
+        if self._index is None and len(self.slots) >= self.index_from:
+            from registry_core.table.index import BitmapIndex  # a small registry never loads the bitmaps
+
+            self._index = BitmapIndex(self.slots)
+        return self._index
+
+    def _scanned(self, query: NodeQuery) -> list[int]:
+        return [slot for slot in self.slots.by_id.values() if self._fits(slot, query)]
 
     def take_over(self, older: NodeTable) -> None:
         """Keep what an older table knows of the same nodes beyond their columns: sample, conditions, liveness."""
@@ -143,6 +241,7 @@ class NodeTable:
             their_slot = theirs.by_id.get(node_id)
             if their_slot is not None:
                 mine.copy_soft(slot, theirs, their_slot)
+                self._judge(slot)
                 self._watch(slot)
 
     def unsaved(self) -> list[tuple[str, NodeHealth]]:
@@ -159,9 +258,9 @@ class NodeTable:
     def _fits(self, slot: int, query: NodeQuery) -> bool:
         slots = self.slots
         demand = query.min_capabilities
-        return (
+        return bool(
             slots.score[slot] >= least_hundredths(query.min_reputation)
-            and (not query.only_healthy or slots.is_ready(slot))
+            and (not query.only_healthy or slots.ready[slot])
             and (
                 demand is None
                 or (
@@ -171,17 +270,18 @@ class NodeTable:
                     and slots.gpu_enabled[slot] >= demand.gpu_enabled
                 )
             )
-            and (query.wallet_address is None or self._has_wallet(slot, query.wallet_address))
             and (query.gpus is None or has_gpus(gpu_groups(slots.gpus[slot]), query.gpus))
-            and all(label_of_tag(key, value) in self._labels[slot] for key, value in query.tags.items())
             and slots.ids[slot] not in query.exclude
+            and self._has_labels(slot, query)
         )
 
-    def _has_wallet(self, slot: int, wallet_address: str) -> bool:
-        if wallet_address:
-            return label_of_wallet(wallet_address) in self._labels[slot]
-        prefix = label_of_wallet("")
-        return not any(label.startswith(prefix) for label in self._labels[slot])
+    def _has_labels(self, slot: int, query: NodeQuery) -> bool:
+        if query.wallet_address is None and not query.tags:
+            return True
+        carried = self.slots.labels(slot)
+        return (
+            query.wallet_address is None or hash_of_label(label_of_wallet(query.wallet_address)) in carried
+        ) and all(hash_of_label(label_of_tag(key, value)) in carried for key, value in query.tags.items())
 
     def _interval(self, slot: int) -> Optional[float]:
         if self._default_interval is None:

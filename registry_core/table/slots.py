@@ -12,7 +12,7 @@ from array import array
 from datetime import datetime, timezone
 from typing import Optional
 
-from registry_core.models.columns import Columns
+from registry_core.models.columns import Columns, label_of_wallet, labels
 from registry_core.models.snapshot import health_sample
 from registry_core.models.status import Admission, Condition, Conditions, Liveness, NodeHealth
 
@@ -31,6 +31,7 @@ LIVENESS_CODE = {liveness: code for code, liveness in enumerate(LIVENESS)}
 NO_LIVENESS = 255
 """What an empty slot holds, so that states can be counted."""
 _LIVE = LIVENESS_CODE[Liveness.LIVE]
+_WALLET = label_of_wallet("")
 _MAY_WORK = {Admission.APPROVED.value, Admission.PROBATION.value}
 
 
@@ -48,6 +49,8 @@ class Slots:
         self.storage_gb = array("d")
         self.gpu_enabled = bytearray()
         self.gpus: list[str] = []
+        self.label_hashes: list[bytes] = []
+        self.ready = bytearray()  # follows from the next two, liveness and conditions: see `judge`
         self.may_work = bytearray()  # by admission
         self.cordoned = bytearray()
         self.interval = array("f")
@@ -75,8 +78,9 @@ class Slots:
         self.memory_gb.append(0.0)
         self.storage_gb.append(0.0)
         self.gpus.append("")
+        self.label_hashes.append(b"")
         self.interval.append(0.0)
-        for flags in (self.gpu_enabled, self.may_work, self.cordoned, self.unsaved):
+        for flags in (self.gpu_enabled, self.ready, self.may_work, self.cordoned, self.unsaved):
             flags.append(0)
         self.liveness.append(LIVENESS_CODE[Liveness.LEFT] if columns.left else _LIVE)
         self.conditions.append(UNKNOWN_CODE)
@@ -95,6 +99,7 @@ class Slots:
         self.storage_gb[slot] = columns.storage_gb
         self.gpu_enabled[slot] = columns.gpu_enabled
         self.gpus[slot] = sys.intern(columns.gpus)
+        self.label_hashes[slot] = _hashes(columns.labels)
         self.may_work[slot] = columns.admission in _MAY_WORK
         self.cordoned[slot] = columns.cordoned
         self.interval[slot] = columns.interval_seconds
@@ -105,17 +110,44 @@ class Slots:
         if node_id is not None:
             del self.by_id[node_id]
         self.ids[slot] = None
+        self.gpus[slot] = ""
+        self.label_hashes[slot] = b""
         self.liveness[slot] = NO_LIVENESS
-        self.unsaved[slot] = 0
+        self.ready[slot] = self.unsaved[slot] = 0
 
-    def is_ready(self, slot: int) -> bool:
-        """As `Node.is_ready`."""
-        return bool(
+    def judge(self, slot: int) -> bool:
+        """Bring `ready` (as `Node.is_ready`) up to date; True when it changed."""
+        ready = int(
             self.may_work[slot]
             and self.liveness[slot] == _LIVE
             and not self.cordoned[slot]
             and not HAS_CRITICAL[self.conditions[slot]]
         )
+        changed = ready != self.ready[slot]
+        self.ready[slot] = ready
+        return changed
+
+    def labels(self, slot: int) -> array[int]:
+        """The hashes of the slot's labels."""
+        return array("q", self.label_hashes[slot])
+
+    def kept(self) -> list[int]:
+        """The slots that are not empty."""
+        return [slot for slot, node_id in enumerate(self.ids) if node_id is not None]
+
+    def compact(self) -> dict[int, int]:
+        """Close the gaps that removed nodes left; the order stays. Returns new slots by old ones."""
+        kept = self.kept()
+        moved = {old: new for new, old in enumerate(kept)}
+        for name, values in vars(self).items():
+            if isinstance(values, bytearray):
+                setattr(self, name, bytearray([values[slot] for slot in kept]))
+            elif isinstance(values, array):
+                setattr(self, name, array(values.typecode, [values[slot] for slot in kept]))
+            elif isinstance(values, list):
+                setattr(self, name, [values[slot] for slot in kept])
+        self.by_id = {str(node_id): slot for slot, node_id in enumerate(self.ids)}
+        return moved
 
     def restore_sample(self, slot: int, sample: NodeHealth) -> None:
         """A sample of an earlier run: its figures, not what followed from them."""
@@ -139,6 +171,19 @@ class Slots:
             None if at != at else datetime.fromtimestamp(at, timezone.utc),
             ALL_CONDITIONS[self.conditions[slot]],
         )
+
+
+def hash_of_label(label: str) -> int:
+    """64 bits by SipHash under this process's own key: nobody outside can make two labels meet."""
+    return hash(label)
+
+
+def _hashes(packed: str) -> bytes:
+    """The hashes of the labels in a column, eight bytes each; one stands for "no wallet"."""
+    every = [hash(label) for label in labels(packed)]
+    if not packed.startswith(_WALLET):
+        every.append(hash(_WALLET))
+    return array("q", every).tobytes()
 
 
 def _or_nan(value: Optional[float]) -> float:

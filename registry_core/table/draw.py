@@ -1,0 +1,67 @@
+"""A repeatable draw: which slot comes at which place of a shuffle of all slots, without making the shuffle.
+
+Here: a bijection on 0 … 2ᵏ − 1 fixed by a seed, and its inverse. Not here: which slots take part. Built from steps
+that can each be undone (multiply by an odd number, xor with a shifted self, add), as in splitmix64's finalizer
+(Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014). Fair enough to spread work; no secret.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Optional, Union
+
+if TYPE_CHECKING:
+    from pyroaring import BitMap
+
+__all__ = ["Draw", "first_drawn"]
+
+_ROUNDS = 3
+
+
+class Draw:
+    """The shuffle of `size` slots that `seed` gives."""
+
+    def __init__(self, seed: int, size: int) -> None:
+        self._bits = max(2, (max(size, 1) - 1).bit_length())
+        self._mask = (1 << self._bits) - 1
+        self._shift = (self._bits + 1) // 2  # at least half the bits: the xor then undoes itself
+        chosen = random.Random(f"{seed}:{self._bits}")  # noqa: S311 - repeatable on purpose
+        self._steps = []
+        for _ in range(_ROUNDS):
+            odd = chosen.getrandbits(self._bits) | 1
+            self._steps.append((odd, pow(odd, -1, self._mask + 1), chosen.getrandbits(self._bits)))
+        self.size = self._mask + 1
+
+    def slot_at(self, place: int) -> int:
+        """The slot that comes at this place; it may lie beyond the slots there are."""
+        mask, shift = self._mask, self._shift
+        value = place
+        for odd, _inverse, more in self._steps:
+            value = (value * odd + more) & mask
+            value ^= value >> shift
+        return value
+
+    def place_of(self, slot: int) -> int:
+        """At which place this slot comes."""
+        mask, shift = self._mask, self._shift
+        value = slot
+        for _odd, inverse, more in reversed(self._steps):
+            value ^= value >> shift
+            value = ((value - more) * inverse) & mask
+        return value
+
+
+def first_drawn(draw: Draw, fitting: Union[frozenset[int], BitMap], limit: Optional[int]) -> list[int]:
+    """The slots of `fitting` (quick to ask `in` of) as they come in the draw, the first `limit` of them."""
+    wanted = len(fitting) if limit is None else min(limit, len(fitting))
+    tries = wanted * draw.size // max(len(fitting), 1)
+    if tries > len(fitting):  # rare ones are sorted; the others met soon enough
+        return sorted(fitting, key=draw.place_of)[:wanted]
+    found: list[int] = []
+    place = 0
+    while len(found) < wanted:
+        slot = draw.slot_at(place)
+        if slot in fitting:
+            found.append(slot)
+        place += 1
+    return found

@@ -1,0 +1,269 @@
+"""The inverted index: for each thing that can be asked, the slots that have it, as roaring bitmaps.
+
+Here: keeping the bitmaps in step with the slots and combining them for a query. Not here: the slots' values
+(`slots`), the order of draws (`draw`). Slots are numbered in order of registration, so a bitmap is already in the
+order in which ties come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Optional, Union
+
+from pyroaring import BitMap
+
+from registry_core.models.columns import gpu_groups, label_of_tag, label_of_wallet
+from registry_core.models.query import GpuDemand, NodeQuery
+from registry_core.rules.matching import has_gpus, least_hundredths
+from registry_core.table.ladder import CPU_THRESHOLDS, GB_THRESHOLDS, Ladder
+from registry_core.table.slots import Slots, hash_of_label
+
+__all__ = ["BitmapIndex"]
+
+HIGHEST_SCORE = 500
+FEW = 400
+"""So many candidates are sorted by score at once; more are looked for score by score (2 µs for each score)."""
+
+MANY_GPU_KINDS = 2_000
+"""Distinct sets of GPUs up to which a demand is compared with each; beyond, with each candidate's own."""
+
+
+class Found(NamedTuple):
+    """`slots` may hold some that do not fit; `unsure` says what of each must still be looked at."""
+
+    slots: BitMap
+    unsure: list[tuple[object, float, BitMap]]  # (values by slot, least, slots that surely have it)
+    gpus: Optional[GpuDemand]  # each candidate's GPUs must be looked at
+
+
+class BitmapIndex:
+    """Bitmaps over the slots of one table."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._all = BitMap()
+        self._ready = BitMap()
+        self._gpu_enabled = BitMap()
+        self._scores = [BitMap() for _ in range(HIGHEST_SCORE + 1)]
+        self._cpu_cores = Ladder(CPU_THRESHOLDS)
+        self._memory_gb = Ladder(GB_THRESHOLDS)
+        self._storage_gb = Ladder(GB_THRESHOLDS)
+        self._gpus: dict[str, BitMap] = {}
+        self._labels: dict[int, Union[int, BitMap]] = {}  # hash of a label → who has it: one slot, or several
+        self._fill()
+
+    def _fill(self) -> None:
+        slots = self._slots
+        taken = slots.kept()
+        self._all = BitMap(taken)
+        self._ready = BitMap([slot for slot in taken if slots.ready[slot]])
+        self._gpu_enabled = BitMap([slot for slot in taken if slots.gpu_enabled[slot]])
+        by_score: list[list[int]] = [[] for _ in self._scores]
+        for slot in taken:
+            by_score[slots.score[slot]].append(slot)
+        self._scores = [BitMap(found) for found in by_score]
+        for ladder, values in self._ladders():
+            ladder.fill(taken, values)
+        by_gpus: dict[str, list[int]] = {}
+        for slot in taken:
+            if slots.gpus[slot]:
+                by_gpus.setdefault(slots.gpus[slot], []).append(slot)
+            for label in slots.labels(slot):
+                self._add_label(label, slot)
+        self._gpus = {packed: BitMap(found) for packed, found in by_gpus.items()}
+
+    def _ladders(self) -> tuple[tuple[Ladder, list[float]], ...]:
+        slots = self._slots
+        return (
+            (self._cpu_cores, slots.cpu_cores),
+            (self._memory_gb, slots.memory_gb),
+            (self._storage_gb, slots.storage_gb),
+        )  # type: ignore[return-value]  # arrays are read like lists
+
+    def add(self, slot: int) -> None:
+        """Take in all that the slot holds."""
+        slots = self._slots
+        self._all.add(slot)
+        self.set_ready(slot, slots.ready[slot])
+        self._scores[slots.score[slot]].add(slot)
+        self._cpu_cores.add(slot, slots.cpu_cores[slot])
+        self._memory_gb.add(slot, slots.memory_gb[slot])
+        self._storage_gb.add(slot, slots.storage_gb[slot])
+        if slots.gpu_enabled[slot]:
+            self._gpu_enabled.add(slot)
+        packed = slots.gpus[slot]
+        if packed:
+            self._gpus.setdefault(packed, BitMap()).add(slot)
+        for label in slots.labels(slot):
+            self._add_label(label, slot)
+
+    def discard(self, slot: int) -> None:
+        """Let go of all that the slot holds, before it is changed or emptied."""
+        slots = self._slots
+        self._all.discard(slot)
+        self._ready.discard(slot)
+        self._scores[slots.score[slot]].discard(slot)
+        self._cpu_cores.discard(slot, slots.cpu_cores[slot])
+        self._memory_gb.discard(slot, slots.memory_gb[slot])
+        self._storage_gb.discard(slot, slots.storage_gb[slot])
+        self._gpu_enabled.discard(slot)
+        packed = slots.gpus[slot]
+        if packed:
+            having = self._gpus[packed]
+            having.discard(slot)
+            if not having:
+                del self._gpus[packed]
+        for label in slots.labels(slot):
+            self._discard_label(label, slot)
+
+    def set_ready(self, slot: int, ready: int) -> None:
+        """The slot's readiness changed."""
+        if ready:
+            self._ready.add(slot)
+        else:
+            self._ready.discard(slot)
+
+    def best(self, query: NodeQuery, limit: Optional[int], behind: Optional[tuple[int, int]]) -> list[int]:
+        """The first `limit` slots that fit, best score first, then in order of registration.
+
+        `behind` is (score, first slot of that score): only from there on.
+        """
+        found = self._found(query)
+        least = least_hundredths(query.min_reputation)
+        highest = HIGHEST_SCORE if behind is None else behind[0]
+        if limit is None:
+            found = self._made_sure(found)
+        if len(found.slots) <= FEW:
+            slots = self._sorted(found, least, highest, behind)
+        else:
+            slots = self._by_score(found, least, highest, behind)
+        return _first(slots, limit)
+
+    def exactly(self, query: NodeQuery) -> BitMap:
+        """All slots that fit."""
+        slots = self._made_sure(self._found(query)).slots
+        least = least_hundredths(query.min_reputation)
+        if least == 0:
+            return slots
+        if least * 2 <= HIGHEST_SCORE:
+            return slots - BitMap.union(BitMap(), *self._scores[:least])
+        return slots & BitMap.union(BitMap(), *self._scores[least:])
+
+    def count(self, query: NodeQuery) -> int:
+        """How many slots fit."""
+        return len(self.exactly(query))
+
+    def _found(self, query: NodeQuery) -> Found:
+        conditions: list[BitMap] = [self._ready if query.only_healthy else self._all]
+        unsure: list[tuple[object, float, BitMap]] = []
+        demand = query.min_capabilities
+        if demand is not None:
+            leasts = (demand.cpu_cores, demand.memory_gb, demand.storage_gb)
+            for (ladder, values), least in zip(self._ladders(), leasts):
+                if least > 0:
+                    rung = ladder.rung(least)
+                    if rung is None:
+                        unsure.append((values, least, ladder.surely_reached(least)))
+                        continue
+                    conditions.append(rung.reach)
+                    if rung.surely is not None:
+                        unsure.append((values, least, rung.surely))
+            if demand.gpu_enabled:
+                conditions.append(self._gpu_enabled)
+        if query.wallet_address is not None:
+            conditions.append(self._labelled(label_of_wallet(query.wallet_address)))
+        conditions.extend(self._labelled(label_of_tag(key, value)) for key, value in query.tags.items())
+        to_look_at = None
+        if query.gpus is not None:
+            if len(self._gpus) <= MANY_GPU_KINDS:
+                conditions.append(self._with_gpus(query.gpus))
+            else:
+                to_look_at = query.gpus
+        return Found(self._all_of(conditions, query), unsure, to_look_at)
+
+    def _all_of(self, conditions: list[BitMap], query: NodeQuery) -> BitMap:
+        conditions.sort(key=len)  # the smallest first, so that what is combined shrinks early
+        slots = conditions[0] & conditions[1] if len(conditions) > 1 else conditions[0]
+        owned = len(conditions) > 1
+        for condition in conditions[2:]:
+            slots &= condition
+        if query.exclude:
+            by_id = self._slots.by_id
+            excluded = BitMap([by_id[node_id] for node_id in query.exclude if node_id in by_id])
+            slots, owned = slots - excluded, True
+        return slots if owned else slots.copy()
+
+    def _with_gpus(self, demand: GpuDemand) -> BitMap:
+        fitting = [having for packed, having in self._gpus.items() if has_gpus(gpu_groups(packed), demand)]
+        return BitMap.union(BitMap(), *fitting)
+
+    def _made_sure(self, found: Found) -> Found:
+        """The same without the slots that do not fit after all."""
+        slots = found.slots
+        for values, least, surely in found.unsure:
+            slots -= BitMap([slot for slot in slots - surely if values[slot] < least])  # type: ignore[index]  # an array
+        if found.gpus is not None:
+            packed = self._slots.gpus
+            slots -= BitMap([slot for slot in slots if not has_gpus(gpu_groups(packed[slot]), found.gpus)])
+        return Found(slots, [], None)
+
+    def _fits(self, slot: int, found: Found) -> bool:
+        for values, least, _surely in found.unsure:
+            if values[slot] < least:  # type: ignore[index]  # an array
+                return False
+        return found.gpus is None or has_gpus(gpu_groups(self._slots.gpus[slot]), found.gpus)
+
+    def _sorted(self, found: Found, least: int, highest: int, behind: Optional[tuple[int, int]]) -> Iterator[int]:
+        score = self._slots.score
+        ranked = sorted((-score[slot], slot) for slot in found.slots if least <= score[slot] <= highest)
+        sure = not found.unsure and found.gpus is None
+        for minus, slot in ranked:
+            if (behind is None or (minus, slot) >= (-behind[0], behind[1])) and (sure or self._fits(slot, found)):
+                yield slot
+
+    def _by_score(self, found: Found, least: int, highest: int, behind: Optional[tuple[int, int]]) -> Iterator[int]:
+        sure = not found.unsure and found.gpus is None
+        for place in range(highest, least - 1, -1):
+            bucket = self._scores[place]
+            if not bucket:
+                continue
+            having = bucket & found.slots
+            if behind is not None and place == behind[0]:
+                having.remove_range(0, behind[1])
+            if sure:
+                yield from having
+            else:
+                yield from (slot for slot in having if self._fits(slot, found))
+
+    def _labelled(self, label: str) -> BitMap:
+        having = self._labels.get(hash_of_label(label))
+        if having is None:
+            return BitMap()
+        return having if isinstance(having, BitMap) else BitMap((having,))
+
+    def _add_label(self, label: int, slot: int) -> None:
+        having = self._labels.setdefault(label, slot)
+        if isinstance(having, BitMap):
+            having.add(slot)
+        elif having != slot:
+            self._labels[label] = BitMap((having, slot))
+
+    def _discard_label(self, label: int, slot: int) -> None:
+        having = self._labels.get(label)
+        if isinstance(having, BitMap):
+            having.discard(slot)
+            if not having:
+                del self._labels[label]
+        elif having == slot:
+            del self._labels[label]
+
+
+def _first(slots: Iterator[int], limit: Optional[int]) -> list[int]:
+    if limit is None:
+        return list(slots)
+    found: list[int] = []
+    for slot in slots:
+        if len(found) >= limit:
+            break
+        found.append(slot)
+    return found
