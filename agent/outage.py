@@ -5,15 +5,22 @@ Constant in size however long it lasts. Delivering it is the remote registry's p
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Optional
 
 from agent.sampler import Sample
-from registry_core.models.times import time_to_text
+from agent.state_dir import replace_file
+from registry_core.models.times import time_from_text, time_to_text
 
-__all__ = ["Gap", "Range"]
+__all__ = ["Gap", "Range", "forget_gap", "keep_gap", "kept_gap"]
+
+LONGEST_REASON = 256
+LARGEST_FILE_BYTES = 16 * 1024
 
 _GAUGES = ("load_average", "memory_usage", "disk_usage")
 
@@ -34,7 +41,7 @@ class Range:
 
     def to_plain(self) -> dict[str, float]:
         """{"min", "mean", "max"}"""
-        return {"min": self.smallest, "mean": round(self.mean, 3), "max": self.largest}
+        return {"min": self.smallest, "mean": min(self.largest, max(self.smallest, self.mean)), "max": self.largest}
 
 
 @dataclass(frozen=True)
@@ -64,12 +71,43 @@ class Gap:
             "from": time_to_text(self.begin),
             "to": time_to_text(self.end),
             "samples": self.samples,
-            "reason": self.reason,
+            "reason": self.reason[:LONGEST_REASON],
             "gauges": {name: found.to_plain() for name, found in self.ranges.items()},
         }
 
     def __str__(self) -> str:
         return f"{self.samples} undelivered samples since {time_to_text(self.begin)}"
+
+
+def keep_gap(path: Path, gap: Gap) -> None:
+    """Keep the gap over a restart of the agent. A disk that is full keeps nothing, and is told of elsewhere."""
+    counts = {name: found.count for name, found in gap.ranges.items()}
+    with suppress(OSError):
+        replace_file(path, json.dumps({**gap.to_plain(), "counts": counts}).encode() + b"\n")
+
+
+def kept_gap(path: Path) -> Optional[Gap]:
+    """The gap that an earlier run could not deliver; None where there is none, or none that can be read."""
+    try:
+        with path.open("rb") as file:
+            plain = json.loads(file.read(LARGEST_FILE_BYTES))
+        begin, end = time_from_text("from", plain["from"]), time_from_text("to", plain["to"])
+        ranges = {name: _range(plain, name) for name in _GAUGES if name in plain["gauges"]}
+        samples, reason = int(plain["samples"]), str(plain["reason"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return Gap(begin, end, samples, reason, ranges) if begin is not None and end is not None else None
+
+
+def forget_gap(path: Path) -> None:
+    """It was delivered."""
+    with suppress(OSError):
+        path.unlink()
+
+
+def _range(plain: Any, name: str) -> Range:
+    gauge, count = plain["gauges"][name], int(plain["counts"][name])
+    return Range(float(gauge["min"]), float(gauge["max"]), float(gauge["mean"]) * count, count)
 
 
 def _wider(found: Optional[Range], value: Optional[float]) -> Optional[Range]:

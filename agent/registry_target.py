@@ -1,16 +1,29 @@
-"""From the text that names a registry to the registry: a path is opened in this process, an address is not yet."""
+"""From the text that names a registry to the registry: a path is opened in this process, an address over HTTP."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
-from registry_core.errors import NotSupportedError, ValidationError, shown
+from registry_core.errors import ValidationError
 
 if TYPE_CHECKING:
+    from agent.settings import RegistrySettings
     from registry_core.contract import Registry
     from registry_core.storage.sealing import KeyRing
 
-__all__ = ["is_address", "open_registry"]
+__all__ = ["OwnNode", "is_address", "open_registry"]
+
+
+@dataclass(frozen=True)
+class OwnNode:
+    """Who speaks to a coordinator as a node: where its key lies, how often it reports, which machine and boot it is."""
+
+    state_dir: Path
+    interval_seconds: float
+    machine_hint: str
+    boot_id: str
 
 
 def is_address(target: str) -> bool:
@@ -24,12 +37,17 @@ def open_registry(
     read_only: bool = False,
     heartbeat_timeout_seconds: Optional[float] = None,
     keys: Optional[KeyRing] = None,
+    settings: Optional[RegistrySettings] = None,
+    own_node: Optional[OwnNode] = None,
 ) -> Registry:
-    """The registry that `target` names. Raises NotSupportedError, ValidationError, StoreError."""
+    """The registry that `target` names; of `settings` and `own_node` only the way to a coordinator makes use.
+
+    Raises ValidationError, StoreError.
+    """
     if is_address(target):
         if not target.startswith(("http://", "https://")):
             raise ValidationError("registry", target, "must be a path, or an address with http:// or https://")
-        raise NotSupportedError(f"{shown(target)}: a registry over the network is not in this version; name a file")
+        return _remote(target, settings, own_node)
     from registry_core.node_registry import NodeRegistry
 
     opened: Any = NodeRegistry
@@ -37,3 +55,25 @@ def open_registry(
         target, encryption_key=keys, read_only=read_only, heartbeat_timeout_seconds=heartbeat_timeout_seconds
     )
     return registry
+
+
+def _remote(target: str, settings: Optional[RegistrySettings], own_node: Optional[OwnNode]) -> Registry:
+    from registry_core.remote import RemoteOptions, RemoteRegistry  # httpx, which an embedded registry does without
+
+    given: dict[str, Any] = {}
+    if settings is not None:
+        given = {
+            "token": settings.token.get_secret_value(),
+            "join_token": settings.join_token.get_secret_value(),
+            "coordinator_id": settings.coordinator_id,
+            "ca_file": settings.ca_file or None,
+            "allow_plaintext": settings.allow_plaintext,
+        }
+    if own_node is not None:
+        given.update(
+            interval_seconds=own_node.interval_seconds,
+            machine_hint=own_node.machine_hint,
+            boot_id=own_node.boot_id,
+        )
+    state_dir = own_node.state_dir if own_node is not None else None
+    return RemoteRegistry(target, state_dir=state_dir, options=RemoteOptions(**given))

@@ -7,21 +7,26 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Optional
 
 from agent.description import changed_fields
-from agent.outage import Gap
+from agent.outage import Gap, forget_gap, keep_gap, kept_gap
 from agent.sampler import Sample
 from registry_core.clock import Clock, SystemClock
 from registry_core.contract import Registry
-from registry_core.errors import RegistryError, UnknownNodeError
+from registry_core.errors import RefusedError, RegistryError, UnknownNodeError
 from registry_core.models.node import Node
 from registry_core.models.status import NodeHealth
 
-__all__ = ["Description", "Reporter", "Standing"]
+__all__ = ["GAP_FILE", "Description", "Reporter", "Standing"]
 
 _log = logging.getLogger("agent.report")
+
+GAP_FILE = "outage.json"
+REFUSED_PAUSE_INTERVALS = 20
+"""After a refusal that only a person can mend, how many reports are kept back before the registry is asked again."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +55,22 @@ class Description:
 class Reporter:
     """Safe to call from the sampling and the probing thread at once."""
 
-    def __init__(self, registry: Registry, clock: Optional[Clock] = None) -> None:
+    def __init__(self, registry: Registry, clock: Optional[Clock] = None, gap_file: Optional[Path] = None) -> None:
         self._registry = registry
+        self._gap_file = gap_file
+        self._pause = 0  # reports to keep back
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._wanted: Optional[Description] = None
         self._registered: Optional[Description] = None
         self.standing = Standing()
-        self.gap: Optional[Gap] = None
+        self.gap: Optional[Gap] = kept_gap(gap_file) if gap_file is not None else None
+
+    @property
+    def asked_interval_seconds(self) -> float:
+        """How often the registry asks to be told; 0 where it does not say."""
+        asked: float = getattr(self._registry, "asked_interval_seconds", 0.0)
+        return asked
 
     def describe(self, description: Description) -> bool:
         """Take a new description; register it when it differs from the registered one. True when it is registered.
@@ -79,6 +92,10 @@ class Reporter:
     def report(self, sample: Sample) -> bool:
         """Deliver a sample; True when it arrived. An unknown node registers again; other errors are kept and told."""
         with self._lock:
+            if self._pause > 0:
+                self._pause -= 1
+                self._keep_back(sample, self.standing.problem or "refused")
+                return False
             try:
                 if self._wanted is not None:
                     self._register()
@@ -90,7 +107,13 @@ class Reporter:
             return True
 
     def close(self) -> None:
-        """Close the registry."""
+        """Take leave where the registry is another's, and close it."""
+        leave = getattr(self._registry, "leave", None)
+        if leave is not None and self._registered is not None:
+            try:
+                leave(self._registered.node.id)
+            except RegistryError as error:
+                _log.warning("could not take leave: %s", error)
         self._registry.close()
 
     def _deliver(self, sample: Sample) -> NodeHealth:
@@ -98,6 +121,9 @@ class Reporter:
         assert registered is not None, "describe() comes before report()"
         node_id = registered.node.id
         gauges = (sample.load_average, sample.memory_usage, sample.disk_usage)
+        report_gap = getattr(self._registry, "report_gap", None)
+        if self.gap is not None and report_gap is not None:
+            report_gap(self.gap.to_plain())
         try:
             return self._registry.update_node_health(node_id, *gauges)
         except UnknownNodeError:
@@ -118,15 +144,28 @@ class Reporter:
     def _arrived(self, health: NodeHealth) -> None:
         if self.standing.problem is not None:
             _log.info("reporting again%s", f" after {self.gap}" if self.gap else "")
-        self.gap = None
+        self._forget_gap()
         self.standing = Standing(health, None, self.standing.delivered + 1, self.standing.failed)
 
     def _failed(self, error: RegistryError, sample: Optional[Sample]) -> None:
         problem = str(error)
         if problem != self.standing.problem:  # once, not at every interval
             _log.error("cannot report: %s", problem, extra={"fields": {"problem": type(error).__name__}})
+        if isinstance(error, RefusedError):
+            self._pause = REFUSED_PAUSE_INTERVALS
         if sample is not None:
-            now = self._clock.now()
-            self.gap = self.gap.with_sample(sample, now) if self.gap else Gap.begun(sample, now, problem)
-        failed = self.standing.failed + (sample is not None)
-        self.standing = Standing(self.standing.health, problem, self.standing.delivered, failed)
+            self._keep_back(sample, problem)
+        else:
+            self.standing = replace(self.standing, problem=problem)
+
+    def _keep_back(self, sample: Sample, problem: str) -> None:
+        now = self._clock.now()
+        self.gap = self.gap.with_sample(sample, now) if self.gap else Gap.begun(sample, now, problem)
+        if self._gap_file is not None:
+            keep_gap(self._gap_file, self.gap)
+        self.standing = replace(self.standing, problem=problem, failed=self.standing.failed + 1)
+
+    def _forget_gap(self) -> None:
+        if self.gap is not None and self._gap_file is not None:
+            forget_gap(self._gap_file)
+        self.gap = None

@@ -17,8 +17,8 @@ from typing import Callable, Optional
 from agent.description import describe, offer_text
 from agent.probe.runner import ProbeRunner
 from agent.probe.source import LiveSource
-from agent.registry_target import is_address, open_registry
-from agent.reporter import Description, Reporter
+from agent.registry_target import OwnNode, is_address, open_registry
+from agent.reporter import GAP_FILE, Description, Reporter
 from agent.sampler import Sample, Sampler
 from agent.schedule import Schedule, phase_seconds
 from agent.settings import AgentSettings, RegistrySettings, load_agent_settings
@@ -70,6 +70,7 @@ class Agent:
         self._probing = threading.Lock()
         self._sampled_at = time.monotonic()
         self._sample: Optional[Sample] = None
+        self._paced_interval = 0.0  # nothing is planned yet
 
     @property
     def _agent(self) -> AgentSettings:
@@ -88,7 +89,7 @@ class Agent:
         self._target = self._settings.section("registry", RegistrySettings).target or str(
             self._state.path / REGISTRY_FILE
         )
-        self._reporter = Reporter(self._open_registry())
+        self._reporter = Reporter(self._open_registry(), gap_file=self._state.path / GAP_FILE)
         self._tell_who_and_what()
         self._describe_to_registry()
         self._report()
@@ -151,7 +152,7 @@ class Agent:
             node=self._node,
             registry=self._target,
             state_dir=self._state.path,
-            interval_seconds=self._agent.interval_seconds,
+            interval_seconds=self._paced_interval or self._agent.interval_seconds,
             standing=self._reporter.standing,
             sample=self._sample,
             probe_errors=tuple(f"{error.probe}: {error.message}" for error in self._found.errors),
@@ -160,7 +161,15 @@ class Agent:
 
     def _open_registry(self) -> Registry:
         if is_address(self._target):
-            return open_registry(self._target)
+            own = OwnNode(
+                self._state.path,
+                self._agent.interval_seconds,
+                self._found.host["machine_hint"] or "",
+                self._found.host["boot_id"] or "",
+            )
+            return open_registry(
+                self._target, settings=self._settings.section("registry", RegistrySettings), own_node=own
+            )
         timeout_seconds = MISSED_INTERVALS * self._agent.interval_seconds
         keys = find_keys(self._settings.section("registry", RegistrySettings).key_path(), self._environ)
         return open_registry(self._target, heartbeat_timeout_seconds=timeout_seconds, keys=keys)
@@ -184,7 +193,7 @@ class Agent:
             _log.warning("probe %s: %s", error.probe, error.message, extra={"fields": {"probe": error.probe}})
 
     def _plan(self) -> None:
-        interval = self._agent.interval_seconds
+        interval = self._paced_interval = max(self._agent.interval_seconds, self._reporter.asked_interval_seconds)
         self._schedule.every(SAMPLE, interval, phase_seconds(self._identity.id, interval), self._report)
         by_cadence: dict[float, list[str]] = {}
         for name, cadence_seconds in self._probes.cadences().items():
@@ -214,6 +223,14 @@ class Agent:
         self._sampled_at = time.monotonic()
         delivered = self._reporter.report(self._sample)
         self._teller.told(self._doings(), delivered=delivered)
+        self._follow_the_pace()
+
+    def _follow_the_pace(self) -> None:
+        """Report as often as the registry asks, where that is less often than this node would."""
+        interval = max(self._agent.interval_seconds, self._reporter.asked_interval_seconds)
+        if interval != self._paced_interval and self._paced_interval:
+            self._paced_interval = interval
+            self._schedule.every(SAMPLE, interval, phase_seconds(self._identity.id, interval), self._report)
 
     def _draw(self) -> None:
         age = time.monotonic() - self._sampled_at
@@ -245,6 +262,7 @@ class Agent:
         if self._agent == old_agent:
             return
         self._schedule.drop_all()
+        self._paced_interval = 0.0
         self._use_probes()
         self._probe(None)
         self._plan()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Optional, Union
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
 from agent.probe.options import ProbeOptions
 from duxnet.process.folders import default_state_folder
@@ -109,8 +109,13 @@ class RegistrySettings(Section):
 
     target: str = ""
     encryption_key_file: str = ""
+    token: SecretStr = SecretStr("")
+    join_token: SecretStr = SecretStr("")
+    coordinator_id: str = ""
+    ca_file: str = ""
+    allow_plaintext: bool = False
 
-    @field_validator("target", "encryption_key_file")
+    @field_validator("target", "encryption_key_file", "ca_file", "coordinator_id")
     @classmethod
     def _target(cls, value: str) -> str:
         return _plain_path(value)

@@ -16,6 +16,7 @@ from registry_core.errors import StoreError, ValidationError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from agent.settings import RegistrySettings
     from agent.status import FoundStatus
     from registry_core.contract import Registry
     from registry_core.models.node import Node
@@ -81,7 +82,7 @@ class Desk:
         path = Path(place.target)
         sealable = not is_address(place.target) and path.is_file()
         keys = keys_of(path, None, place.config, needed=False) if sealable else None
-        registry = open_registry(place.target, read_only=read_only, keys=keys)
+        registry = open_registry(place.target, read_only=read_only, keys=keys, settings=_way_to(place))
         try:
             yield cls(registry, _local_status(place))
         finally:
@@ -112,6 +113,17 @@ class Desk:
         from datetime import datetime, timezone
 
         return (datetime.now(timezone.utc) - node.health.last_heartbeat).total_seconds()
+
+
+def _way_to(place: Place) -> Optional[RegistrySettings]:
+    """Token and certificates for an address; a path needs none, and reading the configuration takes time."""
+    from agent.registry_target import is_address
+
+    if not is_address(place.target):
+        return None
+    from agent.settings import RegistrySettings, load_agent_settings
+
+    return load_agent_settings(place.config).section("registry", RegistrySettings)
 
 
 def _local_status(place: Place) -> Optional[FoundStatus]:

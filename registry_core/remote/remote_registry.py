@@ -85,10 +85,25 @@ class RemoteRegistry:
         """How often the coordinator asks to hear from this node; 0 while it has not said so."""
         return self._session.interval_seconds if self._session is not None else 0.0
 
-    def report_gap(self, gap: Gap) -> None:
-        """Tell what was measured while reports could not be delivered, once, with the next heartbeat that arrives."""
+    def report_gap(self, gap: Mapping[str, Any]) -> None:
+        """Tell what was measured while reports could not be delivered, once, with the next heartbeat that arrives.
+
+        `gap` is the plain form of `wire.shapes.Gap`. Raises ValidationError.
+        """
+        try:
+            converted = msgspec.convert(gap, Gap)
+        except msgspec.ValidationError as error:
+            raise ValidationError("gap", dict(gap), str(error)) from None
         with self._lock:
-            self._gap = gap
+            self._gap = converted
+
+    def leave(self, node_id: str) -> None:
+        """Say that this node goes in good order, so that its silence is no failure. Nothing where it has no session."""
+        session = self._session
+        if session is None or self._registrar is None or node_id != self._registrar.node_id:
+            return
+        headers = {"authorization": f"Bearer {session.token}"}
+        self._good("POST", _path(node_id, "leave"), headers=headers, node_id=node_id)
 
     def register_node(self, node: Node, *, interval_seconds: Optional[float] = None) -> str:
         """As `Registry.register_node`; signed when it is the node of `state_dir`."""

@@ -23,6 +23,7 @@ __all__ = ["Sender"]
 ATTEMPTS = 3
 FIRST_PAUSE_SECONDS = 0.25  # doubled for each attempt, drawn evenly from 0: callers that failed together spread out
 LONGEST_PAUSE_SECONDS = 2.0
+SHORTEST_BUDGET_SECONDS = 2.0  # coordinators ask for no interval below five seconds; below two, nothing is in time
 LONGEST_CONNECT_SECONDS = 3.0
 LONGEST_READ_SECONDS = 10.0
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
@@ -43,7 +44,7 @@ class Sender:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.addresses = tuple(addresses)
-        self._budget_seconds = options.interval_seconds
+        self._budget_seconds = max(SHORTEST_BUDGET_SECONDS, options.interval_seconds)
         self._monotonic = monotonic
         self._sleep = sleep
         self._preferred = 0

@@ -16,6 +16,7 @@ __all__ = [
     "CordonOrder",
     "CoordinatorInfo",
     "Gap",
+    "GaugeSummaries",
     "GaugeSummary",
     "Heartbeat",
     "HeartbeatReply",
@@ -85,6 +86,14 @@ class GaugeSummary(msgspec.Struct, frozen=True):
     max: float
 
 
+class GaugeSummaries(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Of each gauge that could be read during the gap."""
+
+    load_average: Optional[GaugeSummary] = None
+    memory_usage: Optional[GaugeSummary] = None
+    disk_usage: Optional[GaugeSummary] = None
+
+
 class Gap(msgspec.Struct, frozen=True, rename={"begin": "from"}):
     """What a node measured while it could not report."""
 
@@ -92,9 +101,7 @@ class Gap(msgspec.Struct, frozen=True, rename={"begin": "from"}):
     to: Text
     samples: Whole
     reason: Text = ""
-    load_average: Optional[GaugeSummary] = None
-    memory_usage: Optional[GaugeSummary] = None
-    disk_usage: Optional[GaugeSummary] = None
+    gauges: GaugeSummaries = GaugeSummaries()
 
 
 class Heartbeat(msgspec.Struct, frozen=True):

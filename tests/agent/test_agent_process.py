@@ -209,7 +209,7 @@ def test_a_folder_used_on_another_machine_is_noticed_and_said_and_kept_in_use(st
         (["--state-dir", "a\nb"], 78, "agent.state_dir: 'a\\nb' is not accepted"),
         (["--config", "/nowhere.toml"], 78, "--config: '/nowhere.toml' cannot be read: No such file"),
         (["--registry", "ftp://x"], 2, "must be a path, or an address with http:// or https://"),
-        (["--registry", "http://127.0.0.1:8410"], 1, "not in this version"),
+        (["--registry", "http://192.0.2.1:8410"], 2, "must be https://"),
         (["--registry", "nodes.xml"], 2, "nodes.xml"),
         (["--log-format", "xml"], 2, "--log-format"),
         (["--intervall", "3"], 2, "--interval"),

@@ -192,7 +192,7 @@ def test_bad_input_is_one_line_and_changes_nothing(
 @pytest.mark.parametrize(
     ("target", "code", "wanted"),
     [
-        ("http://127.0.0.1:8410", 1, "not in this version"),
+        ("http://127.0.0.1:1", 1, "cannot be reached"),
         ("ftp://x", 2, "must be a path, or an address"),
         ("", 2, "registry: '' is not accepted"),
         ("a\x00b", 2, "registry:"),

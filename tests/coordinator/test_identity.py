@@ -20,7 +20,7 @@ from registry_core.models.ids import node_id_of_key
 from registry_core.models.node import Node
 from registry_core.models.status import Liveness
 from registry_core.remote import RemoteOptions, RemoteRegistry
-from registry_core.wire.shapes import Gap, GaugeSummary
+from registry_core.wire.shapes import Gap, GaugeSummaries, GaugeSummary
 from tests.coordinator.running import Running
 
 INTERVAL = 1.0
@@ -105,11 +105,12 @@ def test_a_gap_is_told_once(coordinator: Running, tmp_path: Path) -> None:
         node = own_node(tmp_path)
         remote.register_node(node)
         summary = GaugeSummary(0.1, 0.2, 0.3)
-        remote.report_gap(Gap("2026-01-31T12:00:00.000Z", "2026-01-31T12:10:00.000Z", 40, "unreachable", summary))
+        gap = Gap("2026-01-31T12:00:00.000Z", "2026-01-31T12:10:00.000Z", 40, "unreachable", GaugeSummaries(summary))
+        remote.report_gap(msgspec.to_builtins(gap))
         remote.update_node_health(node.id, 0.5, 20.0, 30.0)
         shown = coordinator.call("GET", f"/v1/nodes/{node.id}")[2]["last_gap"]
         assert shown["from"] == "2026-01-31T12:00:00.000Z"
-        assert (shown["samples"], shown["load_average"]["max"]) == (40, 0.3)
+        assert (shown["samples"], shown["gauges"]["load_average"]["max"]) == (40, 0.3)
 
 
 def test_a_session_survives_neither_a_later_registration_nor_another_node(coordinator: Running) -> None:

@@ -1,0 +1,153 @@
+"""Real agents and a real coordinator through outages on either side. Times are scaled by the interval."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agent.running import RunningAgent, duxnet, until
+from tests.coordinator.running import Running
+
+INTERVAL = 0.25
+
+
+def a_coordinator(tmp_path: Path, **settings: Any) -> Running:
+    return Running(tmp_path / "coordinator", shortest_interval_seconds=INTERVAL, **settings)
+
+
+def an_agent(tmp_path: Path, running: Running, name: str = "agent", **environ: str) -> RunningAgent:
+    return RunningAgent(tmp_path / name, "--registry", running.address, interval=INTERVAL, environ=environ)
+
+
+def shown(running: Running, node_id: str) -> dict[str, Any]:
+    status, _, node = running.call("GET", f"/v1/nodes/{node_id}")
+    return node if status == 200 else {}
+
+
+def liveness_events(running: Running, node_id: str, since: int = 0) -> list[str]:
+    status, _, page = running.call("GET", f"/v1/events?since={since}")
+    if status == 410:  # a restart begins a new ring
+        page = running.call("GET", f"/v1/events?since={page['oldest_index'] - 1}")[2]
+    return [
+        f"{event['details']['from']}-{event['details']['to']}"
+        for event in page["events"]
+        if event["kind"] == "liveness" and event["node_id"] == node_id
+    ]
+
+
+def first_index(running: Running) -> int:
+    return int(running.call("GET", "/v1/events")[2]["last"])
+
+
+def test_an_agent_reports_and_the_desk_shows_it(tmp_path: Path) -> None:
+    with a_coordinator(tmp_path) as running, an_agent(tmp_path, running) as agent:
+        status = agent.wait_for_reports(3)
+        assert status["problem"] is None
+        listed = duxnet("nodes", "list", "--registry", running.address, "--format", "json")
+        assert listed.returncode == 0, listed.stderr
+        (node,) = json.loads(listed.stdout)["nodes"]
+        assert node["id"] == status["node_id"]
+        assert node["liveness"] == "live"
+        assert node["capabilities"]["cpu_cores"] >= 1
+        agent.stop()
+        assert shown(running, status["node_id"])["liveness"] == "left"  # it took leave: no failure
+
+
+def test_an_agent_goes_on_through_an_outage_and_tells_of_the_gap_once(tmp_path: Path) -> None:
+    running = a_coordinator(tmp_path)
+    running.start()
+    with an_agent(tmp_path, running) as agent:
+        node_id = agent.wait_for_reports(2)["node_id"]
+        running.kill()
+        status = until(lambda: (s := agent.status())["problem"] and s["reports_failed"] >= 2 and s, "a failed report")
+        assert "cannot be reached" in status["problem"]
+        agent.process.kill()  # and the agent dies as well
+        agent.process.wait()
+        assert (tmp_path / "agent" / "outage.json").exists()
+        with RunningAgent(tmp_path / "agent", "--registry", running.address, interval=INTERVAL) as again:
+            until(lambda: again.status().get("pid") == again.process.pid and again.status()["problem"], "a failure")
+            with running:
+                again.wait_for_reports(2)
+                gap = shown(running, node_id)["last_gap"]
+                assert gap["samples"] >= 2
+                assert gap["gauges"]["memory_usage"]["min"] <= gap["gauges"]["memory_usage"]["max"]
+                assert not (tmp_path / "agent" / "outage.json").exists()
+                assert again.status()["problem"] is None
+
+
+def test_a_coordinator_that_stood_still_blames_nobody(tmp_path: Path) -> None:
+    with a_coordinator(tmp_path) as running, an_agent(tmp_path, running) as agent:
+        node_id = agent.wait_for_reports(3)["node_id"]
+        since = first_index(running)
+        assert running.process is not None
+        running.process.send_signal(signal.SIGSTOP)
+        time.sleep(24 * INTERVAL)  # nothing but real time stops a real process
+        running.process.send_signal(signal.SIGCONT)
+        agent.wait_for_reports(4)
+        assert "live-down" not in liveness_events(running, node_id, since)
+        assert "suspect-down" not in liveness_events(running, node_id, since)
+        assert shown(running, node_id)["liveness"] == "live"
+
+
+def test_a_killed_and_restarted_coordinator_takes_nobody_down(tmp_path: Path) -> None:
+    running = a_coordinator(tmp_path)
+    running.start()
+    with an_agent(tmp_path, running, "one") as one, an_agent(tmp_path, running, "two") as two:
+        ids = [agent.wait_for_reports(2)["node_id"] for agent in (one, two)]
+        running.kill()
+        time.sleep(6 * INTERVAL)
+        with running:
+            for agent in (one, two):
+                agent.wait_for_reports(3)
+            for node_id in ids:
+                assert shown(running, node_id)["liveness"] == "live"
+                assert not [word for word in liveness_events(running, node_id) if word.endswith("down")]
+            assert running.call("GET", "/v1/count")[2] == {"count": 2}
+
+
+def test_a_sleeping_agent_wakes_once_and_does_not_flap(tmp_path: Path) -> None:
+    with a_coordinator(tmp_path) as running, an_agent(tmp_path, running) as agent:
+        node_id = agent.wait_for_reports(2)["node_id"]
+        agent.process.send_signal(signal.SIGSTOP)
+        until(lambda: shown(running, node_id)["liveness"] == "down", "down")
+        since = first_index(running)
+        agent.process.send_signal(signal.SIGCONT)
+        agent.wait_for_reports(6)
+        assert liveness_events(running, node_id, since)[-1].endswith("-live")
+        assert len([word for word in liveness_events(running, node_id, since) if word.endswith("-live")]) == 1
+
+
+def test_a_refused_agent_says_what_to_do_and_does_not_hammer(tmp_path: Path) -> None:
+    with a_coordinator(tmp_path, join="token") as running:
+        with an_agent(tmp_path, running) as agent:
+            status = until(lambda: (s := agent.status()).get("problem") and s, "a problem")
+            assert "duxnet token create" in status["problem"]
+            until(lambda: agent.status()["reports_failed"] >= 6, "six kept back")
+            page = running.call("GET", "/metrics")[2]
+            (line,) = [text for text in page.splitlines() if 'kind="join-token"' in text]
+            assert int(line.rpartition(" ")[2]) <= 2
+            agent.stop()
+        made = duxnet("token", "create", "join", "--state-dir", running.state_dir)
+        assert made.returncode == 0, made.stderr
+        with an_agent(tmp_path, running, DUXNET_REGISTRY__JOIN_TOKEN=made.stdout.strip()) as agent:
+            assert agent.wait_for_reports(1)["problem"] is None
+        with an_agent(tmp_path, running, "second", DUXNET_REGISTRY__JOIN_TOKEN=made.stdout.strip()) as agent:
+            status = until(lambda: (s := agent.status()).get("problem") and s, "a problem")  # it was for one node
+            assert "join token" in status["problem"]
+
+
+@pytest.mark.slow
+def test_an_agent_asleep_for_120_intervals_recovers_once(tmp_path: Path) -> None:
+    with a_coordinator(tmp_path) as running, an_agent(tmp_path, running) as agent:
+        node_id = agent.wait_for_reports(2)["node_id"]
+        since = first_index(running)
+        agent.process.send_signal(signal.SIGSTOP)
+        time.sleep(120 * INTERVAL)
+        agent.process.send_signal(signal.SIGCONT)
+        agent.wait_for_reports(8)
+        assert liveness_events(running, node_id, since) == ["live-suspect", "suspect-down", "down-live"]
