@@ -28,7 +28,7 @@ def _statvfs(path: str) -> Any:
         usage = psutil.disk_usage(path)
         return [usage.total, usage.free, usage.free, 0, 0]
     answer = os.statvfs(path)
-    block = answer.f_frsize
+    block = answer.f_frsize or answer.f_bsize  # some FUSE servers leave the first at 0
     return [
         answer.f_blocks * block,
         answer.f_bfree * block,

@@ -1,7 +1,8 @@
 """Calls that may never come back, each made in a daemon thread and waited for only so long.
 
-At most one such thread per key stays stuck, and at most `most_stuck` in all; a late answer is handed out at the
-next call. Daemon threads, because a pool's threads would hold up the interpreter's exit.
+At most one such thread per key stays stuck, and at most `most_stuck` in all. A call that came back late is made
+anew at the next asking, and its late answer stands in when the new one is late too. Daemon threads, because a pool's
+threads would hold up the interpreter's exit.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class _Call:
         self.function = function
         self.done = threading.Event()
         self.waited_for = False
+        self.late: Optional[_Call] = None
         self.answer: Any = None
         self.error: Optional[BaseException] = None
 
@@ -35,6 +37,10 @@ class _Call:
             self.error = error
         finally:
             self.done.set()
+
+    def outcome(self) -> Any:
+        """The answer, or the exception in its place."""
+        return self.answer if self.error is None else self.error
 
 
 class Deadlines:
@@ -69,7 +75,9 @@ class Deadlines:
             elif call.done.wait(0 if call.waited_for else max(0.0, end - time.monotonic())):
                 with self._lock:
                     self._out.pop(key, None)
-                answers[key] = call.answer if call.error is None else call.error
+                answers[key] = call.outcome()
+            elif call.late is not None:
+                answers[key], call.late, call.waited_for = call.late.outcome(), None, True
             else:
                 late = "an earlier call is still stuck" if call.waited_for else f"no answer in {timeout_seconds:g} s"
                 call.waited_for = True
@@ -79,11 +87,13 @@ class Deadlines:
     def _start(self, key: str, function: Callable[[], Any]) -> Optional[_Call]:
         with self._lock:
             call = self._out.get(key)
-            if call is not None:
+            if call is not None and not (call.waited_for and call.done.is_set()):
                 return call
+            came_late = call
             stuck = sum(out.waited_for and not out.done.is_set() for out in self._out.values())
             if stuck >= self._most_stuck:
                 return None
             call = self._out[key] = _Call(function)
+            call.late = came_late
         threading.Thread(target=call.run, name=f"probe {key}", daemon=True).start()
         return call

@@ -9,7 +9,7 @@ from typing import Optional
 
 from agent.probe.cgroups import Cgroups
 from agent.probe.deadline import Deadlines
-from agent.probe.probes.memory import available_bytes, memory_values
+from agent.probe.probes.memory import available_bytes, memory_values, ordinary_bytes
 from agent.probe.source import FileSystemSize, Source
 
 __all__ = ["Usage"]
@@ -32,12 +32,11 @@ class Usage:
         Huge pages that were set aside count neither as memory nor as used. Page cache that gives way is not use.
         """
         values, _ = memory_values(self._source)
-        total = values.get("MemTotal", 0)
-        ordinary = total - values.get("HugePages_Total", 0) * values.get("Hugepagesize", 0)
+        ordinary = ordinary_bytes(values)
         if ordinary <= 0:
             return None
         available, _ = available_bytes(self._source, values)
-        percents = [100 * (1 - min(available, ordinary) / ordinary)]
+        percents = [100 * (1 - available / ordinary)]
         groups = Cgroups(self._source)
         limit = groups.memory()
         if limit is not None and limit.limit_bytes < ordinary:

@@ -155,12 +155,11 @@ def _kinds(source: Source, usable: frozenset[int]) -> list[Reading]:
     if not fast or not thrifty:
         where = f"{_CPUS}/cpu*/cpu_capacity"
         capacities = {cpu: source.read_int(f"{_CPUS}/cpu{cpu}/cpu_capacity") for cpu in sorted(usable)}
-        known = {capacity for capacity in capacities.values() if capacity}
-        if len(known) < 2:
+        fastest = max((capacity for capacity in capacities.values() if capacity), default=0)
+        thrifty = frozenset(cpu for cpu, capacity in capacities.items() if capacity and capacity < 0.75 * fastest)
+        fast = frozenset(cpu for cpu, capacity in capacities.items() if capacity and capacity >= 0.75 * fastest)
+        if not thrifty:
             return []
-        fastest = max(known)
-        fast = frozenset(cpu for cpu, capacity in capacities.items() if capacity == fastest)
-        thrifty = frozenset(cpu for cpu, capacity in capacities.items() if capacity and capacity < fastest)
     return [
         Reading("performance_cpus", len(fast & usable), "CPUs", where),
         Reading("efficiency_cpus", len(thrifty & usable), "CPUs", where),

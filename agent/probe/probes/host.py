@@ -12,6 +12,8 @@ from agent.probe.virtualization import container_name, virtual_machine_name
 
 __all__ = ["HostProbe"]
 
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
 # The hint is HMAC-SHA256(machine-id, this), so that the machine-id itself never leaves the machine: the recipe of
 # systemd's sd_id128_get_machine_app_specific(3). Changing the key would make every machine a new one.
 _APPLICATION = b"duxnet.probe/machine-hint/1"
@@ -35,10 +37,15 @@ class HostProbe:
             Reading("hostname", hostname, "", "uname"),
             Reading("os_version", pretty_name(release)[:128].strip() or f"{system} {kernel}", "", "/etc/os-release"),
             Reading("kernel", f"{system} {kernel}"[:128], "", "uname"),
-            Reading("boot_id", source.read_line("/proc/sys/kernel/random/boot_id") or None, "", "/proc/sys/kernel"),
+            Reading("boot_id", source.read_line(_BOOT_ID) or None, "", _BOOT_ID),
             Reading("machine_hint", hint, "", "HMAC-SHA256 of /etc/machine-id", note="a hint: clones share it"),
             Reading("container", container_name(source) or None, "", "/proc/self/ns, /proc/1, /run"),
-            Reading("virtual_machine", virtual_machine_name(source) or None, "", "/sys/class/dmi/id, /proc/cpuinfo"),
+            Reading(
+                "virtual_machine",
+                virtual_machine_name(source) or None,
+                "",
+                "/sys/class/dmi/id, clock sources, /proc/cpuinfo",
+            ),
             Reading("uptime_seconds", _number(uptime[0]) if uptime else None, "s", "/proc/uptime"),
             _clock(source),
         ], []

@@ -10,7 +10,7 @@ from agent.probe.parsers.meminfo import arc_stats, meminfo
 from agent.probe.reading import Failure, Reading
 from agent.probe.source import Source
 
-__all__ = ["MemoryProbe", "available_bytes", "memory_values"]
+__all__ = ["MemoryProbe", "available_bytes", "memory_values", "ordinary_bytes"]
 
 _MEMINFO = "/proc/meminfo"
 _ARC = "/proc/spl/kstat/zfs/arcstats"
@@ -33,7 +33,7 @@ class MemoryProbe:
         limit = groups.memory()
         pages = values.get("HugePages_Total", 0) * values.get("Hugepagesize", 0)
         readings = [
-            _offered(total, pages, limit, told_by),
+            _offered(values, limit, told_by),
             _available(source, groups, limit, values, told_by),
             Reading("memory_hugepages_gb", _gb(pages), "GB", told_by),
             Reading("swap_gb", _gb(values.get("SwapTotal", 0)), "GB", told_by),
@@ -54,9 +54,8 @@ def _gb(size_bytes: int) -> float:
     return round(size_bytes / 1e9, 3)
 
 
-def _offered(total: int, pages: int, limit: Optional[MemoryLimit], told_by: str) -> Reading:
-    """Huge pages are set aside for programs that ask for them by name: ordinary work never gets them."""
-    ordinary = total - pages if 0 <= pages < total else total
+def _offered(values: dict[str, int], limit: Optional[MemoryLimit], told_by: str) -> Reading:
+    total, ordinary = values["MemTotal"], ordinary_bytes(values)
     if limit is not None and limit.limit_bytes <= ordinary:  # equal where LXC shows the limit as the total
         return Reading(
             "memory_gb",
@@ -86,7 +85,13 @@ def available_bytes(source: Source, values: dict[str, int]) -> tuple[int, int]:
     if not container_name(source):
         stats = arc_stats(source.read_text(_ARC))
         cache = max(0, stats.get("size", 0) - stats.get("c_min", 0))
-    return min(available + cache, values.get("MemTotal", 0)), cache
+    return min(available + cache, ordinary_bytes(values)), cache
+
+
+def ordinary_bytes(values: dict[str, int]) -> int:
+    """The memory less its huge pages, which are set aside for programs that ask for them by name."""
+    total, pages = values.get("MemTotal", 0), values.get("HugePages_Total", 0) * values.get("Hugepagesize", 0)
+    return total - pages if 0 <= pages < total else total
 
 
 def _available(

@@ -15,6 +15,9 @@ __all__ = ["NetworkProbe"]
 # connected UDP socket sends nothing; the kernel only picks the route.
 _OUTWARDS = ("192.0.2.1", "2001:db8::1")
 
+# Bridges that engines make for the containers of this machine: nobody else reaches their addresses
+_LOCAL_BRIDGES = ("docker", "br-", "virbr", "veth", "cni", "flannel", "cali", "lxcbr", "lxdbr", "incusbr", "podman")
+
 
 class NetworkProbe:
     """Addresses change when a lease does."""
@@ -59,10 +62,11 @@ def _interface(source: Source, item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_order(interfaces: list[dict[str, Any]]) -> list[str]:
-    """Addresses of interfaces that are up, public before private before link-local; loopback is left out."""
+    """Addresses of interfaces that are up, public before private; loopback and link-local are left out."""
     found: list[tuple[int, int, str]] = []
     for interface in interfaces:
-        for address in interface["addresses"] if interface["up"] else ():
+        local = not interface["up"] or (not interface["physical"] and interface["name"].startswith(_LOCAL_BRIDGES))
+        for address in () if local else interface["addresses"]:
             scope = scope_of(address)
             if scope in (Scope.PUBLIC, Scope.PRIVATE):
                 found.append((scope, len(found), address))

@@ -63,6 +63,8 @@ class StorageProbe:
         if isinstance(found, BaseException):
             return [], [Failure(self.name, f"{work_dir}: {_why(found)}", "storage_gb")]
         folder, size = found
+        if not _possible(size):
+            return [], [Failure(self.name, f"statvfs {folder}: not believable", "storage_gb", list(size))]
         return _work_readings(source, work_dir, folder, mount_of(folder, table), size), []
 
     def _file_systems(self, source: Source, distinct: list[Mount]) -> tuple[list[Reading], list[Failure]]:
@@ -76,6 +78,10 @@ class StorageProbe:
             if isinstance(answer, BaseException):
                 message = f"{mount.mount_point} ({mount.fstype} from {mount.origin}): {_why(answer)}"
                 failures.append(Failure(self.name, message, "file_systems"))
+            elif not _possible(answer):
+                failures.append(
+                    Failure(self.name, f"{mount.mount_point}: not believable", "file_systems", list(answer))
+                )
             elif answer.total_bytes > 0:
                 told.append(_file_system(mount, answer))
         return [Reading("file_systems", told, "", "/proc/self/mountinfo, statvfs", note="each device once")], failures
@@ -89,8 +95,13 @@ def _gb(size_bytes: int) -> float:
     return round(size_bytes / 1e9, 3)
 
 
+def _possible(size: FileSystemSize) -> bool:
+    """Free blocks are part of all, available ones part of the free: servers of network mounts have said otherwise."""
+    return 0 <= size.available_bytes <= size.free_bytes <= size.total_bytes
+
+
 def _usable_bytes(size: FileSystemSize) -> int:
-    return max(0, size.total_bytes - size.free_bytes) + size.available_bytes
+    return size.total_bytes - size.free_bytes + size.available_bytes
 
 
 def _file_system(mount: Mount, size: FileSystemSize) -> dict[str, Any]:
