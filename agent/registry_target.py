@@ -18,12 +18,16 @@ __all__ = ["OwnNode", "is_address", "open_registry"]
 
 @dataclass(frozen=True)
 class OwnNode:
-    """Who speaks to a coordinator as a node: where its key lies, how often it reports, which machine and boot it is."""
+    """Who speaks to a coordinator as a node: where its key lies, how often it reports, which machine and boot it is.
+
+    `join_token` is the one from systemd; one in the settings goes before it.
+    """
 
     state_dir: Path
     interval_seconds: float
     machine_hint: str
     boot_id: str
+    join_token: str = ""
 
 
 def is_address(target: str) -> bool:
@@ -74,6 +78,7 @@ def _remote(target: str, settings: Optional[RegistrySettings], own_node: Optiona
             interval_seconds=own_node.interval_seconds,
             machine_hint=own_node.machine_hint,
             boot_id=own_node.boot_id,
+            join_token=given.get("join_token") or own_node.join_token,
         )
     state_dir = own_node.state_dir if own_node is not None else None
     return RemoteRegistry(target, state_dir=state_dir, options=RemoteOptions(**given))

@@ -24,6 +24,7 @@ from agent.schedule import Schedule, phase_seconds
 from agent.settings import AgentSettings, RegistrySettings, load_agent_settings
 from agent.state_dir import REGISTRY_FILE, StateDir
 from agent.telling import Doings, Teller
+from duxnet.process.credentials import credential
 from duxnet.process.errors import EXIT_PARTIAL, EXIT_RUNTIME, ConfigurationError
 from duxnet.process.log_settings import LogSettings
 from duxnet.process.settings import Settings
@@ -41,6 +42,7 @@ _log = logging.getLogger("agent")
 CLOSE_SECONDS = 1.2  # SIGTERM to exit is promised within 2 s, whatever the disk does
 MISSED_INTERVALS = 4  # an embedded registry calls its own node down after this many intervals of silence
 SAMPLE = "sample"
+JOIN_TOKEN_CREDENTIAL = "join-token"  # noqa: S105 - a name, as in LoadCredential= of the unit
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ class Agent:
                 self._agent.interval_seconds,
                 self._found.host["machine_hint"] or "",
                 self._found.host["boot_id"] or "",
+                credential(JOIN_TOKEN_CREDENTIAL, self._environ),
             )
             return open_registry(
                 self._target, settings=self._settings.section("registry", RegistrySettings), own_node=own

@@ -1,0 +1,33 @@
+"""Secrets that systemd hands to a unit: small files in a folder that only the unit can enter (man systemd.exec).
+
+Here: one secret of one line. Not here: keys that seal a registry, which have a form of their own (`registry_core`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from duxnet.process.errors import ConfigurationError
+
+__all__ = ["credential"]
+
+LARGEST_BYTES = 4096
+
+
+def credential(name: str, environ: Mapping[str, str]) -> str:
+    """The text of the credential `name`, or "" when there is none. Raises ConfigurationError, which never shows it."""
+    folder = environ.get("CREDENTIALS_DIRECTORY", "")
+    if not folder:
+        return ""
+    try:
+        with (Path(folder) / name).open("rb") as file:
+            content = file.read(LARGEST_BYTES + 1)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise ConfigurationError([f"credential {name}: cannot be read: {error.strerror or error}"]) from None
+    text = content.decode("utf-8", "replace").strip()
+    if not text.isascii() or not text.isprintable() or len(content) > LARGEST_BYTES:
+        raise ConfigurationError([f"credential {name}: must be one line of printable ASCII"])
+    return text
