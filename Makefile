@@ -43,11 +43,13 @@ clean: ## remove what the targets above made
 
 # -e: the commands run the code of this checkout. The stamp is remade when the requirements change.
 $(VENV)/.installed: pyproject.toml
-	$(PYTHON) -c 'import sys, venv; sys.exit("Python 3.9 or later is needed") if sys.version_info < (3, 9) else None'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@$(PYTHON) -c 'import sys, venv; sys.exit("Python 3.9 or later is needed") if sys.version_info < (3, 9) else None'
+	@echo 'setting up $(VENV), once: this takes a minute'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@echo 'adding what tests and checks need, once'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
