@@ -2,37 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
-
-MNT_DETACH = 2
-
-
-@pytest.fixture
-def silent_mount(tmp_path: Path) -> Iterator[Path]:
-    """The kernel waits for the server's first answer, and here none ever comes."""
-    try:
-        device = os.open("/dev/fuse", os.O_RDWR)
-    except OSError as error:
-        pytest.skip(f"needs /dev/fuse: {error}")
-    folder = tmp_path / "silent"
-    folder.mkdir()
-    libc = ctypes.CDLL(None, use_errno=True)
-    options = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
-    if libc.mount(b"silent:/export", str(folder).encode(), b"fuse.silent", 0, options) != 0:
-        os.close(device)
-        pytest.skip(f"cannot mount here: {os.strerror(ctypes.get_errno())}")
-    yield folder
-    libc.umount2(str(folder).encode(), MNT_DETACH)
-    os.close(device)  # the kernel ends what still waits
 
 
 def probe(*arguments: str) -> tuple[int, dict[str, object], float]:

@@ -1,0 +1,31 @@
+"""Fixtures that tests of several parts share."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+MNT_DETACH = 2
+
+
+@pytest.fixture
+def silent_mount(tmp_path: Path) -> Iterator[Path]:
+    """A mount that never answers, for real: the kernel waits for its server's first answer."""
+    try:
+        device = os.open("/dev/fuse", os.O_RDWR)
+    except OSError as error:
+        pytest.skip(f"needs /dev/fuse: {error}")
+    folder = tmp_path / "silent"
+    folder.mkdir()
+    libc = ctypes.CDLL(None, use_errno=True)
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
+    if libc.mount(b"silent:/export", str(folder).encode(), b"fuse.silent", 0, options) != 0:
+        os.close(device)
+        pytest.skip(f"cannot mount here: {os.strerror(ctypes.get_errno())}")
+    yield folder
+    libc.umount2(str(folder).encode(), MNT_DETACH)
+    os.close(device)  # the kernel ends what still waits
