@@ -9,8 +9,10 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
+from collections.abc import Iterator
 from typing import Any, Callable, Optional, cast
 
 import uvicorn
@@ -93,9 +95,25 @@ def _run(
         where = settings.tls_certificate or "the server"
         raise StoreError(where, f"cannot be used: {error.strerror or error}") from error
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # what it says of starting and stopping we say ourselves
-    server = uvicorn.Server(config)
+    server = _Server(config)
     asyncio_run = _runner(config)
     asyncio_run(_serve(server, coordinator, settings, listener, ready))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's raises the signal again when it has stopped, which would end the process before anything is saved."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        loop.add_signal_handler(signal.SIGHUP, _log.warning, "SIGHUP: the configuration is read at the next start")
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                loop.remove_signal_handler(number)
 
 
 def _runner(config: uvicorn.Config) -> Callable[[Any], None]:

@@ -43,7 +43,7 @@ class Running:
             self.process = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            found = re.search(rb"listens on (http://\S+?);", self._log_path.read_bytes())
+            found = re.search(rb"listens on (https?://\S+?);", self._log_path.read_bytes())
             if found:
                 self.address = found[1].decode()
                 self.port = int(self.address.rpartition(":")[2])

@@ -1,0 +1,310 @@
+"""Who gets in, who may do what, and what is written down about it: against real coordinators."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from duxnet.coordinator.access import peer_address
+from duxnet.coordinator.addresses import is_counted, network_of
+from duxnet.coordinator.settings import CoordinatorSettings
+from tests.agent.running import command, duxnet, environment
+from tests.coordinator.running import Running
+from tests.coordinator.test_identity import Signer, kind
+from tests.needs import need_program
+
+REQUEST = (
+    "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost "
+    "-addext subjectAltName=DNS:localhost,IP:127.0.0.1"
+)
+
+
+@pytest.fixture(scope="module")
+def open_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with Running(tmp_path_factory.mktemp("open") / "state") as running:
+        yield running
+
+
+def token(running: Running, role: str, *flags: object) -> str:
+    made = duxnet("token", "create", role, "--state-dir", running.state_dir, *flags)
+    assert made.returncode == 0, made.stderr
+    return made.stdout.strip()
+
+
+def test_a_join_token_lets_in_as_many_nodes_as_it_says_and_a_lost_answer_can_be_repeated(tmp_path: Path) -> None:
+    with Running(tmp_path / "state", join="token") as running:
+        first, second, third = (Signer(running) for _ in range(3))
+        assert kind(first.register(1)) == "join-token"
+        once = token(running, "join")
+        body = first.body(2, join_token=once)
+        assert first.send(body, first.headers(body))[0] == 200
+        assert first.send(body, first.headers(body))[0] == 200  # the answer was lost: the same words again
+        assert first.register(3, join_token=once)[0] == 200
+        assert first.register(4)[0] == 200  # a node that is in needs no token
+        assert kind(second.register(1, join_token=once)) == "join-token"
+        twice = token(running, "join", "--uses", 2)
+        assert second.register(2, join_token=twice)[0] == 200
+        assert third.register(1, join_token=twice)[0] == 200
+        assert kind(Signer(running).register(1, join_token=twice)) == "join-token"
+        revoked = token(running, "join")
+        number = json.loads(duxnet("token", "list", "--format", "json", "--state-dir", running.state_dir).stdout)[
+            "tokens"
+        ][-1]["id"]
+        assert duxnet("token", "revoke", number, "--state-dir", running.state_dir).returncode == 0
+        assert kind(Signer(running).register(1, join_token=revoked)) == "join-token"
+        expired = token(running, "join", "--hours", 0.0000001)
+        assert kind(Signer(running).register(1, join_token=expired)) == "join-token"
+        for secret in (once, twice):
+            for path in running.state_dir.iterdir():
+                assert secret.encode() not in path.read_bytes(), path
+
+
+def test_under_approval_a_node_waits_and_an_operator_lets_it_in(tmp_path: Path) -> None:
+    with Running(tmp_path / "state", join="approval") as running:
+        signer = Signer(running)
+        reply = signer.register()[2]
+        assert (reply["admission"], reply["admission_reason"]) == ("pending", "approval")
+        path = f"/v1/nodes/{signer.node_id}"
+        assert running.call("GET", path)[2]["is_ready"] is False
+        operator = running.operator_token()
+        shown = running.call("PUT", f"{path}/admission", {"admission": "approved"}, operator)[2]
+        assert (shown["admission"], shown["is_ready"]) == ("approved", True)
+
+
+def test_a_banned_node_speaks_no_more_and_stays_banned_after_removal(open_one: Running) -> None:
+    signer, operator = Signer(open_one), open_one.operator_token()
+    session = signer.register()[2]["session"]
+    path = f"/v1/nodes/{signer.node_id}"
+    assert open_one.call("PUT", f"{path}/heartbeat", {"sequence": 1}, session)[0] == 200
+    banned = open_one.call("PUT", f"{path}/admission", {"admission": "banned", "reason": "fake GPUs"}, operator)
+    assert banned[2]["admission"] == "banned"
+    assert kind(open_one.call("PUT", f"{path}/heartbeat", {"sequence": 2}, session)) == "banned"
+    assert kind(signer.register(2)) == "banned"
+    assert open_one.call("DELETE", path, token=operator)[0] == 204
+    refused = signer.register(3)
+    assert kind(refused) == "banned"
+    assert refused[2]["detail"] == "fake GPUs"
+
+
+def test_each_role_may_do_what_is_its_own_and_no_more(open_one: Running) -> None:
+    signer, operator = Signer(open_one), open_one.operator_token()
+    signer.register(1, node={"wallet_address": "0xabc"})
+    path = f"/v1/nodes/{signer.node_id}"
+    reader, rater = token(open_one, "reader"), token(open_one, "rater")
+    own = token(open_one, "rater", "--wallet", "0xabc")
+    assert "ip_address" in open_one.call("GET", path, token=reader)[2]
+    assert "ip_address" not in open_one.call("GET", path)[2]
+    for allowed in (rater, operator):
+        assert open_one.call("POST", f"{path}/outcomes", {"success": True}, allowed)[0] == 200
+    for forbidden, wanted in ((reader, "not-allowed"), (own, "not-allowed"), ("", "token-required")):
+        assert kind(open_one.call("POST", f"{path}/outcomes", {"success": True}, forbidden)) == wanted
+    for forbidden, wanted in ((reader, "not-allowed"), (rater, "not-allowed"), ("", "token-required")):
+        assert kind(open_one.call("PUT", f"{path}/admission", {"admission": "approved"}, forbidden)) == wanted
+        assert kind(open_one.call("PUT", f"{path}/cordon", {"reason": "x"}, forbidden)) == wanted
+        assert kind(open_one.call("DELETE", path, token=forbidden)) == wanted
+        answer = open_one.call("PUT", f"{path}/heartbeat", {"load_average": 1.0}, forbidden)
+        assert kind(answer) == wanted
+    for nonsense in ("dux_operator_x", "dux_" + "é", "x" * 300, operator + "x", operator[:-1]):
+        assert open_one.call("GET", path, headers={"Authorization": f"Bearer {nonsense}"})[0] == 401
+
+
+def test_a_cordon_is_given_with_its_reason_and_lifted(open_one: Running) -> None:
+    signer, operator = Signer(open_one), open_one.operator_token()
+    signer.register()
+    path = f"/v1/nodes/{signer.node_id}"
+    order = {"reason": "new disk", "until": "2099-01-01T00:00:00.000Z"}
+    cordoned = open_one.call("PUT", f"{path}/cordon", order, operator)[2]
+    assert (cordoned["scheduling"], cordoned["cordon"]["reason"], cordoned["is_ready"]) == (
+        "cordoned",
+        "new disk",
+        False,
+    )
+    explained = open_one.call("GET", f"{path}/explain?only_healthy=true&min_cpu_cores=4")[2]
+    assert {item["condition"] for item in explained["failing"]} == {"scheduling", "cpu_cores"}
+    assert all(item["remedy"] for item in explained["failing"])
+    assert open_one.call("DELETE", f"{path}/cordon", token=operator)[2]["is_ready"] is True
+    assert open_one.call("GET", f"{path}/explain?only_healthy=true")[2] == {"selected": True, "failing": []}
+
+
+def test_the_audit_log_names_who_did_what_and_no_address_or_secret(open_one: Running) -> None:
+    signer, operator = Signer(open_one), open_one.operator_token()
+    signer.register()
+    path = f"/v1/nodes/{signer.node_id}"
+    open_one.call("PUT", f"{path}/admission", {"admission": "suspended", "reason": "maintenance"}, operator)
+    open_one.call("POST", f"{path}/outcomes", {"success": False}, operator)
+    open_one.call("DELETE", path, token=operator)
+    text = (open_one.state_dir / "audit.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    mine = [(line["actor"], line["action"]) for line in lines if line["node_id"] == signer.node_id]
+    assert mine == [
+        (f"node {signer.node_id}", "registered"),
+        ("token 1 (operator)", "admission suspended"),
+        ("token 1 (operator)", "outcome"),
+        ("token 1 (operator)", "removed"),
+    ]
+    assert "127.0.0.1" not in text
+    assert operator not in text
+
+
+def test_secrets_are_for_their_owner_only(open_one: Running) -> None:
+    for path in open_one.state_dir.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+    assert open_one.operator_token() not in open_one.output()
+    assert (open_one.state_dir / "coordinator.db").read_bytes().find(open_one.operator_token().encode()) == -1
+
+
+def test_on_a_public_network_unreachable_addresses_are_refused(tmp_path: Path) -> None:
+    with Running(tmp_path / "state", public_network=True) as running:
+        for address in (
+            "192.0.2.1",
+            "10.0.0.1",
+            "127.0.0.1",
+            "100.64.0.1",
+            "fe80::1",
+            "::",
+            "224.0.0.1",
+            "2001:db8::1",
+        ):
+            answer = Signer(running).register(node={"ip_address": address})
+            assert kind(answer) == "invalid", address
+            assert answer[2]["field"] == "ip_address"
+        assert Signer(running).register(node={"ip_address": "93.184.215.14"})[0] == 200
+
+
+def test_beyond_a_quota_nodes_are_taken_but_wait(tmp_path: Path) -> None:
+    settings = {"nodes_per_address": 2, "proxies": '["127.0.0.0/8"]', "join": "open"}
+    with Running(tmp_path / "state", **settings) as running:  # type: ignore[arg-type]  # settings by name
+
+        def from_address(address: str) -> str:
+            signer = Signer(running)
+            body = signer.body()
+            reply = signer.send(body, {**signer.headers(body), "X-Forwarded-For": address})[2]
+            return f"{reply['admission']} {reply['admission_reason']}".strip()
+
+        assert [from_address("93.184.215.14") for _ in range(3)] == ["probation", "probation", "pending quota"]
+        assert from_address("93.184.215.15") == "probation"
+        assert [from_address("10.0.0.9") for _ in range(3)] == ["probation"] * 3  # private ones are never counted
+
+
+@pytest.mark.parametrize(
+    ("connection", "forwarded", "found"),
+    [
+        ("203.0.113.9", ["198.51.100.1"], "203.0.113.9"),  # not a proxy of ours: what it says is not believed
+        ("10.0.0.1", ["198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.1", ["1.2.3.4", "198.51.100.1"], "198.51.100.1"),  # what came before our proxy may be made up
+        ("10.0.0.1", ["198.51.100.1", "10.0.0.2"], "198.51.100.1"),
+        ("10.0.0.1", ["nonsense"], "10.0.0.1"),
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("::ffff:10.0.0.1", ["2001:db8::5"], "2001:db8::5"),
+        (None, ["198.51.100.1"], None),
+    ],
+)
+def test_the_peer_is_the_connection_unless_a_configured_proxy_says_otherwise(
+    connection: str, forwarded: list[str], found: str
+) -> None:
+    settings = CoordinatorSettings(proxies=["10.0.0.0/8"])
+    assert peer_address(connection, forwarded, settings.proxy_networks()) == found
+
+
+def test_networks_are_counted_as_documented() -> None:
+    for shared in ("127.0.0.1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "100.64.0.1", "::1", "fe80::1", "fd00::1"):
+        assert not is_counted(shared), shared
+    assert is_counted("93.184.215.14")
+    assert is_counted("2606:4700::1")
+    assert network_of("93.184.215.14") == "93.184.215.0/24"
+    assert network_of("2606:4700:1:2::1") == "2606:4700:1::/48"
+    assert network_of("2606:4700:1:2::1", quota=True) == "2606:4700:1:2::/64"
+
+
+@pytest.mark.parametrize(
+    ("environ", "wanted"),
+    [
+        ({"DUXNET_COORDINATOR__HOST": "0.0.0.0"}, "only with TLS"),
+        ({"DUXNET_COORDINATOR__TLS_KEY": "/x"}, "go together"),
+        ({"DUXNET_COORDINATOR__PORT": "99999"}, "coordinator.port"),
+        ({"DUXNET_COORDINATOR__PROXIES": '["not a network"]'}, "coordinator.proxies"),
+        ({"DUXNET_COORDINATOR__JOIN": "maybe"}, "coordinator.join"),
+        ({"DUXNET_COORDINATOR__PROXYS": "[]"}, "did you mean proxies?"),
+        ({"DUXNET_COORDINATOR__RETENTION_HOURS": "nan"}, "coordinator.retention_hours"),
+    ],
+)
+def test_a_bad_setting_is_one_clear_line(tmp_path: Path, environ: dict[str, str], wanted: str) -> None:
+    refused = duxnet("coordinator", "--state-dir", tmp_path / "state", **environ)
+    assert refused.returncode == 78, refused.stderr
+    assert wanted in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_port_in_use_a_missing_certificate_and_a_lost_key_are_told(tmp_path: Path, open_one: Running) -> None:
+    for flags, environ, wanted in (
+        (["--port", open_one.port], {}, "Address already in use"),
+        (
+            ["--port", 0],
+            {"DUXNET_COORDINATOR__TLS_CERTIFICATE": "/nowhere", "DUXNET_COORDINATOR__TLS_KEY": "/nowhere"},
+            "/nowhere",
+        ),
+    ):
+        refused = duxnet("coordinator", "--state-dir", tmp_path / "state", *flags, **environ)
+        assert refused.returncode == 1, refused.stderr
+        assert wanted in refused.stderr
+        assert "Traceback" not in refused.stderr
+    with Running(tmp_path / "lost"):
+        pass
+    (tmp_path / "lost" / "coordinator.key").unlink()
+    refused = duxnet("coordinator", "--state-dir", tmp_path / "lost", "--port", 0)
+    assert refused.returncode == 1
+    assert "nodes would not know this coordinator again" in refused.stderr
+    assert not (tmp_path / "lost" / "coordinator.key").exists()
+
+
+def test_over_tls_a_node_trusts_the_ca_file_and_nothing_else(tmp_path: Path) -> None:
+    openssl = need_program("openssl", "openssl")
+    key, certificate = tmp_path / "tls.key", tmp_path / "tls.crt"
+    made = subprocess.run(
+        [openssl, *REQUEST.split(), "-keyout", str(key), "-out", str(certificate)],
+        capture_output=True,
+    )
+    assert made.returncode == 0, made.stderr
+    settings = {"tls_certificate": str(certificate), "tls_key": str(key)}
+    with Running(tmp_path / "state", **settings) as running:  # type: ignore[arg-type]  # settings by name
+        assert running.address.startswith("https://")
+        untrusted = duxnet("nodes", "list", "--registry", running.address)
+        assert untrusted.returncode == 1
+        assert "not trusted" in untrusted.stderr
+        trusted = duxnet("nodes", "list", "--registry", running.address, DUXNET_REGISTRY__CA_FILE=str(certificate))
+        assert trusted.returncode == 0, trusted.stderr
+
+
+def test_it_tells_the_service_manager_and_stops_when_asked(tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        environ = environment({"NOTIFY_SOCKET": str(tmp_path / "notify"), "HOME": str(tmp_path)})
+        process = subprocess.Popen(
+            command("coordinator", "--state-dir", tmp_path / "s", "--port", 0),
+            env=environ,
+            stderr=subprocess.PIPE,
+        )
+        assert b"READY=1" in manager.recv(4096)
+        os.kill(process.pid, 15)
+        assert b"STOPPING=1" in manager.recv(4096)
+        assert process.wait(10) == 0
+        assert process.stderr is not None
+        assert b"Traceback" not in process.stderr.read()
+        process.stderr.close()
+
+
+def test_the_example_holds_every_setting_at_its_real_default() -> None:
+    from duxnet.process.config_file import read_config_file
+
+    example = read_config_file(Path(__file__).parents[2] / "config.example.toml")["coordinator"]
+    assert example == CoordinatorSettings().model_dump()
