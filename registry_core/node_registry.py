@@ -75,7 +75,7 @@ class NodeRegistry:
         except BaseException:
             self._store.close()
             raise
-        self._staging = Staging(self._store, self._visible.make_visible, self._visible.meta)
+        self._staging = Staging(self._store, self._visible.make_visible, self._visible.meta, self._visible.knows)
         self.admin = RegistryAdmin(self._staging, self._before_change)
         self.maintenance = RegistryMaintenance(self._staging, self._before_change)
         self.host = RegistryHost(self._store, self._visible, self._register)

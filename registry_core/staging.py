@@ -39,14 +39,21 @@ class Unit:
 
 
 class Staging:
-    """Where commands stage their changes. `make_visible` is called with each unit once it is durable."""
+    """Where commands stage their changes. `make_visible` is called with each unit once it is durable; `knows` says
+    of an id whether a visible node has it.
+    """
 
     def __init__(
-        self, store: Store, make_visible: Callable[[Unit], None], meta: Callable[[], Mapping[str, str]]
+        self,
+        store: Store,
+        make_visible: Callable[[Unit], None],
+        meta: Callable[[], Mapping[str, str]],
+        knows: Callable[[str], bool],
     ) -> None:
         self._store = store
         self._make_visible = make_visible
         self._meta = meta
+        self._knows = knows
         self._gate = threading.RLock()  # one command at a time decides; a batch keeps the others out until its end
         self._guard = threading.Lock()  # for _staged, which a committing thread clears without the gate
         self._staged: dict[str, tuple[Unit, Optional[NodeRecord]]] = {}
@@ -107,8 +114,8 @@ class Staging:
         """The newest record: staged by an earlier command, else as committed."""
         with self._guard:
             staged = self._staged.get(node_id)
-        if staged is None:
-            return self._store.read(node_id)
+        if staged is None:  # what is not staged is visible: the table knows of every record, and asking it is cheap
+            return self._store.read(node_id) if self._knows(node_id) else None
         if staged[0] is not unit:
             unit.basis.add(staged[0])
         return staged[1]

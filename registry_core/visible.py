@@ -255,6 +255,10 @@ class Visible:
         with self._lock:
             return self._table.count(query)
 
+    def knows(self, node_id: str) -> bool:
+        """Whether a node has this id."""
+        return node_id in self._table.slots.by_id
+
     def __len__(self) -> int:
         return len(self._table)
 

@@ -168,6 +168,7 @@ class Rows:
         self._sealer = sealer
         self._newer = newer
         self.read_sql = READ_PLAIN if sealer is None else READ_SEALED
+        self.read_one_sql = self.read_sql.format("?")
 
     def for_put(self, put: Put) -> tuple[Any, ...]:
         """The values of `PUT`."""
