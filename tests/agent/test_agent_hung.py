@@ -35,7 +35,16 @@ def test_a_work_directory_that_never_answers_costs_only_its_own_gauge(silent_mou
 
 
 def test_a_disk_that_hangs_at_the_end_does_not_keep_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", HANGS_AT_THE_END, "agent", "--state-dir", tmp_path / "state", "--interval", "0.2"]
+    command = [
+        sys.executable,
+        "-c",
+        HANGS_AT_THE_END,
+        "agent",
+        "--state-dir",
+        str(tmp_path / "state"),
+        "--interval",
+        "0.2",
+    ]
     log = tmp_path / "log"
     with log.open("wb") as stream:
         process = subprocess.Popen(command, env=environment({}), stderr=stream)
