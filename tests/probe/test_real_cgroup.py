@@ -47,7 +47,18 @@ class Groups:
     def probe(self, *arguments: str) -> dict[str, Any]:
         """What a `duxnet probe` says that runs inside."""
         tasks = ",".join(str(folder / "cgroup.procs") for folder in self.folders.values())
-        command = [sys.executable, "-c", PYTHON_IN_GROUP, tasks, "probe", "--format", "json", *arguments]
+        command = [
+            sys.executable,
+            "-c",
+            PYTHON_IN_GROUP,
+            tasks,
+            "probe",
+            "--only",
+            "cpu,memory",
+            "--format",
+            "json",
+            *arguments,
+        ]
         done = subprocess.run(command, capture_output=True, timeout=30)
         assert done.returncode == 0, done.stderr
         report = json.loads(done.stdout)
