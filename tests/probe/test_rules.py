@@ -1,0 +1,234 @@
+"""Small machines, each with one trait, and what the probe makes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agent.probe.cgroups import Cgroups
+from agent.probe.options import ProbeOptions
+from agent.probe.probes.cpu import CpuProbe
+from agent.probe.probes.memory import MemoryProbe
+from agent.probe.probes.network import NetworkProbe
+from agent.probe.probes.storage import StorageProbe
+from agent.probe.recording import RecordingSource
+from agent.probe.virtualization import container_name, virtual_machine_name
+
+V2 = "file /proc/self/mountinfo = 41 31 0:38 {root} /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+V1 = "file /proc/self/mountinfo = 41 31 0:38 {root} /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+UNAME = 'ask uname = ["Linux", "host", "6.1", "v", "x86_64"]\n'
+MEMINFO = "file /proc/meminfo\n|MemTotal: 1000000 kB\n|MemAvailable: 500000 kB\n"
+
+
+def values(probe: Any, text: str, **options: Any) -> dict[str, Any]:
+    readings, _ = probe.read(RecordingSource(text), ProbeOptions(**{"work_dir": "/", **options}))
+    return {reading.name: reading.value for reading in readings}
+
+
+def groups(text: str) -> Cgroups:
+    return Cgroups(RecordingSource(text))
+
+
+def test_the_tightest_quota_of_the_ancestry_counts_wherever_it_stands() -> None:
+    text = (
+        "file /proc/self/cgroup = 0::/a/b/c\n"
+        + V2.format(root="/")
+        + (
+            "file /sys/fs/cgroup/a/cpu.max = 400000 100000\n"
+            "file /sys/fs/cgroup/a/b/cpu.max = 150000 100000\n"
+            "file /sys/fs/cgroup/a/b/c/cpu.max = max 100000\n"
+        )
+    )
+    limit = groups(text).quota()
+    assert limit is not None
+    assert limit == (1.5, "/sys/fs/cgroup/a/b/cpu.max")
+
+
+@pytest.mark.parametrize("name", ["duxnet-agent.service", "duxnet-coordinator.service"])
+def test_only_a_component_named_as_our_service_is_left_out(name: str) -> None:
+    text = (
+        f"file /proc/self/cgroup = 0::/system.slice/{name}/inner\n"
+        + V2.format(root="/")
+        + (
+            f"file /sys/fs/cgroup/system.slice/{name}/memory.max = 1000\n"
+            f"file /sys/fs/cgroup/system.slice/{name}/inner/memory.max = 5000\n"
+            "file /sys/fs/cgroup/system.slice/memory.max = 9000\n"
+        )
+    )
+    limit = groups(text).memory()
+    assert limit is not None
+    assert limit.limit_bytes == 5000
+    other = groups(text.replace(name, f"x-{name}")).memory()
+    assert other is not None
+    assert other.limit_bytes == 1000, "a name that merely ends like ours is another service"
+
+
+def test_a_container_under_v1_learns_of_ancestors_from_memory_stat() -> None:
+    text = (
+        "file /proc/self/cgroup = 4:memory:/docker/x\n"
+        + V1.format(root="/docker/x")
+        + (
+            "file /sys/fs/cgroup/memory/memory.limit_in_bytes = 9223372036854771712\n"
+            "file /sys/fs/cgroup/memory/memory.stat\n|hierarchical_memory_limit 4096\n"
+        )
+    )
+    limit = groups(text).memory()
+    assert limit is not None
+    assert limit[:2] == (4096, "/sys/fs/cgroup/memory/memory.stat")
+
+
+@pytest.mark.parametrize(
+    ("own", "root"),
+    [
+        ("/docker/x", "/docker/x"),  # the container's own group is the top of the mount
+        ("/docker/x", "/kubepods/y"),  # the path lies elsewhere: the top of the mount is all that is known
+        ("/../../other", "/"),  # outside of our namespace
+        ("/docker/x", "/"),  # the host's path, but the host's tree is not there
+        ("/", "/"),
+    ],
+)
+def test_where_the_path_leads_nowhere_the_top_of_the_mount_is_read(own: str, root: str) -> None:
+    text = f"file /proc/self/cgroup = 0::{own}\n" + V2.format(root=root) + "file /sys/fs/cgroup/memory.max = 4096\n"
+    limit = groups(text).memory()
+    assert limit is not None
+    assert limit.path == "/sys/fs/cgroup/memory.max"
+
+
+def test_a_machine_without_control_groups_has_no_limits() -> None:
+    assert groups("").quota() is None
+    assert groups("").memory() is None
+    assert groups("").cpuset() is None
+    assert groups("").versions == "none"
+
+
+def test_memory_says_nothing_rather_than_something_wrong_without_a_total() -> None:
+    readings, failures = MemoryProbe().read(RecordingSource("file /proc/meminfo = nonsense\n"), ProbeOptions())
+    assert not readings
+    assert failures
+
+
+def test_huge_pages_are_taken_off_and_a_limit_above_the_rest_does_not_bind() -> None:
+    text = MEMINFO + "|HugePages_Total: 100\n|Hugepagesize: 2048 kB\n"
+    text += "file /proc/self/cgroup = 0::/a\n" + V2.format(root="/") + "file /sys/fs/cgroup/a/memory.max = 900000000\n"
+    assert values(MemoryProbe(), text)["memory_gb"] == 0.814  # 1024000000 - 209715200
+    assert values(MemoryProbe(), text.replace("900000000", "300000000"))["memory_gb"] == 0.3
+
+
+def test_cores_are_not_known_where_one_cpu_has_no_siblings_listed() -> None:
+    text = UNAME + "file /sys/devices/system/cpu/online = 0-1\n"
+    text += "file /sys/devices/system/cpu/cpu0/topology/core_cpus_list = 0\n"
+    assert values(CpuProbe(), text)["physical_cores"] is None
+    text += "file /sys/devices/system/cpu/cpu1/topology/thread_siblings_list = 1\n"
+    assert values(CpuProbe(), text)["physical_cores"] == 2, "kernels before 5.3 name the file differently"
+
+
+def test_without_sysfs_the_systems_own_count_is_taken() -> None:
+    assert values(CpuProbe(), UNAME + "ask cpu_count = 6\n")["cpu_cores"] == 6
+    readings, failures = CpuProbe().read(RecordingSource(UNAME), ProbeOptions())
+    assert not readings
+    assert failures
+
+
+@pytest.mark.parametrize(("megahertz", "told"), [("0", None), ("x", None), ("2400000", 2400)])
+def test_a_clock_of_nought_is_no_clock(megahertz: str, told: object) -> None:
+    text = UNAME + "ask cpu_count = 1\n"
+    text += f"file /sys/devices/system/cpu/cpufreq/policy0/cpuinfo_max_freq = {megahertz}\n"
+    assert values(CpuProbe(), text)["cpu_max_mhz"] == told
+
+
+INTERFACES = (
+    'ask interfaces = [{"name": "docker0", "up": true, "addresses": ["172.17.0.1"]},'
+    ' {"name": "eth0", "up": true, "addresses": ["10.0.0.2", "fe80::1", "198.51.100.7"]},'
+    ' {"name": "eth1", "up": false, "addresses": ["198.51.100.9"]}, {"name": "lo", "up": true, "addresses": ["::1"]}]\n'
+    "link /sys/class/net/eth0/device = ../../../0000:01:00.0\n"
+)
+
+
+def test_the_address_that_reaches_the_registry_comes_first_then_public_then_private() -> None:
+    text = INTERFACES + 'ask route 203.0.113.5 = "10.0.0.2"\nask route 192.0.2.1 = "198.51.100.7"\n'
+    assert values(NetworkProbe(), text)["addresses"] == ["198.51.100.7", "10.0.0.2"]
+    told = values(NetworkProbe(), text, registry_address="203.0.113.5")
+    assert (told["primary_address"], told["addresses"]) == ("10.0.0.2", ["10.0.0.2", "198.51.100.7"])
+
+
+def test_without_a_route_the_first_address_stands_in_and_loopback_never_does() -> None:
+    assert values(NetworkProbe(), INTERFACES)["primary_address"] == "198.51.100.7"
+    text = INTERFACES + 'ask route 192.0.2.1 = "127.0.0.1"\n'
+    assert values(NetworkProbe(), text)["primary_address"] == "198.51.100.7", "offline hosts route to themselves"
+
+
+@pytest.mark.parametrize(("speed", "told"), [("1000", 1000), ("-1", None), ("0", None), ("4294967295", None)])
+def test_a_speed_is_what_the_driver_of_a_real_device_states_or_null(speed: str, told: object) -> None:
+    text = INTERFACES + f"file /sys/class/net/eth0/speed = {speed}\nfile /sys/class/net/docker0/speed = 10000\n"
+    docker, ethernet, *_ = values(NetworkProbe(), text)["interfaces"]
+    assert (docker["speed_mbit"], ethernet["speed_mbit"]) == (None, told)
+
+
+DISK = 'ask nearest_existing / = "/"\nask statvfs / = [1000000000, 600000000, 500000000, 0, 0]\n'
+
+
+def test_a_bind_mount_is_the_same_disk_and_a_second_disk_is_another() -> None:
+    text = DISK + (
+        "file /proc/self/mountinfo\n|1 0 8:1 / / rw - ext4 /dev/sda1 rw\n|2 1 8:1 /srv /mnt/a rw - ext4 /dev/sda1 rw\n"
+        "|3 1 8:2 / /mnt/b rw - ext4 /dev/sdb rw\nask statvfs /mnt/b = [10, 5, 5, 1, 1]\n"
+    )
+    assert [item["mount_point"] for item in values(StorageProbe(), text)["file_systems"]] == ["/", "/mnt/b"]
+
+
+@pytest.mark.parametrize("size", ["[10, 20, 5, 0, 0]", "[10, 5, 6, 0, 0]", "[-1, 0, 0, 0, 0]", "[1, 2]", "null", '"x"'])
+def test_an_impossible_size_is_an_error_and_no_storage(size: str) -> None:
+    source = RecordingSource(f'ask nearest_existing / = "/"\nask statvfs / = {size}\n')
+    readings, failures = StorageProbe().read(source, ProbeOptions("/"))
+    assert "storage_gb" not in {reading.name for reading in readings}
+    assert failures[0].reading == "storage_gb"
+
+
+def test_work_in_memory_is_told_as_that() -> None:
+    text = DISK + "file /proc/self/mountinfo = 1 0 0:30 / / rw - tmpfs tmpfs rw,size=1g\n"
+    told = values(StorageProbe(), text)
+    assert told["storage_device"]["in_memory"] is True
+    assert told["file_systems"] == []
+
+
+def namespaces(pid: int) -> str:
+    first = {"pid": pid, "uts": 4026531838, "ipc": 4026531839, "cgroup": 4026531835}
+    return "".join(f"link /proc/self/ns/{kind} = {kind}:[{number}]\n" for kind, number in first.items())
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (namespaces(4026531836) + "file /.dockerenv\n", ""),  # a virtual machine that was made from an image
+        (namespaces(4026532999), "container"),
+        (namespaces(4026532999) + "file /.dockerenv\n", "docker"),
+        ("file /run/.containerenv\n", "podman"),
+        ("file /run/systemd/container = lxc\nfile /.dockerenv\n", "lxc"),
+        ("file /proc/1/cgroup = 0::/kubepods/besteffort/pod1/x\n", "kubernetes"),
+        ("", ""),
+    ],
+)
+def test_a_container_is_known_by_its_namespaces_and_named_by_its_traces(text: str, name: str) -> None:
+    assert container_name(RecordingSource(text)) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("file /sys/class/dmi/id/sys_vendor = QEMU\n", "qemu"),
+        ("file /sys/class/dmi/id/sys_vendor = Amazon EC2\n", "amazon"),
+        ("file /sys/class/dmi/id/product_name = VMware Virtual Platform\n", "vmware"),
+        ("file /sys/class/dmi/id/product_name = Virtual Machine\n", "microsoft"),
+        ("file /sys/class/dmi/id/sys_vendor = Dell Inc.\n", ""),
+        ("file /sys/hypervisor/type = xen\n", "xen"),
+        (
+            "file /sys/devices/system/clocksource/clocksource0/available_clocksource = tsc kvm-clock acpi_pm\n",
+            "kvm",
+        ),
+        ("file /proc/cpuinfo = flags\t: fpu hypervisor sse\n", "vm"),
+        ("file /proc/sys/kernel/osrelease = 5.15.153.1-microsoft-standard-WSL2\n", "wsl"),
+        ("", ""),
+    ],
+)
+def test_a_virtual_machine_is_known_by_its_firmware_or_its_clock(text: str, name: str) -> None:
+    assert virtual_machine_name(RecordingSource(text)) == name
