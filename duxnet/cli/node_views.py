@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Optional
 
 from duxnet.cli.tables import age_text, print_json, print_pairs, print_table
+from registry_core.models.addresses import WITHHELD_ADDRESS
 from registry_core.models.encoding import node_to_plain
 from registry_core.models.status import Admission, Condition, Liveness, Scheduling
 
@@ -45,7 +46,7 @@ def print_node(node: Node, desk: Desk, output: str) -> None:
         *(("", reason) for reason in reputation.reasons),
         ("health", _health_text(node)),
         ("seen", "never" if age is None else f"{age_text(age)} ago"),
-        *_flat("", {name: value for name, value in node_to_plain(node).items() if name not in _SAID_ABOVE}),
+        *_flat("", {name: value for name, value in _plain(node, desk).items() if name not in _SAID_ABOVE}),
     ]
     print_pairs(pairs)
 
@@ -75,6 +76,8 @@ def _critical(node: Node) -> list[str]:
 
 def _plain(node: Node, desk: Desk) -> dict[str, Any]:
     plain = node_to_plain(node)
+    if node.ip_address == WITHHELD_ADDRESS:
+        plain["ip_address"] = None
     age = desk.health_age_seconds(node)
     plain["health"]["age_seconds"] = None if age is None else round(age, 1)
     return plain
@@ -87,7 +90,7 @@ def _row(node: Node, desk: Desk, width: int) -> tuple[str, ...]:
     return (
         node.id[:width],
         node.hostname or "-",
-        node.ip_address,
+        "hidden" if node.ip_address == WITHHELD_ADDRESS else node.ip_address,
         str(capabilities.cpu_cores or "-"),
         _number(capabilities.memory_gb or None, 1),
         _number(capabilities.storage_gb or None, 1),

@@ -128,3 +128,6 @@ def configure_logs(
     root.setLevel(level.upper())
     # APScheduler logs every run; what matters of it (errors, skipped runs) reaches us as events.
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
+    # httpx tells each request; a report says what came of it, in our words.
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)

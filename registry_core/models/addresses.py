@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from registry_core.errors import ValidationError
 
+WITHHELD_ADDRESS = "100::"
+"""Stands in a `Node` whose address the asker was not shown: the discard prefix of RFC 6666, a black hole."""
+
 _RULE = "must be an IPv4 or IPv6 address (no host name, no port, no zone)"
 
 

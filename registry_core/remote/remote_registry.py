@@ -19,6 +19,7 @@ import msgspec
 
 from registry_core.errors import RegistryClosedError, UnknownNodeError, ValidationError
 from registry_core.models import limits
+from registry_core.models.addresses import WITHHELD_ADDRESS
 from registry_core.models.encoding import health_from_plain, node_from_plain, node_to_plain
 from registry_core.models.node import Node, NodeCapabilities
 from registry_core.models.query import NodeQuery
@@ -41,10 +42,7 @@ from registry_core.wire.shapes import (
     TaskOutcome,
 )
 
-__all__ = ["WITHHELD_ADDRESS", "RemoteRegistry"]
-
-WITHHELD_ADDRESS = "100::"
-"""Stands in a `Node` whose address the coordinator did not show: the discard prefix of RFC 6666, a black hole."""
+__all__ = ["RemoteRegistry"]
 
 PAGE = 1000
 
