@@ -164,10 +164,10 @@ class Visible:
                 self._seen(slot, node_id, self._clock.monotonic(), self._clock.now())
 
     def _seen(self, slot: int, node_id: str, now: float, at: datetime) -> None:
-        before = self._table.seen(slot, now, at.timestamp())
+        before, after = self._table.seen(slot, now, at.timestamp())
         self._snapshots.pop(slot, None)
-        if before is not Liveness.LIVE:
-            self._tell_liveness(node_id, before, Liveness.LIVE, at)
+        if before is not after:
+            self._tell_liveness(node_id, before, after, at)
 
     def report(
         self, node_id: str, load_average: Optional[float], memory_usage: Optional[float], disk_usage: Optional[float]

@@ -16,6 +16,7 @@ from registry_core.models.columns import Columns, gpu_groups, label_of_tag, labe
 from registry_core.models.query import NodeOrder, NodeQuery
 from registry_core.models.status import Conditions, Liveness, NodeHealth
 from registry_core.rules import health, liveness
+from registry_core.rules.flapping import Flapping, beats_owed, fell_silent, heard, is_forgotten
 from registry_core.rules.health import HealthThresholds
 from registry_core.rules.matching import has_gpus, least_hundredths
 from registry_core.table.deadlines import Deadlines
@@ -61,6 +62,7 @@ class NodeTable:
         self._watched = bytearray()  # 1: the slot stands in the deadlines
         self._index: Optional[BitmapIndex] = None
         self.is_held: Optional[Callable[[str], bool]] = None
+        self._flapping: dict[str, Flapping] = {}  # the nodes that fell silent lately, the latest last
         self.slots = Slots()
 
     def __len__(self) -> int:
@@ -95,6 +97,7 @@ class NodeTable:
             if self._index is not None:
                 self._index.discard(slot)
             self.slots.remove(slot)
+            self._flapping.pop(node_id, None)
 
     def is_sparse(self) -> bool:
         """True when most slots are empty, so that `compact` pays."""
@@ -134,18 +137,37 @@ class NodeTable:
             self._judge(slot)
         return before, ALL_CONDITIONS[code]
 
-    def seen(self, slot: int, monotonic: float, unix_seconds: float) -> Liveness:
-        """A sign of life: the node is live. Returns what it was before."""
+    def seen(self, slot: int, monotonic: float, unix_seconds: float) -> tuple[Liveness, Liveness]:
+        """A sign of life: what the node was, and is. One that fell silent often is suspect for some reports more."""
         slots = self.slots
+        silent_seconds = monotonic - slots.seen[slot]
         slots.seen[slot] = monotonic
         slots.seen_at[slot] = unix_seconds
         slots.unsaved[slot] = 1
         before = LIVENESS[slots.liveness[slot]]
-        if before is not Liveness.LIVE:
-            slots.liveness[slot] = LIVENESS_CODE[Liveness.LIVE]
-            self._judge(slot)
-            self._watch(slot)
-        return before
+        if before is Liveness.LIVE:
+            return before, before
+        after = self._recovered(slot, silent_seconds) if before is not Liveness.LEFT else Liveness.LIVE
+        slots.liveness[slot] = LIVENESS_CODE[after]
+        self._judge(slot)
+        self._watch(slot)
+        return before, after
+
+    def _recovered(self, slot: int, silent_seconds: float) -> Liveness:
+        node_id, interval = self.slots.ids[slot], self._interval(slot)
+        state = self._flapping.get(node_id) if node_id is not None else None
+        if node_id is None or state is None or interval is None:
+            return Liveness.LIVE
+        self._flapping[node_id] = state = heard(state, silent_seconds, interval)
+        return Liveness.SUSPECT if beats_owed(state) else Liveness.LIVE
+
+    def _note_silence(self, node_id: str, now: float, interval: float) -> None:
+        self._flapping[node_id] = fell_silent(self._flapping.pop(node_id, None), now, interval)
+        while self._flapping:  # the oldest first; what is forgotten goes, so that the map stays small
+            oldest = next(iter(self._flapping))
+            if not is_forgotten(self._flapping[oldest], now, interval):
+                return
+            del self._flapping[oldest]
 
     def leave(self, slot: int) -> None:
         """The node said that it goes."""
@@ -168,6 +190,10 @@ class NodeTable:
             if after is Liveness.DOWN and self.is_held is not None and self.is_held(node_id):
                 after = Liveness.SUSPECT
                 self._look_again(slot, now + interval)
+            if after is Liveness.LIVE and before is not Liveness.LIVE:  # heard, but it owes some reports yet
+                after = before
+            if before is Liveness.LIVE and after is not Liveness.LIVE:
+                self._note_silence(node_id, now, interval)
             self._watch(slot)
             if after is not before:
                 slots.liveness[slot] = LIVENESS_CODE[after]
