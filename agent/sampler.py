@@ -8,13 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Callable, Optional
 
-from agent.probe.cgroups import Cgroups
 from agent.probe.deadline import Deadlines, MissedDeadline
 from agent.probe.source import Source, SourceError
+from agent.probe.usage import Usage
 
 __all__ = ["Sample", "Sampler"]
-
-DISK_DEADLINE_SECONDS = 1.0  # statvfs on a dead network mount never returns
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,7 @@ class Sampler:
 
     def __init__(self, source: Source, work_dir: str, deadlines: Optional[Deadlines] = None) -> None:
         self._source = source
-        self._work_dir = work_dir
-        self._deadlines = deadlines or Deadlines()
+        self._usage = Usage(source, work_dir, deadlines)
         self._busy_and_total: Optional[tuple[float, float]] = None
 
     def take(self) -> Sample:
@@ -46,32 +43,11 @@ class Sampler:
         failures: list[str] = []
         return Sample(
             load_average=_gauge("load", self._source.load_average, failures),
-            memory_usage=_gauge("memory", self._memory, failures),
-            disk_usage=_gauge("disk", self._disk, failures),
+            memory_usage=_gauge("memory", self._usage.memory_percent, failures),
+            disk_usage=_gauge("disk", self._usage.disk_percent, failures),
             cpu_usage=_gauge("cpu", self._cpu, failures),
             failures=tuple(failures),
         )
-
-    def _memory(self) -> Optional[float]:
-        """Of the tightest limit when it binds, else of the host: what could not be had without swapping."""
-        host = self._source.virtual_memory()
-        groups = Cgroups(self._source)
-        limit = groups.memory()
-        if limit is not None and limit.limit_bytes < host["total"]:
-            used = groups.memory_used_bytes(limit)
-            if used is not None:
-                return _percent(used, limit.limit_bytes)
-        return _percent(host["total"] - host["available"], host["total"])
-
-    def _disk(self) -> Optional[float]:
-        """As df counts: used of what is used or available, blocks kept back for root not counted."""
-        key = f"statvfs {self._work_dir}"
-        size = self._deadlines.call(key, DISK_DEADLINE_SECONDS, lambda: self._source.statvfs(self._existing()))
-        used = size.total_bytes - size.free_bytes
-        return _percent(used, used + size.available_bytes)
-
-    def _existing(self) -> str:
-        return self._source.nearest_existing(self._work_dir)
 
     def _cpu(self) -> Optional[float]:
         """From our own differences: psutil.cpu_percent(None) keeps a baseline for each thread and says 0.0 first."""

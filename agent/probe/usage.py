@@ -12,19 +12,18 @@ from agent.probe.deadline import Deadlines
 from agent.probe.probes.memory import available_bytes, memory_values, ordinary_bytes
 from agent.probe.source import FileSystemSize, Source
 
-__all__ = ["Usage"]
+__all__ = ["DISK_DEADLINE_SECONDS", "Usage"]
 
-_WAIT_SECONDS = 3.0
+DISK_DEADLINE_SECONDS = 1.0  # statvfs on a dead network mount never returns, and the next sample is due soon
 
 
 class Usage:
     """Samples one machine. Keeps the calls that are still out: a dead mount costs one thread, not one a sample."""
 
-    def __init__(self, source: Source, work_dir: str, wait_seconds: float = _WAIT_SECONDS) -> None:
+    def __init__(self, source: Source, work_dir: str, deadlines: Optional[Deadlines] = None) -> None:
         self._source = source
         self._work_dir = work_dir
-        self._wait_seconds = wait_seconds
-        self._deadlines = Deadlines()
+        self._deadlines = deadlines or Deadlines()
 
     def memory_percent(self) -> Optional[float]:
         """Percent of the memory in use, of the tightest limit where there is one; None where nothing tells.
@@ -43,15 +42,18 @@ class Usage:
             used = groups.memory_used_bytes(limit)
             if used is not None and limit.limit_bytes > 0:
                 percents.append(100 * used / limit.limit_bytes)
-        return round(min(100.0, max(0.0, *percents)), 1)  # the host can be fuller than the container's own share
+        return round(min(100.0, max(0.0, *percents)), 2)  # the host can be fuller than the container's own share
 
-    def disk_percent(self) -> float:
-        """Percent of used + available of the work directory's file system. Raises MissedDeadline, OSError."""
+    def disk_percent(self) -> Optional[float]:
+        """As df counts: used of what is used or available, blocks kept back for root not counted; None without any.
+
+        Raises MissedDeadline, OSError, SourceError.
+        """
 
         def measure() -> FileSystemSize:
             return self._source.statvfs(self._source.nearest_existing(self._work_dir))
 
-        size: FileSystemSize = self._deadlines.call("work_dir", self._wait_seconds, measure)
+        size: FileSystemSize = self._deadlines.call(f"statvfs {self._work_dir}", DISK_DEADLINE_SECONDS, measure)
         used = max(0, size.total_bytes - size.free_bytes)
-        whole = used + size.available_bytes
-        return round(100 * used / whole, 1) if whole > 0 else 100.0
+        whole = used + max(0, size.available_bytes)
+        return round(100 * used / whole, 2) if whole > 0 else None

@@ -114,7 +114,7 @@ def test_a_gauge_fails_alone_and_says_so(
 def test_a_disk_that_does_not_answer_costs_one_thread_and_the_other_gauges_go_on(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.sampler.DISK_DEADLINE_SECONDS", 0.05)
+    monkeypatch.setattr("agent.probe.usage.DISK_DEADLINE_SECONDS", 0.05)
     release = threading.Event()
 
     def hang() -> list[int]:

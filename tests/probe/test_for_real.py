@@ -71,10 +71,10 @@ def test_use_is_counted_of_the_limit_and_cache_that_gives_way_is_not_use() -> No
     text = (Path(__file__).parent / "recordings/container-cgroup-v1/machine.recording").read_text()
     usage = Usage(RecordingSource(text), "/work")
     # (734003200 - 209715200) / 2147483648 is 24.4 %; the host is at 1 - 48234496 / 65843048, 26.7 %, and that is fuller
-    assert usage.memory_percent() == 26.7
-    assert usage.disk_percent() == 62.3  # 62138540032 of 99719503872
+    assert usage.memory_percent() == 26.74
+    assert usage.disk_percent() == 62.31  # 62138540032 of 99719503872
 
 
 def test_zfs_cache_is_not_use() -> None:
     text = (Path(__file__).parent / "recordings/zfs-storage-host/machine.recording").read_text()
-    assert Usage(RecordingSource(text), "/tank/duxnet").memory_percent() == 30.5  # 1 - 46752513664 / 67287658496
+    assert Usage(RecordingSource(text), "/tank/duxnet").memory_percent() == 30.52  # 1 - 46752513664 / 67287658496
