@@ -100,11 +100,11 @@ def _sample_text(found: FoundStatus) -> str:
     if not isinstance(sample, dict):
         return "none yet"
     parts = []
-    for name, label, unit in (
-        ("load_average", "load", ""), ("memory_usage", "memory", " %"), ("disk_usage", "disk", " %"),
-        ("cpu_usage", "cpu", " %"),
+    for name, label, wording in (
+        ("load_average", "load", "{:.2f}"), ("memory_usage", "memory", "{:.0f} %"), ("disk_usage", "disk", "{:.0f} %"),
+        ("cpu_usage", "cpu", "{:.0f} %"),
     ):  # fmt: skip
         value = sample.get(name)
         if isinstance(value, (int, float)):
-            parts.append(f"{label} {value:g}{unit}")
+            parts.append(f"{label} {wording.format(value)}")
     return ", ".join([*parts, *(str(failure) for failure in sample.get("failures") or ())])
