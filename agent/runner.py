@@ -141,7 +141,7 @@ class Agent:
         _log.info("stopped after %d delivered reports", self._reporter.standing.delivered)
 
     def _use_probes(self) -> None:
-        options = self._agent.probe_options(self._environ)
+        options = self._agent.probe_options(self._environ, self._settings.section("registry", RegistrySettings).target)
         source = LiveSource()
         self._probes = ProbeRunner(source, options)
         self._sampler = Sampler(source, options.work_dir)

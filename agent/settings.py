@@ -11,7 +11,7 @@ from typing import Annotated, Any, Optional, Union
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
-from agent.probe.options import ProbeOptions
+from agent.probe.options import ProbeOptions, registry_host
 from duxnet.process.folders import default_state_folder
 from duxnet.process.log_settings import LogSettings
 from duxnet.process.settings import Section, Settings, load_settings
@@ -92,7 +92,7 @@ class AgentSettings(Section):
             return Path(self.state_dir).expanduser().absolute()
         return Path(default_state_folder(environ))
 
-    def probe_options(self, environ: Mapping[str, str]) -> ProbeOptions:
+    def probe_options(self, environ: Mapping[str, str], registry_target: str = "") -> ProbeOptions:
         """What the probe is told: the work directory (default: the state directory), reserve and overrides."""
         work = Path(self.work_dir).expanduser().absolute() if self.work_dir else self.state_path(environ)
         return ProbeOptions(
@@ -100,6 +100,7 @@ class AgentSettings(Section):
             reserve_cpus=self.reserve.cpus,
             reserve_memory_gb=self.reserve.memory_gb,
             reserve_storage_gb=self.reserve.storage_gb,
+            registry_address=registry_host(registry_target),
             overrides=self.override,
         )
 

@@ -116,21 +116,25 @@ def _interfaces_by_psutil() -> Any:
 
 
 def _route(target: str) -> Any:
-    """The local address from which `target` would be reached: connecting a UDP socket sends nothing."""
+    """The local address from which `target`, an address or a name, would be reached; IPv4 where both can.
+
+    Connecting a UDP socket sends nothing. A name is resolved, which can take as long as its servers like.
+    """
     import _socket  # `socket` itself costs 3 ms more at start, for enumerations and selectors that are not used here
 
-    family = _socket.AF_INET6 if ":" in target else _socket.AF_INET
-    try:
-        probe = _socket.socket(family, _socket.SOCK_DGRAM)
-    except OSError:  # no such family here
-        return None
-    try:
-        probe.connect((target, 9))
-        return probe.getsockname()[0]
-    except OSError:  # no route
-        return None
-    finally:
-        probe.close()
+    for family in (_socket.AF_INET6,) if ":" in target else (_socket.AF_INET, _socket.AF_INET6):
+        try:
+            probe = _socket.socket(family, _socket.SOCK_DGRAM)
+        except OSError:  # no such family here
+            continue
+        try:
+            probe.connect((target, 9))
+            return probe.getsockname()[0]
+        except (OSError, UnicodeError):  # no route, no such name
+            continue
+        finally:
+            probe.close()
+    return None
 
 
 def _clock(_argument: str) -> Any:

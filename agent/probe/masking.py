@@ -22,6 +22,7 @@ _NODENAME = re.compile(r'^(ask uname = \["[^"]*", ")([^"]*)(")', re.MULTILINE)
 _SERIAL_FILE = re.compile(r"^(file \S*/(?:serial|serial_number|unique_id|product_uuid|address) = ).*$", re.MULTILINE)
 _SERIAL_LINE = re.compile(r"^(\|unique_id )\d+$", re.MULTILINE)  # of AMD's kfd topology
 _SERIAL_FIELD = re.compile(r'("(?:serial|serial_number|board_serial)": ")[^"]*(")')
+_REGISTRY = re.compile(r"^option registry_address = (\S+)$", re.MULTILINE)
 _HOME = re.compile(r"(/home/|/Users/|/run/user/|/media/)([^/\s\"]+)")
 # The machine that a network file system comes from: `server:/export` or `//server/share` as the tenth word or later
 _REMOTE = re.compile(
@@ -59,10 +60,19 @@ def _without_names(text: str) -> str:
     text = _SERIAL_FILE.sub(r"\g<1>masked", text)
     text = _SERIAL_LINE.sub(r"\g<1>0", text)
     text = _SERIAL_FIELD.sub(r"\g<1>masked\g<2>", text)
+    text = _without_registry(text)
     servers = _Masks(lambda n: f"server{n}")
     text = _REMOTE.sub(lambda match: f"{match.group(1)}{match.group(2) or ''}{servers(match.group(3))}", text)
     users = _Masks(lambda n: f"user{n}")
     return _HOME.sub(lambda match: match.group(1) + users(match.group(2)), text)
+
+
+def _without_registry(text: str) -> str:
+    """The registry's host name, where it was named so; an IP address is masked as every other."""
+    named = _REGISTRY.search(text)
+    if named is None or scope_of(named.group(1)) != Scope.NONE:
+        return text
+    return re.sub(rf"(?<![\w.-]){re.escape(named.group(1))}(?![\w-])", "registry.example", text)
 
 
 def _without_addresses(text: str) -> str:

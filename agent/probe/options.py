@@ -11,7 +11,7 @@ from typing import Any, Optional
 from registry_core.errors import ValidationError
 from registry_core.models import limits
 
-__all__ = ["OVERRIDABLE", "ProbeOptions"]
+__all__ = ["OVERRIDABLE", "ProbeOptions", "registry_host"]
 
 # What can be overridden: the probe that would have measured it, and its unit
 OVERRIDABLE = {
@@ -27,7 +27,7 @@ OVERRIDABLE = {
 class ProbeOptions:
     """`reserve_*` is taken off what is offered: whole CPUs, and GB (10⁹ bytes). `overrides` replaces a reading.
 
-    `registry_address` is the IP address of the registry, for the question which of our addresses reaches it.
+    `registry_address` is the registry's host name or IP address, for the question which of our addresses reaches it.
     Raises ValidationError, naming the field.
     """
 
@@ -51,11 +51,28 @@ class ProbeOptions:
         overrides: Optional[Mapping[str, Any]] = None,
     ) -> None:
         self.work_dir = _checked_folder(work_dir)
-        self.registry_address = _checked_address("registry_address", registry_address) if registry_address else None
+        self.registry_address = _checked_host("registry_address", registry_address) if registry_address else None
         self.reserve_cpus = limits.integer("reserve_cpus", reserve_cpus, 0, limits.MAX_CPUS)
         self.reserve_memory_gb = limits.number("reserve_memory_gb", reserve_memory_gb, 0, limits.MAX_MEMORY_GB)
         self.reserve_storage_gb = limits.number("reserve_storage_gb", reserve_storage_gb, 0, limits.MAX_STORAGE_GB)
         self.overrides = {name: _checked_override(name, value) for name, value in (overrides or {}).items()}
+
+
+def registry_host(target: str) -> Optional[str]:
+    """The host in `http://host:port/path`, brackets of IPv6 taken off; None for what is no such address, a path."""
+    scheme, separator, rest = target.partition("://")
+    if not scheme or not separator:
+        return None
+    authority = rest.partition("/")[0].rpartition("@")[2]
+    host = authority[1:].partition("]")[0] if authority.startswith("[") else authority.partition(":")[0]
+    return host or None
+
+
+def _checked_host(field: str, value: str) -> str:
+    limits.text(field, value, "hostname", empty=False)
+    if not all(letter.isalnum() or letter in ".-_:" for letter in value):
+        raise ValidationError(field, value, "must be a host name or an IP address")
+    return value
 
 
 def _checked_folder(value: object) -> str:
@@ -77,11 +94,7 @@ def _checked_override(name: str, value: Any) -> Any:
     if name == "hostname":
         return limits.text(field, value, "hostname", empty=False)
     if name == "primary_address":
-        return _checked_address(field, value)
+        from registry_core.models.addresses import canonical_address
+
+        return canonical_address(field, value)
     raise ValidationError(field, value, f"cannot be overridden; what can: {', '.join(OVERRIDABLE)}")
-
-
-def _checked_address(field: str, value: Any) -> str:
-    from registry_core.models.addresses import canonical_address
-
-    return canonical_address(field, value)

@@ -23,17 +23,20 @@ _RESERVES = ("cpus", "memory_gb", "storage_gb")
 
 def configured_options(environ: Mapping[str, str], work_dir: Optional[str]) -> ProbeOptions:
     """The options that an agent here would use; `work_dir`, when given, wins. Raises ConfigurationError."""
-    from agent.probe.options import ProbeOptions
+    from agent.probe.options import ProbeOptions, registry_host
     from registry_core.errors import ValidationError
 
     if work_dir is not None:
         ProbeOptions(work_dir)  # a mistake on the command line is no mistake of the configuration
-    agent = _with_environment(_agent_table(environ), environ)
+    configured = _file(environ)
+    agent = _with_environment(_table(configured, "agent"), environ)
+    target = environ.get("DUXNET_REGISTRY__TARGET") or _text(_table(configured, "registry"), "target")
     reserve, override = _table(agent, "reserve"), _table(agent, "override")
     folder = _path(agent, "work_dir") or _path(agent, "state_dir") or default_state_folder(environ)
     try:
         return ProbeOptions(
             work_dir if work_dir is not None else folder,
+            registry_address=registry_host(target),
             overrides=override,
             **{f"reserve_{name}": reserve[name] for name in _RESERVES if name in reserve},
         )
@@ -43,15 +46,15 @@ def configured_options(environ: Mapping[str, str], work_dir: Optional[str]) -> P
         raise ConfigurationError([str(error.within("agent"))]) from None
 
 
-def _agent_table(environ: Mapping[str, str]) -> dict[str, Any]:
-    """[agent] of the configuration file; empty without one. Its reader is imported only where there is a file."""
+def _file(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The tables of the configuration file; none without one. Its reader is imported only where there is a file."""
     folders = (f"{user_config_folder(environ)}/duxnet", "/etc/duxnet")
     if not environ.get("DUXNET_CONFIG") and not any(os.access(f"{it}/config.toml", os.F_OK) for it in folders):
         return {}
     from duxnet.process.config_file import find_config_file, read_config_file
 
     path = find_config_file(None, environ)
-    return _table(read_config_file(path), "agent") if path is not None else {}
+    return read_config_file(path) if path is not None else {}
 
 
 def _table(values: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -63,12 +66,17 @@ def _table(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     return dict(found)
 
 
-def _path(agent: Mapping[str, Any], name: str) -> str:
-    value = agent.get(name, "")
+def _text(values: Mapping[str, Any], name: str) -> str:
+    value = values.get(name, "")
     if not isinstance(value, str):
         from duxnet.process.errors import ConfigurationError
 
-        raise ConfigurationError([f"agent.{name}: {value!r} is not accepted: must be text"])
+        raise ConfigurationError([f"{name}: {value!r} is not accepted: must be text"])
+    return value
+
+
+def _path(agent: Mapping[str, Any], name: str) -> str:
+    value = _text(agent, name)
     return os.path.abspath(os.path.expanduser(value)) if value else ""  # noqa: PTH100, PTH111 - pathlib costs 3 ms
 
 

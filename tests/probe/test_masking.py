@@ -82,3 +82,10 @@ def test_a_file_with_odd_lines_survives_the_format() -> None:
     replay = RecordingSource(recorder.text({}))
     for path, text in texts.items():
         assert (replay.read_text(path) or "").rstrip("\n") == text.rstrip("\n"), path
+
+
+def test_the_name_of_the_registry_is_masked_wherever_it_stands() -> None:
+    text = 'option registry_address = hub.alice.example\nask route hub.alice.example = "10.1.1.1"\n'
+    source = RecordingSource(masked(text))
+    assert source.options["registry_address"] == "registry.example"
+    assert source.ask("route", "registry.example") == "10.0.0.2"

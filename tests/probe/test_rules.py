@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from agent.probe.cgroups import Cgroups
-from agent.probe.options import ProbeOptions
+from agent.probe.options import ProbeOptions, registry_host
 from agent.probe.probes.cpu import CpuProbe
 from agent.probe.probes.memory import MemoryProbe
 from agent.probe.probes.network import NetworkProbe
 from agent.probe.probes.storage import StorageProbe
 from agent.probe.recording import RecordingSource
+from agent.probe.source import LiveSource
 from agent.probe.virtualization import container_name, virtual_machine_name
 
 V2 = "file /proc/self/mountinfo = 41 31 0:38 {root} /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
@@ -232,3 +233,29 @@ def test_a_container_is_known_by_its_namespaces_and_named_by_its_traces(text: st
 )
 def test_a_virtual_machine_is_known_by_its_firmware_or_its_clock(text: str, name: str) -> None:
     assert virtual_machine_name(RecordingSource(text)) == name
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        ("https://registry.example:8410/v1", "registry.example"),
+        ("http://10.0.0.1", "10.0.0.1"),
+        ("http://[2001:db8::1]:8410", "2001:db8::1"),
+        ("http://user@host/", "host"),
+        ("/var/lib/nodes.db", None),
+        ("nodes.json", None),
+        ("http://", None),
+    ],
+)
+def test_the_host_of_the_registry_is_taken_from_its_address(target: str, host: object) -> None:
+    assert registry_host(target) == host
+
+
+def test_a_name_that_nobody_resolves_does_not_cost_the_addresses() -> None:
+    text = INTERFACES + 'hang route registry.example\nask route 192.0.2.1 = "10.0.0.2"\n'
+    assert values(NetworkProbe(), text, registry_address="registry.example")["primary_address"] == "10.0.0.2"
+
+
+def test_a_name_is_resolved_and_its_route_found() -> None:
+    assert LiveSource().ask("route", "localhost") in ("127.0.0.1", "::1")
+    assert LiveSource().ask("route", "no-such-name.invalid") is None

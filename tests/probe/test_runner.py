@@ -188,7 +188,7 @@ def test_switching_gpus_on_or_off_goes_for_each_of_them(enabled: bool) -> None:
         {"overrides": {"primary_address": "host.example"}},
         {"overrides": {"gpu_enabled": 1}},
         {"work_dir": ""},
-        {"registry_address": "host.example"},
+        {"registry_address": "host example"},
     ],
 )
 def test_options_that_make_no_sense_are_refused_with_their_name(wrong: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agent.probe.options import ProbeOptions
-from agent.settings import AgentSettings, load_agent_settings
+from agent.settings import AgentSettings, RegistrySettings, load_agent_settings
 from duxnet.cli.probe_settings import configured_options
 from duxnet.process.errors import ConfigurationError
 
@@ -29,6 +29,8 @@ def fields(options: ProbeOptions) -> dict[str, Any]:
         ("[agent.reserve]\ncpus = 1\nstorage_gb = 3.5\n", {"DUXNET_AGENT__RESERVE__CPUS": "2"}),
         ("", {"DUXNET_AGENT__RESERVE": '{"memory_gb": 4}'}),
         ("", {"DUXNET_AGENT__INTERVAL_SECONDS": "20"}),
+        ('[registry]\ntarget = "https://registry.example:8410/v1"\n', {}),
+        ('[registry]\ntarget = "/var/lib/nodes.db"\n', {"DUXNET_REGISTRY__TARGET": "http://[2001:db8::9]:8410"}),
     ],
 )
 def test_both_readers_of_the_settings_agree(
@@ -38,8 +40,10 @@ def test_both_readers_of_the_settings_agree(
     environ = {"HOME": str(tmp_path), "DUXNET_CONFIG": str(tmp_path / "config.toml"), **environment}
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    settings = load_agent_settings().section("agent", AgentSettings)
-    assert fields(configured_options(environ, None)) == fields(settings.probe_options(environ))
+    settings = load_agent_settings()
+    target = settings.section("registry", RegistrySettings).target
+    expected = settings.section("agent", AgentSettings).probe_options(environ, target)
+    assert fields(configured_options(environ, None)) == fields(expected)
 
 
 @pytest.mark.parametrize(

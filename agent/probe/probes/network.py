@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
+from agent.probe.deadline import Deadlines, MissedDeadline
 from agent.probe.options import ProbeOptions
 from agent.probe.parsers.addresses import Scope, scope_of
 from agent.probe.reading import Failure, Reading
@@ -19,6 +20,9 @@ _OUTWARDS = ("192.0.2.1", "2001:db8::1")
 _LOCAL_BRIDGES = ("docker", "br-", "virbr", "veth", "cni", "flannel", "cali", "lxcbr", "lxdbr", "incusbr", "podman")
 
 
+_RESOLVE_SECONDS = 2.0  # a registry is named; servers of names that are away must not cost us our own addresses
+
+
 class NetworkProbe:
     """Addresses change when a lease does."""
 
@@ -26,10 +30,13 @@ class NetworkProbe:
     cadence_seconds = 300.0
     deadline_seconds = 5.0
 
+    def __init__(self) -> None:
+        self._deadlines = Deadlines()
+
     def read(self, source: Source, options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
         interfaces = [_interface(source, item) for item in source.interfaces()]
         addresses = _in_order(interfaces)
-        primary, told_by = _primary(source, options, addresses)
+        primary, told_by = self._primary(source, options, addresses)
         if primary is not None:
             addresses = [primary, *(address for address in addresses if address != primary)]
         failures = []
@@ -40,6 +47,23 @@ class NetworkProbe:
             Reading("addresses", addresses, "", "interfaces", note="routable ones first"),
             Reading("interfaces", interfaces, "", "interfaces, /sys/class/net"),
         ], failures
+
+    def _primary(self, source: Source, options: ProbeOptions, addresses: list[str]) -> tuple[Optional[str], str]:
+        """The address from which the registry is reached; without one, from which the outside is; else the first."""
+        targets = (options.registry_address,) if options.registry_address else ()
+        for target in (*targets, *_OUTWARDS):
+            local = self._route(source, target)
+            if isinstance(local, str) and scope_of(local) in (Scope.PUBLIC, Scope.PRIVATE):
+                return local, "route outwards" if target in _OUTWARDS else f"route to {target}"
+        return (addresses[0], "interfaces") if addresses else (None, "interfaces")
+
+    def _route(self, source: Source, target: str) -> Any:
+        if target in _OUTWARDS:
+            return source.ask("route", target)
+        try:
+            return self._deadlines.call(f"route {target}", _RESOLVE_SECONDS, lambda: source.ask("route", target))
+        except MissedDeadline:
+            return None
 
 
 def _interface(source: Source, item: dict[str, Any]) -> dict[str, Any]:
@@ -71,13 +95,3 @@ def _in_order(interfaces: list[dict[str, Any]]) -> list[str]:
             if scope in (Scope.PUBLIC, Scope.PRIVATE):
                 found.append((scope, len(found), address))
     return list(dict.fromkeys(address for _, _, address in sorted(found)))
-
-
-def _primary(source: Source, options: ProbeOptions, addresses: list[str]) -> tuple[Optional[str], str]:
-    """The address from which the registry is reached; without one, from which the outside is; else the first."""
-    targets = (options.registry_address,) if options.registry_address else ()
-    for target in (*targets, *_OUTWARDS):
-        local = source.ask("route", target)
-        if isinstance(local, str) and scope_of(local) in (Scope.PUBLIC, Scope.PRIVATE):
-            return local, "route outwards" if target in _OUTWARDS else f"route to {target}"
-    return (addresses[0], "interfaces") if addresses else (None, "interfaces")
