@@ -58,6 +58,25 @@ _REWRAPPED_AT_ONCE = 2_000
 _IDLE_READERS = 4  # connections kept for the next reading thread
 
 
+class _Transaction:
+    """`with` it: committed at the end, rolled back on an error. A class, since each commit pays for it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._connection.execute("BEGIN IMMEDIATE")
+        return self._connection
+
+    def __exit__(self, error: Optional[type[BaseException]], *_rest: object) -> None:
+        try:
+            if error is None:
+                self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+
 class SqliteStore(Store):
     """A store whose records lie in an SQLite file, sealed one by one where keys are given."""
 
@@ -152,10 +171,8 @@ class SqliteStore(Store):
                 connection.executemany(layout.DELETE, ((id_hash(node_id), node_id) for node_id in deleted))
             if puts:
                 self._put(connection, puts)
-            for key, value in meta.items():
-                self._put_meta(connection, key, value)
             stamp = Stamp(self._last_commit.number + 1, time.time_ns() // 1_000_000)
-            connection.execute(layout.PUT_STATE, (LAST_COMMIT, stamp.to_text()))
+            self._put_state(connection, meta, stamp)
         self._last_commit = stamp
 
     def save_samples(self, samples: Iterable[tuple[str, NodeHealth]], *, wait: bool) -> None:
@@ -207,8 +224,7 @@ class SqliteStore(Store):
             progress(done, total)
         newest = KeyRing([self._keys.newest])
         with self._writing, translated(self.location, "written"), self._transaction() as connection:
-            for key, value in self.all_meta().items():
-                self._put_meta(connection, key, value)
+            self._put_state(connection, dict(self.all_meta()), self._last_commit)
             connection.execute("DELETE FROM state WHERE key GLOB ?", (KEY_CHECK + "*",))
             connection.executemany(layout.PUT_STATE, key_state(newest, self._store_id))
         return done
@@ -285,18 +301,10 @@ class SqliteStore(Store):
                 else:
                     connection.close()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        connection = self._writer
-        if connection is None:
+    def _transaction(self) -> _Transaction:
+        if self._writer is None:
             raise StoreError(self.location, "was closed")
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield connection
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+        return _Transaction(self._writer)
 
     def _put(self, connection: sqlite3.Connection, puts: list[Put]) -> None:
         values = (self._rows.for_put(put) for put in puts)
@@ -312,11 +320,14 @@ class SqliteStore(Store):
                 connection.execute(layout.DELETE, (id_hash(node_id), node_id))
                 connection.execute(layout.PUT, self._rows.for_put(put))
 
-    def _put_meta(self, connection: sqlite3.Connection, key: str, value: Optional[str]) -> None:
-        if value is None:
-            connection.execute(layout.DELETE_STATE, (layout.META + key,))
-        else:
-            connection.execute(layout.PUT_STATE, (layout.META + key, self._rows.sealed_meta(key, value)))
+    def _put_state(self, connection: sqlite3.Connection, meta: Mapping[str, Optional[str]], stamp: Stamp) -> None:
+        rows: list[tuple[str, object]] = [(LAST_COMMIT, stamp.to_text())]
+        for key, value in meta.items():
+            if value is None:
+                connection.execute(layout.DELETE_STATE, (layout.META + key,))
+            else:
+                rows.append((layout.META + key, self._rows.sealed_meta(key, value)))
+        connection.executemany(layout.PUT_STATE, rows)
 
     def _write_samples(self, samples: Samples, *, flush: bool) -> None:
         """In pieces, so that a commit waits for one piece at most."""

@@ -13,8 +13,8 @@ import re
 import shutil
 import sqlite3
 import struct
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
@@ -64,22 +64,35 @@ class FileState(NamedTuple):
     values: Mapping[str, Any]
 
 
-@contextmanager
-def translated(location: str, doing: str) -> Iterator[None]:
-    """sqlite3's errors and the operating system's as ours, naming the file."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        text = ascii(str(error))[1:-1]  # it may quote the damaged file
-        if any(sign in text for sign in _SIGNS_OF_DAMAGE):
-            raise DamagedStoreError(location, f"SQLite finds it damaged ({text})") from error
-        raise StoreError(location, f"cannot be {doing}: {text}") from error
-    except UnicodeDecodeError:  # SQLite's own message, when it quotes a damaged name
-        raise DamagedStoreError(location, "SQLite finds its tables damaged") from None
-    except layout.BadRow as error:
-        raise DamagedStoreError(location, str(error)) from None
-    except OSError as error:
-        raise StoreError(location, f"cannot be {doing}: {error.strerror or error}") from error
+class translated:  # noqa: N801 - read as a verb: `with translated(…)`
+    """sqlite3's errors and the operating system's as ours, naming the file. A class, since each commit pays for it."""
+
+    def __init__(self, location: str, doing: str) -> None:
+        self._location = location
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, _kind: object, error: Optional[BaseException], _traceback: object) -> None:
+        if error is not None:
+            ours = self._ours(error)
+            if ours is not None:
+                raise ours from (None if isinstance(error, layout.BadRow) else error)
+
+    def _ours(self, error: BaseException) -> Optional[StoreError]:
+        if isinstance(error, sqlite3.Error):
+            text = ascii(str(error))[1:-1]  # it may quote the damaged file
+            if any(sign in text for sign in _SIGNS_OF_DAMAGE):
+                return DamagedStoreError(self._location, f"SQLite finds it damaged ({text})")
+            return StoreError(self._location, f"cannot be {self._doing}: {text}")
+        if isinstance(error, UnicodeDecodeError):  # SQLite's own message, when it quotes a damaged name
+            return DamagedStoreError(self._location, "SQLite finds its tables damaged")
+        if isinstance(error, layout.BadRow):
+            return DamagedStoreError(self._location, str(error))
+        if isinstance(error, OSError):
+            return StoreError(self._location, f"cannot be {self._doing}: {error.strerror or error}")
+        return None
 
 
 def connect(
