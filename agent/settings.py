@@ -7,37 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Optional, Union
+from typing import Annotated, Optional, Union
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from agent.probe.options import ProbeOptions, registry_host
 from duxnet.process.folders import default_state_folder
 from duxnet.process.log_settings import LogSettings
-from duxnet.process.settings import Section, Settings, load_settings
+from duxnet.process.settings import Number, PathText, Section, Settings, Whole, load_settings
 from registry_core.models import limits
 
 __all__ = ["AgentSettings", "RegistrySettings", "ReserveSettings", "agent_sections", "load_agent_settings"]
 
 SHORTEST_INTERVAL_SECONDS = 0.1  # for tests; a real node gains nothing below a few seconds
 LONGEST_INTERVAL_SECONDS = 900.0  # the contract with every registry: silence beyond that is an outage
-
-
-def _not_a_bool(value: Any) -> Any:
-    """TOML's `true` is no number, although Python's is."""
-    if isinstance(value, bool):
-        raise ValueError("must be a number")
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_not_a_bool)]
-Whole = Annotated[int, BeforeValidator(_not_a_bool)]
-
-
-def _plain_path(value: str) -> str:
-    if "\x00" in value or any(not char.isprintable() for char in value):
-        raise ValueError("must be a path without control characters")
-    return value
 
 
 class ReserveSettings(Section):
@@ -52,18 +35,13 @@ class AgentSettings(Section):
     """[agent]: who this node is and how often it reports."""
 
     interval_seconds: Annotated[Number, Field(ge=SHORTEST_INTERVAL_SECONDS, le=LONGEST_INTERVAL_SECONDS)] = 15.0
-    state_dir: str = ""
-    work_dir: str = ""
+    state_dir: PathText = ""
+    work_dir: PathText = ""
     wallet_address: str = ""
     port: Annotated[Whole, Field(ge=0, le=65535)] = 0
     tags: dict[str, str] = Field(default={})
     reserve: ReserveSettings = ReserveSettings()
     override: dict[str, Union[bool, int, float, str]] = Field(default={})
-
-    @field_validator("state_dir", "work_dir")
-    @classmethod
-    def _path(cls, value: str) -> str:
-        return _plain_path(value)
 
     @field_validator("wallet_address")
     @classmethod
@@ -89,12 +67,12 @@ class AgentSettings(Section):
     def state_path(self, environ: Mapping[str, str]) -> Path:
         """The folder that holds key, id and embedded registry: as set, systemd's, or the user's."""
         if self.state_dir:
-            return Path(self.state_dir).expanduser().absolute()
+            return Path(self.state_dir).absolute()
         return Path(default_state_folder(environ))
 
     def probe_options(self, environ: Mapping[str, str], registry_target: str = "") -> ProbeOptions:
         """What the probe is told: the work directory (default: the state directory), reserve and overrides."""
-        work = Path(self.work_dir).expanduser().absolute() if self.work_dir else self.state_path(environ)
+        work = Path(self.work_dir).absolute() if self.work_dir else self.state_path(environ)
         return ProbeOptions(
             str(work),
             reserve_cpus=self.reserve.cpus,
@@ -108,22 +86,17 @@ class AgentSettings(Section):
 class RegistrySettings(Section):
     """[registry]: where this node is registered, and what the desk asks by default."""
 
-    target: str = ""
-    encryption_key_file: str = ""
+    target: PathText = ""
+    encryption_key_file: PathText = ""
     token: SecretStr = SecretStr("")
     join_token: SecretStr = SecretStr("")
     coordinator_id: str = ""
-    ca_file: str = ""
+    ca_file: PathText = ""
     allow_plaintext: bool = False
-
-    @field_validator("target", "encryption_key_file", "ca_file", "coordinator_id")
-    @classmethod
-    def _target(cls, value: str) -> str:
-        return _plain_path(value)
 
     def key_path(self) -> Optional[Path]:
         """The key file, if one is set."""
-        return Path(self.encryption_key_file).expanduser().absolute() if self.encryption_key_file else None
+        return Path(self.encryption_key_file).absolute() if self.encryption_key_file else None
 
 
 def agent_sections() -> dict[str, type[Section]]:

@@ -6,29 +6,18 @@ Every default here stands in `config.example.toml`. Empty text and 0 mean "not s
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Literal, Union
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from duxnet.process.settings import Section
+from duxnet.process.folders import default_state_folder
+from duxnet.process.settings import Number, PathText, Section, Whole
 
 __all__ = ["CoordinatorSettings", "Network", "is_loopback"]
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
-
-
-def _not_a_bool(value: Any) -> Any:
-    """TOML's `true` is no number, although Python's is."""
-    if isinstance(value, bool):
-        raise ValueError("must be a number")
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_not_a_bool)]
-Whole = Annotated[int, BeforeValidator(_not_a_bool)]
 
 
 class CoordinatorSettings(Section):
@@ -36,11 +25,11 @@ class CoordinatorSettings(Section):
 
     host: str = "127.0.0.1"
     port: Annotated[Whole, Field(ge=0, le=65535)] = 8410
-    state_dir: str = ""
-    registry: str = ""
+    state_dir: PathText = ""
+    registry: PathText = ""
     join: Literal["", "open", "token", "approval"] = ""
-    tls_certificate: str = ""
-    tls_key: str = ""
+    tls_certificate: PathText = ""
+    tls_key: PathText = ""
     proxies: list[str] = Field(default=[])
     public_network: bool = False
     show_addresses: bool = False
@@ -58,13 +47,6 @@ class CoordinatorSettings(Section):
     def _proxies(cls, value: list[str]) -> list[str]:
         for item in value:
             ipaddress.ip_network(item)
-        return value
-
-    @field_validator("state_dir", "registry", "tls_certificate", "tls_key")
-    @classmethod
-    def _path(cls, value: str) -> str:
-        if any(not character.isprintable() for character in value):
-            raise ValueError("must be a path without control characters")
         return value
 
     @model_validator(mode="after")
@@ -92,17 +74,12 @@ class CoordinatorSettings(Section):
     def state_path(self, environ: Mapping[str, str]) -> Path:
         """The folder that holds key, tokens, audit log and registry: as set, systemd's, or the user's."""
         if self.state_dir:
-            return Path(self.state_dir).expanduser().absolute()
-        from_systemd = environ.get("STATE_DIRECTORY", "").partition(":")[0]
-        if from_systemd:
-            return Path(from_systemd)
-        given = environ.get("XDG_STATE_HOME", "")
-        base = Path(given) if given.startswith("/") else Path(environ.get("HOME") or "/") / ".local" / "state"
-        return base / "duxnet-coordinator"
+            return Path(self.state_dir).absolute()
+        return Path(default_state_folder(environ, "duxnet-coordinator"))
 
     def registry_path(self, environ: Mapping[str, str]) -> Path:
         """The registry's file; its suffix says how it is kept."""
-        given = Path(os.path.expanduser(self.registry)) if self.registry else Path("nodes.db")  # noqa: PTH111 - as a path below
+        given = Path(self.registry or "nodes.db")
         return given if given.is_absolute() else self.state_path(environ) / given
 
 

@@ -28,7 +28,7 @@ def find_config_file(asked_for: Optional[str], environ: Mapping[str, str]) -> Op
     """
     for path, source in ((asked_for, "--config"), (environ.get("DUXNET_CONFIG") or None, "$DUXNET_CONFIG")):
         if path is not None:
-            return _existing(Path(path).expanduser() if path else Path(path), source)
+            return _existing(Path(path), source)
     for candidate in (Path(user_config_folder(environ)) / "duxnet" / "config.toml", SYSTEM_CONFIG_FILE):
         if os.access(candidate, os.F_OK):  # False also where a folder on the way may not be searched
             return candidate
@@ -39,8 +39,9 @@ def _existing(path: Path, source: str) -> Path:
     if str(path) in ("", "."):
         raise ConfigurationError([f"{source}: an empty path is not accepted: must name a configuration file"])
     try:
+        path = path.expanduser()
         path.stat()
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL byte; ~somebody, who is not known here
         raise ConfigurationError([f"{source}: {shown(str(path))} cannot be read: {_reason(error)}"]) from None
     return path
 

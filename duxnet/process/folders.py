@@ -12,17 +12,17 @@ from collections.abc import Mapping
 __all__ = ["default_state_folder", "user_config_folder"]
 
 
-def default_state_folder(environ: Mapping[str, str]) -> str:
-    """`$STATE_DIRECTORY` (systemd), `$XDG_STATE_HOME/duxnet`, /var/lib/duxnet for root, `~/.local/state/duxnet`."""
+def default_state_folder(environ: Mapping[str, str], name: str = "duxnet") -> str:
+    """`$STATE_DIRECTORY` (systemd), `$XDG_STATE_HOME/NAME`, /var/lib/NAME for root, `~/.local/state/NAME`."""
     from_systemd = environ.get("STATE_DIRECTORY", "").partition(":")[0]
     if from_systemd:
         return from_systemd
     given = environ.get("XDG_STATE_HOME", "")
     if given.startswith("/"):
-        return f"{given}/duxnet"
+        return f"{given}/{name}"
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        return "/var/lib/duxnet"
-    return f"{environ.get('HOME') or ''}/.local/state/duxnet"
+        return f"/var/lib/{name}"
+    return f"{environ.get('HOME') or ''}/.local/state/{name}"
 
 
 def user_config_folder(environ: Mapping[str, str]) -> str:

@@ -12,9 +12,9 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional, TypeVar
+from typing import Annotated, Any, Optional, TypeVar
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError, create_model
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from duxnet.process.config_file import find_config_file, read_config_file
@@ -22,7 +22,7 @@ from duxnet.process.errors import ConfigurationError
 from registry_core.errors import ValidationError as RecordError
 from registry_core.errors import shown
 
-__all__ = ["PROJECT_SECTIONS", "Section", "Settings", "flattened", "load_settings"]
+__all__ = ["PROJECT_SECTIONS", "Number", "PathText", "Section", "Settings", "Whole", "flattened", "load_settings"]
 
 # Every section that some part of the project reads. One that this process does not read is left alone.
 PROJECT_SECTIONS = ("agent", "coordinator", "log", "registry")
@@ -39,6 +39,30 @@ class Section(BaseModel):
 
 
 S = TypeVar("S", bound=Section)
+
+
+def _not_a_bool(value: Any) -> Any:
+    """TOML's `true` is no number, although Python's is."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+def _path_text(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must be a path without control characters")
+    if not value.startswith("~"):
+        return value
+    try:
+        return str(Path(value).expanduser())
+    except RuntimeError:  # ~somebody, who is not known here
+        raise ValueError("must begin with a home folder that is known here") from None
+
+
+# The kinds of values that sections are made of, beside text and true or false.
+Number = Annotated[float, BeforeValidator(_not_a_bool)]
+Whole = Annotated[int, BeforeValidator(_not_a_bool)]
+PathText = Annotated[str, AfterValidator(_path_text)]  # `~` is replaced; empty means "not set"
 
 
 @dataclass(frozen=True)

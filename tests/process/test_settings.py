@@ -90,7 +90,14 @@ def test_a_file_that_was_asked_for_and_is_absent_is_an_error(tmp_path: Path, mon
         load_agent_settings()
 
 
-@pytest.mark.parametrize("given", ["", ".", "a\x00b"])
+def test_a_path_may_begin_with_the_home_folder(tmp_path: Path) -> None:
+    file = written(tmp_path / "c.toml", '[agent]\nwork_dir = "~/jobs"\n[registry]\ntarget = "~/nodes.json"\n')
+    loaded = load_agent_settings(file)
+    assert loaded.section("agent", AgentSettings).work_dir == str(tmp_path / "home" / "jobs")
+    assert loaded.section("registry", RegistrySettings).target == str(tmp_path / "home" / "nodes.json")
+
+
+@pytest.mark.parametrize("given", ["", ".", "a\x00b", "~nobody-of-this-name/c.toml"])
 def test_a_path_that_is_none_is_an_error(given: str) -> None:
     with pytest.raises(ConfigurationError, match="--config"):
         load_agent_settings(given)
@@ -135,6 +142,7 @@ def test_bytes_that_are_no_text_and_files_that_are_too_large_are_refused(tmp_pat
         ("[agent]\nport = 8.5", "agent.port: 8.5 is not accepted"),
         ("[agent]\nwork_dir = 3", "agent.work_dir: 3 is not accepted: must be a valid string"),
         ('[agent]\nwork_dir = "a\\u0000b"', "agent.work_dir: 'a\\x00b' is not accepted"),
+        ('[agent]\nstate_dir = "~nobody-of-this-name/x"', "agent.state_dir: '~nobody-of-this-name/x' is not accepted"),
         ('[agent]\nwallet_address = "a\\u202eb"', "agent.wallet_address: 'a\\u202eb' is not accepted"),
         ('[agent.tags]\na = "\\u001b[2J"', "agent.tags.a: '\\x1b[2J' is not accepted"),
         ("[agent.tags]\na = 3", "agent.tags.a: 3 is not accepted"),
