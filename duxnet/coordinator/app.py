@@ -22,7 +22,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 
 from duxnet.coordinator.audit import AUDIT_FILE, AuditLog
 from duxnet.coordinator.browsable import PAGE_ROUTES
-from duxnet.coordinator.gate import Gate
+from duxnet.coordinator.gate import HIDDEN_PATH, Gate
 from duxnet.coordinator.ledger import LEDGER_FILE, Ledger
 from duxnet.coordinator.listening_clock import ListeningClock
 from duxnet.coordinator.problems import Refused, answer_to
@@ -134,7 +134,7 @@ def app_of(coordinator: Coordinator) -> Gate:
         openapi_config=OpenAPIConfig(
             title="DuxNet coordinator",
             version=__version__,
-            path="/openapi",
+            path=HIDDEN_PATH,
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         ),
         request_max_body_size=MAX_REGISTRATION_BYTES,
@@ -147,6 +147,8 @@ def app_of(coordinator: Coordinator) -> Gate:
 
 def _ours(error: Exception) -> Exception:
     """The framework's own errors in our kinds."""
+    if isinstance(error, (RecursionError, UnicodeDecodeError)):  # deeper than the interpreter's stack; not UTF-8
+        return Refused("malformed", "nested too deeply, or not UTF-8")
     if isinstance(error, RegistryError) or not isinstance(error, HTTPException):
         return error
     detail = str(error.detail)

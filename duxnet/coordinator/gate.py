@@ -16,7 +16,10 @@ from duxnet.coordinator.service import Coordinator
 from registry_core.errors import RegistryError
 from registry_core.wire.shapes import MAX_REGISTRATION_BYTES
 
-__all__ = ["Gate"]
+__all__ = ["HIDDEN_PATH", "Gate"]
+
+HIDDEN_PATH = "/.openapi"
+"""Where the framework would serve its own pages, with errors in a shape of their own; ours are in `browsable`."""
 
 _PREFIX = "/v1/nodes/"
 _SUFFIX = "/heartbeat"
@@ -51,6 +54,8 @@ class Gate:
         await self._inner(cast("Any", scope), cast("Any", receive), cast("Any", send))
 
     def _check(self, scope: Scope, method: str, path: str) -> None:
+        if HIDDEN_PATH in path:
+            raise Refused("unknown-address")
         if method not in _WITH_BODY:
             return
         content_type = b""

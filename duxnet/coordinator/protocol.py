@@ -42,16 +42,16 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.late_at is None and self._in_head:
-            self.late_at = self.loop.time() + HEAD_SECONDS
+        began_in_head = self._in_head
         super().data_received(data)
-        if self._in_head and self.parser is not None:  # a header that never ends shows in no callback
+        if began_in_head and self._in_head and self.parser is not None:  # an endless header shows in no callback
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self.refuse("headers-too-large")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.late_at = self.loop.time() + HEAD_SECONDS
         self._in_head = True
         self._head_bytes = 0
 
@@ -80,7 +80,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self.late_at = None
-        self._in_head = True
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:

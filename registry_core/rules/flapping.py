@@ -18,7 +18,7 @@ MOST_BEATS = 8
 
 
 class Flapping(NamedTuple):
-    """`silences` counts recent ones and fades; `at` is when it was counted (monotonic seconds); `good` reports since."""
+    """`silences` counts recent ones and fades, since `at` (monotonic seconds); `good` reports came since then."""
 
     silences: float
     at: float

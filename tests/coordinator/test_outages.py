@@ -142,6 +142,7 @@ def test_a_refused_agent_says_what_to_do_and_does_not_hammer(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(150)
 def test_an_agent_asleep_for_120_intervals_recovers_once(tmp_path: Path) -> None:
     with a_coordinator(tmp_path) as running, an_agent(tmp_path, running) as agent:
         node_id = agent.wait_for_reports(2)["node_id"]
