@@ -13,6 +13,7 @@ from agent.probe.probes.memory import MemoryProbe
 from agent.probe.probes.network import NetworkProbe
 from agent.probe.probes.storage import StorageProbe
 from agent.probe.recording import RecordingSource
+from agent.probe.runner import ProbeRunner
 from agent.probe.source import LiveSource
 from agent.probe.virtualization import container_name, virtual_machine_name
 
@@ -259,3 +260,18 @@ def test_a_name_that_nobody_resolves_does_not_cost_the_addresses() -> None:
 def test_a_name_is_resolved_and_its_route_found() -> None:
     assert LiveSource().ask("route", "localhost") in ("127.0.0.1", "::1")
     assert LiveSource().ask("route", "no-such-name.invalid") is None
+
+
+def test_a_system_without_proc_is_told_by_psutils_readings_alone() -> None:
+    text = (
+        'ask uname = ["Darwin", "mac", "23.6.0", "v", "arm64"]\nask affinity = null\nask cpu_count = 8\n'
+        'ask virtual_memory = {"total": 17179869184, "available": 8589934592}\nask nearest_existing / = "/"\n'
+        "ask statvfs / = [494384795648, 200000000000, 200000000000, 0, 0]\n"
+        'ask interfaces = [{"name": "en0", "up": true, "addresses": ["10.0.0.5"]}]\nask route 192.0.2.1 = "10.0.0.5"\n'
+    )
+    report = ProbeRunner(RecordingSource(text), ProbeOptions("/")).run()
+    assert report.errors == ()
+    told = report.capabilities
+    assert (told.cpu_cores, told.memory_gb, told.storage_gb, told.gpu_enabled) == (8, 17.18, 494.385, False)
+    assert (told.architecture, told.kernel, report.primary_address) == ("arm64", "Darwin 23.6.0", "10.0.0.5")
+    assert report.host["os_version"] == "Darwin 23.6.0"

@@ -39,14 +39,12 @@ class NetworkProbe:
         primary, told_by = self._primary(source, options, addresses)
         if primary is not None:
             addresses = [primary, *(address for address in addresses if address != primary)]
-        failures = []
-        if primary is None:
-            failures.append(Failure(self.name, "no interface that is up has an address that others can reach"))
+        note = "no interface that is up has an address that others can reach" if primary is None else ""
         return [
-            Reading("primary_address", primary, "", told_by),
+            Reading("primary_address", primary, "", told_by, note=note),
             Reading("addresses", addresses, "", "interfaces", note="routable ones first"),
             Reading("interfaces", interfaces, "", "interfaces, /sys/class/net"),
-        ], failures
+        ], []
 
     def _primary(self, source: Source, options: ProbeOptions, addresses: list[str]) -> tuple[Optional[str], str]:
         """The address from which the registry is reached; without one, from which the outside is; else the first."""
