@@ -1,0 +1,307 @@
+"""What the registry costs: catches a query that scans, a heartbeat that touches the disk or grows with the number of
+nodes, a table that fattens, a start that decodes records. Beside the baselines of `benchmarks.baselines`.
+
+`python -m benchmarks registry [SIZE…]`, by default 10,000, 100,000 and 1,000,000 nodes; data lies in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Callable, NamedTuple
+
+from benchmarks.baselines import BareInserts, CoveringIndex, Demand, ScannedObjects, ScannedRecords
+from registry_core import Node, NodeCapabilities, NodeQuery, NodeRegistry
+from registry_core.models.columns import columns_of
+from registry_core.models.record import NodeRecord
+from registry_core.models.snapshot import node_with
+from registry_core.storage.contract import Put
+from registry_core.storage.sqlite import SqliteStore
+
+SIZES = (10_000, 100_000, 1_000_000)
+TEN_SCORES = (0.25, 1.12, 2.19, 3.03, 3.42, 3.81, 4.11, 4.5, 4.71, 4.97)
+Say = Callable[[str], None]
+Row = tuple[str, int, float, float, float, bool]
+
+
+class Fleet(NamedTuple):
+    """The nodes that all are asked about."""
+
+    rows: list[Row]
+    path: Path
+
+
+def rows(count: int) -> Iterator[Row]:
+    """Half of all nodes share ten scores. One in ten is not ready."""
+    chance = random.Random(7)
+    for number in range(count):
+        score = chance.choice(TEN_SCORES) if chance.random() < 0.5 else chance.randint(25, 500) / 100
+        yield (
+            f"{chance.getrandbits(64):016x}-{number:019d}",
+            chance.choice((1, 2, 2, 4, 4, 4, 8, 8, 8, 16, 16, 32, 48, 64, 96, 128)),
+            chance.choice((1, 2, 4, 8, 16.6, 16.8, 33.1, 67.4, 135.0, 270.0, 540.0)) * chance.uniform(0.95, 1.0),
+            chance.choice((20, 50, 100, 250, 500, 1000, 2000, 4000, 16000)) * chance.uniform(0.9, 1.0),
+            score,
+            chance.random() < 0.9,
+        )
+
+
+def fill(path: Path, fleet: list[Row]) -> float:
+    """Write the fleet as an SQLite registry; returns seconds."""
+    store = SqliteStore(path)
+    started = time.perf_counter()
+    for first in range(0, len(fleet), 20_000):
+        store.commit([put(number + first, row) for number, row in enumerate(fleet[first : first + 20_000], 1)], {})
+    seconds = time.perf_counter() - started
+    store.commit([], {"event_index": "0", "next_sequence": str(len(fleet) + 1)})
+    store.close()
+    return seconds
+
+
+def put(sequence: int, row: Row) -> Put:
+    """The change that keeps one node of the fleet; one that is not ready is suspended."""
+    node_id, cpu_cores, memory_gb, storage_gb, score, ready = row
+    node = Node(
+        f"10.{sequence >> 16 & 255}.{sequence >> 8 & 255}.{sequence & 255}",
+        f"0x{sequence:040x}",
+        NodeCapabilities(cpu_cores, memory_gb, storage_gb, host_cpus=cpu_cores),
+        node_id,
+        hostname=f"node-{sequence}.example",
+    )
+    record = NodeRecord(node_with(node, reputation=score, admission="probation" if ready else "suspended"), sequence)
+    return Put(record, columns_of(record))
+
+
+def demands(count: int) -> list[Demand]:
+    """Different questions, as a scheduler asks them."""
+    chance = random.Random(11)
+    return [
+        Demand(
+            chance.choice((1, 2, 4, 6, 8, 16)),
+            chance.choice((1.0, 4.0, 8.0, 12.0, 16.0, 32.0, chance.uniform(1, 64))),
+            chance.choice((10.0, 100.0, 250.0, 300.0, chance.uniform(10, 2000))),
+            chance.choice((0.0, 1.0, 3.0, 3.03, 4.0)),
+        )
+        for _ in range(count)
+    ]
+
+
+RARE = [Demand(64, 512.0, 14_500.0 + number, 3.5) for number in range(200)]  # about one node in ten thousand
+
+
+def query_of(demand: Demand) -> NodeQuery:
+    """The same question to the registry."""
+    offer = NodeCapabilities(demand.cpu_cores, demand.memory_gb, demand.storage_gb)
+    return NodeQuery(demand.min_reputation, True, offer, limit=demand.limit)
+
+
+def microseconds(work: Callable[[int], object], times: int) -> list[float]:
+    """What each call costs; the argument is the number of the call."""
+    clock = time.perf_counter
+    found = []
+    for number in range(times):
+        started = clock()
+        work(number)
+        found.append((clock() - started) * 1e6)
+    return found
+
+
+def told(costs: list[float]) -> str:
+    """Median and 99th percentile."""
+    ordered = sorted(costs)
+    return f"median {statistics.median(ordered):8.1f} µs   p99 {ordered[len(ordered) * 99 // 100 - 1]:8.1f} µs"
+
+
+def measure_queries(say: Say, registry: NodeRegistry, fleet: list[Row]) -> None:
+    """Top 20, ids and records, easy and rare; beside the scan and the covering index."""
+    table = registry._visible._table  # noqa: SLF001 - ids without records are no call of the interface
+    for name, asked in (("1,000 different queries", demands(1000)), ("200 rare ones (0.01 %)", RARE)):
+        queries = [query_of(demand) for demand in asked]
+        table.select(queries[0], None, 20)
+        cold = microseconds(lambda number: registry.find_nodes(queries[number]), len(queries))  # noqa: B023 - called here
+        ids = microseconds(lambda number: table.select(queries[number], None, 20), len(queries))  # noqa: B023 - the same
+        cached = microseconds(lambda number: registry.find_nodes(queries[number]), len(queries))  # noqa: B023 - the same
+        say(f"  {name}: ids            {told(ids)}")
+        say(f"  {name}: records cached {told(cached)}")
+        say(f"  {name}: records cold   {told(cold)}")
+        covering = CoveringIndex(fleet)
+        scanned = ScannedObjects(fleet)
+        for baseline, times in ((covering, 50), (scanned, 5)):
+            costs = microseconds(lambda number: baseline.ids(asked[number]), times)  # noqa: B023 - the same
+            ratio = statistics.median(costs) / statistics.median(ids)
+            say(f"  {name}: {type(baseline).__name__:14} {told(costs)}   = {ratio:,.0f} × ids")
+
+
+def measure_under_heartbeats(say: Say, registry: NodeRegistry, fleet: list[Row]) -> None:
+    """The same queries while another thread delivers 2,000 heartbeats a second."""
+    stop = threading.Event()
+    ids = [row[0] for row in fleet]
+
+    def beat() -> None:
+        chance = random.Random(3)
+        due = time.perf_counter()
+        while not stop.is_set():
+            for _ in range(20):
+                registry.update_node_health(chance.choice(ids), 0.5, 40.0, 50.0)
+            due += 0.01
+            time.sleep(max(0.0, due - time.perf_counter()))
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    queries = [query_of(demand) for demand in demands(1000)]
+    costs = microseconds(lambda number: (registry.find_nodes(queries[number]), time.sleep(0.0005)), len(queries))
+    stop.set()
+    beating.join()
+    say(f"  under 2,000 heartbeats/s, a pause of 500 µs included: {told(costs)}")
+
+
+def measure_single_calls(say: Say, registry: NodeRegistry, fleet: list[Row]) -> None:
+    """`get_node` and `update_node_health`, ids in random order, each a fresh string; beside a bare dict."""
+    chance = random.Random(5)
+    wanted = [chance.choice(fleet)[0] for _ in range(20_000)]
+    say(f"  get_node from SQLite       {told(microseconds(lambda number: registry.get_node(wanted[number]), 5000))}")
+    hot = wanted[:2000]
+    for node_id in hot:
+        registry.get_node(node_id)
+    say(f"  get_node unchanged         {told(microseconds(lambda number: registry.get_node(hot[number]), 2000))}")
+    for node_id in hot:
+        registry.update_node_health(node_id, 0.5, 40.0, 50.0)
+    say(f"  get_node after a heartbeat {told(microseconds(lambda number: registry.get_node(hot[number]), 2000))}")
+    order = [row[0] for row in fleet]
+    chance.shuffle(order)
+    order = [(node_id + "x")[:-1] for node_id in order[:200_000]]
+    known = {row[0]: number for number, row in enumerate(fleet)}
+    looked_up = _seconds(lambda: [known[node_id] for node_id in order])
+    order = [(node_id + "x")[:-1] for node_id in order]
+    update = registry.update_node_health
+    seconds = _seconds(lambda: [update(node_id, 0.5, 40.0, 50.0) for node_id in order])
+    again = _seconds(lambda: [update(node_id, 0.6, 41.0, 51.0) for node_id in order[:10_000]])
+    say(
+        f"  update_node_health         {len(order) / seconds:,.0f}/s = {seconds / len(order) * 1e6:.2f} µs; the same "
+        f"10,000 again {again / min(len(order), 10_000) * 1e6:.2f} µs; bare dict {looked_up / len(order) * 1e6:.2f} µs"
+    )
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def measure_unlimited(say: Say) -> None:
+    """Everything listed at 10,000 nodes, when every node's health has just changed."""
+    registry = NodeRegistry()
+    with registry.batch():
+        for sequence, row in enumerate(rows(10_000), 1):
+            registry.register_node(put(sequence, row).record.node)
+    baseline = ScannedRecords(list(registry.list_nodes()))
+    ratios = []
+    for turn in range(7):
+        for node in registry.list_nodes():
+            registry.update_node_health(node.id, 0.1, 40.0 + turn, 50.0)
+        scan = min(_seconds(lambda: baseline.listed(0.25)) for _ in range(2))
+        ratios.append((_seconds(lambda: registry.list_nodes(0.25, only_healthy=True)), scan))
+    ours, scan = (statistics.median(column) for column in zip(*ratios))
+    say(f"  10,000 nodes, all changed: {ours * 1e3:.1f} ms; scan and sort of ready-made records {scan * 1e3:.1f} ms")
+    say(f"  = {ours / scan:.2f} × the scan (target 2)")
+
+
+def measure_registrations(say: Say, folder: Path) -> None:
+    """Durable registrations: one by one, in a batch, sixteen callers."""
+    fleet = [put(number, row).record.node for number, row in enumerate(rows(20_000), 1)]
+    bare = BareInserts(folder / "bare.db")
+    alone, single = [], []
+    with NodeRegistry(folder / "own.db") as registry:
+        for turn in range(0, 1000, 100):  # in turn, so that the disk's moods strike both
+            nodes = fleet[turn : turn + 100]
+            alone.append(_seconds(lambda: [bare.insert(node.id, b"x" * 300) for node in nodes]))  # noqa: B023 - called here
+            single.append(_seconds(lambda: [registry.register_node(node) for node in nodes]))  # noqa: B023 - the same
+        bare.close()
+        one, least = statistics.median(single) / 100, statistics.median(alone) / 100
+        say(f"  one thread {1 / one:,.0f}/s = {least / one:.0%} of bare sqlite3 (WAL, FULL: {1 / least:,.0f}/s)")
+
+        def batched() -> None:
+            with registry.batch():
+                for node in fleet[1000:11_000]:
+                    registry.register_node(node)
+
+        say(f"  batched    {10_000 / _seconds(batched):,.0f}/s")
+        measure_callers(say, registry, fleet[11_000:12_600], one)
+
+
+def measure_callers(say: Say, registry: NodeRegistry, nodes: list[Node], one: float) -> None:
+    """Sixteen threads that share commits."""
+    store = registry._store  # noqa: SLF001 - commits are counted where they happen
+    commits = 0
+    commit = store.commit
+
+    def counted(*arguments: object) -> None:
+        nonlocal commits
+        commits += 1
+        commit(*arguments)  # type: ignore[arg-type]  # passed on as they came
+
+    store.commit = counted  # type: ignore[method-assign]  # the same store, counted
+    threads = [
+        threading.Thread(target=lambda part: [registry.register_node(node) for node in part], args=(nodes[start::16],))
+        for start in range(16)
+    ]
+    seconds = _seconds(lambda: ([thread.start() for thread in threads], [thread.join() for thread in threads]))
+    del store.commit  # type: ignore[method-assign]  # as it was
+    say(
+        f"  16 callers {len(nodes) / seconds:,.0f}/s = {len(nodes) / seconds * one:.1f} × one thread, "
+        f"{commits / len(nodes):.2f} commits an operation"
+    )
+
+
+_OPENER = """
+import sys, time, resource
+from pathlib import Path
+import registry_core.storage.sqlite, registry_core.table.index
+from registry_core import NodeRegistry
+def resident():
+    fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields["VmRSS"].split()[0]) * 1024
+before, started = resident(), time.perf_counter()
+registry = NodeRegistry(sys.argv[1])
+count = registry.count_nodes()
+seconds = time.perf_counter() - started
+registry.list_nodes(limit=20)
+print(seconds, (resident() - before) / count)
+"""
+
+
+def measure_start(say: Say, path: Path) -> None:
+    """A process that opens the registry: until it answers, and what it then holds."""
+    shown = subprocess.run([sys.executable, "-c", _OPENER, str(path)], capture_output=True, text=True, check=True)
+    seconds, size = map(float, shown.stdout.split())
+    say(f"  ready after {seconds:.1f} s, {size:.0f} bytes a node resident")
+
+
+def main(say: Say = print, sizes: tuple[int, ...] = ()) -> None:
+    """Run all; sizes from the command line or `SIZES`."""
+    sizes = sizes or tuple(int(size) for size in sys.argv[1:]) or SIZES
+    with tempfile.TemporaryDirectory(prefix="duxnet-bench-") as name:
+        folder = Path(name)
+        measure_unlimited(say)
+        say("durable registrations")
+        measure_registrations(say, folder)
+        for size in sizes:
+            fleet = list(rows(size))
+            path = folder / f"{size}.db"
+            say(f"{size:,} nodes (written at {size / fill(path, fleet):,.0f}/s)")
+            measure_start(say, path)
+            with NodeRegistry(path) as registry:
+                measure_queries(say, registry, fleet)
+                measure_under_heartbeats(say, registry, fleet)
+                measure_single_calls(say, registry, fleet)
+
+
+if __name__ == "__main__":
+    main()
