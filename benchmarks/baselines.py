@@ -5,6 +5,7 @@ a bare dict, bare sqlite3. Each does only what its kind must do for the same ans
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,10 +96,12 @@ class BareInserts:
         self._connection.execute("PRAGMA synchronous=FULL")
         self._connection.execute("CREATE TABLE n (id TEXT PRIMARY KEY, record BLOB)")
 
-    def insert(self, node_id: str, record: bytes) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-        self._connection.execute("INSERT INTO n VALUES (?,?)", (node_id, record))
-        self._connection.execute("COMMIT")
+    def insert_all(self, nodes: Iterable[tuple[str, bytes]]) -> None:
+        """One commit for each."""
+        for node in nodes:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("INSERT INTO n VALUES (?,?)", node)
+            self._connection.execute("COMMIT")
 
     def close(self) -> None:
         self._connection.close()

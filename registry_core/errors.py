@@ -26,6 +26,8 @@ __all__ = [
 ]
 
 _LONGEST_VALUE_SHOWN = 80
+_LONGEST_FIELD_SHOWN = 160
+_LONGEST_PATH_SHOWN = 200
 
 
 def shown(value: object) -> str:
@@ -34,11 +36,23 @@ def shown(value: object) -> str:
     return text if len(text) <= _LONGEST_VALUE_SHOWN else text[: _LONGEST_VALUE_SHOWN - 1] + "…"
 
 
+def shown_path(path: str) -> str:
+    """A path as it may stand in an error text; of a long one the end, where the file's name is."""
+    text = ascii(path)
+    return text if len(text) <= _LONGEST_PATH_SHOWN else "'…" + text[1 - _LONGEST_PATH_SHOWN :]
+
+
 def _ascii(value: object) -> str:
     try:
         return ascii(value)
     except (ValueError, RecursionError):  # an int beyond the digit limit, a container that holds itself
         return f"<{type(value).__name__}>"
+
+
+def _escaped(field: str) -> str:
+    """A field's path as it may stand in an error text: keys of maps come from files and from the network."""
+    text = ascii(field)[1:-1]
+    return text if len(text) <= _LONGEST_FIELD_SHOWN else text[: _LONGEST_FIELD_SHOWN - 1] + "…"
 
 
 class RegistryError(Exception):
@@ -58,7 +72,7 @@ class ValidationError(RegistryError, ValueError):
         self.rule = rule
 
     def __str__(self) -> str:
-        return f"{self.field}: {shown(self.value)} is not accepted: {self.rule}"
+        return f"{_escaped(self.field)}: {shown(self.value)} is not accepted: {self.rule}"
 
     def within(self, parent: str) -> ValidationError:
         """The same error seen from an enclosing record: `cpu_cores` within `capabilities`."""
@@ -114,7 +128,7 @@ class StoreError(RegistryError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{shown(self.path)}: {self.reason}"
+        return f"{shown_path(self.path)}: {self.reason}"
 
 
 class StoreInUseError(StoreError):

@@ -70,6 +70,7 @@ class NodeRegistry:
         self._refusal: Optional[RegistryError] = None
         self._clock = clock or SystemClock()
         self._store = open_store(persistence_path, encryption_key, read_only=read_only)
+        self._read_only = read_only
         try:
             self._visible = Visible(self._store, thresholds or HealthThresholds(), timeout, self._clock)
         except BaseException:
@@ -123,9 +124,13 @@ class NodeRegistry:
     ) -> NodeHealth:
         """Record a sample and return what follows from it; see `Registry.update_node_health`."""
         self._before_change()
-        load = limits.optional_number("load_average", load_average, 0, limits.MAX_LOAD_AVERAGE)
-        memory = limits.optional_number("memory_usage", memory_usage, 0, 100)
-        disk = limits.optional_number("disk_usage", disk_usage, 0, 100)
+        load, memory, disk = load_average, memory_usage, disk_usage
+        if type(load) is not float or not 0.0 < load <= limits.MAX_LOAD_AVERAGE:  # the usual case costs no call
+            load = limits.optional_number("load_average", load, 0, limits.MAX_LOAD_AVERAGE)
+        if type(memory) is not float or not 0.0 < memory <= 100.0:
+            memory = limits.optional_number("memory_usage", memory, 0, 100)
+        if type(disk) is not float or not 0.0 < disk <= 100.0:
+            disk = limits.optional_number("disk_usage", disk, 0, 100)
         health = self._visible.report(limits.lookup_key(node_id), load, memory, disk)
         if health is None:
             return self._report_in_batch(node_id, (load, memory, disk))
@@ -287,16 +292,16 @@ class NodeRegistry:
     def _before_call(self) -> None:
         if self._refusal is not None:
             raise self._refusal
-        if self._store.read_only:
+        if self._read_only:
             self.load()
-        self._visible.tick()
+        self._visible.catch_up()
 
     def _before_change(self) -> None:
         if self._refusal is not None:
             raise self._refusal
-        if self._store.read_only:
+        if self._read_only:
             raise ReadOnlyError(f"{self._store.location} was opened with read_only=True; nothing can be changed")
-        self._visible.tick()
+        self._visible.catch_up()
 
     def _save_samples(self) -> None:
         samples = self._visible.unsaved()

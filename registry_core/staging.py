@@ -38,6 +38,25 @@ class Unit:
         return not self.changes and not self.meta and not self.basis
 
 
+class Command:
+    """`with staging.command() as unit:`. A class, since a generator would cost three times as much."""
+
+    __slots__ = ("_staging", "_unit")
+
+    def __init__(self, staging: Staging) -> None:
+        self._staging = staging
+
+    def __enter__(self) -> Unit:
+        self._unit = self._staging.begin()
+        return self._unit
+
+    def __exit__(self, refusal: Optional[type[BaseException]], *_rest: object) -> None:
+        if refusal is None:
+            self._staging.finish(self._unit)
+        else:
+            self._staging.abandon()
+
+
 class Staging:
     """Where commands stage their changes. `make_visible` is called with each unit once it is durable; `knows` says
     of an id whether a visible node has it.
@@ -62,19 +81,30 @@ class Staging:
         self._group: GroupCommit[Unit] = GroupCommit(self._commit)
         self._disk = threading.Lock()  # one commit, sample save or refresh at a time
 
-    @contextmanager
-    def command(self) -> Iterator[Unit]:
-        """Stage one command; returns when it is durable and visible. Inside a batch, when it is staged."""
-        with self._gate:
-            if self._batch is not None:  # ours: others wait at the gate
-                yield self._batch
+    def command(self) -> Command:
+        """Stage one command; leaves when it is durable and visible. Inside a batch, when it is staged."""
+        return Command(self)
+
+    def begin(self) -> Unit:
+        """Close the gate and decide; `finish` or `abandon` must follow, in this thread."""
+        self._gate.acquire()
+        return self._batch or Unit()  # a batch that is open is ours: others wait at the gate
+
+    def abandon(self) -> None:
+        """The command was refused; it has staged nothing."""
+        self._gate.release()
+
+    def finish(self, unit: Unit) -> None:
+        """Open the gate and wait until the unit is durable."""
+        try:
+            if unit is self._batch:
                 return
-            unit = Unit()
-            yield unit
             if unit.is_soft():
                 self._make_visible(unit)
                 return
             ticket = self._group.enqueue(unit)
+        finally:
+            self._gate.release()
         self._group.wait(ticket)
 
     @contextmanager

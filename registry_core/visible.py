@@ -18,13 +18,14 @@ from registry_core.models import limits
 from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.node import Node, NodeCapabilities
 from registry_core.models.query import NodeOrder, NodeQuery
-from registry_core.models.snapshot import health_sample, node_snapshot, node_with
-from registry_core.models.status import Conditions, Liveness, NodeHealth, Scheduling
-from registry_core.rules.health import HealthThresholds, conditions, load_per_cpu
+from registry_core.models.snapshot import health_sample
+from registry_core.models.status import Conditions, Liveness, NodeHealth
+from registry_core.rules.health import ALL_CONDITIONS, ALL_UNKNOWN, HealthRule, HealthThresholds, load_per_cpu
 from registry_core.rules.liveness import interval_of_timeout
+from registry_core.snapshots import Snapshots
 from registry_core.staging import Unit
 from registry_core.storage.contract import Put, Store
-from registry_core.table.node_table import NodeTable, Sample
+from registry_core.table.node_table import NodeTable
 
 _CURSOR = re.compile(r"~([0-9]{1,3})~([0-9]{1,18})\Z")
 
@@ -33,8 +34,12 @@ __all__ = ["NodePage", "Visible"]
 LONGEST_REST_SECONDS = 60.0
 """`tick` asks to be called at least this often, so that a wall clock that was set is noticed."""
 
-MOST_SNAPSHOTS = 65_536
-"""Ready-made snapshots kept, about 1 KiB each with what they hold. More: fewer made anew in large registries."""
+
+SAMPLES_AT_ONCE = 4_000
+"""Samples handed to the store by one tick, some 6 ms; the rest follows soon, so that no call waits long."""
+
+SHARE_OF_PERIOD = 1 / 600
+"""How soon: at this share of the period (0.1 s of 60), 2.4 million samples a minute."""
 
 
 class NodePage(NamedTuple):
@@ -58,6 +63,7 @@ class Visible:
         self._due = -float("inf")
         self._samples_due = float("inf")
         self._is_held: Optional[Callable[[str], bool]] = None
+        self._changes = 0  # how often something became visible
         self.events = EventRing()
         self.next_sequence = 1
         self.load()
@@ -68,7 +74,7 @@ class Visible:
             older = getattr(self, "_table", None)
             self._table = NodeTable(self._thresholds, self._interval)
             self._table.is_held = self._is_held
-            self._snapshots: dict[int, Node] = {}
+            self._snapshots = Snapshots(self._table)
             self._cordons: dict[int, float] = {}  # slot → Unix seconds of its end
             now = self._clock.monotonic()
             last_sequence = 0
@@ -86,6 +92,7 @@ class Visible:
             if self._store.meta("event_index") is not None:
                 jump = 0 if self._store.read_only else INDEX_STEP_AT_START
                 self.events.restart(stored_index + jump)
+            self._changes += 1
             self._due = -float("inf")
 
     def _stored_number(self, key: str) -> int:
@@ -126,7 +133,7 @@ class Visible:
                     slot = self._table.slots.by_id.get(change.node_id)
                     self._table.remove(change.node_id)
                     if slot is not None:
-                        self._snapshots.pop(slot, None)
+                        self._snapshots.forget(slot)
                         self._cordons.pop(slot, None)
             if self._table.is_sparse():
                 self._compact()
@@ -134,18 +141,19 @@ class Visible:
                 self.events.add(at, kind, node_id, details)
             for report in unit.soft:
                 report()
+            self._changes += 1
             self._due = -float("inf")
 
     def _compact(self) -> None:
         moved = self._table.compact()
-        self._snapshots.clear()
+        self._snapshots = Snapshots(self._table)
         self._cordons = {moved[slot]: until for slot, until in self._cordons.items()}
 
     def _put(self, change: Put, now: float, at: datetime) -> None:
         columns = change.columns
         self._table.put(columns, now)
         slot = self._table.slots.by_id[columns.node_id]
-        self._snapshots.pop(slot, None)
+        self._snapshots.forget(slot)
         self._note_cordon(slot, columns.cordoned_until)
         if columns.left:
             self._set_left(slot, columns.node_id, at)
@@ -153,6 +161,7 @@ class Visible:
     def _set_left(self, slot: int, node_id: str, at: datetime) -> None:
         before = self._table.liveness(slot)
         self._table.leave(slot)
+        self._snapshots.changed(slot)
         if before is not Liveness.LEFT:
             self._tell_liveness(node_id, before, Liveness.LEFT, at)
 
@@ -165,7 +174,7 @@ class Visible:
 
     def _seen(self, slot: int, node_id: str, now: float, at: datetime) -> None:
         before, after = self._table.seen(slot, now, at.timestamp())
-        self._snapshots.pop(slot, None)
+        self._snapshots.changed(slot)
         if before is not after:
             self._tell_liveness(node_id, before, after, at)
 
@@ -173,38 +182,48 @@ class Visible:
         self, node_id: str, load_average: Optional[float], memory_usage: Optional[float], disk_usage: Optional[float]
     ) -> Optional[NodeHealth]:
         """A checked sample of a node; None when there is no such node."""
-        now, at = self._clock.monotonic(), self._clock.now()
+        at = self._clock.now()
+        sample = (load_average, memory_usage, disk_usage)
         with self._lock:
-            slot = self._table.slots.by_id.get(node_id)
+            table = self._table
+            slot = table.slots.by_id.get(node_id)
             if slot is None:
                 return None
-            sample = Sample(load_average, memory_usage, disk_usage, now, at.timestamp())
-            before, after = self._table.report(slot, sample)
-            self._seen(slot, node_id, now, at)
-            if before is not after:
-                self._tell_health(node_id, before, after, at)
-            return self._table.health(slot)
+            before, after = table.report(slot, sample)
+            was, is_now = table.seen(slot, self._clock.monotonic(), at.timestamp())
+            health = health_sample(*sample, at, ALL_CONDITIONS[after])
+            self._snapshots.reported(slot, health)
+            if after != before:
+                self._tell_health(node_id, ALL_CONDITIONS[before], ALL_CONDITIONS[after], at)
+            if is_now is not was:
+                self._tell_liveness(node_id, was, is_now, at)
+            return health
 
     def judged(
         self, offer: NodeCapabilities, gauges: tuple[Optional[float], Optional[float], Optional[float]]
     ) -> NodeHealth:
         """What would follow from a first sample of a node that offers this."""
         per_cpu = load_per_cpu(gauges[0], offer.host_cpus or 0, offer.cpu_cores)
-        after = conditions((per_cpu, gauges[1], gauges[2]), self._thresholds, Conditions())
-        return health_sample(*gauges, self._clock.now(), after)
+        after = HealthRule(self._thresholds).conditions(per_cpu, gauges[1], gauges[2], ALL_UNKNOWN)
+        return health_sample(*gauges, self._clock.now(), ALL_CONDITIONS[after])
 
     def tick(self) -> float:
         """Let time do its work; returns in how many seconds to come again."""
+        now = self.catch_up()
+        return max(0.0, min(self._due - now, LONGEST_REST_SECONDS))
+
+    def catch_up(self) -> float:
+        """What every call does first: `tick` when that is due. Returns the monotonic time."""
         now = self._clock.monotonic()
         if now >= self._due:
             with self._lock:
                 self._tick(now)
-        return max(0.0, min(self._due - now, LONGEST_REST_SECONDS))
+        return now
 
     def _tick(self, now: float) -> None:
         at = self._clock.now()
         for node_id, before, after in self._table.expire(now):
-            self._snapshots.pop(self._table.slots.by_id[node_id], None)
+            self._snapshots.changed(self._table.slots.by_id[node_id])
             self._tell_liveness(node_id, before, after, at)
         self._end_cordons(at)
         self._due = min(self._table.next_due(), now + self._cordon_rest(at), now + LONGEST_REST_SECONDS)
@@ -215,8 +234,10 @@ class Visible:
         if self._samples_due == float("inf"):
             self._samples_due = now + every_seconds
         if now >= self._samples_due:
-            self._store.save_samples(self._table.unsaved(), wait=False)
-            self._samples_due = now + every_seconds
+            samples = self._table.unsaved(SAMPLES_AT_ONCE)
+            self._store.save_samples(samples, wait=False)
+            more = len(samples) == SAMPLES_AT_ONCE
+            self._samples_due = now + (every_seconds * SHARE_OF_PERIOD if more else every_seconds)
         self._due = min(self._due, self._samples_due)
 
     def unsaved(self) -> list[tuple[str, NodeHealth]]:
@@ -234,21 +255,64 @@ class Visible:
 
     def get(self, node_id: object) -> Optional[Node]:
         """The node as it is now."""
+        key = limits.lookup_key(node_id)
         with self._lock:
-            slot = self._table.slots.by_id.get(limits.lookup_key(node_id))
-            return None if slot is None else self._snapshot(slot)
+            slot = self._table.slots.by_id.get(key)
+            if slot is None:
+                return None
+            node = self._snapshots.get(slot)
+            if node is not None or not self._store.lazy:
+                return node or self._read([slot])[0]
+            seen, view = self._changes, self._snapshots.view(slot)
+        record = self._store.read(key)
+        with self._lock:
+            if self._changes == seen:
+                return None if record is None else self._snapshots.made_of(slot, record, view)
+            slot = self._table.slots.by_id.get(key)
+            return None if slot is None else self._read([slot])[0]
 
     def find(self, query: NodeQuery) -> NodePage:
         """The nodes that answer a query, in its order."""
         with self._lock:
-            behind = None if query.after is None else self._place(query.after)
-            one_more = None if query.limit is None else query.limit + 1
-            slots = self._table.select(query, behind, one_more)
-            more = query.limit is not None and len(slots) > query.limit
-            if more:
-                slots.pop()
-            cursor = "~{}~{}".format(*self._place_of(slots[-1])) if more and slots else None
-            return NodePage(self._snapshots_of(slots), cursor if query.order is NodeOrder.REPUTATION else None)
+            slots, cursor = self._select(query)
+            nodes, unread = self._snapshots.all_of(slots)
+            if unread and not self._store.lazy:
+                for place, node in zip(unread, self._read([slots[place] for place in unread])):
+                    nodes[place] = node
+                unread = []
+            seen = self._changes
+            wanted = [(place, slots[place], self._snapshots.view(slots[place])) for place in unread]
+            ids = [str(self._table.slots.ids[slot]) for _place, slot, _view in wanted]
+        if wanted:
+            records = self._store.read_many(ids)  # without the lock: nobody waits for the disk
+            with self._lock:
+                if self._changes != seen:  # what was read may not be what was selected
+                    slots, cursor = self._select(query)
+                    return NodePage(_known(self._read(slots)), cursor)
+                for (place, slot, view), record in zip(wanted, records):
+                    if record is not None:
+                        nodes[place] = self._snapshots.made_of(slot, record, view)
+        return NodePage(_known(nodes), cursor)
+
+    def _select(self, query: NodeQuery) -> tuple[list[int], Optional[str]]:
+        """The slots that answer, and the cursor behind them if there are more."""
+        behind = None if query.after is None else self._place(query.after)
+        slots = self._table.select(query, behind, None if query.limit is None else query.limit + 1)
+        if query.limit is None or len(slots) <= query.limit:
+            return slots, None
+        slots.pop()
+        if not slots or query.order is not NodeOrder.REPUTATION:
+            return slots, None
+        return slots, "~{}~{}".format(*self._place_of(slots[-1]))
+
+    def _read(self, slots: list[int]) -> list[Optional[Node]]:
+        """Snapshots made of records read now, under the lock; None for a node that is just being removed."""
+        records = self._store.read_many([str(self._table.slots.ids[slot]) for slot in slots])
+        snapshots = self._snapshots
+        return [
+            None if record is None else snapshots.made_of(slot, record, snapshots.view(slot))
+            for slot, record in zip(slots, records)
+        ]
 
     def count(self, query: NodeQuery) -> int:
         """How many nodes answer a query."""
@@ -274,26 +338,6 @@ class Visible:
             raise ValidationError("after", cursor, "must be a cursor of an earlier answer, or the id of a node")
         return self._place_of(slot)
 
-    def _snapshots_of(self, slots: list[int]) -> list[Node]:
-        found = [self._snapshot(slot) for slot in slots]
-        return [node for node in found if node is not None]
-
-    def _snapshot(self, slot: int) -> Optional[Node]:
-        node = self._snapshots.get(slot)
-        if node is None:
-            table = self._table
-            record = self._store.read(str(table.slots.ids[slot]))
-            if record is None:
-                return None
-            base = record.node
-            if base.scheduling is Scheduling.CORDONED and not table.slots.cordoned[slot]:
-                base = node_with(base, scheduling=Scheduling.ELIGIBLE, cordon=None)
-            node = node_snapshot(base, table.health(slot), table.liveness(slot))
-            if len(self._snapshots) >= MOST_SNAPSHOTS:
-                self._snapshots.clear()
-            self._snapshots[slot] = node
-        return node
-
     def _note_cordon(self, slot: int, until: Optional[float]) -> None:
         if until is None:
             self._cordons.pop(slot, None)
@@ -308,7 +352,7 @@ class Visible:
         for slot in over:
             del self._cordons[slot]
             self._table.uncordon(slot)
-            self._snapshots.pop(slot, None)
+            self._snapshots.forget(slot)
             node_id = str(self._table.slots.ids[slot])
             details = FrozenMap({"from": "cordoned", "to": "eligible", "reason": "the cordon's time is over"})
             self.events.add(at, EventKind.SCHEDULING, node_id, details)
@@ -321,3 +365,7 @@ class Visible:
         if before.any_critical or after.any_critical:
             details = {"load": after.load.value, "memory": after.memory.value, "disk": after.disk.value}
             self.events.add(at, EventKind.HEALTH, node_id, FrozenMap(details))
+
+
+def _known(nodes: list[Optional[Node]]) -> list[Node]:
+    return [node for node in nodes if node is not None]

@@ -12,7 +12,7 @@ from typing import NamedTuple, Optional
 
 from registry_core.models.node import NodeCapabilities
 from registry_core.models.record import NodeRecord
-from registry_core.models.status import Admission, Liveness
+from registry_core.models.status import Liveness, Scheduling
 
 __all__ = [
     "Columns",
@@ -77,8 +77,8 @@ def columns_of(record: NodeRecord) -> Columns:
         node.id,
         record.sequence,
         hundredths(node.reputation),
-        Admission(node.admission).value,
-        node.scheduling.value == "cordoned",
+        node.admission.value,
+        node.scheduling is Scheduling.CORDONED,
         None if until is None else until.timestamp(),
         node.liveness is Liveness.LEFT,
         offer.cpu_cores,

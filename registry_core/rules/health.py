@@ -6,18 +6,30 @@ Here: the thresholds and the decision. Not here: where samples are kept, what fo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Optional
 
 from registry_core.errors import ValidationError
 from registry_core.models import limits
 from registry_core.models.status import Condition, Conditions
 
-__all__ = ["CLEARS_BELOW", "HealthThresholds", "condition", "conditions", "load_per_cpu"]
+__all__ = [
+    "ALL_CONDITIONS",
+    "ALL_UNKNOWN",
+    "CLEARS_BELOW",
+    "CRITICAL",
+    "OK",
+    "UNKNOWN",
+    "HealthRule",
+    "HealthThresholds",
+    "condition",
+    "load_per_cpu",
+]
 
 CLEARS_BELOW = 0.9
 """A critical gauge clears below this share of its threshold. Lower: fewer flips, longer out of service."""
 
-_OK, _CRITICAL, _UNKNOWN = Condition.OK, Condition.CRITICAL, Condition.UNKNOWN
+OK, CRITICAL, UNKNOWN = range(3)
 
 
 @dataclass(frozen=True)
@@ -46,24 +58,37 @@ def load_per_cpu(load_average: Optional[float], host_cpus: int, cpu_cores: int) 
     return None if load_average is None or not cpus else load_average / cpus
 
 
-def condition(value: Optional[float], threshold: float, before: Condition) -> Condition:
-    """Critical at `threshold` and above; once critical, until the value is below 0.9 × the threshold."""
+def condition(value: Optional[float], critical_from: float, clears_below: float, before: int) -> int:
+    """OK, CRITICAL or UNKNOWN: critical at `critical_from` and above; once critical, until below `clears_below`."""
     if value is None:
-        return _UNKNOWN
-    if value >= threshold or (before is _CRITICAL and value >= CLEARS_BELOW * threshold):
-        return _CRITICAL
-    return _OK
+        return UNKNOWN
+    if value >= critical_from or (before == CRITICAL and value >= clears_below):
+        return CRITICAL
+    return OK
 
 
-def conditions(
-    gauges: tuple[Optional[float], Optional[float], Optional[float]],
-    thresholds: HealthThresholds,
-    before: Conditions,
-) -> Conditions:
-    """What follows from (load per CPU, memory %, disk %), given what held before."""
-    load, memory, disk = gauges
-    return Conditions(
-        condition(load, thresholds.load_per_cpu, before.load),
-        condition(memory, thresholds.memory_usage, before.memory),
-        condition(disk, thresholds.disk_usage, before.disk),
-    )
+class HealthRule:
+    """The thresholds made ready for use. Conditions are numbers here: places in `ALL_CONDITIONS`."""
+
+    def __init__(self, thresholds: HealthThresholds) -> None:
+        self._load = thresholds.load_per_cpu, CLEARS_BELOW * thresholds.load_per_cpu
+        self._memory = thresholds.memory_usage, CLEARS_BELOW * thresholds.memory_usage
+        self._disk = thresholds.disk_usage, CLEARS_BELOW * thresholds.disk_usage
+
+    def conditions(
+        self, load: Optional[float], memory_usage: Optional[float], disk_usage: Optional[float], before: int
+    ) -> int:
+        """What follows from load per CPU, memory % and disk %, given what held before."""
+        load_before, memory_before, disk_before = _GAUGES[before]
+        return (
+            condition(load, *self._load, load_before) * 9
+            + condition(memory_usage, *self._memory, memory_before) * 3
+            + condition(disk_usage, *self._disk, disk_before)
+        )
+
+
+_GAUGES = tuple(product(range(3), repeat=3))
+_WORDS = (Condition.OK, Condition.CRITICAL, Condition.UNKNOWN)
+
+ALL_CONDITIONS = tuple(Conditions(_WORDS[load], _WORDS[memory], _WORDS[disk]) for load, memory, disk in _GAUGES)
+ALL_UNKNOWN = len(ALL_CONDITIONS) - 1

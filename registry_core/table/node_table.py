@@ -10,18 +10,18 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Callable, NamedTuple, Optional, Union
+from typing import TYPE_CHECKING, Callable, Optional, Union
 
 from registry_core.models.columns import Columns, gpu_groups, label_of_tag, label_of_wallet
 from registry_core.models.query import NodeOrder, NodeQuery
-from registry_core.models.status import Conditions, Liveness, NodeHealth
+from registry_core.models.status import Liveness, NodeHealth
 from registry_core.rules import health, liveness
 from registry_core.rules.flapping import Flapping, beats_owed, fell_silent, heard, is_forgotten
-from registry_core.rules.health import HealthThresholds
+from registry_core.rules.health import HealthRule, HealthThresholds
 from registry_core.rules.matching import has_gpus, least_hundredths
 from registry_core.table.deadlines import Deadlines
 from registry_core.table.draw import Draw, first_drawn
-from registry_core.table.slots import ALL_CONDITIONS, CODE_OF, LIVENESS, LIVENESS_CODE, Slots, hash_of_label
+from registry_core.table.slots import LIVENESS, LIVENESS_CODE, Slots, hash_of_label
 
 if TYPE_CHECKING:
     from pyroaring import BitMap
@@ -40,14 +40,11 @@ DRAWN_FOR_EACH = 8
 """Ready candidates drawn for each node that `order="least_loaded"` shall return. More: closer to the least, slower."""
 
 
-class Sample(NamedTuple):
-    """What a node reported (None: not measured) and when it came in, by both clocks."""
+Sample = tuple[Optional[float], Optional[float], Optional[float]]
+"""What a node reported: load average, memory %, disk %; None: not measured."""
 
-    load_average: Optional[float]
-    memory_usage: Optional[float]
-    disk_usage: Optional[float]
-    monotonic: float
-    unix_seconds: float
+_NAN = math.nan
+_LIVE = LIVENESS_CODE[Liveness.LIVE]
 
 
 class NodeTable:
@@ -56,7 +53,7 @@ class NodeTable:
     index_from = INDEX_FROM
 
     def __init__(self, thresholds: HealthThresholds, default_interval_seconds: Optional[float]) -> None:
-        self._thresholds = thresholds
+        self._rule = HealthRule(thresholds)
         self._default_interval = default_interval_seconds
         self._deadlines = Deadlines()
         self._watched = bytearray()  # 1: the slot stands in the deadlines
@@ -122,20 +119,21 @@ class NodeTable:
         if self.slots.judge(slot) and self._index is not None:
             self._index.set_ready(slot, self.slots.ready[slot])
 
-    def report(self, slot: int, sample: Sample) -> tuple[Conditions, Conditions]:
-        """A sample came in: the conditions before and after. A sign of life is told apart, by `seen`."""
+    def report(self, slot: int, sample: Sample) -> tuple[int, int]:
+        """A sample came in: the conditions before and after (places in `ALL_CONDITIONS`). `seen` must follow."""
         slots = self.slots
-        slots.load[slot] = math.nan if sample.load_average is None else sample.load_average
-        slots.memory[slot] = math.nan if sample.memory_usage is None else sample.memory_usage
-        slots.disk[slot] = math.nan if sample.disk_usage is None else sample.disk_usage
-        before = ALL_CONDITIONS[slots.conditions[slot]]
-        per_cpu = health.load_per_cpu(sample.load_average, slots.host_cpus[slot], slots.cpu_cores[slot])
-        after = health.conditions((per_cpu, sample.memory_usage, sample.disk_usage), self._thresholds, before)
-        code = CODE_OF[after]
-        if code != slots.conditions[slot]:
-            slots.conditions[slot] = code
+        load, memory, disk = sample
+        slots.load[slot] = _NAN if load is None else load
+        slots.memory[slot] = _NAN if memory is None else memory
+        slots.disk[slot] = _NAN if disk is None else disk
+        before = slots.conditions[slot]
+        if load is not None:
+            load = health.load_per_cpu(load, slots.host_cpus[slot], slots.cpu_cores[slot])
+        after = self._rule.conditions(load, memory, disk, before)
+        if after != before:
+            slots.conditions[slot] = after
             self._judge(slot)
-        return before, ALL_CONDITIONS[code]
+        return before, after
 
     def seen(self, slot: int, monotonic: float, unix_seconds: float) -> tuple[Liveness, Liveness]:
         """A sign of life: what the node was, and is. One that fell silent often is suspect for some reports more."""
@@ -144,9 +142,9 @@ class NodeTable:
         slots.seen[slot] = monotonic
         slots.seen_at[slot] = unix_seconds
         slots.unsaved[slot] = 1
+        if slots.liveness[slot] == _LIVE:
+            return Liveness.LIVE, Liveness.LIVE
         before = LIVENESS[slots.liveness[slot]]
-        if before is Liveness.LIVE:
-            return before, before
         after = self._recovered(slot, silent_seconds) if before is not Liveness.LEFT else Liveness.LIVE
         slots.liveness[slot] = LIVENESS_CODE[after]
         self._judge(slot)
@@ -270,12 +268,12 @@ class NodeTable:
                 self._judge(slot)
                 self._watch(slot)
 
-    def unsaved(self) -> list[tuple[str, NodeHealth]]:
-        """The samples that came in since the last call."""
+    def unsaved(self, most: Optional[int] = None) -> list[tuple[str, NodeHealth]]:
+        """The samples that came in since they were last asked for, at most so many of them."""
         slots = self.slots
-        found = []
+        found: list[tuple[str, NodeHealth]] = []
         slot = slots.unsaved.find(1)
-        while slot >= 0:
+        while slot >= 0 and len(found) != most:
             slots.unsaved[slot] = 0
             found.append((str(slots.ids[slot]), slots.health(slot)))
             slot = slots.unsaved.find(1, slot + 1)

@@ -14,18 +14,13 @@ from typing import Optional
 
 from registry_core.models.columns import Columns, label_of_wallet, labels
 from registry_core.models.snapshot import health_sample
-from registry_core.models.status import Admission, Condition, Conditions, Liveness, NodeHealth
+from registry_core.models.status import Admission, Liveness, NodeHealth
+from registry_core.rules.health import ALL_CONDITIONS, ALL_UNKNOWN
 
 __all__ = ["Slots"]
 
 _NAN = math.nan
-_CONDITION = (Condition.OK, Condition.CRITICAL, Condition.UNKNOWN)
-ALL_CONDITIONS = tuple(
-    Conditions(load, memory, disk) for load in _CONDITION for memory in _CONDITION for disk in _CONDITION
-)
-CODE_OF = {conditions: code for code, conditions in enumerate(ALL_CONDITIONS)}
 HAS_CRITICAL = tuple(conditions.any_critical for conditions in ALL_CONDITIONS)
-UNKNOWN_CODE = CODE_OF[Conditions()]
 LIVENESS = tuple(Liveness)
 LIVENESS_CODE = {liveness: code for code, liveness in enumerate(LIVENESS)}
 NO_LIVENESS = 255
@@ -72,22 +67,26 @@ class Slots:
         self.by_id[columns.node_id] = slot
         self.ids.append(columns.node_id)
         self.sequence.append(columns.sequence)
-        self.score.append(0)
-        self.cpu_cores.append(0)
-        self.host_cpus.append(0)
-        self.memory_gb.append(0.0)
-        self.storage_gb.append(0.0)
-        self.gpus.append("")
-        self.label_hashes.append(b"")
-        self.interval.append(0.0)
-        for flags in (self.gpu_enabled, self.ready, self.may_work, self.cordoned, self.unsaved):
-            flags.append(0)
+        self.score.append(columns.score)
+        self.cpu_cores.append(columns.cpu_cores)
+        self.host_cpus.append(columns.host_cpus)
+        self.memory_gb.append(columns.memory_gb)
+        self.storage_gb.append(columns.storage_gb)
+        self.gpu_enabled.append(columns.gpu_enabled)
+        self.gpus.append(sys.intern(columns.gpus))
+        self.label_hashes.append(_hashes(columns.labels))
+        self.may_work.append(columns.admission in _MAY_WORK)
+        self.cordoned.append(columns.cordoned)
+        self.interval.append(columns.interval_seconds)
+        self.ready.append(0)
+        self.unsaved.append(0)
         self.liveness.append(LIVENESS_CODE[Liveness.LEFT] if columns.left else _LIVE)
-        self.conditions.append(UNKNOWN_CODE)
-        for gauges in (self.load, self.memory, self.disk, self.seen_at):
-            gauges.append(_NAN)
+        self.conditions.append(ALL_UNKNOWN)
+        self.load.append(_NAN)
+        self.memory.append(_NAN)
+        self.disk.append(_NAN)
+        self.seen_at.append(_NAN)
         self.seen.append(-math.inf)
-        self.set(slot, columns)
         return slot
 
     def set(self, slot: int, columns: Columns) -> None:

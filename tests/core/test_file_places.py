@@ -138,7 +138,7 @@ def small_disk(tmp_path: Path) -> Any:
     if mounted.returncode != 0:
         pytest.skip("a file system cannot be mounted here (needs root)")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_a_full_disk_loses_nothing_that_was_acknowledged(path: Path, small_disk: Path) -> None:

@@ -9,11 +9,19 @@ import pytest
 from registry_core.errors import ValidationError
 from registry_core.models.status import Admission, Condition, Conditions, Liveness
 from registry_core.rules.admission import AdmissionCommand, admission_after
-from registry_core.rules.health import HealthThresholds, condition, conditions, load_per_cpu
+from registry_core.rules.health import (
+    ALL_CONDITIONS,
+    ALL_UNKNOWN,
+    CRITICAL,
+    OK,
+    UNKNOWN,
+    HealthRule,
+    HealthThresholds,
+    condition,
+    load_per_cpu,
+)
 from registry_core.rules.liveness import interval_of_timeout, liveness, seconds_until_change
 from registry_core.rules.matching import least_hundredths
-
-OK, CRITICAL, UNKNOWN = Condition.OK, Condition.CRITICAL, Condition.UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -33,9 +41,9 @@ OK, CRITICAL, UNKNOWN = Condition.OK, Condition.CRITICAL, Condition.UNKNOWN
     ],
 )
 def test_a_condition_follows_from_value_threshold_and_what_held_before(
-    value: Optional[float], before: Condition, after: Condition
+    value: Optional[float], before: int, after: int
 ) -> None:
-    assert condition(value, 90.0, before) is after
+    assert condition(value, 90.0, 81.0, before) == after
 
 
 @pytest.mark.parametrize(
@@ -49,9 +57,17 @@ def test_load_is_judged_for_each_cpu_of_the_host(
 
 
 def test_each_gauge_has_its_own_condition() -> None:
-    after = conditions((2.0, 10.0, None), HealthThresholds(), Conditions())
-    assert after == Conditions(CRITICAL, OK, UNKNOWN)
-    assert after.any_critical
+    after = HealthRule(HealthThresholds()).conditions(2.0, 10.0, None, ALL_UNKNOWN)
+    assert ALL_CONDITIONS[after] == Conditions(Condition.CRITICAL, Condition.OK, Condition.UNKNOWN)
+    assert ALL_CONDITIONS[ALL_UNKNOWN] == Conditions()
+
+
+def test_every_arrangement_of_conditions_has_one_number() -> None:
+    assert len(set(ALL_CONDITIONS)) == 27
+    rule = HealthRule(HealthThresholds())
+    values = {"ok": 1.0, "critical": 99.0, "unknown": None}
+    for number, each in enumerate(ALL_CONDITIONS):
+        assert rule.conditions(values[each.load], values[each.memory], values[each.disk], ALL_UNKNOWN) == number
 
 
 @pytest.mark.parametrize("name", ["load_per_cpu", "memory_usage", "disk_usage"])
