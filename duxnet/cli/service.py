@@ -38,7 +38,9 @@ def service() -> None:
 @_dry_run
 @_root
 @click.option("--gpu/--no-gpu", default=None, help="With or without access to GPU devices. Default: as the machine is.")
-@click.option("--allow", "allowed", multiple=True, metavar="ADDRESS", help="Reach only loopback and this. Repeatable.")
+@click.option(
+    "--allow", "allowed", multiple=True, metavar="ADDRESS", help="Reach only loopback and this; `any`: all. Repeatable."
+)
 @click.option("--no-start", is_flag=True, help="Enable it for the next boot only.")
 def install_command(
     coordinator: bool, dry_run: bool, root: Path, gpu: Optional[bool], allowed: tuple[str, ...], no_start: bool

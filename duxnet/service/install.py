@@ -22,11 +22,12 @@ __all__ = ["Choices", "PlannedFile", "Say", "install", "plan_files", "uninstall"
 
 Say = Callable[[str], None]
 UNIT_FOLDER = Path("etc/systemd/system")
+EVERYWHERE = "any"  # alone in `allowed`: the allow-list is taken away
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What the operator chose. `gpu` None: decided by what the machine has; `allowed` empty: no allow-list."""
+    """What the operator chose. `gpu` None: as the machine is; `allowed` empty: the list that is there, if any."""
 
     root: Path = Path("/")
     dry_run: bool = False
@@ -87,7 +88,8 @@ def plan_files(unit: Unit, command: Path, choices: Choices, groups: Collection[s
             wanted = gpu_file.exists() or has_gpu(choices.root)
         files.append(PlannedFile(gpu_file, gpu_text(groups) if wanted else None))
     if choices.allowed:
-        files.append(PlannedFile(drop_ins / NETWORK_DROP_IN, network_text(choices.allowed)))
+        text = None if tuple(choices.allowed) == (EVERYWHERE,) else network_text(choices.allowed)
+        files.append(PlannedFile(drop_ins / NETWORK_DROP_IN, text))
     return files
 
 

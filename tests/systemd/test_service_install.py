@@ -135,6 +135,15 @@ def test_removing_what_is_not_installed_is_no_error(tmp_path: Path) -> None:
     assert said_by_uninstall(AGENT, Choices(root=tmp_path), purge=True) == []
 
 
+def test_an_allow_list_is_kept_until_it_is_taken_away(tmp_path: Path) -> None:
+    drop_in = tmp_path / UNITS / f"{AGENT.service}.d/network.conf"
+    said_by_install(AGENT, Choices(root=tmp_path, allowed=("10.0.0.1",)))
+    said_by_install(AGENT, Choices(root=tmp_path))
+    assert "IPAddressAllow=10.0.0.1/32" in drop_in.read_text()
+    said_by_install(AGENT, Choices(root=tmp_path, allowed=("any",)))
+    assert not drop_in.exists()
+
+
 def test_an_address_that_is_none_is_refused_and_nothing_written(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match=r"--allow: 'coordinator\.example' is not accepted"):
         said_by_install(AGENT, Choices(root=tmp_path, allowed=("coordinator.example",)))
