@@ -92,7 +92,8 @@ def test_a_damaged_machine_is_told_in_part_and_never_in_nonsense(machine: str) -
     text = (RECORDINGS / machine / "machine.recording").read_text().replace("hang ", "fail ")
     for seed in range(6):
         probes = [StorageProbe(0.5) if probe.name == "storage" else probe for probe in all_probes()]
-        report = ProbeRunner(read(damaged(text, seed)), ProbeOptions("/"), probes).run()
+        source = read(damaged(text, seed))
+        report = ProbeRunner(source, ProbeOptions(source.options.get("work_dir", "/")), probes).run()
         json.dumps(report.to_plain(), allow_nan=False)
         capabilities = report.capabilities
         assert capabilities.cpu_cores <= (capabilities.host_cpus or capabilities.cpu_cores)

@@ -9,7 +9,7 @@ from agent.probe.cgroups import Cgroups
 from agent.probe.options import ProbeOptions
 from agent.probe.parsers.cpu import cpu_list, cpu_model, steal_share
 from agent.probe.reading import Failure, Reading
-from agent.probe.source import Source
+from agent.probe.source import Source, SourceError
 
 __all__ = ["CpuProbe"]
 
@@ -168,7 +168,10 @@ def _kinds(source: Source, usable: frozenset[int]) -> list[Reading]:
 
 def _identity(source: Source) -> list[Reading]:
     model = cpu_model(source.read_text("/proc/cpuinfo"))
-    architecture = source.uname()[4]
+    try:
+        architecture = source.uname()[4]
+    except SourceError:  # the CPUs are worth telling without it
+        architecture = ""
     return [
         Reading("cpu_model", model[:128].strip(), "", "/proc/cpuinfo"),
         Reading("architecture", architecture, "", "uname"),

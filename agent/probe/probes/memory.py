@@ -101,10 +101,12 @@ def _available(
     if cache:
         told_by = f"{told_by}, {_ARC}"
     note = f"{_gb(cache):g} GB of it is ZFS cache that gives way" if cache else ""
-    used = groups.memory_used_bytes(limit) if limit is not None else None
-    if limit is None or used is None or limit.limit_bytes - used >= host:
+    if limit is None:
         return Reading("memory_available_gb", _gb(host), "GB", told_by, note=note)
+    used = groups.memory_used_bytes(limit) or 0  # where it is not told, no more than the limit can be had
     left = max(0, limit.limit_bytes - used)
+    if left >= host:
+        return Reading("memory_available_gb", _gb(host), "GB", told_by, note=note)
     return Reading("memory_available_gb", _gb(left), "GB", f"{limit.folder}, {told_by}", limit.path, host=_gb(host))
 
 
