@@ -9,9 +9,9 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
-from registry_core.errors import StoreError, ValidationError
+from registry_core.errors import NotSupportedError, StoreError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from agent.status import FoundStatus
     from registry_core.contract import Registry
     from registry_core.models.node import Node
+    from registry_core.models.query import NodeQuery
+    from registry_core.visible import NodePage
 
 __all__ = ["Desk", "Place", "find_place", "whole_id"]
 
@@ -87,6 +89,20 @@ class Desk:
             yield cls(registry, _local_status(place))
         finally:
             registry.close()
+
+    def find(self, query: NodeQuery) -> NodePage:
+        """What answers the query. Raises NotSupportedError for a filter that this kind of registry has not."""
+        finder: Optional[Callable[[NodeQuery], NodePage]] = getattr(self.registry, "find_nodes", None)
+        if finder is not None:
+            return finder(query)
+        from registry_core.models.query import NodeQuery as Query
+        from registry_core.visible import NodePage
+
+        common = ("min_reputation", "only_healthy", "min_capabilities", "wallet_address", "limit")
+        asked = {name: getattr(query, name) for name in common}
+        if query != Query(**asked):
+            raise NotSupportedError(f"a registry over the network filters by {', '.join(common)} only")
+        return NodePage(self.registry.list_nodes(**asked), None)
 
     def with_newest_health(self, node: Node) -> Node:
         """The node as the agent last measured it, when it is the one of this machine and its agent runs."""

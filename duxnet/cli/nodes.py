@@ -11,6 +11,7 @@ from duxnet.cli.group import SuggestingGroup
 
 if TYPE_CHECKING:
     from registry_core.models.node import Node
+    from registry_core.models.query import NodeQuery
 
 __all__ = ["nodes"]
 
@@ -47,33 +48,56 @@ def nodes() -> None:
 @click.option("--min-storage-gb", type=float, default=0.0, help="At least so much storage (GB, 10^9 bytes).")
 @click.option("--gpu", is_flag=True, help="Only nodes with a usable GPU.")
 @click.option("--wallet", help="Only nodes of this wallet.")
+@click.option("--gpu-count", type=int, help="At least so many usable GPUs, each as the next three ask.")
+@click.option("--gpu-vendor", help="GPUs of this vendor.")
+@click.option("--gpu-model", help="GPUs with this in the name of their model.")
+@click.option("--gpu-memory-gb", type=float, help="GPUs with at least so much memory each.")
+@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Only nodes with this tag; several times: all.")
+@click.option("--exclude", multiple=True, metavar="ID", help="Not this node; may be given several times.")
+@click.option("--order", type=click.Choice(["reputation", "random", "least_loaded"]), default="reputation")
+@click.option("--seed", type=int, default=0, help="Fixes what --order random and least_loaded draw.")
 @click.option("--limit", type=int, help="At most so many.")
-def list_command(
-    registry: Optional[str],
-    config: Optional[str],
-    output: str,
-    min_reputation: float,
-    healthy: bool,
-    min_cpu_cores: int,
-    min_memory_gb: float,
-    min_storage_gb: float,
-    gpu: bool,
-    wallet: Optional[str],
-    limit: Optional[int],
-) -> int:
+@click.option("--after", metavar="CURSOR", help="Go on behind an earlier answer: its `next`.")
+def list_command(registry: Optional[str], config: Optional[str], output: str, **asked: Any) -> int:
     """The nodes that meet every condition, best reputation first."""
     from duxnet.cli.desk import Desk, find_place
     from duxnet.cli.node_views import print_nodes
-    from registry_core.models.node import NodeCapabilities
 
-    wanted = NodeCapabilities(
-        cpu_cores=min_cpu_cores, memory_gb=min_memory_gb, storage_gb=min_storage_gb, gpu_enabled=gpu
-    )
+    query = _query(asked)
     with Desk.opened(find_place(registry, config), read_only=True) as desk:
-        found = desk.registry.list_nodes(min_reputation, healthy, wanted, wallet_address=wallet, limit=limit)
-        newest = [desk.with_newest_health(node) for node in found]
-        print_nodes([node for node in newest if node.is_ready or not healthy], desk, output)
+        page = desk.find(query)
+        newest = [desk.with_newest_health(node) for node in page.nodes]
+        shown = [node for node in newest if node.is_ready or not query.only_healthy]
+        print_nodes(shown, page.next, desk, output)
     return 0
+
+
+def _query(asked: dict[str, Any]) -> NodeQuery:
+    """The question that the options of `list` ask."""
+    from registry_core.models.node import NodeCapabilities
+    from registry_core.models.query import GpuDemand, NodeQuery
+
+    least = NodeCapabilities(
+        cpu_cores=asked["min_cpu_cores"],
+        memory_gb=asked["min_memory_gb"],
+        storage_gb=asked["min_storage_gb"],
+        gpu_enabled=asked["gpu"],
+    )
+    named = {name: asked[f"gpu_{name}"] for name in ("count", "vendor", "model", "memory_gb")}
+    given = {name: value for name, value in named.items() if value is not None}
+    return NodeQuery(
+        min_reputation=asked["min_reputation"],
+        only_healthy=asked["healthy"],
+        min_capabilities=least,
+        wallet_address=asked["wallet"],
+        gpus=GpuDemand(**given) if given else None,
+        tags=dict(_key_and_value(tag) for tag in asked["tags"]),
+        exclude=asked["exclude"],
+        order=asked["order"],
+        seed=asked["seed"],
+        limit=asked["limit"],
+        after=asked["after"],
+    )
 
 
 @nodes.command("show")

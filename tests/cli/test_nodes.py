@@ -35,6 +35,7 @@ def file(tmp_path: Path) -> str:
                 id=f"{name}-node",
                 wallet_address=f"wallet-{name}",
                 hostname=name,
+                tags={"zone": "a"} if name == "small" else {},
                 capabilities=NodeCapabilities(cpu_cores=cpus, memory_gb=cpus * 4.0, storage_gb=100.0, gpu_enabled=gpu),
             )
             registry.register_node(node)
@@ -93,10 +94,29 @@ def test_the_list_is_ordered_by_reputation_and_says_what_matters(desk: Desk, fil
         (["--limit", 1], ["large"]),
         (["--limit", 0], []),
         (["--healthy", "--min-cpu-cores", 4, "--limit", 5], ["large", "middle"]),
+        (["--tag", "zone=a"], ["small"]),
+        (["--tag", "zone=a", "--tag", "rack=2"], []),
+        (["--exclude", "large-node", "--exclude", "small-node"], ["middle"]),
+        (["--gpu-count", 2], []),
+        (["--order", "random", "--seed", 3, "--exclude", "large-node", "--min-cpu-cores", 8], ["middle"]),
     ],
 )
 def test_filters_are_those_of_the_registry(filters: list[Any], wanted: list[str], desk: Desk, file: str) -> None:
     assert desk.names("--registry", file, *filters) == wanted
+
+
+def test_a_long_list_is_read_page_by_page(desk: Desk, file: str) -> None:
+    names, cursor = [], None
+    for _ in range(4):
+        after: list[object] = ["--after", cursor] if cursor else []
+        plain = json.loads(desk("list", "--registry", file, "--limit", 1, "--format", "json", *after))
+        names += [node["hostname"] for node in plain["nodes"]]
+        cursor = plain["next"]
+        if cursor is None:
+            break
+    assert names == ["large", "middle", "small"]
+    desk("list", "--registry", file, "--after", "nonsense", code=2)
+    assert "after: 'nonsense' is not accepted" in desk.error
 
 
 def test_a_node_is_shown_whole_by_id_or_by_its_beginning(desk: Desk, file: str) -> None:
