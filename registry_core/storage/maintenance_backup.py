@@ -21,7 +21,7 @@ from registry_core.storage.lock import WriterLock
 from registry_core.storage.maintenance_verify import Progress, Verification, is_sqlite_file, verify
 from registry_core.storage.sqlite_opening import check_identity, connect, has_log, translated, wal_of
 
-__all__ = ["backup", "kept_aside", "restore"]
+__all__ = ["backup", "copy_sqlite", "kept_aside", "restore"]
 
 _PAGES_AT_ONCE = 2_000  # 8 MB between two calls of `progress`
 
@@ -35,7 +35,7 @@ def backup(source: Path, target: Path, *, overwrite: bool = False, progress: Opt
     _same_kind(source, target)
     with appearing(target, overwrite=overwrite) as temporary:
         if is_sqlite_file(source):
-            _copy_sqlite(source, temporary, progress or (lambda _done, _total: None))
+            copy_sqlite(source, temporary, progress or (lambda _done, _total: None))
         else:
             shutil.copyfile(source, temporary)
         found = verify(temporary)
@@ -65,7 +65,7 @@ def restore(
     try:
         with appearing(place, overwrite=overwrite) as temporary:
             if is_sqlite_file(copy):
-                _copy_sqlite(copy, temporary, lambda _done, _total: None)
+                copy_sqlite(copy, temporary, lambda _done, _total: None)
             else:
                 shutil.copyfile(copy, temporary)
             return _put_aside(place)
@@ -108,7 +108,8 @@ def _tidy(place: Path) -> None:
         return
 
 
-def _copy_sqlite(source: Path, temporary: Path, progress: Progress) -> None:
+def copy_sqlite(source: Path, temporary: Path, progress: Progress) -> None:
+    """Copy one commit of a database into the empty file `temporary`. Raises StoreError."""
     location = str(source)
     check_identity(source)
     with translated(location, "copied"), closing(connect(source, read_only=True)) as connection:

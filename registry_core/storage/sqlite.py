@@ -35,6 +35,7 @@ from registry_core.storage.sqlite_opening import (
     ROLLED_BACK,
     WRITER_CACHE_KIB,
     FileState,
+    check_identity,
     connect,
     has_log,
     key_state,
@@ -241,6 +242,11 @@ class SqliteStore(Store):
             raise StoreError(self.location, "does not exist; a registry is made by opening it for writing")
         if not exists:
             make_new(self._path, self._keys)
+        layout_found = check_identity(self._path)
+        if layout_found < layout.LAYOUT and not self.read_only:
+            from registry_core.storage.sqlite_upgrade import bring_up
+
+            bring_up(self._path)
         state = open_checked(self._path, alone=not self.read_only)
         self._rows = layout.Rows(sealer_for(self.location, state, self._keys), newer=state.newer)
         self._last_commit = state.last_commit

@@ -167,8 +167,11 @@ def key_state(ring: Optional[KeyRing], store_id: bytes) -> list[tuple[str, objec
     return [("sealed_with", json.dumps([key.id.hex() for key in ring.keys])), *checks]
 
 
-def check_identity(path: Path) -> None:
-    """Look at the head of the file, without SQLite. Raises DamagedStoreError, UnsupportedSchemaError, StoreError."""
+def check_identity(path: Path) -> int:
+    """Look at the head of the file, without SQLite; returns its layout.
+
+    Raises DamagedStoreError, UnsupportedSchemaError, StoreError.
+    """
     location = str(path)
     with translated(location, "read"):
         with path.open("rb") as file:
@@ -187,6 +190,7 @@ def check_identity(path: Path) -> None:
     page_bytes = 65536 if page_bytes == 1 else page_bytes
     if log_is_empty and size < pages * page_bytes:  # with a log, the head may run ahead of the file for a moment
         raise DamagedStoreError(location, f"it was cut off: {size} bytes of {pages * page_bytes}")
+    return int(layout_version)
 
 
 def open_checked(path: Path, *, alone: bool) -> FileState:
