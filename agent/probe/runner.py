@@ -18,7 +18,7 @@ from agent.probe.probes.gpu import GpuProbe
 from agent.probe.reading import Failure, Reading
 from agent.probe.report import ProbeReport
 from agent.probe.sanity import believable
-from agent.probe.source import Source
+from agent.probe.source import Source, SourceError
 from registry_core.errors import ValidationError
 
 __all__ = ["ProbeRunner"]
@@ -88,6 +88,8 @@ class ProbeRunner:
             )
         except MissedDeadline as late:
             return [], [Failure(probe.name, str(late))]
+        except SourceError as error:
+            return [], [Failure(probe.name, str(error))]
         except Exception as error:  # noqa: BLE001 - isolates one probe from the next; this is the place for it
             return [], [Failure(probe.name, f"{type(error).__name__}: {error}")]
         return result

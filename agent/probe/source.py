@@ -65,7 +65,10 @@ class Source:
 
     def affinity(self) -> Optional[frozenset[int]]:
         """The CPUs that this process may be scheduled on; None where the system does not say."""
-        answer = self.ask("affinity")
+        try:
+            answer = self.ask("affinity")
+        except OSError:  # a filter of system calls
+            return None
         if not isinstance(answer, list) or not all(isinstance(cpu, int) for cpu in answer):
             return None
         return frozenset(answer) or None
@@ -79,7 +82,10 @@ class Source:
 
     def nearest_existing(self, path: str) -> str:
         """`path` with links resolved, or its nearest parent that exists. Can hang as statvfs does."""
-        return str(self.ask("nearest_existing", path))
+        answer = self.ask("nearest_existing", path)
+        if not isinstance(answer, str):
+            raise SourceError(f"nearest parent of {path}: {answer!r} is no answer")
+        return answer
 
     def uname(self) -> tuple[str, str, str, str, str]:
         """System, host name, release, version, machine. Raises SourceError."""
