@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := registry_core agent duxnet tests benchmarks evaluation
 
-.PHONY: help run test check format bench slow boot clean murder
+.PHONY: help run test check format bench evaluate slow boot clean murder
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ bench: $(VENV)/.installed-dev ## measure beside named baselines
 
 boot: $(VENV)/.installed-dev ## boot a fresh Debian and prove the services on it (root; the first time makes its tree)
 	$(BIN)/python -m pytest -m slow tests/systemd/test_boot.py $(PYTEST_ARGS)
+
+evaluate: $(VENV)/.installed ## score reputation and expected uptime on public data: make evaluate DATA=DIR
+	@$(BIN)/python -m evaluation report --data "$(DATA)"
 
 clean: ## remove what the targets above made
 	rm -rf .venv .venv-* build dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, TextIO
 
-__all__ = ["BadFileError", "Host", "Network", "Trace", "read_labels", "read_network", "read_trace"]
+__all__ = ["BadFileError", "Host", "Network", "Trace", "read_labels", "read_network", "read_trace", "sha256_of"]
 
 _SCALES = (1.0, 5.0, 10.0, 100.0)
 
@@ -100,7 +100,7 @@ def read_network(path: Path, scale: Optional[float] = None) -> Network:
     given.sort(key=lambda rating: rating[3])
     latest = {(source, target): (value / chosen, when) for source, target, value, when in given}
     ratings = sorted(((*pair, *said) for pair, said in latest.items()), key=lambda rating: rating[3])
-    return Network(tuple(ratings), chosen, own, len(given) - len(ratings), _sha256(path))
+    return Network(tuple(ratings), chosen, own, len(given) - len(ratings), sha256_of(path))
 
 
 def read_labels(path: Path) -> dict[str, bool]:
@@ -135,7 +135,7 @@ def read_trace(path: Path) -> Trace:
     ends = [host.up[-1][1] for host in hosts if host.up]
     if not ends:
         raise BadFileError(path, None, "holds no time in which a host was up")
-    return Trace(tuple(hosts), min(host.up[0][0] for host in hosts if host.up), max(ends), _sha256(path))
+    return Trace(tuple(hosts), min(host.up[0][0] for host in hosts if host.up), max(ends), sha256_of(path))
 
 
 def _intervals(path: Path, number: int, times: list[float]) -> tuple[tuple[float, float], ...]:
@@ -182,7 +182,8 @@ def _number(path: Path, line: int, what: str, text: str) -> float:
     return value
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The digest of the file as it lies there."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 
 __all__ = ["auc", "bootstrap_auc", "brier", "calibration", "log_loss", "quantiles"]
 
@@ -72,7 +73,7 @@ def calibration(
     forecasts: Sequence[float], outcomes: Sequence[int], bins: int = 20
 ) -> tuple[float, list[tuple[float, float, int]]]:
     """The expected calibration error over bins of equal mass, and (mean forecast, share happened, cases) of each."""
-    order = sorted(zip(forecasts, outcomes))
+    order = sorted(zip(forecasts, outcomes), key=itemgetter(0))  # by outcome too, equal forecasts would look wrong
     table = []
     for index in range(bins):
         part = order[index * len(order) // bins : (index + 1) * len(order) // bins]

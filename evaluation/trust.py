@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.files import Network, read_labels, read_network
+from evaluation.files import Network, read_labels, read_network, sha256_of
 from evaluation.measures import auc, bootstrap_auc, quantiles
 from evaluation.methods import METHODS, RANKING_BOUND, Method, Triple
 from registry_core.rules.reputation import DEFAULT_POLICY
 
-__all__ = ["BadSeedsError", "PROTOCOLS", "chosen_seeds", "evaluate_trust"]
+__all__ = ["BadSeedsError", "PROTOCOLS", "chosen_seeds", "evaluate_trust", "leak_free_auc"]
 
 PROTOCOLS = ("full", "leak_free", "temporal")
 DEFAULT_SEEDS = "earliest:5"
@@ -61,6 +61,7 @@ def evaluate_trust(network_file: Path, labels_file: Path, seeds: str = DEFAULT_S
         },
         "labels": {
             "file": labels_file.name,
+            "sha256": sha256_of(labels_file),
             "benign": sum(not fraudulent for fraudulent in labels.values()),
             "fraudulent": sum(labels.values()),
             "outside_network": len(labels.keys() - network.nodes),
@@ -77,6 +78,14 @@ def evaluate_trust(network_file: Path, labels_file: Path, seeds: str = DEFAULT_S
     report["gain_over_beta_mean"] = gains
     report["seed_ablation"] = _ablation(network, labels, chosen)
     return report
+
+
+def leak_free_auc(network_file: Path, labels_file: Path, seeds: str) -> float:
+    """The leak-free AUC of the product's method alone. Raises BadFileError, BadSeedsError."""
+    network = read_network(network_file)
+    triples, cases = _protocol("leak_free", network, read_labels(labels_file))
+    suspicions = _suspicions(METHODS[_OURS], triples, chosen_seeds(network, seeds), cases)
+    return round(auc(suspicions, list(cases.values())), 4)
 
 
 def _protocol(protocol: str, network: Network, labels: Mapping[str, bool]) -> tuple[list[Triple], dict[str, bool]]:
