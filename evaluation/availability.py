@@ -152,5 +152,5 @@ class _BoundOfBeta(Beta):
         mean = super().forecast(host, when_seconds, network)
         weight = DEFAULT_POLICY.availability_prior_strength
         if host in self.known:
-            weight += self.known[host].weight
+            weight += sum(self.known[host])
         return beta_quantile(DEFAULT_POLICY.bound, mean * weight, (1.0 - mean) * weight)

@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from math import cos, exp, log, pi, sin, sqrt
 from typing import Callable, Protocol
 
-from registry_core.models.reputation import Evidence
 from registry_core.rules.reputation import DEFAULT_POLICY
-from registry_core.rules.reputation.evidence import forgetting_sum
 
 __all__ = ["FORECASTERS", "Forecaster"]
 
@@ -70,25 +68,26 @@ class Boinc:
 
 
 class Beta:
-    """The product's expected uptime, `expected_uptime` over one window (a test holds the two together)."""
+    """The product's expected uptime, `expected_uptime` over one window (a test holds the two together).
+
+    Plain floats instead of the product's records, which check themselves at each of a million steps.
+    """
 
     def __init__(self) -> None:
-        self.known: dict[int, Evidence] = {}
-        self._none = Evidence()
+        self.known: dict[int, tuple[float, float]] = {}
 
     def forecast(self, host: int, _when_seconds: float, network: float) -> float:
-        evidence = self.known.get(host, self._none)
+        stayed, went = self.known.get(host, _NOTHING)
         strength = DEFAULT_POLICY.availability_prior_strength
-        prior = strength * min(max(network, 0.01), 0.99)
-        return (prior + evidence.successes) / (strength + evidence.weight)
+        return (strength * min(max(network, 0.01), 0.99) + stayed) / (strength + stayed + went)
 
     def learn(self, host: int, _when_seconds: float, stayed: int) -> None:
-        outcome = _STAYED if stayed else _WENT
-        self.known[host] = forgetting_sum(self.known.get(host, self._none), outcome, DEFAULT_POLICY.availability_kept)
+        good, bad = self.known.get(host, _NOTHING)
+        kept = DEFAULT_POLICY.availability_kept
+        self.known[host] = (kept * good + stayed, kept * bad + 1 - stayed)
 
 
-_STAYED = Evidence(1.0, 0.0)
-_WENT = Evidence(0.0, 1.0)
+_NOTHING = (0.0, 0.0)
 
 
 class Logistic:

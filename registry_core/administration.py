@@ -18,6 +18,7 @@ from registry_core.models.record import NodeRecord
 from registry_core.models.snapshot import node_with, record_with
 from registry_core.models.status import Cordon, Liveness, Scheduling
 from registry_core.rules.admission import AdmissionCommand, admission_after
+from registry_core.rules.reputation.kept import decided_by_operator
 from registry_core.staging import Staging, Unit
 
 __all__ = ["RegistryAdmin", "RegistryMaintenance", "existing"]
@@ -78,6 +79,7 @@ class RegistryAdmin:
             record = existing(self._staging, unit, node_id)
             after = admission_after(record.node.admission, command)
             node = node_with(record.node, admission=after, admission_reason=reason)
+            record = record_with(record, history=decided_by_operator(record, after))
             self._change(unit, record, node, EventKind.ADMISSION, after.value, reason, actor)
 
     def _change(

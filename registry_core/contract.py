@@ -40,8 +40,22 @@ class Registry(Protocol):
         Raises ValidationError, UnknownNodeError; changes nothing then.
         """
 
-    def update_node_reputation(self, node_id: str, task_success: bool) -> Reputation:
-        """Record the outcome of one task and return the new reputation. Durable before it returns."""
+    def update_node_reputation(
+        self,
+        node_id: str,
+        task_success: bool,
+        *,
+        task_id: Optional[str] = None,
+        dimension: str = "correctness",
+        weight: float = 1.0,
+        rater: Optional[str] = None,
+    ) -> Reputation:
+        """Record the outcome of one task and return the new reputation. Durable before it returns.
+
+        With `task_id` a task counts once (the last 1,024 of 30 days). `weight`: above 0, at most 5; a result that was
+        proven wrong weighs 5. `rater`: the id of the node whose opinion this is; None means that you verified it.
+        `dimension` is `correctness` or `performance`. Raises ValidationError, UnknownNodeError.
+        """
 
     def get_node(self, node_id: str) -> Optional[Node]:
         """The node as it is now, or None."""

@@ -22,21 +22,19 @@ from registry_core.models import limits
 from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.node import Node, NodeCapabilities
 from registry_core.models.query import GpuDemand, NodeOrder, NodeQuery
-from registry_core.models.reputation import Evidence, Reputation
-from registry_core.models.snapshot import node_with, record_with
+from registry_core.models.reputation import Reputation
 from registry_core.models.status import NodeHealth
 from registry_core.opening import open_store
+from registry_core.reputations import Reputations
 from registry_core.rules.health import HealthThresholds
 from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
 from registry_core.rules.registration import Terms, registered
-from registry_core.rules.reputation import NEWCOMER_SCORE, after_task, score
+from registry_core.rules.reputation import CORRECTNESS, NEWCOMER_SCORE, Outcome, reputation_of
+from registry_core.rules.reputation.kept import state_of
 from registry_core.staging import Staging
 from registry_core.visible import NodePage, Visible
 
 __all__ = ["NodeRegistry"]
-
-TASKS = "correctness"
-"""The dimension of evidence that outcomes of tasks speak of."""
 
 MAX_HEARTBEAT_TIMEOUT_SECONDS = 7 * 86_400.0
 _NO_TAGS: Mapping[str, str] = FrozenMap()
@@ -77,6 +75,7 @@ class NodeRegistry:
             self._store.close()
             raise
         self._staging = Staging(self._store, self._visible.make_visible, self._visible.meta, self._visible.knows)
+        self._reputations = Reputations(self._store, self._staging, self._clock)
         self.admin = RegistryAdmin(self._staging, self._before_change)
         self.maintenance = RegistryMaintenance(self._staging, self._before_change)
         self.host = RegistryHost(self._store, self._visible, self._register)
@@ -97,14 +96,18 @@ class NodeRegistry:
         interval = limits.optional_number("interval_seconds", interval_seconds, 0.001, MAX_INTERVAL_SECONDS)
         with self._staging.command() as unit:
             before = self._staging.record(node.id, unit)
-            record = registered(
-                node,
+            record = self._reputations.returning(
+                unit,
                 before,
-                at=_milliseconds(self._clock.now()),
-                sequence=self._visible.next_sequence,
-                newcomer_score=round(NEWCOMER_SCORE, 2),
-                interval_seconds=interval,
-                terms=terms,
+                registered(
+                    node,
+                    before,
+                    at=_milliseconds(self._clock.now()),
+                    sequence=self._visible.next_sequence,
+                    newcomer_score=round(NEWCOMER_SCORE, 2),
+                    interval_seconds=interval,
+                    terms=terms,
+                ),
             )
             if before is None:
                 self._visible.next_sequence += 1
@@ -147,20 +150,21 @@ class NodeRegistry:
         unit.soft.append(lambda: self._visible.report(node_id, *gauges))
         return self._visible.judged(staged[1].node.capabilities, gauges)
 
-    def update_node_reputation(self, node_id: str, task_success: bool) -> Reputation:
+    def update_node_reputation(
+        self,
+        node_id: str,
+        task_success: bool,
+        *,
+        task_id: Optional[str] = None,
+        dimension: str = CORRECTNESS,
+        weight: float = 1.0,
+        rater: Optional[str] = None,
+    ) -> Reputation:
         """Record the outcome of one task; see `Registry.update_node_reputation`."""
         self._before_change()
-        limits.boolean("task_success", task_success)
+        outcome = Outcome(task_success, task_id, dimension, weight, rater).checked()
         with self._staging.command() as unit:
-            record = existing(self._staging, unit, node_id)
-            tasks = after_task(record.evidence.get(TASKS, Evidence()), task_success)
-            evidence = FrozenMap({**record.evidence, TASKS: tasks})
-            reputation = score(evidence, record.node.admission)
-            node = node_with(record.node, reputation=round(reputation.score, 2))
-            self._staging.put(unit, record_with(record, node=node, evidence=evidence))
-            details = {"from": f"{record.node.reputation:.2f}", "to": f"{node.reputation:.2f}"}
-            unit.events.append((EventKind.REPUTATION, node_id, FrozenMap(details)))
-        return reputation
+            return self._reputations.add(unit, existing(self._staging, unit, node_id), outcome)
 
     def get_node(self, node_id: str) -> Optional[Node]:
         """The node as it is now, or None. One look-up, however many nodes there are."""
@@ -173,7 +177,7 @@ class NodeRegistry:
         record = self._store.read(limits.lookup_key(node_id))
         if record is None:
             raise UnknownNodeError(node_id)
-        return score(record.evidence, record.node.admission)
+        return reputation_of(state_of(record), record.node.admission)
 
     def list_nodes(
         self,
@@ -232,8 +236,10 @@ class NodeRegistry:
         """Remove the node with its history; True if it was there. Durable before it returns."""
         self._before_change()
         with self._staging.command() as unit:
-            if self._staging.record(limits.lookup_key(node_id), unit) is None:
+            record = self._staging.record(limits.lookup_key(node_id), unit)
+            if record is None:
                 return False
+            self._reputations.remember(unit, record)
             self._staging.delete(unit, node_id)
             unit.events.append((EventKind.DEREGISTERED, node_id, FrozenMap()))
         return True

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from duxnet.cli.tables import age_text, print_json, print_pairs, print_table
 from registry_core.models.addresses import WITHHELD_ADDRESS
 from registry_core.models.encoding import node_to_plain
+from registry_core.models.reputation import Reputation
 from registry_core.models.status import Admission, Condition, Liveness, Scheduling
 
 if TYPE_CHECKING:
@@ -47,6 +48,25 @@ def print_node(node: Node, desk: Desk, output: str) -> None:
         ("health", _health_text(node)),
         ("seen", "never" if age is None else f"{age_text(age)} ago"),
         *_flat("", {name: value for name, value in _plain(node, desk).items() if name not in _SAID_ABOVE}),
+    ]
+    print_pairs(pairs)
+
+
+def print_reputation(node_id: str, reputation: Reputation, output: str) -> None:
+    """A node's score, what it rests on and why."""
+    if output == "json":
+        from registry_core.wire.reputation import reputation_to_plain
+
+        print_json({"schema": "duxnet.reputation/1.0", "id": node_id, "reputation": reputation_to_plain(reputation)})
+        return
+    weights = reputation.evidence.items()
+    pairs = [
+        ("id", node_id),
+        ("reputation", f"{reputation.score:.2f} of 5, most likely at least"),
+        ("best guess", f"{reputation.posterior_mean:.1%} of results are right"),
+        ("standing", str(reputation.standing)),
+        *((name, f"{item.successes:.4g} for, {item.failures:.4g} against") for name, item in weights),
+        *(("because", reason) for reason in reputation.reasons),
     ]
     print_pairs(pairs)
 

@@ -169,9 +169,18 @@ def update_health_command(
 @nodes.command("update-reputation")
 @click.argument("node_id", metavar="ID")
 @click.option("--success/--failure", "task_success", default=None, help="How the task ended.")
+@click.option("--task-id", help="The task's name: told again, it counts once.")
+@click.option("--weight", type=float, default=1.0, help="Above 0, at most 5: a result proven wrong. Default 1.")
+@click.option("--rater", metavar="ID", help="The node whose opinion this is. Default: you verified it yourself.")
 @_where
 def update_reputation_command(
-    node_id: str, task_success: Optional[bool], registry: Optional[str], config: Optional[str]
+    node_id: str,
+    task_success: Optional[bool],
+    task_id: Optional[str],
+    weight: float,
+    rater: Optional[str],
+    registry: Optional[str],
+    config: Optional[str],
 ) -> int:
     """Record how one task ended, and print the new score."""
     from duxnet.cli.desk import Desk, find_place, whole_id
@@ -180,7 +189,25 @@ def update_reputation_command(
         raise click.UsageError("say how the task ended: --success or --failure")
     with Desk.opened(find_place(registry, config), read_only=False) as desk:
         whole = whole_id(desk.registry, node_id)
-        click.echo(f"{whole}: reputation {desk.registry.update_node_reputation(whole, task_success).score:.2f}")
+        reputation = desk.registry.update_node_reputation(
+            whole, task_success, task_id=task_id, weight=weight, rater=rater
+        )
+        click.echo(f"{whole}: reputation {reputation.score:.2f}")
+    return 0
+
+
+@nodes.command("explain")
+@click.argument("node_id", metavar="ID")
+@_where
+@_format
+def explain_command(node_id: str, registry: Optional[str], config: Optional[str], output: str) -> int:
+    """Why a node's reputation is what it is."""
+    from duxnet.cli.desk import Desk, find_place, whole_id
+    from duxnet.cli.node_views import print_reputation
+
+    with Desk.opened(find_place(registry, config), read_only=True) as desk:
+        whole = whole_id(desk.registry, node_id)
+        print_reputation(whole, desk.registry.get_reputation(whole), output)
     return 0
 
 

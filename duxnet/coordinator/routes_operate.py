@@ -47,7 +47,14 @@ async def tell_outcome(
 
     def change() -> Any:
         coordinator.audit.write(caller.name, "outcome", node_id, success=str(data.success).lower())
-        return registry.update_node_reputation(node_id, data.success)
+        return registry.update_node_reputation(
+            node_id,
+            data.success,
+            task_id=data.task_id,
+            dimension=data.dimension,
+            weight=data.weight,
+            rater=data.rater,
+        )
 
     return answer_json(reputation_to_plain(await coordinator.durable(change)), request)
 

@@ -24,7 +24,8 @@ class NodeRecord:
     only whether it left; its `health` means nothing (samples are soft and kept apart). `sequence` is the order
     of registration: it rises and is never used twice. `interval_seconds` is the node's own report interval.
     `host_state` belongs to whoever runs the registry (JSON values: a coordinator keeps generation and machine
-    hint there) and never goes out in a `Node`. `unknown` holds nested fields that a newer version wrote, in the
+    hint there) and never goes out in a `Node`. `history` is what reputation keeps beside `evidence` (JSON values, see
+    `rules.reputation.kept`). `unknown` holds nested fields that a newer version wrote, in the
     shape of the record, so that they survive being written by this one.
     """
 
@@ -33,4 +34,5 @@ class NodeRecord:
     evidence: Mapping[str, Evidence] = field(default_factory=FrozenMap)
     interval_seconds: Optional[float] = None
     host_state: Mapping[str, Any] = field(default_factory=FrozenMap)
+    history: Mapping[str, Any] = field(default_factory=FrozenMap)
     unknown: Mapping[str, Any] = field(default_factory=FrozenMap)

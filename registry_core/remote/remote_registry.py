@@ -29,6 +29,7 @@ from registry_core.remote.answers import Answer, decoded, problem_in, raise_for
 from registry_core.remote.options import RemoteOptions, checked_addresses
 from registry_core.remote.registration import NodeSession, Registrar
 from registry_core.remote.sender import Sender
+from registry_core.rules.reputation import Outcome
 from registry_core.wire.problems import kind_of
 from registry_core.wire.reputation import reputation_from_plain
 from registry_core.wire.shapes import (
@@ -141,10 +142,25 @@ class RemoteRegistry:
         with self._lock:
             return self._beat(node_id, gauges)
 
-    def update_node_reputation(self, node_id: str, task_success: bool) -> Reputation:
-        """As `Registry.update_node_reputation`; needs the token of a rater or operator. Never sent twice."""
-        body = msgspec.json.encode(TaskOutcome(limits.boolean("task_success", task_success)))
-        answer = self._good("POST", _path(node_id, "outcomes"), body=body, node_id=node_id, repeatable=False)
+    def update_node_reputation(
+        self,
+        node_id: str,
+        task_success: bool,
+        *,
+        task_id: Optional[str] = None,
+        dimension: str = "correctness",
+        weight: float = 1.0,
+        rater: Optional[str] = None,
+    ) -> Reputation:
+        """As `Registry.update_node_reputation`; needs the token of a rater or operator.
+
+        Sent again after trouble on the way only with a `task_id`: it makes the task count once.
+        """
+        outcome = Outcome(task_success, task_id, dimension, weight, rater).checked()
+        told = TaskOutcome(outcome.success, outcome.task_id, outcome.dimension, outcome.weight, outcome.rater)
+        body = msgspec.json.encode(told)
+        again = task_id is not None and rater is None
+        answer = self._good("POST", _path(node_id, "outcomes"), body=body, node_id=node_id, repeatable=again)
         return reputation_from_plain(decoded(answer, dict[str, Any]))
 
     def get_node(self, node_id: str) -> Optional[Node]:

@@ -83,6 +83,7 @@ def registered(
         evidence=before.evidence,
         interval_seconds=before.interval_seconds if interval_seconds is None else interval_seconds,
         host_state=before.host_state if terms.host_state is None else terms.host_state,
+        history=before.history,
         unknown=_still_true(before, node),
     )
 

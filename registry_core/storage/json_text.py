@@ -18,7 +18,8 @@ from registry_core.models.encoding import health_to_plain
 from registry_core.models.record import NodeRecord
 from registry_core.models.snapshot import health_sample, node_with, record_with
 from registry_core.models.status import Conditions, NodeHealth
-from registry_core.rules.reputation import score
+from registry_core.rules.reputation import NEWCOMER_SCORE, reputation_of
+from registry_core.rules.reputation.kept import state_of
 from registry_core.storage.contract import Put
 from registry_core.storage.records import NEXT_SEQUENCE, record_from_plain, record_to_plain
 
@@ -199,10 +200,10 @@ def _read_node(item: object, key: Optional[str], *, newer: bool) -> tuple[NodeRe
     if without_id:
         record = record_with(record, node=node_with(record.node, id=_id_of_description(record)))
     if record.evidence:  # the score follows from it; without it a score set by hand stands until the first outcome
-        node = node_with(record.node, reputation=round(score(record.evidence).score, 2))
+        node = node_with(record.node, reputation=round(reputation_of(state_of(record)).score, 2))
         record = record_with(record, node=node)
     elif "reputation" not in plain:
-        record = record_with(record, node=node_with(record.node, reputation=round(score({}).score, 2)))
+        record = record_with(record, node=node_with(record.node, reputation=round(NEWCOMER_SCORE, 2)))
     return record, sample
 
 

@@ -42,7 +42,7 @@ _GPU = _defaults(Gpu, Gpu())
 _PLAIN_NODE = tuple((name, default) for name, default in _NODE.items() if name not in _NOT_STORED)
 _PLAIN_OFFER = tuple(_OFFER.items())
 _PLAIN_GPU = tuple(_GPU.items())
-_OWN = ("sequence", "evidence", "interval_seconds", "host_state")
+_OWN = ("sequence", "evidence", "interval_seconds", "host_state", "history")
 _KNOWN = frozenset(name for name, _default in _PLAIN_NODE) | frozenset(_OWN)
 
 
@@ -66,6 +66,8 @@ def pack(record: NodeRecord) -> bytes:
         plain["interval_seconds"] = record.interval_seconds
     if record.host_state:
         plain["host_state"] = thawed(record.host_state)
+    if record.history:
+        plain["history"] = thawed(record.history)
     return _encode(plain)
 
 
@@ -92,6 +94,7 @@ def unpack(packed: bytes, *, newer: bool = False) -> NodeRecord:
         evidence=FrozenMap({name: Evidence(*pair) for name, pair in evidence.items()}) if evidence else _NOTHING,
         interval_seconds=own.get("interval_seconds"),
         host_state=frozen_json_map("host_state", own["host_state"]) if "host_state" in own else _NOTHING,
+        history=frozen_json_map("history", own["history"]) if "history" in own else _NOTHING,
         unknown=_NOTHING,
     )
     return record

@@ -20,13 +20,14 @@ from registry_core.models.record import NodeRecord
 from registry_core.models.reputation import Evidence
 from registry_core.models.status import Liveness, NodeHealth
 from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
+from registry_core.rules.reputation.kept import checked_history
 
 __all__ = ["NEXT_SEQUENCE", "record_from_plain", "record_to_plain"]
 
 NEXT_SEQUENCE = -1
 """The `sequence` of a record that was read without one: the store gives it the next."""
 
-_OWN = ("sequence", "evidence", "interval_seconds", "host_state", "unknown")
+_OWN = ("sequence", "evidence", "interval_seconds", "host_state", "history", "unknown")
 # Records inside the record, whose unknown fields have no `extra` to go to. A list holds the shape of its items.
 _SHAPE: dict[str, Any] = {
     "capabilities": {
@@ -63,6 +64,8 @@ def record_to_plain(record: NodeRecord, *, newer: bool = False) -> dict[str, Any
         plain["interval_seconds"] = record.interval_seconds
     if record.host_state:
         plain["host_state"] = thawed(record.host_state)
+    if record.history:
+        plain["history"] = thawed(record.history)
     if record.unknown and newer:
         _put_back(plain, record.unknown)
     elif record.unknown:
@@ -90,6 +93,7 @@ def record_from_plain(plain: Mapping[str, Any], *, newer: bool = False) -> tuple
             "interval_seconds", own.get("interval_seconds"), 0, MAX_INTERVAL_SECONDS
         ),
         host_state=frozen_json_map("host_state", own.get("host_state", {})),
+        history=checked_history(own.get("history", {})),
         unknown=frozen_json_map("unknown", unknown),
     )
     return record, sample

@@ -123,9 +123,13 @@ class HeartbeatReply(msgspec.Struct):
 
 
 class TaskOutcome(msgspec.Struct, frozen=True):
-    """Whether one task on the node succeeded."""
+    """Whether one task on the node succeeded; the rest as in `Registry.update_node_reputation`."""
 
     success: bool
+    task_id: Optional[str] = None
+    dimension: str = "correctness"
+    weight: float = 1.0
+    rater: Optional[str] = None
 
 
 class AdmissionChange(msgspec.Struct, frozen=True):

@@ -168,6 +168,14 @@ def test_health_and_reputation_are_written_and_last(desk: Desk, file: str) -> No
     node = json.loads(desk("show", "middle-node", "--registry", file, "--format", "json"))["node"]
     assert node["health"]["disk_usage"] == 95
     assert "reputation" in desk("update-reputation", "middle-node", "--failure", "--registry", file)
+    desk("update-reputation", "middle-node", "--success", "--task-id", "job-1", "--weight", 2, "--registry", file)
+    explained = desk("explain", "middle-node", "--registry", file)
+    assert "correctness  " in explained
+    assert "weighted task outcomes succeeded" in explained
+    assert desk("update-reputation", "middle-node", "--success", "--task-id", "job-1", "--registry", file)
+    assert desk("explain", "middle-node", "--registry", file) == explained
+    plain = json.loads(desk("explain", "middle-node", "--registry", file, "--format", "json"))
+    assert plain["reputation"]["standing"] == "probation"
     assert desk("remove", "middle-node", "--registry", file) == "middle-node: removed\n"
     desk("remove", "middle-node", "--registry", file, code=1)
 

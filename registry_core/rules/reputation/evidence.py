@@ -84,6 +84,9 @@ class EvidenceState:
     failed_since_standing: bool = False
     """Whether an outcome failed since standing last changed: nobody is suspended twice for one fault."""
 
+    standing_by_operator: bool = False
+    """An operator decided on this node's standing: the rules leave it alone."""
+
     tasks: SeenTasks = SeenTasks()
 
     def to_plain(self) -> dict[str, Any]:
@@ -104,15 +107,28 @@ class EvidenceState:
         return plain
 
     @classmethod
-    def from_plain(cls, plain: object) -> EvidenceState:
-        """What `to_plain` gave, exactly. Raises ValidationError naming the field."""
+    def from_plain(cls, plain: object, called: str = "evidence") -> EvidenceState:
+        """What `to_plain` gave, exactly. Raises ValidationError naming the field as one of `called`."""
         if not isinstance(plain, Mapping):
-            raise ValidationError("evidence", plain, "must be a map of fields")
+            raise ValidationError(called, plain, "must be a map of fields")
         given: dict[str, Any] = {}
         for name, value in plain.items():
             if name not in _DEFAULTS:
-                raise ValidationError(f"evidence.{name}", value, "is not a field of evidence")
-            given[name] = _read(f"evidence.{name}", value, _DEFAULTS[name])
+                raise ValidationError(f"{called}.{name}", value, "is not a field of it")
+            given[name] = _read(f"{called}.{name}", value, _DEFAULTS[name])
+        return cls(**given)
+
+    @classmethod
+    def trusted(cls, plain: Mapping[str, Any]) -> EvidenceState:
+        """As `from_plain`, of values that were checked when they came in: no check is made again."""
+        given = dict(plain)
+        for name in ("settled", "open_batch"):
+            if name in given:
+                given[name] = Evidence(*given[name])
+        if "tasks" in given:
+            given["tasks"] = SeenTasks(tuple((day, digests) for day, digests in given["tasks"]))
+        if "raters" in given:
+            given["raters"] = FrozenMap({rater: (value, at) for rater, (value, at) in given["raters"].items()})
         return cls(**given)
 
 

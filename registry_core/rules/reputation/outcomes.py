@@ -42,8 +42,8 @@ class Outcome:
     def checked(self, policy: ReputationPolicy = DEFAULT_POLICY) -> Outcome:
         """The same outcome if it can be accepted; else ValidationError."""
         limits.boolean("task_success", self.success)
-        if not isinstance(self.task_id, (str, type(None))):
-            raise ValidationError("task_id", self.task_id, "must be text")
+        if self.task_id is not None and not _is_task_id(self.task_id):
+            raise ValidationError("task_id", self.task_id, "must be text of 1 to 256 characters")
         if limits.number("weight", self.weight, 0.0, policy.most_weight) == 0.0:
             raise ValidationError("weight", self.weight, f"must be above 0 and at most {policy.most_weight:g}")
         if self.dimension == AVAILABILITY:
@@ -55,6 +55,10 @@ class Outcome:
             if self.dimension != CORRECTNESS:
                 raise ValidationError("rater", self.rater, f"can only speak of {CORRECTNESS}")
         return self
+
+
+def _is_task_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 256
 
 
 def record(

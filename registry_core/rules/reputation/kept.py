@@ -1,0 +1,103 @@
+"""How a node's evidence lies in its record: weights by dimension in the open, the rest as its history.
+
+Here: there and back. `evidence` is what people read and may edit by hand; `history` holds what is needed to go on
+from there. Where the two disagree (a hand edit) `evidence` wins. Not here: what outcomes change (`outcomes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Optional
+
+from registry_core.models.frozen_map import FrozenMap
+from registry_core.models.json_values import frozen_json_map
+from registry_core.models.node import Node
+from registry_core.models.record import NodeRecord
+from registry_core.models.reputation import Evidence, Reputation
+from registry_core.models.snapshot import node_with, record_with
+from registry_core.models.status import Admission
+from registry_core.rules.reputation.evidence import EvidenceState
+from registry_core.rules.reputation.outcomes import Outcome, correctness_of, record
+from registry_core.rules.reputation.policy import AVAILABILITY, CORRECTNESS, PERFORMANCE
+from registry_core.rules.reputation.scoring import reputation_of
+from registry_core.rules.reputation.standing import StandingChange, next_standing, with_standing
+
+__all__ = ["after_outcome", "checked_history", "record_of", "state_of"]
+
+#: name in `evidence` → field of the state; correctness is not among them: its field is split in time
+_STREAMS = {AVAILABILITY: "availability", PERFORMANCE: "performance", "uptime": "uptime", "ratings": "ratings"}
+_SPLIT = ("settled", "open_batch")
+
+
+def state_of(kept: NodeRecord) -> EvidenceState:
+    """What is known of the node, from its record."""
+    state = EvidenceState.trusted(kept.history)
+    streams = {field: kept.evidence.get(name, Evidence()) for name, field in _STREAMS.items()}
+    correctness = kept.evidence.get(CORRECTNESS, Evidence())
+    if correctness_of(state) != correctness:
+        streams["settled"], streams["open_batch"] = correctness, Evidence()
+    return replace(state, **streams)  # type: ignore[arg-type]  # the fields named above hold evidence
+
+
+def record_of(before: NodeRecord, state: EvidenceState, **node_fields: Any) -> NodeRecord:
+    """`before` with this evidence and the score that follows from it; `node_fields` of its node changed too."""
+    evidence = {CORRECTNESS: correctness_of(state)}
+    evidence.update((name, getattr(state, field)) for name, field in _STREAMS.items())
+    plain = state.to_plain()
+    for field in _STREAMS.values():
+        plain.pop(field, None)
+    if "open_batch" not in plain:
+        plain.pop("settled", None)
+    score = round(reputation_of(state).score, 2)
+    return record_with(
+        before,
+        node=node_with(before.node, reputation=score, **node_fields),
+        evidence=FrozenMap({name: item for name, item in evidence.items() if item.weight > 0.0}),
+        history=frozen_json_map("history", plain),
+    )
+
+
+def after_outcome(
+    before: NodeRecord, outcome: Outcome, now_seconds: float
+) -> Optional[tuple[NodeRecord, Reputation, Optional[StandingChange]]]:
+    """The record, the reputation and the change of standing after an outcome; None if its task was counted before."""
+    state = state_of(before)
+    if state.first_seen_seconds is None:
+        state = replace(state, first_seen_seconds=_registered_seconds(before.node, now_seconds))
+    following = record(state, outcome, now_seconds)
+    if following is state:
+        return None
+    return with_standing_judged(before, following, now_seconds)
+
+
+def with_standing_judged(
+    before: NodeRecord, state: EvidenceState, now_seconds: float
+) -> tuple[NodeRecord, Reputation, Optional[StandingChange]]:
+    """The record with this evidence, and with the standing that follows unless an operator has decided on it."""
+    standing = before.node.admission
+    change = None if state.standing_by_operator else next_standing(standing, state, now_seconds)
+    if change is None:
+        return record_of(before, state), reputation_of(state, standing), None
+    state = with_standing(state, change, now_seconds)
+    kept = record_of(before, state, admission=change.to, admission_reason=change.reason)
+    return kept, reputation_of(state, change.to), change
+
+
+def checked_history(plain: object) -> FrozenMap[str, Any]:
+    """A history as a file holds it, checked field by field. Raises ValidationError."""
+    if isinstance(plain, Mapping) and not plain:
+        return FrozenMap()
+    return frozen_json_map("history", EvidenceState.from_plain(plain, "history").to_plain())
+
+
+def decided_by_operator(before: NodeRecord, after: Admission) -> Mapping[str, Any]:
+    """The history after an operator set the standing: the rules leave it alone, but for probation, which they end."""
+    rest = {name: value for name, value in before.history.items() if name != "standing_by_operator"}
+    if after is not Admission.PROBATION:
+        rest["standing_by_operator"] = True
+    return FrozenMap(rest)
+
+
+def _registered_seconds(node: Node, now_seconds: float) -> float:
+    return now_seconds if node.registered_at is None else node.registered_at.timestamp()
