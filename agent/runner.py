@@ -253,10 +253,10 @@ class Agent:
         self._teller.ready(self._doings())
 
     def _use_settings(self, new: Settings) -> None:
-        """Apply what a running agent can: all but the state directory and the registry's place."""
+        """Apply what a running agent can: all but the state directory and the way to the registry."""
         old_agent = self._agent
-        changed = [name for name, value in new.shown_values().items() if self._settings.shown_values()[name] != value]
-        fixed = [name for name in changed if name in ("agent.state_dir", "registry.target")]
+        changed = new.changed_since(self._settings)
+        fixed = [name for name in changed if name == "agent.state_dir" or name.startswith("registry.")]
         if fixed:
             _log.warning("%s: takes effect at the next start", ", ".join(fixed))
         self._settings = new

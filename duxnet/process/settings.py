@@ -88,9 +88,19 @@ class Settings:
         """Every setting by dotted name, secrets masked."""
         return {
             name: (MASK if value.get_secret_value() else "") if isinstance(value, SecretStr) else value
-            for section, model in self.sections.items()
-            for name, value in _leaves(model, section).items()
+            for name, value in self._values().items()
         }
+
+    def changed_since(self, before: Settings) -> list[str]:
+        """The dotted names whose values differ, secrets too."""
+        old = before._values()
+        return [name for name, value in self._values().items() if old.get(name) != value]
+
+    def _values(self) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for section, model in self.sections.items():
+            values.update(_leaves(model, section))
+        return values
 
 
 def load_settings(

@@ -92,6 +92,11 @@ def test_sighup_reads_the_configuration_again_and_refuses_a_bad_one(state_dir: P
         until(lambda: _tags(state_dir) == {"zone": "b"}, "the new tags")
         agent.wait_for_reports(2)
 
+        file.write_text("[agent]\nwallet_address = 'w1'\n[agent.tags]\nzone = 'b'\n[registry]\ntoken = 'secret'\n")
+        agent.process.send_signal(signal.SIGHUP)
+        agent.wait_for_log("registry.token: takes effect at the next start")
+        assert "secret" not in agent.log
+
         file.unlink()
         agent.process.send_signal(signal.SIGHUP)
         agent.wait_for_log("No such file or directory")

@@ -204,6 +204,8 @@ def test_sections_compose_and_secrets_are_masked(tmp_path: Path) -> None:
     assert loaded.section("coordinator", Coordinator).token.get_secret_value() == "hunter2"
     assert loaded.shown_values()["coordinator.token"] == "********"
     assert "hunter2" not in repr(loaded)
+    changed = load_settings(sections, config=written(tmp_path / "d.toml", '[coordinator]\ntoken = "hunter3"\n'))
+    assert changed.changed_since(loaded) == ["agent.port", "coordinator.token"]
 
 
 toml_values = st.one_of(st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(), st.text(max_size=30))
