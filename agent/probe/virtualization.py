@@ -19,9 +19,10 @@ _CGROUP_TRACES = (("/docker", "docker"), ("/kubepods", "kubernetes"), ("/lxc", "
                   ("/ecs/", "ecs"), ("/garden/", "garden"), ("machine.slice/machine-", "nspawn"))  # fmt: skip
 
 
-# The kernel gives its first namespaces these fixed numbers (include/linux/proc_ns.h). A process whose four are all
-# the first ones is in no container, whatever traces an image has left: virtual machines are made from images too.
-_FIRST_NAMESPACES = {"pid": 4026531836, "uts": 4026531838, "ipc": 4026531839, "cgroup": 4026531835}
+# The kernel gives its first namespaces these fixed numbers (include/linux/proc_ns.h). A process in both is in no
+# container, whatever traces an image has left: virtual machines are made from images too. Others than these two say
+# nothing: systemd puts an ordinary service into its own uts, ipc or mount namespace.
+_FIRST_NAMESPACES = {"pid": 4026531836, "cgroup": 4026531835}
 
 
 def container_name(source: Source) -> str:
