@@ -50,16 +50,19 @@ def _run(given: list[str]) -> int:
 
         print(f"duxnet {__version__}")  # noqa: T201 - the answer
         return 0
+    from duxnet.cli.clicked import run_click
     from duxnet.cli.group import group
 
-    return _exit_code(group().main(given, prog_name="duxnet", standalone_mode=False))
+    return run_click(group(), given, "duxnet")
 
 
 def _run_command(name: str, arguments: list[str]) -> int:
     command = loaded(name)
-    if hasattr(command, "main"):
-        return _exit_code(command.main(arguments, prog_name=f"duxnet {name}", standalone_mode=False))
-    return _exit_code(command(arguments))
+    if not hasattr(command, "main"):
+        return int(command(arguments))
+    from duxnet.cli.clicked import run_click
+
+    return run_click(command, arguments, f"duxnet {name}")
 
 
 def loaded(name: str) -> Any:
@@ -68,7 +71,3 @@ def loaded(name: str) -> Any:
 
     module, attribute, _help = COMMANDS[name]
     return getattr(import_module(module), attribute)
-
-
-def _exit_code(result: object) -> int:
-    return result if isinstance(result, int) else 0

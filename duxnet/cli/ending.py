@@ -37,23 +37,7 @@ def ended(run: Callable[[], int]) -> int:
     except OSError as error:
         where = f"{error.filename!a}: " if error.filename is not None else ""
         return _told(EXIT_RUNTIME, f"{where}{error.strerror or error}")
-    except Exception as error:  # noqa: BLE001 - click's errors, known by what they can do: click may not be loaded
-        return _told_by_click(error)
     return code
-
-
-def _told_by_click(error: Exception) -> int:
-    click = sys.modules.get("click")
-    if click is None:
-        raise error
-    if isinstance(error, click.exceptions.Exit):
-        return int(error.exit_code)
-    if isinstance(error, click.Abort):
-        return _INTERRUPTED
-    if isinstance(error, click.ClickException):
-        error.show()
-        return int(error.exit_code)
-    raise error
 
 
 def _told(code: int, *lines: str) -> int:

@@ -84,8 +84,9 @@ def main(arguments: Sequence[str]) -> int:
     values = parsed_without_click(arguments)
     if values is not None:
         return run(values)
-    result: object = command().main(list(arguments), prog_name="duxnet probe", standalone_mode=False)
-    return result if isinstance(result, int) else 0
+    from duxnet.cli.clicked import run_click
+
+    return run_click(command(), arguments, "duxnet probe")
 
 
 def command() -> click.Command:
