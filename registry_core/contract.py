@@ -5,11 +5,13 @@ The agent knows only `Registry`. One test suite is the law for both.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
-from typing import Optional, Protocol
+from typing import Optional, Protocol, Union
 
 from registry_core.events import EventRing
 from registry_core.models.node import Node, NodeCapabilities
+from registry_core.models.query import NO_TAGS, GpuDemand, NodeOrder
 from registry_core.models.reputation import Reputation
 from registry_core.models.status import NodeHealth
 
@@ -70,12 +72,25 @@ class Registry(Protocol):
         min_capabilities: Optional[NodeCapabilities] = None,
         *,
         wallet_address: Optional[str] = None,
+        gpus: Optional[GpuDemand] = None,
+        tags: Mapping[str, str] = NO_TAGS,
+        exclude: Collection[str] = (),
+        order: Union[NodeOrder, str] = NodeOrder.REPUTATION,
+        seed: int = 0,
         limit: Optional[int] = None,
+        after: Optional[str] = None,
     ) -> list[Node]:
         """The nodes that meet every condition, best reputation first (rounded to 0.01), ties by registration.
 
         `only_healthy` means `Node.is_ready`. In `min_capabilities` a field at its default demands nothing, and
-        a detail field (quota, CPU model, …) is a ValidationError.
+        a detail field (quota, CPU model, …) is a ValidationError. Equal is enough wherever a number is demanded;
+        scores are compared after rounding to 0.01. `wallet_address=""` asks for nodes without one; every one of
+        `tags` must be carried; ids in `exclude` are left out, known or not.
+
+        `order="random"` is a draw that `seed` fixes for a registry that has not changed; `"least_loaded"` draws
+        8 × `limit` ready nodes and returns those with the least load for each CPU, unknown loads last. `after` is
+        the cursor of an earlier answer or the id of its last node: the listing goes on behind it, in the order
+        by reputation only.
         """
 
     def count_nodes(
@@ -85,6 +100,9 @@ class Registry(Protocol):
         min_capabilities: Optional[NodeCapabilities] = None,
         *,
         wallet_address: Optional[str] = None,
+        gpus: Optional[GpuDemand] = None,
+        tags: Mapping[str, str] = NO_TAGS,
+        exclude: Collection[str] = (),
     ) -> int:
         """How many nodes `list_nodes` would return without a limit."""
 

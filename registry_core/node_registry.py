@@ -21,7 +21,7 @@ from registry_core.hosting import RegistryHost
 from registry_core.models import limits
 from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.node import Node, NodeCapabilities
-from registry_core.models.query import GpuDemand, NodeOrder, NodeQuery
+from registry_core.models.query import NO_TAGS, GpuDemand, NodeOrder, NodeQuery
 from registry_core.models.reputation import Reputation
 from registry_core.models.status import NodeHealth
 from registry_core.opening import open_store
@@ -37,7 +37,6 @@ from registry_core.visible import NodePage, Visible
 __all__ = ["NodeRegistry"]
 
 MAX_HEARTBEAT_TIMEOUT_SECONDS = 7 * 86_400.0
-_NO_TAGS: Mapping[str, str] = FrozenMap()
 
 
 class NodeRegistry:
@@ -187,7 +186,7 @@ class NodeRegistry:
         *,
         wallet_address: Optional[str] = None,
         gpus: Optional[GpuDemand] = None,
-        tags: Mapping[str, str] = _NO_TAGS,
+        tags: Mapping[str, str] = NO_TAGS,
         exclude: Collection[str] = (),
         order: Union[NodeOrder, str] = NodeOrder.REPUTATION,
         seed: int = 0,
@@ -224,7 +223,7 @@ class NodeRegistry:
         *,
         wallet_address: Optional[str] = None,
         gpus: Optional[GpuDemand] = None,
-        tags: Mapping[str, str] = _NO_TAGS,
+        tags: Mapping[str, str] = NO_TAGS,
         exclude: Collection[str] = (),
     ) -> int:
         """How many nodes `list_nodes` would return without a limit."""

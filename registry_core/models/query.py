@@ -15,9 +15,10 @@ from registry_core.models import limits
 from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.node import NodeCapabilities
 
-__all__ = ["GpuDemand", "NodeOrder", "NodeQuery"]
+__all__ = ["NO_TAGS", "GpuDemand", "NodeOrder", "NodeQuery"]
 
 MAX_LIMIT = 2**31 - 1
+NO_TAGS: Mapping[str, str] = FrozenMap()
 MAX_EXCLUDED = 1_000_000
 
 

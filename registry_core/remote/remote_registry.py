@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Callable, Optional, Union
@@ -22,7 +22,7 @@ from registry_core.models import limits
 from registry_core.models.addresses import WITHHELD_ADDRESS
 from registry_core.models.encoding import health_from_plain, node_from_plain, node_to_plain
 from registry_core.models.node import Node, NodeCapabilities
-from registry_core.models.query import NodeQuery
+from registry_core.models.query import NO_TAGS, GpuDemand, NodeOrder, NodeQuery
 from registry_core.models.reputation import Reputation
 from registry_core.models.status import NodeHealth
 from registry_core.remote.answers import Answer, decoded, problem_in, raise_for
@@ -183,10 +183,34 @@ class RemoteRegistry:
         min_capabilities: Optional[NodeCapabilities] = None,
         *,
         wallet_address: Optional[str] = None,
+        gpus: Optional[GpuDemand] = None,
+        tags: Mapping[str, str] = NO_TAGS,
+        exclude: Collection[str] = (),
+        order: Union[NodeOrder, str] = NodeOrder.REPUTATION,
+        seed: int = 0,
         limit: Optional[int] = None,
+        after: Optional[str] = None,
     ) -> list[Node]:
-        """As `Registry.list_nodes`, read in pages; nodes that change places meanwhile may be missed or come twice."""
-        demand = NodeQuery(min_reputation, only_healthy, min_capabilities, wallet_address, limit=limit)
+        """As `Registry.list_nodes`, read in pages; nodes that change places meanwhile may be missed or come twice.
+
+        A draw (`order` other than by reputation) has no pages: it needs a `limit` of at most 1,000.
+        """
+        ordered = limits.choice("order", order, NodeOrder)
+        demand = NodeQuery(
+            min_reputation,
+            only_healthy,
+            min_capabilities,
+            wallet_address,
+            gpus,
+            tags,
+            exclude,
+            ordered,
+            seed,
+            limit,
+            after,
+        )
+        if ordered is not NodeOrder.REPUTATION and (limit is None or limit > PAGE):
+            raise ValidationError("limit", limit, f"must be from 1 to {PAGE} in a draw: it has no pages")
         nodes: list[Node] = []
         query = _query(demand)
         while limit is None or len(nodes) < limit:
@@ -205,9 +229,12 @@ class RemoteRegistry:
         min_capabilities: Optional[NodeCapabilities] = None,
         *,
         wallet_address: Optional[str] = None,
+        gpus: Optional[GpuDemand] = None,
+        tags: Mapping[str, str] = NO_TAGS,
+        exclude: Collection[str] = (),
     ) -> int:
         """As `Registry.count_nodes`."""
-        demand = NodeQuery(min_reputation, only_healthy, min_capabilities, wallet_address)
+        demand = NodeQuery(min_reputation, only_healthy, min_capabilities, wallet_address, gpus, tags, exclude)
         return decoded(self._good("GET", "/v1/count", query=_query(demand)), _Count).count
 
     def deregister_node(self, node_id: str) -> bool:
@@ -276,7 +303,7 @@ class RemoteRegistry:
         method: str,
         path: str,
         *,
-        query: Optional[Mapping[str, str]] = None,
+        query: Optional[Mapping[str, Union[str, list[str]]]] = None,
         body: Optional[bytes] = None,
         node_id: str = "",
         headers: Optional[Mapping[str, str]] = None,
@@ -316,8 +343,8 @@ def _path(node_id: object, tail: str = "") -> str:
     return f"/v1/nodes/{checked}" + (f"/{tail}" if tail else "")
 
 
-def _query(demand: NodeQuery) -> dict[str, str]:
-    query: dict[str, str] = {}
+def _query(demand: NodeQuery) -> dict[str, Union[str, list[str]]]:
+    query: dict[str, Union[str, list[str]]] = {}
     if demand.min_reputation:
         query["min_reputation"] = repr(demand.min_reputation)
     if demand.only_healthy:
@@ -331,6 +358,17 @@ def _query(demand: NodeQuery) -> dict[str, str]:
                 query[f"min_{name}"] = repr(getattr(least, name))
         if least.gpu_enabled:
             query["gpu"] = "true"
+    if demand.gpus is not None:
+        for name in ("count", "vendor", "model", "memory_gb"):
+            query[f"gpu_{name}"] = str(getattr(demand.gpus, name))
+    if demand.tags:
+        query["tag"] = [f"{key}={value}" for key, value in demand.tags.items()]
+    if demand.exclude:
+        query["exclude"] = sorted(demand.exclude)
+    if demand.order is not NodeOrder.REPUTATION:
+        query["order"], query["seed"] = demand.order.value, str(demand.seed)
+    if demand.after is not None:
+        query["after"] = demand.after
     return query
 
 

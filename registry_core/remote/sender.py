@@ -9,7 +9,7 @@ import random
 import ssl
 import time
 from collections.abc import Mapping, Sequence
-from typing import Callable, Optional
+from typing import Callable, Optional, Union
 
 import httpx
 
@@ -67,7 +67,7 @@ class Sender:
         method: str,
         path: str,
         *,
-        query: Optional[Mapping[str, str]] = None,
+        query: Optional[Mapping[str, Union[str, list[str]]]] = None,
         body: Optional[bytes] = None,
         headers: Callable[[], Mapping[str, str]] = dict,
         repeatable: bool = True,
@@ -108,7 +108,7 @@ class Sender:
         self,
         method: str,
         path: str,
-        query: Optional[Mapping[str, str]],
+        query: Optional[Mapping[str, Union[str, list[str]]]],
         body: Optional[bytes],
         headers: Callable[[], Mapping[str, str]],
         repeatable: bool,

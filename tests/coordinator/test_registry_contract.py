@@ -11,6 +11,7 @@ import pytest
 from registry_core.contract import Registry
 from registry_core.errors import RegistryClosedError, RegistryError, UnknownNodeError, ValidationError
 from registry_core.models.node import Gpu, Node, NodeCapabilities
+from registry_core.models.query import GpuDemand
 from registry_core.models.status import Admission, Condition, Liveness
 from registry_core.node_registry import NodeRegistry
 from registry_core.remote import RemoteOptions, RemoteRegistry
@@ -124,6 +125,23 @@ def test_queries_find_what_meets_every_condition_in_order(registry: Registry) ->
     assert registry.list_nodes(limit=0) == []
     assert registry.count_nodes(wallet_address="w1") == 2
     assert registry.count_nodes(min_reputation=5.0) == 0
+
+
+def test_queries_ask_for_gpus_tags_and_draws_alike(registry: Registry) -> None:
+    registry.register_node(Node("192.0.2.1", capabilities=LARGE, id="large", tags={"zone": "a & b", "rack": "1"}))
+    registry.register_node(Node("192.0.2.2", id="small", tags={"zone": "a & b"}))
+    assert ids(registry.list_nodes(gpus=GpuDemand(vendor="nvidia", model="l4", memory_gb=24.0))) == ["large"]
+    assert registry.list_nodes(gpus=GpuDemand(2)) == []
+    assert ids(registry.list_nodes(tags={"zone": "a & b", "rack": "1"})) == ["large"]
+    assert ids(registry.list_nodes(tags={"zone": "a & b"}, exclude=["large", "nobody"])) == ["small"]
+    assert ids(registry.list_nodes(after="large")) == ["small"]
+    assert registry.count_nodes(gpus=GpuDemand()) == registry.count_nodes(tags={"rack": "1"}) == 1
+    assert registry.count_nodes(exclude=["large", "small"]) == 0
+    drawn = ids(registry.list_nodes(order="random", seed=7, limit=10))
+    assert sorted(drawn) == ["large", "small"]
+    assert ids(registry.list_nodes(order="random", seed=7, limit=10)) == drawn
+    registry.update_node_health("large", load_average=3.0)
+    assert ids(registry.list_nodes(order="least_loaded", limit=1)) == ["large"]  # the other's load is not known
 
 
 def test_an_unknown_node_is_none_in_a_query_and_an_error_in_an_update(registry: Registry) -> None:
