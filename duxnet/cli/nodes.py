@@ -54,8 +54,8 @@ def nodes() -> None:
 @click.option("--gpu-memory-gb", type=float, help="GPUs with at least so much memory each.")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Only nodes with this tag; several times: all.")
 @click.option("--exclude", multiple=True, metavar="ID", help="Not this node; may be given several times.")
-@click.option("--order", type=click.Choice(["reputation", "random", "least_loaded"]), default="reputation")
-@click.option("--seed", type=int, default=0, help="Fixes what --order random and least_loaded draw.")
+@click.option("--order", type=click.Choice(["reputation", "random", "least_loaded", "explore"]), default="reputation")
+@click.option("--seed", type=int, default=0, help="Fixes what --order random, least_loaded and explore draw.")
 @click.option("--limit", type=int, help="At most so many.")
 @click.option("--after", metavar="CURSOR", help="Go on behind an earlier answer: its `next`.")
 def list_command(registry: Optional[str], config: Optional[str], output: str, **asked: Any) -> int:

@@ -33,7 +33,7 @@ Words = Annotated[str, Parameter(max_length=128)]
 Limit = Annotated[int, Parameter(ge=1, le=MOST_NODES)]
 Tags = Annotated[Optional[list[str]], Parameter(query="tag", description="KEY=VALUE; may come several times")]
 Ids = Annotated[Optional[list[str]], Parameter(query="exclude", description="Node ids to leave out")]
-Order = Literal["reputation", "random", "least_loaded"]
+Order = Literal["reputation", "random", "least_loaded", "explore"]
 
 
 async def filters(

@@ -23,11 +23,16 @@ MAX_EXCLUDED = 1_000_000
 
 
 class NodeOrder(str, Enum):
-    """In which order nodes come. Each is the same for the same registry, question and seed."""
+    """In which order nodes come. Each is the same for the same registry, question and seed.
+
+    `explore` is by reputation, but gives nodes on probation a share of the places (5 %), drawn by the seed, so that
+    they can prove themselves. They must meet every condition: `min_reputation` above 0.25 leaves most of them out.
+    """
 
     REPUTATION = "reputation"
     RANDOM = "random"
     LEAST_LOADED = "least_loaded"
+    EXPLORE = "explore"
 
     def __str__(self) -> str:
         return str(self.value)
@@ -59,7 +64,7 @@ class NodeQuery:
     """The arguments of `list_nodes` and `count_nodes`, checked. Raises ValidationError naming the argument.
 
     `only_healthy` means `Node.is_ready`. `after` is a cursor of an earlier answer: the listing goes on behind
-    it. `seed` fixes what `order="random"` and `"least_loaded"` draw.
+    it. `seed` fixes what `order="random"`, `"least_loaded"` and `"explore"` draw.
     """
 
     min_reputation: float = 0.0

@@ -44,6 +44,7 @@ class BitmapIndex:
         self._all = BitMap()
         self._ready = BitMap()
         self._gpu_enabled = BitMap()
+        self.newcomers = BitMap()
         self._scores = [BitMap() for _ in range(HIGHEST_SCORE + 1)]
         self._cpu_cores = Ladder(CPU_THRESHOLDS)
         self._memory_gb = Ladder(GB_THRESHOLDS)
@@ -58,6 +59,7 @@ class BitmapIndex:
         self._all = BitMap(taken)
         self._ready = BitMap([slot for slot in taken if slots.ready[slot]])
         self._gpu_enabled = BitMap([slot for slot in taken if slots.gpu_enabled[slot]])
+        self.newcomers = BitMap([slot for slot in taken if slots.newcomer[slot]])
         by_score: list[list[int]] = [[] for _ in self._scores]
         for slot in taken:
             by_score[slots.score[slot]].append(slot)
@@ -91,6 +93,8 @@ class BitmapIndex:
         self._storage_gb.add(slot, slots.storage_gb[slot])
         if slots.gpu_enabled[slot]:
             self._gpu_enabled.add(slot)
+        if slots.newcomer[slot]:
+            self.newcomers.add(slot)
         packed = slots.gpus[slot]
         if packed:
             self._gpus.setdefault(packed, BitMap()).add(slot)
@@ -107,6 +111,7 @@ class BitmapIndex:
         self._memory_gb.discard(slot, slots.memory_gb[slot])
         self._storage_gb.discard(slot, slots.storage_gb[slot])
         self._gpu_enabled.discard(slot)
+        self.newcomers.discard(slot)
         packed = slots.gpus[slot]
         if packed:
             having = self._gpus[packed]
@@ -148,6 +153,12 @@ class BitmapIndex:
         if least * 2 <= HIGHEST_SCORE:
             return slots - BitMap.union(BitMap(), *self._scores[:least])
         return slots & BitMap.union(BitMap(), *self._scores[least:])
+
+    def ranked(self, slots: BitMap, limit: Optional[int]) -> list[int]:
+        """The first `limit` of `slots`, best score first, then in order of registration."""
+        found = Found(slots, [], None)
+        few = len(slots) <= FEW
+        return _first((self._sorted if few else self._by_score)(found, 0, HIGHEST_SCORE, None), limit)
 
     def count(self, query: NodeQuery) -> int:
         """How many slots fit."""

@@ -10,6 +10,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Callable, Optional, Union
 
 from registry_core.models.columns import Columns, gpu_groups, label_of_tag, label_of_wallet
@@ -19,6 +20,7 @@ from registry_core.rules import health, liveness
 from registry_core.rules.flapping import Flapping, beats_owed, fell_silent, heard, is_forgotten
 from registry_core.rules.health import HealthRule, HealthThresholds
 from registry_core.rules.matching import has_gpus, least_hundredths
+from registry_core.rules.reputation import DEFAULT_POLICY, explored
 from registry_core.table.deadlines import Deadlines
 from registry_core.table.draw import Draw, first_drawn
 from registry_core.table.slots import LIVENESS, LIVENESS_CODE, Slots, hash_of_label
@@ -212,6 +214,8 @@ class NodeTable:
 
     def select(self, query: NodeQuery, behind: Optional[tuple[int, int]], limit: Optional[int]) -> list[int]:
         """The first `limit` slots that answer the query, in its order; `behind` is (score, sequence) of a cursor."""
+        if query.order is NodeOrder.EXPLORE:
+            return self._explored(query, limit)
         if query.order is not NodeOrder.REPUTATION:
             return self._drawn(query, limit)
         place = None if behind is None else (behind[0], bisect_right(self.slots.sequence, behind[1]))
@@ -242,6 +246,22 @@ class NodeTable:
             drawn.sort(key=self._load)  # ties stay as drawn
             drawn = drawn if limit is None else drawn[:limit]
         return drawn
+
+    def _explored(self, query: NodeQuery, limit: Optional[int]) -> list[int]:
+        index = self._in_use()
+        newcomers: Union[frozenset[int], BitMap]
+        if index is None:
+            fitting = self._scanned(query)
+            newcomers = frozenset(slot for slot in fitting if self.slots.newcomer[slot])
+            ranked = sorted(
+                (slot for slot in fitting if slot not in newcomers), key=lambda s: (-self.slots.score[s], s)
+            )
+        else:
+            found = index.exactly(query)
+            newcomers = found & index.newcomers
+            ranked = index.ranked(found - index.newcomers, limit)
+        drawn = first_drawn(Draw(query.seed, len(self.slots.ids)), newcomers, limit)
+        return list(islice(explored(ranked, drawn, str(query.seed), DEFAULT_POLICY.explore_share), limit))
 
     def _load(self, slot: int) -> float:
         slots = self.slots

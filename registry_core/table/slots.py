@@ -27,6 +27,7 @@ NO_LIVENESS = 255
 """What an empty slot holds, so that states can be counted."""
 _LIVE = LIVENESS_CODE[Liveness.LIVE]
 _WALLET = label_of_wallet("")
+_NEWCOMER = Admission.PROBATION.value
 _MAY_WORK = {Admission.APPROVED.value, Admission.PROBATION.value}
 
 
@@ -47,6 +48,7 @@ class Slots:
         self.label_hashes: list[bytes] = []
         self.ready = bytearray()  # follows from the next two, liveness and conditions: see `judge`
         self.may_work = bytearray()  # by admission
+        self.newcomer = bytearray()  # on probation
         self.cordoned = bytearray()
         self.interval = array("f")
         self.liveness = bytearray()
@@ -76,6 +78,7 @@ class Slots:
         self.gpus.append(sys.intern(columns.gpus))
         self.label_hashes.append(_hashes(columns.labels))
         self.may_work.append(columns.admission in _MAY_WORK)
+        self.newcomer.append(columns.admission == _NEWCOMER)
         self.cordoned.append(columns.cordoned)
         self.interval.append(columns.interval_seconds)
         self.ready.append(0)
@@ -100,6 +103,7 @@ class Slots:
         self.gpus[slot] = sys.intern(columns.gpus)
         self.label_hashes[slot] = _hashes(columns.labels)
         self.may_work[slot] = columns.admission in _MAY_WORK
+        self.newcomer[slot] = columns.admission == _NEWCOMER
         self.cordoned[slot] = columns.cordoned
         self.interval[slot] = columns.interval_seconds
 

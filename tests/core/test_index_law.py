@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from registry_core import Gpu, GpuDemand, Node, NodeCapabilities, NodeOrder, NodeQuery, NodeRegistry
 from registry_core.models.columns import hundredths
+from registry_core.models.status import Admission
 from registry_core.rules.matching import matches
+from registry_core.rules.reputation import explored
 from registry_core.table import index, node_table
 from registry_core.table.draw import Draw
 from registry_core.table.ladder import CPU_THRESHOLDS, GB_THRESHOLDS, Ladder
@@ -132,7 +134,13 @@ def plainly(registry: NodeRegistry, query: NodeQuery) -> list[str]:
     slots = registry._visible._table.slots
     draw = Draw(query.seed, len(slots.ids))
     fitting = [node for node in in_order_of_registration(registry) if matches(node, query)]
-    if query.order is NodeOrder.REPUTATION:
+    if query.order is NodeOrder.EXPLORE:
+        fitting.sort(key=lambda node: -hundredths(node.reputation))
+        ranked = [node for node in fitting if node.admission is not Admission.PROBATION]
+        newcomers = [node for node in fitting if node.admission is Admission.PROBATION]
+        newcomers.sort(key=lambda node: draw.place_of(slots.by_id[node.id]))
+        fitting = list(explored(ranked, newcomers, str(query.seed), 0.05))
+    elif query.order is NodeOrder.REPUTATION:
         fitting.sort(key=lambda node: -hundredths(node.reputation))
     else:
         fitting.sort(key=lambda node: draw.place_of(slots.by_id[node.id]))
