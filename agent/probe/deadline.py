@@ -47,14 +47,14 @@ class Deadlines:
     """Keeps the calls that are still out. Safe to use from several threads."""
 
     def __init__(self, most_stuck: int = _MOST_STUCK) -> None:
-        self._most_stuck = most_stuck
+        self._most_out = most_stuck
         self._out: dict[str, _Call] = {}
-        self._lock = threading.Lock()
+        self._came_back = threading.Condition()
 
     @property
     def stuck(self) -> list[str]:
         """The keys whose calls were given up and have not come back."""
-        with self._lock:
+        with self._came_back:
             return [key for key, call in self._out.items() if call.waited_for and not call.done.is_set()]
 
     def call(self, key: str, timeout_seconds: float, function: Callable[[], Any]) -> Any:
@@ -65,35 +65,43 @@ class Deadlines:
         return answer
 
     def call_all(self, functions: Mapping[str, Callable[[], Any]], timeout_seconds: float) -> dict[str, Any]:
-        """Every function at once under one deadline; an exception stands in place of the answer that it prevented."""
-        started = {key: self._start(key, function) for key, function in functions.items()}
+        """Every function under one deadline, `most_stuck` at a time; an exception stands in place of an answer."""
         end = time.monotonic() + timeout_seconds
-        answers: dict[str, Any] = {}
-        for key, call in started.items():
-            if call is None:
-                answers[key] = MissedDeadline(f"not tried: {self._most_stuck} earlier calls are still stuck")
-            elif call.done.wait(0 if call.waited_for else max(0.0, end - time.monotonic())):
-                with self._lock:
-                    self._out.pop(key, None)
-                answers[key] = call.outcome()
-            elif call.late is not None:
-                answers[key], call.late, call.waited_for = call.late.outcome(), None, True
-            else:
-                late = "an earlier call is still stuck" if call.waited_for else f"no answer in {timeout_seconds:g} s"
-                call.waited_for = True
-                answers[key] = MissedDeadline(late)
-        return answers
+        started = {key: self._start(key, function, end) for key, function in functions.items()}
+        return {key: self._outcome(key, call, end, timeout_seconds) for key, call in started.items()}
 
-    def _start(self, key: str, function: Callable[[], Any]) -> Optional[_Call]:
-        with self._lock:
-            call = self._out.get(key)
-            if call is not None and not (call.waited_for and call.done.is_set()):
-                return call
-            came_late = call
-            stuck = sum(out.waited_for and not out.done.is_set() for out in self._out.values())
-            if stuck >= self._most_stuck:
+    def _outcome(self, key: str, call: Optional[_Call], end: float, timeout_seconds: float) -> Any:
+        if call is None:
+            return MissedDeadline(f"not tried: {self._most_out} other calls are stuck")
+        if call.done.wait(0 if call.waited_for else max(0.0, end - time.monotonic())):
+            with self._came_back:
+                self._out.pop(key, None)
+            return call.outcome()
+        told_before, call.waited_for = call.waited_for, True
+        late, call.late = call.late, None
+        if late is not None:
+            return late.outcome()
+        return MissedDeadline(
+            "an earlier call is still stuck" if told_before else f"no answer in {timeout_seconds:g} s"
+        )
+
+    def _start(self, key: str, function: Callable[[], Any], end: float) -> Optional[_Call]:
+        """The call under `key`: the one that is out, or a new one as soon as there is room; None if there is none."""
+        with self._came_back:
+            came_late = self._out.get(key)
+            if came_late is not None and not (came_late.waited_for and came_late.done.is_set()):
+                return came_late
+            if not self._came_back.wait_for(self._has_room, max(0.0, end - time.monotonic())):
                 return None
             call = self._out[key] = _Call(function)
             call.late = came_late
-        threading.Thread(target=call.run, name=f"probe {key}", daemon=True).start()
+        threading.Thread(target=self._run, args=(call,), name=f"probe {key}", daemon=True).start()
         return call
+
+    def _has_room(self) -> bool:
+        return sum(not call.done.is_set() for call in self._out.values()) < self._most_out
+
+    def _run(self, call: _Call) -> None:
+        call.run()
+        with self._came_back:
+            self._came_back.notify_all()

@@ -22,7 +22,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 from agent.probe.source import Source, SourceError
 from registry_core.errors import ValidationError
@@ -47,10 +47,10 @@ class RecordingSource(Source):
         self._hanging: set[str] = set()
         self._read(text)
 
-    def read_text(self, path: str) -> Any:
+    def read_text(self, path: str) -> Optional[str]:
         return self._files.get(path)
 
-    def read_link(self, path: str) -> Any:
+    def read_link(self, path: str) -> Optional[str]:
         return self._links.get(path)
 
     def list_dir(self, path: str) -> list[str]:
@@ -135,13 +135,13 @@ class Recorder(Source):
         self._source = source
         self._lines: dict[str, str] = {}
 
-    def read_text(self, path: str) -> Any:
+    def read_text(self, path: str) -> Optional[str]:
         text = self._source.read_text(path)
         if text is not None:
             self._lines[f"file {path}"] = _file_lines(path, text)
         return text
 
-    def read_link(self, path: str) -> Any:
+    def read_link(self, path: str) -> Optional[str]:
         target = self._source.read_link(path)
         if target is not None:
             self._lines[f"link {path}"] = f"link {path} = {target}"

@@ -178,6 +178,14 @@ def test_a_bind_mount_is_the_same_disk_and_a_second_disk_is_another() -> None:
     assert [item["mount_point"] for item in values(StorageProbe(), text)["file_systems"]] == ["/", "/mnt/b"]
 
 
+def test_a_mount_that_another_one_hides_is_not_counted() -> None:
+    text = DISK + (
+        "file /proc/self/mountinfo\n|1 0 8:1 / / rw - ext4 /dev/sda1 rw\n|2 1 8:2 / /mnt rw - ext4 /dev/sdb rw\n"
+        "|3 1 8:3 / /mnt rw - ext4 /dev/sdc rw\nask statvfs /mnt = [10, 5, 5, 1, 1]\n"
+    )
+    assert [item["device"] for item in values(StorageProbe(), text)["file_systems"]] == ["/dev/sda1", "/dev/sdc"]
+
+
 @pytest.mark.parametrize("size", ["[10, 20, 5, 0, 0]", "[10, 5, 6, 0, 0]", "[-1, 0, 0, 0, 0]", "[1, 2]", "null", '"x"'])
 def test_an_impossible_size_is_an_error_and_no_storage(size: str) -> None:
     source = RecordingSource(f'ask nearest_existing / = "/"\nask statvfs / = {size}\n')

@@ -123,7 +123,8 @@ def _distinct(table: list[Mount], work_dir: str) -> list[Mount]:
     seen: dict[str, Mount] = {}
     work = mount_of(work_dir, table)
     ours = [work] if work is not None else []
-    for mount in [*ours, *table]:
+    visible = {mount.mount_point: mount for mount in table}  # a later mount hides an earlier one
+    for mount in [*ours, *visible.values()]:
         if mount.fstype in _NOT_STORAGE or mount.mount_point in _CONTAINER_FILES:
             continue
         key = _same_bytes(mount)
