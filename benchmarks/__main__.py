@@ -8,6 +8,7 @@ import sys
 ALL = {
     "probe": "what a probe costs beside an empty Python",
     "reputation": "what an outcome, a quantile and a rating batch cost",
+    "storage": "durability beside bare sqlite3, and starts with a million nodes",
     "registry": "queries, heartbeats, registrations and memory at 10⁴, 10⁵ and 10⁶ nodes",
 }
 BY_NAME_ONLY = {

@@ -37,6 +37,7 @@ from duxnet.coordinator.upkeep import TOLERATED_PULSES, Upkeep, pulse_seconds
 from registry_core.errors import RegistryError
 from registry_core.node_registry import NodeRegistry
 from registry_core.rules.liveness import DOWN_AFTER_INTERVALS
+from registry_core.storage.key_sources import find_keys
 from registry_core.version import __version__
 from registry_core.wire.shapes import MAX_REGISTRATION_BYTES
 
@@ -65,7 +66,8 @@ def open_coordinator(settings: CoordinatorSettings) -> Coordinator:
     clock = listening_clock(settings)
     path = settings.registry_path(os.environ)
     timeout = DOWN_AFTER_INTERVALS * settings.shortest_interval_seconds
-    registry = NodeRegistry(path, heartbeat_timeout_seconds=timeout, clock=clock)
+    keys = find_keys(settings.key_path(), os.environ)
+    registry = NodeRegistry(path, encryption_key=keys, heartbeat_timeout_seconds=timeout, clock=clock)
     try:
         return _assembled(registry, state_dir, settings, identity, clock)
     except BaseException:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Union
+from typing import Annotated, Literal, Optional, Union
 
 from pydantic import Field, field_validator, model_validator
 
@@ -27,6 +27,7 @@ class CoordinatorSettings(Section):
     port: Annotated[Whole, Field(ge=0, le=65535)] = 8410
     state_dir: PathText = ""
     registry: PathText = ""
+    encryption_key_file: PathText = ""
     join: Literal["", "open", "token", "approval"] = ""
     tls_certificate: PathText = ""
     tls_key: PathText = ""
@@ -76,6 +77,10 @@ class CoordinatorSettings(Section):
         if self.state_dir:
             return Path(self.state_dir).absolute()
         return Path(default_state_folder(environ, "duxnet-coordinator"))
+
+    def key_path(self) -> Optional[Path]:
+        """The file with the keys that seal the registry, if one is set."""
+        return Path(self.encryption_key_file).absolute() if self.encryption_key_file else None
 
     def registry_path(self, environ: Mapping[str, str]) -> Path:
         """The registry's file; its suffix says how it is kept."""
