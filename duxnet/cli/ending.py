@@ -20,6 +20,7 @@ _BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 def ended(run: Callable[[], int]) -> int:
     """The exit code of `run`, whose errors are told here."""
+    _make_streams_safe()
     try:
         code = run()
         sys.stdout.flush()
@@ -41,9 +42,21 @@ def ended(run: Callable[[], int]) -> int:
 
 
 def _told(code: int, *lines: str) -> int:
-    for line in lines:
-        sys.stderr.write(f"duxnet: {line}\n")
+    sys.stderr.writelines(f"duxnet: {line}\n" for line in lines)
     return code
+
+
+def _make_streams_safe() -> None:
+    """Streams that the caller closed (>&-) go nowhere, and what a terminal cannot show (®, …) is escaped.
+
+    Nowhere, and not nothing: the next file that is opened would become standard output.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: PTH123, SIM115 - as long as the process; pathlib costs 3 ms
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
 
 
 def _forget_stdout() -> None:

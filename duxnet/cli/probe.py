@@ -134,8 +134,6 @@ def run(values: dict[str, Any]) -> int:
     report = ProbeRunner(recorder or source, options).run(_only(values["only"]) if values["only"] else None)
     if recorder is not None:
         _save(recorder, values["record"], options)
-    if hasattr(sys.stdout, "reconfigure"):  # a model's ® must not stop a terminal that cannot show it
-        sys.stdout.reconfigure(errors="backslashreplace")
     sys.stdout.write(_printed(report, values))
     return EXIT_PARTIAL if report.errors else 0
 

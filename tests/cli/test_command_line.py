@@ -88,6 +88,23 @@ def test_a_full_output_device_is_told() -> None:
     assert done.stderr == "duxnet: No space left on device\n"
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("words", ["config show", "nodes lst", "probe --only host", "probe --only nothing"])
+def test_closed_streams_are_no_fault_of_the_program(words: str, closed: str, tmp_path: Path) -> None:
+    call = " ".join(map(_quoted, [*command(), *words.split()]))
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{call} {closed}"], capture_output=True, text=True, env=environment({}), timeout=30
+    )
+    assert done.returncode in (0, 2, 3)
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_a_terminal_that_shows_only_ascii_gets_escapes(tmp_path: Path) -> None:
+    done = duxnet("agent", "--once", "--state-dir", tmp_path / "state", PYTHONIOENCODING="ascii")
+    assert done.returncode in (0, 3), done.stderr
+    assert "\\u2026 on " in done.stdout
+
+
 def test_ctrl_c_ends_quietly() -> None:
     def interrupted() -> int:
         raise KeyboardInterrupt
