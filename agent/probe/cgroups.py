@@ -106,6 +106,12 @@ class Cgroups:
                     return CpusetLimit(cpus, f"{folder}/{name}")
         return None
 
+    @property
+    def own_note(self) -> str:
+        """A sentence for the reader where one of our own services is in the ancestry; else empty."""
+        names = {name for path in self._paths.values() for name in path.split("/") if name in OWN_SERVICES}
+        return f"what limits {' and '.join(sorted(names))} itself is left out" if names else ""
+
     def own_cpuset(self) -> Optional[frozenset[int]]:
         """The CPUs that our own service's group allows; None where we are in none, or it has no set of its own."""
         for _, folder in self._all_folders("cpuset"):

@@ -38,3 +38,15 @@ def test_a_dead_work_directory_offers_no_storage_and_says_why(silent_mount: Path
     messages = [error["message"] for error in report["errors"]]  # type: ignore[attr-defined]  # plain JSON
     assert f"{silent_mount}/jobs: no answer in 3 s" in messages
     assert seconds < 10
+
+
+def test_a_recording_of_a_dead_mount_replays_as_one(silent_mount: Path, tmp_path: Path) -> None:
+    code, _, _ = probe("--only", "storage", "--work-dir", "/", "--record", str(tmp_path / "report"))
+    assert code == 3
+    recorded = (tmp_path / "report" / "machine.recording").read_text()
+    assert f"hang statvfs {silent_mount}\n" in recorded
+    code, report, _ = probe("--only", "storage", "--root", str(tmp_path / "report"))
+    assert code == 3
+    messages = [error["message"] for error in report["errors"]]  # type: ignore[attr-defined]  # plain JSON
+    # the server's name is masked
+    assert f"{silent_mount} (fuse.silent from server1:/export): no answer in 3 s" in messages

@@ -77,7 +77,7 @@ def _usable(groups: Cgroups, host: Host) -> Usable:
     affinity = host.affinity
     told_by = host.source if affinity is None else "sched_getaffinity"
     if affinity is not None and affinity == groups.own_cpuset():
-        affinity = None  # it is the agent's own unit that is limited, not the node
+        affinity, told_by = None, host.source  # it is the agent's own unit that is limited, not the node
     cpus, limits = host.cpus, []
     cpuset = groups.cpuset()
     if cpuset is not None and cpus & cpuset.cpus and not cpus <= cpuset.cpus:
@@ -94,6 +94,7 @@ def _counts(groups: Cgroups, host: Host, usable: Usable) -> list[Reading]:
     """A quota below the usable CPUs decides; 2.5 CPUs of time are offered as 2, and never less than 1."""
     whole = len(usable.cpus)
     offered = Reading("cpu_cores", whole, "CPUs", usable.source, usable.limited_by, host=len(host.cpus))
+    offered = offered._replace(note=groups.own_note)
     quota = groups.quota()
     share = Reading("cpu_quota", None, "CPUs", quota.path if quota else f"cgroup {groups.versions}")
     if quota is not None and quota.cpus < whole:

@@ -33,7 +33,7 @@ class MemoryProbe:
         limit = groups.memory()
         pages = values.get("HugePages_Total", 0) * values.get("Hugepagesize", 0)
         readings = [
-            _offered(values, limit, told_by),
+            _offered(values, limit, told_by)._replace(note=groups.own_note),
             _available(source, groups, limit, values, told_by),
             Reading("memory_hugepages_gb", _gb(pages), "GB", told_by),
             Reading("swap_gb", _gb(values.get("SwapTotal", 0)), "GB", told_by),
