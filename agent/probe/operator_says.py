@@ -63,6 +63,7 @@ def _reserved(reading: Reading, reserve: float) -> Reading:
         left: float = max(1, reading.value - int(reserve))  # a node without a CPU is no node
     else:
         left = round(max(0.0, reading.value - reserve), 3)
-    because = f"{reserve:g} {reading.unit} kept back by the operator"
+    unit = "CPU" if (reading.name, reserve) == ("cpu_cores", 1) else reading.unit
+    because = f"{reserve:g} {unit} kept back by the operator"
     limited_by = f"{reading.limited_by}; {because}" if reading.limited_by else because
     return reading._replace(value=left, limited_by=limited_by, container=_measured(reading), set_by="reserve")

@@ -163,7 +163,7 @@ def _reasons(reading: Reading) -> list[str]:
         lines.append("A share of CPU time is offered as whole CPUs, rounded down, and never as less than one.")
     if reading.note:
         lines.append(f"{_capitalised(_printable(reading.note))}.")
-    if reading.source:
+    if reading.source and reading.set_by != "override":
         lines.append(f"Read from {_printable(reading.source)}.")
     return lines
 

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["configured_options"]
 
 _PREFIX = "DUXNET_AGENT__"
+# How the settings behind the fields of ProbeOptions are called
+_SETTINGS = {
+    "reserve_": "agent.reserve.",
+    "overrides.": "agent.override.",
+    "registry_address": "registry.target",
+}
 _RESERVES = ("cpus", "memory_gb", "storage_gb")
 
 
@@ -43,7 +49,9 @@ def configured_options(environ: Mapping[str, str], work_dir: Optional[str]) -> P
     except ValidationError as error:
         from duxnet.process.errors import ConfigurationError
 
-        raise ConfigurationError([str(error.within("agent"))]) from None
+        name = next((to + error.field[len(of) :] for of, to in _SETTINGS.items() if error.field.startswith(of)), "")
+        told = ValidationError(name or f"agent.{error.field}", error.value, error.rule)
+        raise ConfigurationError([str(told)]) from None
 
 
 def _file(environ: Mapping[str, str]) -> dict[str, Any]:

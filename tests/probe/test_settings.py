@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +50,26 @@ def test_both_readers_of_the_settings_agree(
 
 
 @pytest.mark.parametrize(
-    "toml",
-    ["[agent.reserve]\ncpus = -1\n", "[agent.override]\nkernel = 1\n", "agent = 1\n", "[agent]\nwork_dir = 1\n", "x"],
+    ("toml", "named"),
+    [
+        ("[agent.reserve]\ncpus = -1\n", "agent.reserve.cpus"),
+        ("[agent.override]\nkernel = 1\n", "agent.override.kernel"),
+        ('[registry]\ntarget = "http://a b/"\n', "registry.target"),
+        ("agent = 1\n", "agent"),
+        ("[agent]\nwork_dir = 1\n", "work_dir"),
+        ("x", "line 1"),
+    ],
 )
-def test_a_bad_setting_is_a_configuration_error(toml: str, tmp_path: Path) -> None:
+def test_a_bad_setting_is_a_configuration_error_that_names_it(toml: str, named: str, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(toml)
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError, match=re.escape(named)):
         configured_options({"DUXNET_CONFIG": str(tmp_path / "config.toml")}, None)
+
+
+def test_a_wrong_configuration_ends_the_command_with_78(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[agent.reserve]\ncpus = -1\n")
+    code = "import sys; from duxnet.cli import main; sys.exit(main(['probe', '--only', 'cpu']))"
+    environment = {"DUXNET_CONFIG": str(tmp_path / "config.toml"), "PATH": "/usr/bin"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30, env=environment)
+    assert (done.returncode, done.stdout) == (78, b"")
+    assert b"agent.reserve.cpus" in done.stderr
