@@ -57,7 +57,7 @@ def test_both_readers_of_the_settings_agree(
         ('[registry]\ntarget = "http://a b/"\n', "registry.target"),
         ("agent = 1\n", "agent"),
         ("[agent]\nwork_dir = 1\n", "work_dir"),
-        ("x", "line 1"),
+        ("x", "not valid TOML"),
     ],
 )
 def test_a_bad_setting_is_a_configuration_error_that_names_it(toml: str, named: str, tmp_path: Path) -> None:
