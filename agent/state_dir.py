@@ -8,6 +8,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Optional
 
@@ -18,6 +20,8 @@ __all__ = ["AgentRunningError", "StateDir", "holder_of"]
 LOCK_FILE = "agent.lock"
 MACHINE_FILE = "machine.json"
 REGISTRY_FILE = "nodes.json"
+
+_ATTEMPTS = 5
 
 
 class AgentRunningError(StoreError):
@@ -40,20 +44,27 @@ class StateDir:
         except OSError as error:
             raise StoreError(str(path), f"cannot be used as a state directory: {_reason(error)}") from None
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._hold()
         except BlockingIOError:
             holder = _pid_in(self._lock)
             os.close(self._lock)
             raise AgentRunningError(str(path), holder) from None
-        self._write_pid()
-
-    def _write_pid(self) -> None:
-        try:
-            os.ftruncate(self._lock, 0)
-            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
             os.close(self._lock)
-            raise StoreError(str(self.path / LOCK_FILE), f"cannot be written: {_reason(error)}") from None
+            raise StoreError(str(path / LOCK_FILE), f"cannot be locked: {_reason(error)}") from None
+
+    def _hold(self) -> None:
+        for attempt in range(_ATTEMPTS):
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:  # an agent, or somebody who looks for one at this instant (`holder_of`)
+                if attempt + 1 == _ATTEMPTS:
+                    raise
+                time.sleep(0.05)
+        with suppress(OSError):  # on a full disk the holder is not known, and holds all the same
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
     def moved_from(self, machine_hint: Optional[str]) -> Optional[str]:
         """The hint of the machine where this folder was used last, when that is another one than `machine_hint`.

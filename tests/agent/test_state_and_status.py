@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,16 @@ def test_a_folder_is_made_private_and_held_by_one(tmp_path: Path) -> None:
     held.close()
     assert holder_of(folder) is None
     StateDir(folder).close()
+
+
+def test_somebody_who_only_looks_does_not_keep_an_agent_out(tmp_path: Path) -> None:
+    StateDir(tmp_path).close()
+    with (tmp_path / "agent.lock").open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        let_go = threading.Timer(0.08, fcntl.flock, (looking, fcntl.LOCK_UN))
+        let_go.start()
+        StateDir(tmp_path).close()
+        let_go.join()
 
 
 def test_nobody_holds_a_folder_that_is_not_there(tmp_path: Path) -> None:
