@@ -26,7 +26,7 @@ _SHORTEST_ID = 12
 def print_nodes(nodes: list[Node], cursor: Optional[str], desk: Desk, output: str) -> None:
     """A line for each node, or the JSON list. `cursor` leads to what a limit left out."""
     if output == "json":
-        print_json({"schema": "duxnet.node-list/1.0", "nodes": [_plain(node, desk) for node in nodes], "next": cursor})
+        print_json({"schema": "duxnet.nodes/1.0", "nodes": [_plain(node, desk) for node in nodes], "next": cursor})
         return
     width = _id_width([node.id for node in nodes])
     print_table(_HEADER, (_row(node, desk, width) for node in nodes), _RIGHT)
