@@ -30,11 +30,10 @@ class Snapshots:
         self._made: dict[int, Node] = {}
 
     def reported(self, slot: int, health: NodeHealth) -> None:
-        """The node has a new sample."""
-        if len(self._healths) >= MOST_KEPT:
-            self._healths.clear()
-        self._healths[slot] = health
-        self._made.pop(slot, None)
+        """The node has a new sample. It is kept for a node that is being asked for; the table has it in any case."""
+        if slot in self._bases:
+            self._healths[slot] = health
+            self._made.pop(slot, None)
 
     def changed(self, slot: int) -> None:
         """Its health or liveness changed otherwise."""
@@ -66,8 +65,6 @@ class Snapshots:
         health = self._healths.get(slot)
         if health is None:
             health = self._table.health(slot)
-            if len(self._healths) < MOST_KEPT:
-                self._healths[slot] = health
         return health, self._table.liveness(slot)
 
     def made_of(self, slot: int, record: NodeRecord, view: tuple[NodeHealth, Liveness]) -> Node:
@@ -77,6 +74,7 @@ class Snapshots:
             base = node_with(base, scheduling=Scheduling.ELIGIBLE, cordon=None)  # the cordon's time is over
         if len(self._bases) >= MOST_KEPT:
             self._bases.clear()
+            self._healths.clear()
             self._made.clear()
         self._bases[slot] = base
         return node_snapshot(base, *view)

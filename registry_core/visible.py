@@ -203,7 +203,7 @@ class Visible:
         self, offer: NodeCapabilities, gauges: tuple[Optional[float], Optional[float], Optional[float]]
     ) -> NodeHealth:
         """What would follow from a first sample of a node that offers this."""
-        per_cpu = load_per_cpu(gauges[0], offer.host_cpus or 0, offer.cpu_cores)
+        per_cpu = load_per_cpu(gauges[0], offer.host_cpus or offer.cpu_cores)
         after = HealthRule(self._thresholds).conditions(per_cpu, gauges[1], gauges[2], ALL_UNKNOWN)
         return health_sample(*gauges, self._clock.now(), ALL_CONDITIONS[after])
 

@@ -52,9 +52,8 @@ class HealthThresholds:
             object.__setattr__(self, name, checked)
 
 
-def load_per_cpu(load_average: Optional[float], host_cpus: int, cpu_cores: int) -> Optional[float]:
-    """The load for each CPU of the host (0: not known); `cpu_cores` stands in; None when neither is known."""
-    cpus = host_cpus or cpu_cores
+def load_per_cpu(load_average: Optional[float], cpus: float) -> Optional[float]:
+    """The load for each CPU of the host: `cpus` is `host_cpus`, else `cpu_cores`; None when it is 0, not known."""
     return None if load_average is None or not cpus else load_average / cpus
 
 

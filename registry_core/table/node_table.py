@@ -23,7 +23,19 @@ from registry_core.rules.matching import has_gpus, least_hundredths
 from registry_core.rules.reputation import DEFAULT_POLICY, explored
 from registry_core.table.deadlines import Deadlines
 from registry_core.table.draw import Draw, first_drawn
-from registry_core.table.slots import LIVENESS, LIVENESS_CODE, Slots, hash_of_label
+from registry_core.table.slots import (
+    CPUS,
+    DISK,
+    GAUGES,
+    LIVENESS,
+    LIVENESS_CODE,
+    LOAD,
+    MEMORY,
+    SEEN,
+    SEEN_AT,
+    Slots,
+    hash_of_label,
+)
 
 if TYPE_CHECKING:
     from pyroaring import BitMap
@@ -74,7 +86,7 @@ class NodeTable:
         if slot is None:
             slot = self.slots.append(columns)
             self._watched.append(0)
-            self.slots.seen[slot] = now
+            self.slots.gauges[slot * GAUGES + SEEN] = now
             self.slots.judge(slot)
             if self._index is not None:
                 self._index.add(slot)
@@ -125,12 +137,13 @@ class NodeTable:
         """A sample came in: the conditions before and after (places in `ALL_CONDITIONS`). `seen` must follow."""
         slots = self.slots
         load, memory, disk = sample
-        slots.load[slot] = _NAN if load is None else load
-        slots.memory[slot] = _NAN if memory is None else memory
-        slots.disk[slot] = _NAN if disk is None else disk
+        gauges, first = slots.gauges, slot * GAUGES
+        gauges[first] = _NAN if load is None else load
+        gauges[first + MEMORY] = _NAN if memory is None else memory
+        gauges[first + DISK] = _NAN if disk is None else disk
         before = slots.conditions[slot]
         if load is not None:
-            load = health.load_per_cpu(load, slots.host_cpus[slot], slots.cpu_cores[slot])
+            load = health.load_per_cpu(load, gauges[first + CPUS])
         after = self._rule.conditions(load, memory, disk, before)
         if after != before:
             slots.conditions[slot] = after
@@ -140,9 +153,10 @@ class NodeTable:
     def seen(self, slot: int, monotonic: float, unix_seconds: float) -> tuple[Liveness, Liveness]:
         """A sign of life: what the node was, and is. One that fell silent often is suspect for some reports more."""
         slots = self.slots
-        silent_seconds = monotonic - slots.seen[slot]
-        slots.seen[slot] = monotonic
-        slots.seen_at[slot] = unix_seconds
+        gauges, first = slots.gauges, slot * GAUGES
+        silent_seconds = monotonic - gauges[first + SEEN]
+        gauges[first + SEEN] = monotonic
+        gauges[first + SEEN_AT] = unix_seconds
         slots.unsaved[slot] = 1
         if slots.liveness[slot] == _LIVE:
             return Liveness.LIVE, Liveness.LIVE
@@ -186,7 +200,7 @@ class NodeTable:
             before = LIVENESS[slots.liveness[slot]]
             if before is Liveness.LEFT:
                 continue
-            after = liveness.liveness(now - slots.seen[slot], interval)
+            after = liveness.liveness(now - slots.gauges[slot * GAUGES + SEEN], interval)
             if after is Liveness.DOWN and self.is_held is not None and self.is_held(node_id):
                 after = Liveness.SUSPECT
                 self._look_again(slot, now + interval)
@@ -265,7 +279,8 @@ class NodeTable:
 
     def _load(self, slot: int) -> float:
         slots = self.slots
-        load = health.load_per_cpu(slots.load[slot], slots.host_cpus[slot], slots.cpu_cores[slot])
+        first = slot * GAUGES
+        load = health.load_per_cpu(slots.gauges[first + LOAD], slots.gauges[first + CPUS])
         return load if load is not None and load == load else math.inf  # not known comes last
 
     def _in_use(self) -> Optional[BitmapIndex]:
@@ -352,7 +367,7 @@ class NodeTable:
         interval = self._interval(slot)
         if interval is None or self._watched[slot]:
             return
-        seen = self.slots.seen[slot]
+        seen = self.slots.gauges[slot * GAUGES + SEEN]
         state = self.slots.liveness[slot]
         if state == LIVENESS_CODE[Liveness.LIVE]:
             due = seen + liveness.SUSPECT_AFTER_INTERVALS * interval

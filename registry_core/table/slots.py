@@ -19,6 +19,11 @@ from registry_core.rules.health import ALL_CONDITIONS, ALL_UNKNOWN
 
 __all__ = ["Slots"]
 
+GAUGES = 6
+LOAD, MEMORY, DISK, SEEN, SEEN_AT, CPUS = range(GAUGES)
+"""The figures of a slot that a report touches, side by side, since at a million nodes each array costs a cache miss:
+load average, memory %, disk %, the last sign of life (monotonic and Unix seconds), the CPUs that the load is for."""
+
 _NAN = math.nan
 HAS_CRITICAL = tuple(conditions.any_critical for conditions in ALL_CONDITIONS)
 LIVENESS = tuple(Liveness)
@@ -40,7 +45,6 @@ class Slots:
         self.sequence = array("Q")
         self.score = array("H")
         self.cpu_cores = array("I")
-        self.host_cpus = array("I")
         self.memory_gb = array("d")
         self.storage_gb = array("d")
         self.gpu_enabled = bytearray()
@@ -53,11 +57,7 @@ class Slots:
         self.interval = array("f")
         self.liveness = bytearray()
         self.conditions = bytearray()
-        self.load = array("d")
-        self.memory = array("d")
-        self.disk = array("d")
-        self.seen = array("d")  # monotonic seconds of the last sign of life
-        self.seen_at = array("d")  # the same as Unix seconds; NaN: never
+        self.gauges = array("d")  # GAUGES figures a slot
         self.unsaved = bytearray()
 
     def __len__(self) -> int:
@@ -71,7 +71,6 @@ class Slots:
         self.sequence.append(columns.sequence)
         self.score.append(columns.score)
         self.cpu_cores.append(columns.cpu_cores)
-        self.host_cpus.append(columns.host_cpus)
         self.memory_gb.append(columns.memory_gb)
         self.storage_gb.append(columns.storage_gb)
         self.gpu_enabled.append(columns.gpu_enabled)
@@ -85,18 +84,14 @@ class Slots:
         self.unsaved.append(0)
         self.liveness.append(LIVENESS_CODE[Liveness.LEFT] if columns.left else _LIVE)
         self.conditions.append(ALL_UNKNOWN)
-        self.load.append(_NAN)
-        self.memory.append(_NAN)
-        self.disk.append(_NAN)
-        self.seen_at.append(_NAN)
-        self.seen.append(-math.inf)
+        self.gauges.extend((_NAN, _NAN, _NAN, -math.inf, _NAN, columns.host_cpus or columns.cpu_cores))
         return slot
 
     def set(self, slot: int, columns: Columns) -> None:
         """Take over all columns but the sample and liveness."""
         self.score[slot] = columns.score
         self.cpu_cores[slot] = columns.cpu_cores
-        self.host_cpus[slot] = columns.host_cpus
+        self.gauges[slot * GAUGES + CPUS] = columns.host_cpus or columns.cpu_cores
         self.memory_gb[slot] = columns.memory_gb
         self.storage_gb[slot] = columns.storage_gb
         self.gpu_enabled[slot] = columns.gpu_enabled
@@ -142,9 +137,14 @@ class Slots:
         """Close the gaps that removed nodes left; the order stays. Returns new slots by old ones."""
         kept = self.kept()
         moved = {old: new for new, old in enumerate(kept)}
-        for name, values in vars(self).items():
+        for name, values in list(vars(self).items()):
             if isinstance(values, bytearray):
                 setattr(self, name, bytearray([values[slot] for slot in kept]))
+            elif values is self.gauges:
+                kept_gauges = array("d")
+                for slot in kept:
+                    kept_gauges.extend(values[slot * GAUGES : slot * GAUGES + GAUGES])
+                self.gauges = kept_gauges
             elif isinstance(values, array):
                 setattr(self, name, array(values.typecode, [values[slot] for slot in kept]))
             elif isinstance(values, list):
@@ -154,23 +154,26 @@ class Slots:
 
     def restore_sample(self, slot: int, sample: NodeHealth) -> None:
         """A sample of an earlier run: its figures, not what followed from them."""
-        self.load[slot] = _or_nan(sample.load_average)
-        self.memory[slot] = _or_nan(sample.memory_usage)
-        self.disk[slot] = _or_nan(sample.disk_usage)
-        self.seen_at[slot] = _NAN if sample.last_heartbeat is None else sample.last_heartbeat.timestamp()
+        first = slot * GAUGES
+        self.gauges[first + LOAD] = _or_nan(sample.load_average)
+        self.gauges[first + MEMORY] = _or_nan(sample.memory_usage)
+        self.gauges[first + DISK] = _or_nan(sample.disk_usage)
+        self.gauges[first + SEEN_AT] = _NAN if sample.last_heartbeat is None else sample.last_heartbeat.timestamp()
 
     def copy_soft(self, slot: int, other: Slots, other_slot: int) -> None:
         """Take over sample, conditions and liveness from a slot of another table."""
-        for name in ("load", "memory", "disk", "seen", "seen_at", "conditions", "liveness", "unsaved"):
+        for name in ("conditions", "liveness", "unsaved"):
             getattr(self, name)[slot] = getattr(other, name)[other_slot]
+        mine, theirs = slot * GAUGES, other_slot * GAUGES
+        self.gauges[mine : mine + CPUS] = other.gauges[theirs : theirs + CPUS]  # the CPUs are of the columns
 
     def health(self, slot: int) -> NodeHealth:
         """The newest sample and what follows from it."""
-        at = self.seen_at[slot]
+        load, memory, disk, _seen, at, _cpus = self.gauges[slot * GAUGES : slot * GAUGES + GAUGES]
         return health_sample(
-            _or_none(self.load[slot]),
-            _or_none(self.memory[slot]),
-            _or_none(self.disk[slot]),
+            _or_none(load),
+            _or_none(memory),
+            _or_none(disk),
             None if at != at else datetime.fromtimestamp(at, timezone.utc),
             ALL_CONDITIONS[self.conditions[slot]],
         )

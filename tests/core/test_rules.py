@@ -47,13 +47,11 @@ def test_a_condition_follows_from_value_threshold_and_what_held_before(
 
 
 @pytest.mark.parametrize(
-    ("load", "host_cpus", "cpu_cores", "expected"),
-    [(8.0, 16, 4, 0.5), (8.0, 0, 4, 2.0), (8.0, 0, 0, None), (None, 16, 4, None), (0.0, 1, 1, 0.0)],
+    ("load", "cpus", "expected"),
+    [(8.0, 16, 0.5), (8.0, 4, 2.0), (8.0, 0, None), (None, 16, None), (0.0, 1, 0.0)],
 )
-def test_load_is_judged_for_each_cpu_of_the_host(
-    load: Optional[float], host_cpus: int, cpu_cores: int, expected: Optional[float]
-) -> None:
-    assert load_per_cpu(load, host_cpus, cpu_cores) == expected
+def test_load_is_judged_for_each_cpu_of_the_host(load: Optional[float], cpus: int, expected: Optional[float]) -> None:
+    assert load_per_cpu(load, cpus) == expected
 
 
 def test_each_gauge_has_its_own_condition() -> None:
