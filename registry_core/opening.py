@@ -60,4 +60,8 @@ def _path(value: object) -> Path:
     text = os.fspath(value)
     if not isinstance(text, str) or not text or "\0" in text:
         raise ValidationError("persistence_path", text, rule)
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise ValidationError("persistence_path", text, rule) from None
     return Path(text)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Callable, Optional
 
 from registry_core.errors import RegistryError
 from registry_core.events import EventKind
+from registry_core.interrupts import KeptInterrupts
 from registry_core.models.columns import columns_of
 from registry_core.models.record import NodeRecord
 from registry_core.storage.contract import Change, Delete, Put, Store
@@ -54,7 +55,7 @@ class Command:
         if refusal is None:
             self._staging.finish(self._unit)
         else:
-            self._staging.abandon()
+            self._staging.abandon(self._unit)
 
 
 class Staging:
@@ -90,8 +91,10 @@ class Staging:
         self._gate.acquire()
         return self._batch or Unit()  # a batch that is open is ours: others wait at the gate
 
-    def abandon(self) -> None:
-        """The command was refused; it has staged nothing."""
+    def abandon(self, unit: Unit) -> None:
+        """The command was refused and has staged nothing, or Ctrl-C came: forget what it staged."""
+        if unit is not self._batch:
+            self._drop(unit, {})
         self._gate.release()
 
     def finish(self, unit: Unit) -> None:
@@ -102,33 +105,41 @@ class Staging:
             if unit.is_soft():
                 self._make_visible(unit)
                 return
+            stack = ExitStack()
+            stack.enter_context(KeptInterrupts())
             ticket = self._group.enqueue(unit)
+        except BaseException:  # Ctrl-C, before it was kept for later
+            self._drop(unit, {})
+            raise
         finally:
             self._gate.release()
-        self._group.wait(ticket)
+        with stack:
+            self._group.wait(ticket)
 
     @contextmanager
     def batch(self) -> Iterator[None]:
         """Many commands, one commit. An exception inside drops them all; a batch within a batch belongs to it."""
-        with self._gate:
-            if self._batch is not None:
-                yield
-                return
-            before = dict(self._staged)
-            unit = self._batch = Unit()
-            self._batch_owner = threading.get_ident()
-            try:
-                yield
-            except BaseException:
-                self._drop(unit, before)
-                raise
-            finally:
-                self._batch = self._batch_owner = None
-            if unit.is_soft():
-                self._make_visible(unit)
-                return
-            ticket = self._group.enqueue(unit)
-        self._group.wait(ticket)
+        with ExitStack() as stack:
+            with self._gate:
+                if self._batch is not None:
+                    yield
+                    return
+                before = dict(self._staged)
+                unit = self._batch = Unit()
+                self._batch_owner = threading.get_ident()
+                try:
+                    yield
+                except BaseException:
+                    self._drop(unit, before)
+                    raise
+                finally:
+                    self._batch = self._batch_owner = None
+                if unit.is_soft():
+                    self._make_visible(unit)
+                    return
+                stack.enter_context(KeptInterrupts())
+                ticket = self._group.enqueue(unit)
+            self._group.wait(ticket)
 
     @contextmanager
     def disk(self) -> Iterator[None]:

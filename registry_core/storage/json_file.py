@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Optional
@@ -149,6 +150,10 @@ class JsonFileStore(Store):
                 raise StoreError(self.location, "does not exist; a registry is made by opening it for writing")
             return FileContent({}, {}, {}), None
         try:
+            if (
+                not self._path.is_file() and not self._path.is_dir()
+            ):  # a pipe would keep us waiting, a device has no end
+                raise StoreError(self.location, "cannot be read: it is no regular file")
             raw = self._path.read_bytes()
         except OSError as error:
             raise StoreError(self.location, f"cannot be read: {error.strerror}") from error
@@ -164,6 +169,7 @@ class JsonFileStore(Store):
         try:
             data = self._seal.sealed(self._texts.file(content))
             self._write_durably(temporary, data)
+            self._keep_edit()
             temporary.replace(self._path)
             _flush_folder(self._path.parent)
             self._signature = self._stat()
@@ -171,6 +177,20 @@ class JsonFileStore(Store):
             _remove(temporary)
             raise StoreError(self.location, f"cannot be written: {error.strerror}; nothing was changed") from error
         self._content = content
+
+    def _keep_edit(self) -> None:
+        """Keep what another hand wrote into the file since it was read: a commit must not swallow it."""
+        found = self._stat()
+        if found is None or found == self._signature:
+            return
+        kept = self._path.with_name(f"{self._path.stem}.edited-{time.time_ns() // 1_000_000}{self._path.suffix}")
+        self._write_durably(kept, self._path.read_bytes())
+        _log.warning(
+            "%s was changed by another hand while it was in use; what that hand wrote is kept as %s, since the "
+            "registry in memory is written over it. Stop its owner before editing it",
+            self.location,
+            kept,
+        )
 
     @staticmethod
     def _write_durably(path: Path, data: bytes) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn, Optional
 from registry_core.errors import DamagedStoreError, UnsupportedSchemaError, ValidationError, shown
 from registry_core.models.columns import columns_of
 from registry_core.models.encoding import health_to_plain
+from registry_core.models.json_values import frozen_json_map
 from registry_core.models.record import NodeRecord
 from registry_core.models.snapshot import health_sample, node_with, record_with
 from registry_core.models.status import Conditions, NodeHealth
@@ -141,6 +142,7 @@ def _content(location: str, document: Any) -> FileContent:
         schema, newer = _schema(location, document)
         if "nodes" in document:
             beside = {name: value for name, value in document.items() if name not in ("schema", "meta", "nodes")}
+            frozen_json_map("file", {**beside, "meta": document.get("meta", {})})  # else no commit could write it
             meta, nodes = document.get("meta", {}), document["nodes"]
         elif "schema" in document and not isinstance(document["schema"], dict):
             raise ValidationError("nodes", None, "must be given: a list of nodes")

@@ -90,7 +90,7 @@ def record_from_plain(plain: Mapping[str, Any], *, newer: bool = False) -> tuple
         sequence=limits.integer("sequence", own.get("sequence", NEXT_SEQUENCE), -1, 2**62),
         evidence=_evidence(own.get("evidence", {})),
         interval_seconds=limits.optional_number(
-            "interval_seconds", own.get("interval_seconds"), 0, MAX_INTERVAL_SECONDS
+            "interval_seconds", own.get("interval_seconds"), 0.001, MAX_INTERVAL_SECONDS
         ),
         host_state=frozen_json_map("host_state", own.get("host_state", {})),
         history=checked_history(own.get("history", {})),
@@ -104,7 +104,7 @@ def _evidence(plain: object) -> FrozenMap[str, Evidence]:
         raise ValidationError("evidence", plain, "must map a dimension to its successes and failures")
     read = {}
     for dimension, counts in plain.items():
-        name = f"evidence.{dimension}"
+        name = f"evidence.{limits.text('evidence', dimension, 'tag key')}"
         if not isinstance(counts, Mapping) or not set(counts) <= {"successes", "failures"}:
             raise ValidationError(name, counts, "must be a map of successes and failures")
         read[dimension] = Evidence(

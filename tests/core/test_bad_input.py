@@ -234,7 +234,13 @@ def test_extra_fields_must_be_json(extra: Any) -> None:
         a_node(extra=extra)
 
 
-@pytest.mark.parametrize("path", [7, b"nodes.json", "", "nodes", "nodes.txt", "no\0des.json", [], True])
+def test_an_error_shows_no_unprintable_character_of_a_name() -> None:
+    with pytest.raises(ValidationError) as caught:
+        a_node(tags={"zone\ud7fc": " "})
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("path", [7, b"nodes.json", "", "nodes", "nodes.txt", "no\0des.json", "\ud800.json", [], True])
 def test_a_path_that_names_no_kind_of_store_is_refused(path: Any) -> None:
     with pytest.raises(ValidationError, match="persistence_path"):
         NodeRegistry(path)

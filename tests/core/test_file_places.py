@@ -129,6 +129,14 @@ def test_a_file_that_is_no_registry_is_refused_and_kept(path: Path, content: byt
     NodeRegistry(path).close()  # no lock stayed behind
 
 
+def test_an_error_names_a_long_path_whole(path: Path) -> None:
+    deep = path.parent / ("d" * 100) / path.name
+    deep.parent.mkdir()
+    deep.write_bytes(b"no registry")
+    with pytest.raises(StoreError, match=str(deep)):
+        NodeRegistry(deep)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Any:
     """A file system of 1 MiB; its folder."""
@@ -211,3 +219,61 @@ def test_a_registry_is_refused_in_a_forked_child(path: Path) -> None:
     _pid, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 7
     registry.close()
+
+
+def test_a_forked_child_that_lives_on_does_not_keep_the_registry_locked(path: Path) -> None:
+    registry = NodeRegistry(path)
+    end, start = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(start)
+        os.read(end, 1)
+        os._exit(0)
+    try:
+        registry.close()
+        NodeRegistry(path).close()
+    finally:
+        os.close(start)
+        os.close(end)
+        os.waitpid(child, 0)
+
+
+def test_a_forked_child_of_a_killed_process_does_not_keep_the_registry_locked(path: Path) -> None:
+    program = (
+        "import os, sys; from registry_core import NodeRegistry\n"
+        "registry = NodeRegistry(sys.argv[1])\n"
+        "if os.fork() == 0:\n"
+        "    print(os.getpid(), flush=True); sys.stdin.read(); os._exit(0)\n"
+        "os.wait()"
+    )
+    writer = subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()  # the child has come up
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        NodeRegistry(path).close()
+
+
+def test_ctrl_c_in_a_commit_comes_after_it_and_loses_nothing(path: Path) -> None:
+    registry = NodeRegistry(path)
+    store = registry._store
+    durably = store.commit
+
+    def interrupted(*arguments: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        durably(*arguments)
+        signal.raise_signal(signal.SIGINT)
+
+    store.commit = interrupted  # type: ignore[method-assign, assignment]  # no real Ctrl-C hits this moment each time
+    with pytest.raises(KeyboardInterrupt):
+        registry.register_node(a_node(1))
+    assert [node.id for node in registry.list_nodes()] == ["node-1"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt), registry.batch():
+        registry.register_node(a_node(2))
+    registry.close()
+    with NodeRegistry(path) as again:
+        assert [node.id for node in again.list_nodes()] == ["node-1", "node-2"]

@@ -127,6 +127,11 @@ def test_reading_does_not_write(path: Path) -> None:
         ('[{"ip_address": "10.0.0.1", "x": ' + "[" * 100 + "]" * 100 + "}]", "nested"),
         ("[" * 100_000 + "]" * 100_000, "nested"),
         ('[{"ip_address": "10.0.0.1", "hostname": "\\ud800"}]', "hostname"),
+        ('{"nodes": [], "rack": "\\ud800"}', "surrogate"),
+        ('{"nodes": [], "meta": {"\\ud800": "a"}}', "surrogate"),
+        ('{"nodes": [], "rack": ' + "[" * 500 + "]" * 500 + "}", "nested"),
+        ('[{"ip_address": "10.0.0.1", "evidence": {"\\ud800": {}}}]', "evidence"),
+        ('[{"ip_address": "10.0.0.1", "interval_seconds": 1e-300}]', "interval_seconds"),
         ('{"foo": 1}', "foo"),
     ],
 )
@@ -193,6 +198,32 @@ def test_a_hand_edit_counts_after_load(path: Path) -> None:
         assert node is not None
         assert node.health.memory_usage == 99.0
         assert not node.is_healthy
+
+
+def test_an_edit_beside_the_running_registry_is_kept_when_a_commit_writes_over_it(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with NodeRegistry(path) as registry:
+        registry.register_node(a_node(1))
+        edited = path.read_text().replace("node-1", "edited")
+        path.write_text(edited)
+        registry.register_node(a_node(2))
+        registry.register_node(a_node(3))
+    (kept,) = path.parent.glob("nodes.edited-*.json")
+    assert kept.read_text() == edited
+    assert str(kept) in caplog.text
+    with NodeRegistry(path) as registry:
+        assert [node.id for node in registry.list_nodes()] == ["node-1", "node-2", "node-3"]
+
+
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(path: Path) -> None:
+    os.mkfifo(path)
+    with pytest.raises(StoreError, match="no regular file"):
+        NodeRegistry(path)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(StoreError, match="no regular file"):
+        NodeRegistry(path)
 
 
 def test_a_damaged_edit_changes_nothing_in_the_running_registry(path: Path) -> None:
