@@ -29,6 +29,7 @@ COMMANDS = {
     "coordinator": ("duxnet.cli.coordinator", "coordinator", "Run the registry that many agents report to."),
     "token": ("duxnet.cli.token", "token", "Create, list and revoke a coordinator's tokens."),
     "completion": ("duxnet.cli.completion", "completion", "Print what makes your shell complete duxnet."),
+    "manual": ("duxnet.cli.manual", "manual", "Print the manual page, made of the help texts."),
 }
 
 

@@ -75,6 +75,8 @@ class Desk:
         """Opens for the time of a `with`. Raises RegistryError, with a hint where no agent has run yet."""
         from agent.registry_target import is_address, open_registry
 
+        if not is_address(place.target) and _is_closed(place.target):
+            raise StoreError(place.target, "is not for this user to read: try it with sudo")
         if place.agent_dir is not None and not is_address(place.target) and not Path(place.target).exists():
             raise StoreError(
                 place.target, "there is no registry yet: start an agent (duxnet agent), or name one with --registry"
@@ -129,6 +131,17 @@ class Desk:
         from datetime import datetime, timezone
 
         return (datetime.now(timezone.utc) - node.health.last_heartbeat).total_seconds()
+
+
+def _is_closed(target: str) -> bool:
+    """Whether a folder on the way may not be entered, as that of a service may not."""
+    try:
+        Path(target).stat()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def _way_to(place: Place) -> Optional[RegistrySettings]:

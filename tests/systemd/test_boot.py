@@ -161,6 +161,18 @@ def test_anybody_sees_how_it_is_and_no_secret(machine: Machine) -> None:
     key = machine.run("base64 -w0 /var/lib/private/duxnet-agent/node.key").strip()
     assert key[:16] not in seen + journal(machine)
     machine.run("setpriv --reuid=nobody --regid=nogroup --clear-groups duxnet service status")
+    refused = machine.try_run("setpriv --reuid=nobody --regid=nogroup --clear-groups duxnet nodes list")
+    assert (refused.returncode, "sudo" in refused.stderr) == (1, True)
+
+
+def test_an_upgrade_is_taken_up_by_installing_again(machine: Machine) -> None:
+    before = agent_status(machine)
+    typed(
+        machine,
+        "PIPX_HOME=/opt/pipx pipx runpip duxnet-registry install --quiet --no-deps --force-reinstall duxnet-registry",
+    )
+    assert f"{AGENT} is active" in machine.run("duxnet service install")
+    assert reports_again(machine, after=before["pid"])["node_id"] == before["node_id"]
 
 
 def test_the_doctor_finds_all_well_and_the_sandbox_sees_what_root_sees(machine: Machine) -> None:

@@ -1,0 +1,76 @@
+"""`duxnet manual`: the manual page, made of the same help texts that `--help` shows."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+
+import click
+
+__all__ = ["manual", "manual_page"]
+
+EXIT_CODES = (
+    ("0", "done"),
+    ("1", "failed"),
+    ("2", "wrong usage"),
+    ("3", "partly done"),
+    ("78", "bad configuration"),
+)
+FILES = (
+    ("/etc/duxnet/config.toml", "settings of agent and coordinator"),
+    ("/etc/credstore/duxnet-agent.join-token", "a secret for the service; others in docs/operations.md"),
+    ("/var/lib/duxnet-agent", "identity of the node, and the registry that it keeps itself"),
+    ("/run/duxnet-agent/agent.json", "what duxnet status shows of the service"),
+)
+
+
+@click.command("manual")
+def manual() -> int:
+    """Print the manual page: `duxnet manual | man -l -`.
+
+    To keep it: duxnet manual | sudo tee /usr/local/share/man/man1/duxnet.1
+    """
+    click.echo(manual_page(), nl=False)
+    return 0
+
+
+def manual_page() -> str:
+    """The page in man(7)'s macros."""
+    from duxnet.cli.group import group
+    from registry_core.version import __version__
+
+    top = group()
+    context = click.Context(top, info_name="duxnet")
+    lines = [f'.TH DUXNET 1 "" "duxnet {__version__}" "User Commands"', ".SH NAME", "duxnet \\- a registry of nodes"]
+    lines += [".SH SYNOPSIS", ".B duxnet", "\\fICOMMAND\\fR [\\fIOPTIONS\\fR] [\\fIARGUMENTS\\fR]", ".SH DESCRIPTION"]
+    lines += [_text(top.help or ""), ".SH COMMANDS", *_commands(top, context)]
+    for heading, rows in (("EXIT STATUS", EXIT_CODES), ("FILES", FILES)):
+        lines += [f".SH {heading}"]
+        lines += [f".TP\n.B {_text(name)}\n{_text(meaning)}" for name, meaning in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _commands(group: click.Group, context: click.Context) -> Iterator[str]:
+    """Each command with usage, text and options; those of a group after it."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        own = click.Context(command, parent=context, info_name=name)
+        yield f".SS {_text(own.command_path)} {_text(' '.join(command.collect_usage_pieces(own)))}"
+        for number, paragraph in enumerate(inspect.cleandoc(command.help or "").split("\n\n")):
+            if number:
+                yield ".PP"
+            is_verbatim = paragraph.startswith("\b\n")
+            yield f".nf\n{_text(paragraph[2:])}\n.fi" if is_verbatim else _text(" ".join(paragraph.split()))
+        for parameter in command.get_params(own):
+            record = parameter.get_help_record(own)
+            if record is not None and record[0] != "--help":
+                yield f".TP\n.B {_text(record[0])}\n{_text(record[1])}"
+        if isinstance(command, click.Group):
+            yield from _commands(command, own)
+
+
+def _text(text: str) -> str:
+    """Text that roff takes for nothing else: backslashes and hyphens escaped, no line that begins as a request."""
+    escaped = text.replace("\\", "\\e").replace("-", "\\-")
+    return "\n".join(f"\\&{line}" if line.startswith((".", "'")) else line for line in escaped.splitlines())
