@@ -9,7 +9,7 @@ ALL = {
     "probe": "what a probe costs beside an empty Python",
     "reputation": "what an outcome, a quantile and a rating batch cost",
     "storage": "durability beside bare sqlite3, and starts with a million nodes",
-    "registry": "queries, heartbeats, registrations and memory at 10⁴, 10⁵ and 10⁶ nodes",
+    "registry": "queries, heartbeats and memory at 10⁴, 10⁵ and 10⁶ nodes",
 }
 BY_NAME_ONLY = {
     "agent": "what a running agent costs; takes ten minutes",

@@ -1,15 +1,13 @@
-"""What the registry is measured beside, defined once: a scan of mutable objects, SQLite with a covering index,
-a bare dict, bare sqlite3. Each does only what its kind must do for the same answer.
+"""What the registry is measured beside, defined once: a scan of mutable objects, a scan of ready-made records,
+SQLite with a covering index. Each does only what its kind must do for the same answer.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-__all__ = ["BareInserts", "CoveringIndex", "Demand", "ScannedObjects", "ScannedRecords"]
+__all__ = ["CoveringIndex", "Demand", "ScannedObjects", "ScannedRecords"]
 
 
 @dataclass
@@ -85,23 +83,3 @@ class CoveringIndex:
             (demand.min_reputation, demand.cpu_cores, demand.memory_gb, demand.storage_gb, demand.limit),
         )
         return [row[0] for row in found]
-
-
-class BareInserts:
-    """sqlite3 with WAL and FULL and nothing else: one row, one commit."""
-
-    def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=FULL")
-        self._connection.execute("CREATE TABLE n (id TEXT PRIMARY KEY, record BLOB)")
-
-    def insert_all(self, nodes: Iterable[tuple[str, bytes]]) -> None:
-        """One commit for each."""
-        for node in nodes:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.execute("INSERT INTO n VALUES (?,?)", node)
-            self._connection.execute("COMMIT")
-
-    def close(self) -> None:
-        self._connection.close()
