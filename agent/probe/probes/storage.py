@@ -21,6 +21,7 @@ __all__ = ["StorageProbe"]
 
 _WAIT_SECONDS = 3.0  # a sleeping disk answers statvfs from memory; what takes longer is a mount in trouble
 _MOST_FILE_SYSTEMS = 64
+_WORK = "the work directory"  # the key of its call; the others go by their mount points, which begin with a slash
 
 # File systems that hold nothing: the kernel's own windows, memory, and read-only images of programs
 _NOT_STORAGE = frozenset(
@@ -49,17 +50,22 @@ class StorageProbe:
 
     def read(self, source: Source, options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
         table = list(mounts(source.read_text("/proc/self/mountinfo")))
-        work, failures = self._work_dir(source, options.work_dir, table)
-        others, other_failures = self._file_systems(source, _distinct(table, options.work_dir))
-        return [*work, *others], [*failures, *other_failures]
+        distinct = _distinct(table, options.work_dir)
 
-    def _work_dir(self, source: Source, work_dir: str, table: list[Mount]) -> tuple[list[Reading], list[Failure]]:
-        def measure() -> tuple[str, FileSystemSize]:
-            folder = source.nearest_existing(work_dir)
+        def measure_work() -> tuple[str, FileSystemSize]:
+            folder = source.nearest_existing(options.work_dir)
             return folder, source.statvfs(folder)
 
-        answer = self._deadlines.call_all({f"work_dir {work_dir}": measure}, self._wait_seconds)
-        found = answer[f"work_dir {work_dir}"]
+        calls: dict[str, Callable[[], Any]] = {_WORK: measure_work}
+        calls.update((mount.mount_point, partial(source.statvfs, mount.mount_point)) for mount in distinct)
+        answers = self._deadlines.call_all(calls, self._wait_seconds)
+        work, failures = self._work_dir(source, options.work_dir, table, answers[_WORK])
+        others, other_failures = self._file_systems(distinct, answers) if table else ([], [])
+        return [*work, *others], [*failures, *other_failures]
+
+    def _work_dir(
+        self, source: Source, work_dir: str, table: list[Mount], found: Any
+    ) -> tuple[list[Reading], list[Failure]]:
         if isinstance(found, BaseException):
             return [], [Failure(self.name, f"{work_dir}: {_why(found)}", "storage_gb")]
         folder, size = found
@@ -67,11 +73,7 @@ class StorageProbe:
             return [], [Failure(self.name, f"statvfs {folder}: not believable", "storage_gb", list(size))]
         return _work_readings(source, work_dir, folder, mount_of(folder, table), size), []
 
-    def _file_systems(self, source: Source, distinct: list[Mount]) -> tuple[list[Reading], list[Failure]]:
-        calls: dict[str, Callable[[], Any]] = {
-            mount.mount_point: partial(source.statvfs, mount.mount_point) for mount in distinct
-        }
-        answers = self._deadlines.call_all(calls, self._wait_seconds)
+    def _file_systems(self, distinct: list[Mount], answers: dict[str, Any]) -> tuple[list[Reading], list[Failure]]:
         told, failures = [], []
         for mount in distinct:
             answer = answers[mount.mount_point]
