@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         ReadOnlyError,
         RegistryClosedError,
         RegistryError,
+        SealedStoreError,
         StoreError,
         StoreInUseError,
         UnknownNodeError,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from registry_core.models.status import Admission, Condition, Conditions, Cordon, Liveness, NodeHealth, Scheduling
     from registry_core.node_registry import NodeRegistry
     from registry_core.rules.health import HealthThresholds
+    from registry_core.storage.sealing import KeyRing, SealingKey
     from registry_core.version import __version__
     from registry_core.visible import NodePage
 
@@ -66,7 +68,10 @@ __all__ = [
     "StoreError",
     "StoreInUseError",
     "DamagedStoreError",
+    "SealedStoreError",
     "UnsupportedSchemaError",
+    "KeyRing",
+    "SealingKey",
     "__version__",
 ]
 
@@ -79,6 +84,7 @@ _HOME = {
         "ReadOnlyError",
         "RegistryClosedError",
         "RegistryError",
+        "SealedStoreError",
         "StoreError",
         "StoreInUseError",
         "UnknownNodeError",
@@ -92,6 +98,7 @@ _HOME = {
     "models.status": ("Admission", "Condition", "Conditions", "Cordon", "Liveness", "NodeHealth", "Scheduling"),
     "node_registry": ("NodeRegistry",),
     "rules.health": ("HealthThresholds",),
+    "storage.sealing": ("KeyRing", "SealingKey"),
     "version": ("__version__",),
     "visible": ("NodePage",),
 }

@@ -105,7 +105,11 @@ def connect(
     """
     mode = "ro" if read_only else "rw"
     address = f"file:{quote(str(path))}?mode={mode}"
-    if read_only and (unchanging or not os.access(path.parent, os.W_OK)) and not has_log(path):
+    if unchanging:
+        nobody_writes = not has_log(path)
+    else:  # a writer at work has a log, if only an empty one
+        nobody_writes = not wal_of(path).exists() and not os.access(path.parent, os.W_OK)
+    if read_only and nobody_writes:
         address += "&immutable=1"
     connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
     connection.execute(f"PRAGMA cache_size = -{cache_kib}")
