@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+import msgspec
 from litestar import Request, Response, get
 
 __all__ = ["PAGE_ROUTES"]
@@ -23,7 +23,7 @@ async def document(request: Request[Any, Any, Any]) -> Response[Any]:
     """The OpenAPI document."""
     state = request.app.state
     if _DOCUMENT not in state:
-        state[_DOCUMENT] = json.dumps(request.app.openapi_schema.to_schema()).encode("utf-8")
+        state[_DOCUMENT] = msgspec.json.encode(request.app.openapi_schema.to_schema())
     return Response(content=state[_DOCUMENT], media_type="application/json")
 
 

@@ -12,7 +12,7 @@ from duxnet.coordinator.access import Permission
 from duxnet.coordinator.documented import ERRORS
 from duxnet.coordinator.problems import Refused
 from duxnet.coordinator.registration import Arrival
-from duxnet.coordinator.requests import caller_of, headers_of, peer_of
+from duxnet.coordinator.requests import body_as, caller_of, headers_of, peer_of
 from duxnet.coordinator.service import Coordinator
 from duxnet.coordinator.views import Outcome
 from registry_core.errors import UnknownNodeError, ValidationError
@@ -31,18 +31,22 @@ __all__ = ["NODE_ROUTES"]
     tags=["nodes"],
 )
 async def register(
-    node_id: str, request: Request[Any, Any, Any], coordinator: Coordinator, data: Annotated[Registration, Body()]
+    node_id: str,
+    request: Request[Any, Any, Any],
+    coordinator: Coordinator,
+    data: Annotated[Registration, Body()],  # noqa: ARG001 - documents the body
 ) -> Response[RegistrationReply]:
     """Signed by the node's key (RFC 9421), or with an operator's token."""
     body = await request.body()
     if len(body) > MAX_REGISTRATION_BYTES:
         raise Refused("too-large", f"a request has at most {MAX_REGISTRATION_BYTES} bytes")
+    said = body_as(body, Registration)  # once more and strictly: the framework takes 0 for false
     headers = headers_of(request)
     if "signature-input" not in headers and "authorization" in headers:
-        return await _register_for(node_id, request, coordinator, data)
+        return await _register_for(node_id, request, coordinator, said)
     arrival = Arrival(
         node_id,
-        data,
+        said,
         request.scope["raw_path"].decode("latin-1"),
         request.scope["query_string"].decode("latin-1"),
         body,
@@ -90,10 +94,14 @@ async def _register_for(
     tags=["nodes"],
 )
 async def heartbeat(
-    node_id: str, request: Request[Any, Any, Any], coordinator: Coordinator, data: Annotated[Heartbeat, Body()]
+    node_id: str,
+    request: Request[Any, Any, Any],
+    coordinator: Coordinator,
+    data: Annotated[Heartbeat, Body()],  # noqa: ARG001 - documents the body
 ) -> Response[HeartbeatReply]:
     """With the session's token. Answered by a bare route in front of this one; this one is the same, slower."""
-    body = coordinator.beat(request.headers.get("authorization", ""), node_id, data)
+    said = body_as(await request.body(), Heartbeat)
+    body = coordinator.beat(request.headers.get("authorization", ""), node_id, said)
     return _json(body, {})
 
 

@@ -11,7 +11,7 @@ from litestar.params import Body
 from duxnet.coordinator.access import Caller, Permission
 from duxnet.coordinator.documented import ERRORS
 from duxnet.coordinator.problems import Refused
-from duxnet.coordinator.requests import answer_json, caller_of, shown_node
+from duxnet.coordinator.requests import answer_json, body_as, caller_of, shown_node
 from duxnet.coordinator.service import Coordinator
 from duxnet.coordinator.views import NodeView, ReputationView
 from registry_core.errors import UnknownNodeError
@@ -35,9 +35,13 @@ AnyRequest = Request[Any, Any, Any]
     tags=["operate"],
 )
 async def tell_outcome(
-    node_id: str, request: AnyRequest, coordinator: Coordinator, data: Annotated[TaskOutcome, Body()]
+    node_id: str,
+    request: AnyRequest,
+    coordinator: Coordinator,
+    data: Annotated[TaskOutcome, Body()],  # noqa: ARG001 - documents the body, which is read strictly below
 ) -> Response[ReputationView]:
     """Needs the token of a rater or operator. A rater never rates nodes of its own wallet."""
+    said = body_as(await request.body(), TaskOutcome)
     caller = caller_of(request, coordinator)
     caller.need(Permission.RATE)
     node = _known(coordinator, node_id)
@@ -46,14 +50,14 @@ async def tell_outcome(
     registry = coordinator.registry
 
     def change() -> Any:
-        coordinator.audit.write(caller.name, "outcome", node_id, success=str(data.success).lower())
+        coordinator.audit.write(caller.name, "outcome", node_id, success=str(said.success).lower())
         return registry.update_node_reputation(
             node_id,
-            data.success,
-            task_id=data.task_id,
-            dimension=data.dimension,
-            weight=data.weight,
-            rater=data.rater,
+            said.success,
+            task_id=said.task_id,
+            dimension=said.dimension,
+            weight=said.weight,
+            rater=said.rater,
         )
 
     return answer_json(reputation_to_plain(await coordinator.durable(change)), request)
@@ -67,13 +71,17 @@ async def tell_outcome(
     tags=["operate"],
 )
 async def change_admission(
-    node_id: str, request: AnyRequest, coordinator: Coordinator, data: Annotated[AdmissionChange, Body()]
+    node_id: str,
+    request: AnyRequest,
+    coordinator: Coordinator,
+    data: Annotated[AdmissionChange, Body()],  # noqa: ARG001 - documents the body, which is read strictly below
 ) -> Response[NodeView]:
     """Needs an operator's token."""
+    said = body_as(await request.body(), AdmissionChange)
     caller = caller_of(request, coordinator)
     caller.need(Permission.OPERATE)
     _known(coordinator, node_id)
-    admission = limits.choice("admission", data.admission, Admission)
+    admission = limits.choice("admission", said.admission, Admission)
     admin = coordinator.registry.admin
     commands: dict[Admission, Callable[..., None]] = {
         Admission.APPROVED: admin.approve,
@@ -89,8 +97,8 @@ async def change_admission(
         caller,
         node_id,
         f"admission {admission}",
-        data.reason,
-        lambda: command(node_id, reason=data.reason, actor=caller.name),
+        said.reason,
+        lambda: command(node_id, reason=said.reason, actor=caller.name),
     )
     coordinator.sessions.forget(node_id)  # read anew: a banned node's session speaks no more
     return _shown(coordinator, caller, node_id)
@@ -104,19 +112,23 @@ async def change_admission(
     tags=["operate"],
 )
 async def cordon(
-    node_id: str, request: AnyRequest, coordinator: Coordinator, data: Annotated[CordonOrder, Body()]
+    node_id: str,
+    request: AnyRequest,
+    coordinator: Coordinator,
+    data: Annotated[CordonOrder, Body()],  # noqa: ARG001 - documents the body, which is read strictly below
 ) -> Response[NodeView]:
     """Needs an operator's token. Until `until`, or until the cordon is lifted."""
+    said = body_as(await request.body(), CordonOrder)
     caller = caller_of(request, coordinator)
     caller.need(Permission.OPERATE)
-    until = time_from_text("until", data.until)
+    until = time_from_text("until", said.until)
     await _ordered(
         coordinator,
         caller,
         node_id,
         "cordoned",
-        data.reason,
-        lambda: coordinator.registry.admin.cordon(node_id, reason=data.reason, actor=caller.name, until=until),
+        said.reason,
+        lambda: coordinator.registry.admin.cordon(node_id, reason=said.reason, actor=caller.name, until=until),
     )
     return _shown(coordinator, caller, node_id)
 
