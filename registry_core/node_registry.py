@@ -29,7 +29,7 @@ from registry_core.reputations import Reputations
 from registry_core.rules.health import HealthThresholds
 from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
 from registry_core.rules.registration import Terms, registered
-from registry_core.rules.reputation import CORRECTNESS, NEWCOMER_SCORE, Outcome, reputation_of
+from registry_core.rules.reputation import CORRECTNESS, NEWCOMER_SCORE, Outcome, expected_uptime, reputation_of
 from registry_core.rules.reputation.kept import state_of
 from registry_core.staging import Staging
 from registry_core.visible import NodePage, Visible
@@ -74,9 +74,9 @@ class NodeRegistry:
             self._store.close()
             raise
         self._staging = Staging(self._store, self._visible.make_visible, self._visible.meta, self._visible.knows)
-        self._reputations = Reputations(self._store, self._staging, self._clock)
+        self._reputations = Reputations(self._store, self._staging, self._visible, self._clock)
         self.admin = RegistryAdmin(self._staging, self._before_change)
-        self.maintenance = RegistryMaintenance(self._staging, self._before_change)
+        self.maintenance = RegistryMaintenance(self._staging, self._before_change, self._reputations)
         self.host = RegistryHost(self._store, self._visible, self._register)
         _note_owner(self)
 
@@ -177,6 +177,18 @@ class NodeRegistry:
         if record is None:
             raise UnknownNodeError(node_id)
         return reputation_of(state_of(record), record.node.admission)
+
+    def expected_uptime(self, node_id: str, hours: float) -> float:
+        """The probability that the node, live now, stays live for the next `hours`. Raises UnknownNodeError.
+
+        From the hours in which this registry judged silence (`heartbeat_timeout_seconds`); before there are any, the
+        mean of networks at large. A guess to plan with, not a bound.
+        """
+        self._before_call()
+        record = self._store.read(limits.lookup_key(node_id))
+        if record is None:
+            raise UnknownNodeError(node_id)
+        return expected_uptime(state_of(record), hours)
 
     def list_nodes(
         self,

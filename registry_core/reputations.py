@@ -7,6 +7,7 @@ Here: records, events and the tombstones of nodes that were removed. Not here: w
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Optional
 
@@ -16,19 +17,29 @@ from registry_core.events import EventKind
 from registry_core.models import limits
 from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.record import NodeRecord
-from registry_core.models.reputation import Reputation
+from registry_core.models.reputation import Evidence, Reputation
 from registry_core.models.status import Admission
-from registry_core.rules.reputation import EvidenceState, Kept, Outcome, StandingChange, reputation_of
-from registry_core.rules.reputation.kept import after_outcome, record_of, state_of, with_standing_judged
+from registry_core.rules.reputation import (
+    EvidenceState,
+    Kept,
+    Outcome,
+    StandingChange,
+    evidence_from_ratings,
+    reputation_of,
+    with_rating_batch,
+)
+from registry_core.rules.reputation.kept import after_hours, after_outcome, record_of, state_of, with_standing_judged
 from registry_core.rules.reputation.seen_tasks import SeenTasks
 from registry_core.staging import Staging, Unit
 from registry_core.storage.contract import Store
+from registry_core.visible import Visible
 
 __all__ = ["MOST_REMEMBERED", "Reputations"]
 
 MOST_REMEMBERED = 10_000
 """Removed nodes whose reputation is kept, the latest ones: about 10 MB at most. More: whoever waits longer is known."""
 
+_READ_AT_ONCE = 500
 _NEXT = "removed.next"
 _PLACE = "removed.place."  # a ring of MOST_REMEMBERED places, each with a node id
 _NODE = "removed.node."
@@ -37,22 +48,82 @@ _NODE = "removed.node."
 class Reputations:
     """Part of the registry; called inside its commands."""
 
-    def __init__(self, store: Store, staging: Staging, clock: Clock) -> None:
+    def __init__(self, store: Store, staging: Staging, visible: Visible, clock: Clock) -> None:
         self._store = store
         self._staging = staging
+        self._visible = visible
         self._clock = clock
+        self._unsettled: list[str] = []
+        self._settling_hour = 0
+        self._rater_weights: Mapping[str, float] = {}
         self._next: Optional[int] = None
 
     def add(self, unit: Unit, record: NodeRecord, outcome: Outcome) -> Reputation:
         """Count an outcome for the node of `record`."""
         if outcome.rater == record.node.id:
             raise ValidationError("rater", outcome.rater, "must be another node: none rates itself")
-        found = after_outcome(record, outcome, self._clock.now().timestamp())
+        hours = self._visible.hours_waiting(record.node.id)
+        found = after_outcome(record, outcome, self._clock.now().timestamp(), hours, self._rater_weights)
         if found is None:
             return reputation_of(state_of(record), record.node.admission)
         kept, reputation, change = found
         self._put(unit, record, kept, change)
+        if hours:
+            self._visible.hours_settled(record.node.id)
         return reputation
+
+    def settle_hours(self, most: int) -> int:
+        """Write the hours observed into the evidence of the next `most` nodes; returns how many were looked at."""
+        if not self._unsettled:
+            hour = self._visible.attendance.now_hour
+            if hour <= self._settling_hour:
+                return 0
+            self._settling_hour, self._unsettled = hour, self._visible.ids()[::-1]
+        with self._staging.batch(), self._staging.command() as unit:
+            looked_at = [self._unsettled.pop() for _ in range(min(most, len(self._unsettled)))]
+            for node_id in looked_at:
+                self._settle(unit, node_id)
+        if not self._unsettled:
+            self._visible.all_settled(self._settling_hour)
+        return len(looked_at)
+
+    def weigh_ratings(self, seeds: Collection[str]) -> int:
+        """One pass over all ratings; returns how many nodes' evidence changed."""
+        ids = self._visible.ids()
+        triples = []
+        before: dict[str, Evidence] = {}
+        for start in range(0, len(ids), _READ_AT_ONCE):
+            for record in self._store.read_many(ids[start : start + _READ_AT_ONCE]):
+                if record is not None and (record.history.get("raters") or "ratings" in record.evidence):
+                    state = state_of(record)
+                    before[record.node.id] = state.ratings
+                    triples += [(rater, record.node.id, value) for rater, (value, _) in state.raters.items()]
+        weighed = evidence_from_ratings(triples, seeds)
+        self._rater_weights = weighed.weights
+        changed = [name for name, old in before.items() if weighed.evidence.get(name, Evidence()) != old]
+        for start in range(0, len(changed), _READ_AT_ONCE):
+            with self._staging.batch(), self._staging.command() as unit:
+                for name in changed[start : start + _READ_AT_ONCE]:
+                    self._weigh(unit, name, weighed.evidence.get(name, Evidence()))
+        return len(changed)
+
+    def _weigh(self, unit: Unit, node_id: str, ratings: Evidence) -> None:
+        record = self._staging.record(node_id, unit)
+        if record is not None:
+            self._put(unit, record, record_of(record, with_rating_batch(state_of(record), ratings)), None)
+
+    def _settle(self, unit: Unit, node_id: str) -> None:
+        record = self._staging.record(node_id, unit)
+        hours = self._visible.hours_waiting(node_id)
+        if record is None or not hours:
+            return
+        kept = after_hours(record, hours, self._clock.now().timestamp())
+        # At once, not when it is durable: the next command builds on this record. What gets lost was not observed.
+        self._visible.hours_settled(node_id)
+        if kept.node.reputation != record.node.reputation:
+            self._put(unit, record, kept, None)
+        else:
+            self._staging.put(unit, kept)
 
     def returning(self, unit: Unit, before: Optional[NodeRecord], record: NodeRecord) -> NodeRecord:
         """The record of a node that registers: with what it left behind, and out of a suspension that is over."""

@@ -11,6 +11,7 @@ import threading
 from datetime import datetime
 from typing import Callable, NamedTuple, Optional
 
+from registry_core.attendance import Attendance
 from registry_core.clock import Clock
 from registry_core.errors import DamagedStoreError, ValidationError, shown
 from registry_core.events import INDEX_STEP_AT_START, EventKind, EventRing
@@ -22,6 +23,7 @@ from registry_core.models.snapshot import health_sample
 from registry_core.models.status import Conditions, Liveness, NodeHealth
 from registry_core.rules.health import ALL_CONDITIONS, ALL_UNKNOWN, HealthRule, HealthThresholds, load_per_cpu
 from registry_core.rules.liveness import interval_of_timeout
+from registry_core.rules.reputation import HourObserved
 from registry_core.snapshots import Snapshots
 from registry_core.staging import Unit
 from registry_core.storage.contract import Put, Store
@@ -65,6 +67,9 @@ class Visible:
         self._is_held: Optional[Callable[[str], bool]] = None
         self._changes = 0  # how often something became visible
         self.events = EventRing()
+        self.attendance = Attendance()
+        if self._interval is not None:  # else nobody is ever called silent, and being there proves nothing
+            self.attendance.start(clock.monotonic())
         self.next_sequence = 1
         self.load()
 
@@ -105,6 +110,7 @@ class Visible:
         """Judge silence by this interval."""
         with self._lock:
             self._interval = interval_seconds
+            self.attendance.start(self._clock.monotonic())
             self._table.pace(interval_seconds)
 
     def hold_down(self, is_held: Optional[Callable[[str], bool]]) -> None:
@@ -117,6 +123,26 @@ class Visible:
         """How many nodes are in each state, in the order of `Liveness`."""
         with self._lock:
             return self._table.liveness_counts()
+
+    def hours_waiting(self, node_id: str) -> list[HourObserved]:
+        """The node's hours of attendance that are not in its evidence yet."""
+        with self._lock:
+            return self.attendance.waiting(node_id)
+
+    def hours_settled(self, node_id: str) -> None:
+        """They are now."""
+        with self._lock:
+            self.attendance.settle(node_id)
+
+    def ids(self) -> list[str]:
+        """All nodes, in order of registration."""
+        with self._lock:
+            return [node_id for node_id in self._table.slots.ids if node_id is not None]
+
+    def all_settled(self, hour: int) -> None:
+        """Every node's hours before this one are in its evidence."""
+        with self._lock:
+            self.attendance.settle_all(hour)
 
     def meta(self) -> dict[str, str]:
         """What every commit writes beside the records."""
@@ -132,6 +158,7 @@ class Visible:
                 else:
                     slot = self._table.slots.by_id.get(change.node_id)
                     self._table.remove(change.node_id)
+                    self.attendance.gone(change.node_id)
                     if slot is not None:
                         self._snapshots.forget(slot)
                         self._cordons.pop(slot, None)
@@ -151,7 +178,8 @@ class Visible:
 
     def _put(self, change: Put, now: float, at: datetime) -> None:
         columns = change.columns
-        self._table.put(columns, now)
+        if self._table.put(columns, now):
+            self.attendance.arrived(columns.node_id, now)
         slot = self._table.slots.by_id[columns.node_id]
         self._snapshots.forget(slot)
         self._note_cordon(slot, columns.cordoned_until)
@@ -222,11 +250,15 @@ class Visible:
 
     def _tick(self, now: float) -> None:
         at = self._clock.now()
+        while now >= self.attendance.next_due():
+            self.attendance.close_hour(self._table.ids_in(Liveness.DOWN), self._table.ids_in(Liveness.LEFT))
         for node_id, before, after in self._table.expire(now):
             self._snapshots.changed(self._table.slots.by_id[node_id])
             self._tell_liveness(node_id, before, after, at)
         self._end_cordons(at)
-        self._due = min(self._table.next_due(), now + self._cordon_rest(at), now + LONGEST_REST_SECONDS)
+        self._due = min(
+            self._table.next_due(), self.attendance.next_due(), now + self._cordon_rest(at), now + LONGEST_REST_SECONDS
+        )
         if self._store.soft_save_seconds is not None and not self._store.read_only:
             self._save_softly(now, self._store.soft_save_seconds)
 
@@ -358,6 +390,7 @@ class Visible:
             self.events.add(at, EventKind.SCHEDULING, node_id, details)
 
     def _tell_liveness(self, node_id: str, before: Liveness, after: Liveness, at: datetime) -> None:
+        self.attendance.changed(node_id, before, after, self._clock.monotonic())
         details = FrozenMap({"from": before.value, "to": after.value})
         self.events.add(at, EventKind.LIVENESS, node_id, details)
 

@@ -355,6 +355,16 @@ class NodeTable:
             for slot in self.slots.by_id.values():
                 self._watch(slot)
 
+    def ids_in(self, state: Liveness) -> list[str]:
+        """The nodes in this state. Looks at those only."""
+        slots, code = self.slots, LIVENESS_CODE[state]
+        found = []
+        slot = slots.liveness.find(code)
+        while slot >= 0:
+            found.append(str(slots.ids[slot]))
+            slot = slots.liveness.find(code, slot + 1)
+        return found
+
     def liveness_counts(self) -> tuple[int, ...]:
         """How many nodes are in each state, in the order of `Liveness`."""
         return tuple(self.slots.liveness.count(LIVENESS_CODE[state]) for state in LIVENESS)

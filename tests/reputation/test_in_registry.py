@@ -173,3 +173,28 @@ def test_evidence_edited_by_hand_wins_over_the_history(tmp_path: Path, clock: Cl
     with NodeRegistry(persistence_path=path, clock=clock) as registry:
         assert registry.get_reputation("a").evidence["correctness"].successes == 40.0
         assert registry.update_node_reputation("a", True).evidence["correctness"].successes == pytest.approx(40.96)
+
+
+def test_ratings_count_once_they_are_weighed_by_trust(registry: NodeRegistry, clock: Clock) -> None:
+    for name in ("seed", "honest", "ring1", "ring2"):
+        registry.register_node(Node("192.0.2.7", id=name))
+    for node_id in ("a", "ring1"):
+        _work(registry, clock, 12, node_id)
+    registry.update_node_reputation("honest", True, rater="seed")
+    registry.update_node_reputation("a", False, rater="honest")
+    for liar, friend in (("ring1", "ring2"), ("ring2", "ring1")):
+        registry.update_node_reputation(friend, True, rater=liar)
+        registry.update_node_reputation("honest", False, rater=liar)
+    before = registry.get_reputation("a").score, registry.get_reputation("ring1").score
+    assert registry.maintenance.weigh_ratings(["seed"]) == 2
+    assert registry.get_reputation("a").score < before[0]
+    assert registry.get_reputation("ring1").score == before[1]
+    node = registry.get_node("a")
+    assert node is not None
+    assert node.reputation == round(registry.get_reputation("a").score, 2)
+    assert registry.maintenance.weigh_ratings(["seed"]) == 0
+    registry.update_node_reputation("a", True, rater="honest")
+    assert registry.maintenance.weigh_ratings(["seed"]) == 1
+    assert registry.get_reputation("a").score > before[0]
+    with pytest.raises(ValidationError):
+        registry.maintenance.weigh_ratings([])

@@ -6,7 +6,7 @@ from there. Where the two disagree (a hand edit) `evidence` wins. Not here: what
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Optional
 
@@ -17,13 +17,14 @@ from registry_core.models.record import NodeRecord
 from registry_core.models.reputation import Evidence, Reputation
 from registry_core.models.snapshot import node_with, record_with
 from registry_core.models.status import Admission
+from registry_core.rules.reputation.availability import HourObserved, with_hour
 from registry_core.rules.reputation.evidence import EvidenceState
 from registry_core.rules.reputation.outcomes import Outcome, correctness_of, record
 from registry_core.rules.reputation.policy import AVAILABILITY, CORRECTNESS, PERFORMANCE
 from registry_core.rules.reputation.scoring import reputation_of
 from registry_core.rules.reputation.standing import StandingChange, next_standing, with_standing
 
-__all__ = ["after_outcome", "checked_history", "record_of", "state_of"]
+__all__ = ["after_hours", "after_outcome", "checked_history", "record_of", "state_of"]
 
 #: name in `evidence` → field of the state; correctness is not among them: its field is split in time
 _STREAMS = {AVAILABILITY: "availability", PERFORMANCE: "performance", "uptime": "uptime", "ratings": "ratings"}
@@ -59,16 +60,39 @@ def record_of(before: NodeRecord, state: EvidenceState, **node_fields: Any) -> N
 
 
 def after_outcome(
-    before: NodeRecord, outcome: Outcome, now_seconds: float
+    before: NodeRecord,
+    outcome: Outcome,
+    now_seconds: float,
+    hours: Iterable[HourObserved] = (),
+    rater_weights: Mapping[str, float] = FrozenMap(),
 ) -> Optional[tuple[NodeRecord, Reputation, Optional[StandingChange]]]:
-    """The record, the reputation and the change of standing after an outcome; None if its task was counted before."""
-    state = state_of(before)
-    if state.first_seen_seconds is None:
-        state = replace(state, first_seen_seconds=_registered_seconds(before.node, now_seconds))
-    following = record(state, outcome, now_seconds)
+    """The record, the reputation and the change of standing after an outcome; None if its task was counted before.
+
+    `hours` are those observed since the record was written, `rater_weights` those of the last rating batch.
+    """
+    state = _begun(before, now_seconds)
+    following = record(state, outcome, now_seconds, rater_weights=rater_weights)
     if following is state:
         return None
-    return with_standing_judged(before, following, now_seconds)
+    return with_standing_judged(before, _with_hours(following, hours), now_seconds)
+
+
+def after_hours(before: NodeRecord, hours: Iterable[HourObserved], now_seconds: float) -> NodeRecord:
+    """The record after these hours of attendance. Standing stays: being there is no merit and no fault in work."""
+    return record_of(before, _with_hours(_begun(before, now_seconds), hours))
+
+
+def _begun(before: NodeRecord, now_seconds: float) -> EvidenceState:
+    state = state_of(before)
+    if state.first_seen_seconds is None:
+        return replace(state, first_seen_seconds=_registered_seconds(before.node, now_seconds))
+    return state
+
+
+def _with_hours(state: EvidenceState, hours: Iterable[HourObserved]) -> EvidenceState:
+    for hour in hours:
+        state = with_hour(state, hour)
+    return state
 
 
 def with_standing_judged(

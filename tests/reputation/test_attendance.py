@@ -1,0 +1,116 @@
+"""Being there, as the registry observes it: hours of its own time, in memory, settled into the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from registry_core import Node, NodeRegistry
+from registry_core.errors import UnknownNodeError
+from registry_core.models.reputation import Evidence
+from tests.reputation.test_in_registry import Clock
+
+HOUR = 3600.0
+BEAT = 300.0
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def registry(clock: Clock, tmp_path: Path) -> Iterator[NodeRegistry]:
+    with NodeRegistry(tmp_path / "nodes.db", clock=clock, heartbeat_timeout_seconds=900.0) as opened:
+        opened.register_node(Node("192.0.2.1", id="steady"))
+        opened.register_node(Node("192.0.2.2", id="flaky"))
+        yield opened
+
+
+def _pass(registry: NodeRegistry, clock: Clock, hours: float, *alive: str) -> None:
+    for _ in range(int(hours * HOUR / BEAT)):
+        clock.seconds += BEAT
+        registry.tick()
+        for node_id in alive:
+            registry.update_node_health(node_id)
+
+
+def _settle(registry: NodeRegistry) -> None:
+    while registry.maintenance.settle_hours(most=1):
+        pass
+
+
+def _availability(registry: NodeRegistry, node_id: str) -> Evidence:
+    return registry.get_reputation(node_id).evidence.get("availability", Evidence())
+
+
+def test_who_is_there_gains_and_who_is_not_loses(registry: NodeRegistry, clock: Clock) -> None:
+    for _ in range(8):
+        registry.update_node_reputation("steady", True)
+        registry.update_node_reputation("flaky", True)
+    before = registry.get_reputation("steady").score
+    _pass(registry, clock, 20, "steady", "flaky")
+    _pass(registry, clock, 20, "steady")
+    _settle(registry)
+    assert _availability(registry, "steady").failures == 0
+    assert _availability(registry, "flaky").failures > 2
+    assert registry.get_reputation("steady").score > before > registry.get_reputation("flaky").score
+    steady, flaky = (registry.get_node(name) for name in ("steady", "flaky"))
+    assert steady is not None
+    assert flaky is not None
+    assert [node.id for node in registry.list_nodes()] == ["steady", "flaky"]
+    assert steady.reputation > flaky.reputation
+    assert registry.expected_uptime("steady", 6.0) > registry.expected_uptime("flaky", 6.0)
+    assert registry.expected_uptime("steady", 12.0) < registry.expected_uptime("steady", 6.0)
+
+
+def test_hours_are_counted_once_by_whichever_comes_first(registry: NodeRegistry, clock: Clock) -> None:
+    _pass(registry, clock, 5, "steady", "flaky")
+    registry.update_node_reputation("steady", True)
+    one_way = _availability(registry, "steady")
+    assert one_way.weight > 0.5
+    _settle(registry)
+    assert _availability(registry, "steady") == one_way
+    assert _availability(registry, "flaky").weight == pytest.approx(one_way.weight)
+    assert registry.maintenance.settle_hours() == 0
+    _pass(registry, clock, 1, "steady", "flaky")
+    assert registry.maintenance.settle_hours() == 2
+
+
+def test_a_node_that_left_in_good_order_is_not_judged(registry: NodeRegistry, clock: Clock) -> None:
+    _pass(registry, clock, 2, "steady", "flaky")
+    registry.maintenance.leave("flaky")
+    _pass(registry, clock, 10, "steady")
+    _settle(registry)
+    assert _availability(registry, "flaky").failures == 0
+    assert _availability(registry, "steady").weight > 2 * _availability(registry, "flaky").weight
+
+
+def test_time_before_a_node_registered_is_not_its_own(registry: NodeRegistry, clock: Clock) -> None:
+    _pass(registry, clock, 3.5, "steady", "flaky")
+    registry.register_node(Node("192.0.2.3", id="late"))
+    _pass(registry, clock, 1.5, "steady", "flaky", "late")
+    _settle(registry)
+    assert _availability(registry, "late").failures == 0
+    assert _availability(registry, "late").weight == pytest.approx(1.5 / 6, rel=0.05)
+
+
+def test_what_was_settled_is_there_after_a_restart(registry: NodeRegistry, clock: Clock, tmp_path: Path) -> None:
+    _pass(registry, clock, 30, "steady")
+    _settle(registry)
+    before = registry.get_reputation("flaky"), registry.expected_uptime("steady", 6.0)
+    registry.close()
+    with NodeRegistry(tmp_path / "nodes.db", clock=clock, heartbeat_timeout_seconds=900.0) as again:
+        assert (again.get_reputation("flaky"), again.expected_uptime("steady", 6.0)) == before
+
+
+def test_where_silence_changes_nothing_being_there_proves_nothing(clock: Clock) -> None:
+    with NodeRegistry(clock=clock) as registry:
+        registry.register_node(Node("192.0.2.1", id="a"))
+        _pass(registry, clock, 40, "a")
+        assert registry.maintenance.settle_hours() == 0
+        assert _availability(registry, "a") == Evidence()
+        with pytest.raises(UnknownNodeError):
+            registry.expected_uptime("nobody", 6.0)
