@@ -101,6 +101,11 @@ class RegistryMaintenance:
         self._before_change = before_change
         self._reputations = reputations
 
+    @property
+    def hours_are_due(self) -> bool:
+        """Whether `settle_hours` has something to do. Asks nothing but memory, and no clock."""
+        return self._reputations.hours_are_due
+
     def settle_hours(self, most: int = 1000) -> int:
         """Write the hours of attendance that are over into the evidence of at most `most` nodes, in one commit.
 

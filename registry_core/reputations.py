@@ -72,13 +72,17 @@ class Reputations:
             self._visible.hours_settled(record.node.id)
         return reputation
 
+    @property
+    def hours_are_due(self) -> bool:
+        """Whether `settle_hours` has something to do."""
+        return bool(self._unsettled) or self._visible.attendance.now_hour > self._settling_hour
+
     def settle_hours(self, most: int) -> int:
         """Write the hours observed into the evidence of the next `most` nodes; returns how many were looked at."""
+        if not self.hours_are_due:
+            return 0
         if not self._unsettled:
-            hour = self._visible.attendance.now_hour
-            if hour <= self._settling_hour:
-                return 0
-            self._settling_hour, self._unsettled = hour, self._visible.ids()[::-1]
+            self._settling_hour, self._unsettled = self._visible.attendance.now_hour, self._visible.ids()[::-1]
         with self._staging.batch(), self._staging.command() as unit:
             looked_at = [self._unsettled.pop() for _ in range(min(most, len(self._unsettled)))]
             for node_id in looked_at:

@@ -80,7 +80,8 @@ class Upkeep:
                 await coordinator.durable(coordinator.audit.sync)
             except StoreError as error:
                 _log.error("the audit log: %s", error)
-            await self._settle_hours()
+            if coordinator.registry.maintenance.hours_are_due:
+                await self._settle_hours()
 
     async def _settle_hours(self) -> None:
         maintenance = self._coordinator.registry.maintenance
