@@ -20,7 +20,7 @@ __all__ = ["Event", "EventKind", "EventRing"]
 RING_SIZE = 10_000
 """Events kept. More lets a follower stay away longer; each costs about 400 bytes."""
 
-INDEX_STEP_AT_START = 1_000_000
+INDEX_STEP_AT_START = 1_000_000_000
 """How far the index jumps at a start: more than the soft events that can pass between two commits of the index."""
 
 MAX_WAIT_SECONDS = 600.0

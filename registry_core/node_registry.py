@@ -297,7 +297,8 @@ class NodeRegistry:
         finally:
             self._refusal = RegistryClosedError("the registry is closed; open it again")
             self._visible.events.close()
-            self._store.close()
+            with self._staging.disk():  # a commit of another thread comes to its end first
+                self._store.close()
 
     def __enter__(self) -> NodeRegistry:
         self._before_call()

@@ -165,6 +165,8 @@ class JsonFileStore(Store):
     def _replace(self, content: FileContent) -> None:
         if self.read_only:
             raise ReadOnlyError(f"{self.location} is open for reading only")
+        if self._lock is None:
+            raise StoreError(self.location, "was closed")
         temporary = self._path.with_name(self._path.name + ".tmp")  # one name is enough: we hold the lock
         try:
             data = self._seal.sealed(self._texts.file(content))

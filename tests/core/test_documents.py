@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import registry_core
+
 DESCRIPTION = """
 from duxnet.registry.models.node import Node, NodeCapabilities
 from duxnet.registry.services.node_registry import NodeRegistry
@@ -77,9 +79,26 @@ def test_the_description_runs_and_a_new_node_has_no_reputation_yet(tmp_path: Pat
     assert names["suitable_nodes"] == []
 
 
-@pytest.mark.parametrize("suffix", [".json"])
+@pytest.mark.parametrize("suffix", [".json", ".db"])
 def test_the_example_with_ten_tasks_lists_the_node(tmp_path: Path, suffix: str) -> None:
     names = run(ISSUE, tmp_path, suffix)
     suitable = names["suitable"]
     assert isinstance(suitable, list)
     assert [node.id for node in suitable] == [names["node_id"]]
+
+
+def test_the_examples_of_the_page_on_embedding_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 6
+    names: dict[str, object] = {"running": False, "nodes": [registry_core.Node("10.0.0.1")]}
+    exec("import asyncio, time\nfrom registry_core import *", names)
+    exec(blocks[0], names)
+    names["registry"] = registry_core.NodeRegistry("others.db")
+    exec(blocks[1], names)
+    names["registry"].close()  # type: ignore[attr-defined]  # the registry
+    for block in blocks[2:]:
+        exec(block, names)
+    assert names["registry"].count_nodes() == 1  # type: ignore[attr-defined]  # the one of the page
+    names["registry"].close()  # type: ignore[attr-defined]  # the same

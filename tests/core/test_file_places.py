@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from registry_core import NodeRegistry, ReadOnlyError, StoreError, StoreInUseError
+from registry_core import NodeRegistry, ReadOnlyError, RegistryClosedError, StoreError, StoreInUseError
 from tests.core.hands import a_node
 from tests.core.places import FILE_PLACES
 
@@ -277,3 +278,29 @@ def test_ctrl_c_in_a_commit_comes_after_it_and_loses_nothing(path: Path) -> None
     registry.close()
     with NodeRegistry(path) as again:
         assert [node.id for node in again.list_nodes()] == ["node-1", "node-2"]
+
+
+def test_closing_while_others_write_leaves_what_was_acknowledged(path: Path) -> None:
+    registry = NodeRegistry(path)
+    acknowledged: list[str] = []
+    started = threading.Barrier(5)
+
+    def write(worker: int) -> None:
+        started.wait()
+        for turn in range(200):
+            try:
+                acknowledged.append(registry.register_node(a_node(worker * 200 + turn)))
+            except (StoreError, RegistryClosedError):
+                return
+
+    writers = [threading.Thread(target=write, args=(worker,)) for worker in range(4)]
+    for writer in writers:
+        writer.start()
+    started.wait()
+    while not acknowledged:
+        registry.count_nodes()
+    registry.close()
+    with NodeRegistry(path) as again:  # the lock was let go
+        for writer in writers:
+            writer.join()
+        assert {node.id for node in again.list_nodes()} == set(acknowledged)

@@ -502,3 +502,30 @@ def test_the_records_extra_fields_are_kept(registry: NodeRegistry) -> None:
     node = registry.get_node("node-1")
     assert node is not None
     assert node.extra == {"rack": 7}
+
+
+def test_who_wrote_reads_it_back_while_others_read_all_the_time(registry: NodeRegistry) -> None:
+    registry.register_node(a_node(1))
+    done = threading.Event()
+    mixed: list[Node] = []
+
+    def read_all_the_time() -> None:
+        while not done.is_set():
+            seen = [registry.get_node("node-1"), *registry.list_nodes(limit=2)]
+            mixed.extend(node for node in seen if node is not None and node.hostname != node.os_version)
+
+    readers = [threading.Thread(target=read_all_the_time) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    try:
+        for turn in range(40):
+            registry.register_node(a_node(1, hostname=f"h{turn}", os_version=f"h{turn}"))
+            node = registry.get_node("node-1")
+            assert node is not None
+            assert node.hostname == f"h{turn}"
+            assert registry.list_nodes()[0].hostname == f"h{turn}"
+    finally:
+        done.set()
+        for reader in readers:
+            reader.join()
+    assert mixed == []
