@@ -15,7 +15,6 @@ from registry_core.attendance import Attendance
 from registry_core.clock import Clock
 from registry_core.errors import DamagedStoreError, ValidationError, shown
 from registry_core.events import INDEX_STEP_AT_START, EventKind, EventRing
-from registry_core.models import limits
 from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.node import Node, NodeCapabilities
 from registry_core.models.query import NodeOrder, NodeQuery
@@ -61,6 +60,7 @@ class Visible:
         self._thresholds = thresholds
         self._interval = None if heartbeat_timeout_seconds is None else interval_of_timeout(heartbeat_timeout_seconds)
         self._clock = clock
+        self._monotonic = clock.monotonic
         self._lock = threading.RLock()
         self._due = -float("inf")
         self._samples_due = float("inf")
@@ -242,7 +242,7 @@ class Visible:
 
     def catch_up(self) -> float:
         """What every call does first: `tick` when that is due. Returns the monotonic time."""
-        now = self._clock.monotonic()
+        now = self._monotonic()
         if now >= self._due:
             with self._lock:
                 self._tick(now)
@@ -287,20 +287,22 @@ class Visible:
 
     def get(self, node_id: object) -> Optional[Node]:
         """The node as it is now."""
-        key = limits.lookup_key(node_id)
         with self._lock:
-            slot = self._table.slots.by_id.get(key)
+            try:
+                slot = self._table.slots.by_id.get(node_id)  # type: ignore[call-overload]  # what is no text is no id
+            except TypeError:  # nor is what cannot be a key
+                return None
             if slot is None:
                 return None
             node = self._snapshots.get(slot)
             if node is not None or not self._store.lazy:
                 return node or self._read([slot])[0]
             seen, view = self._changes, self._snapshots.view(slot)
-        record = self._store.read(key)
+        record = self._store.read(str(node_id))
         with self._lock:
             if self._changes == seen:
                 return None if record is None else self._snapshots.made_of(slot, record, view)
-            slot = self._table.slots.by_id.get(key)
+            slot = self._table.slots.by_id.get(str(node_id))
             return None if slot is None else self._read([slot])[0]
 
     def find(self, query: NodeQuery) -> NodePage:
