@@ -10,11 +10,12 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Callable, Optional
 
 from agent.description import describe, offer_text
+from agent.probe.reading import Failure
 from agent.probe.runner import ProbeRunner
 from agent.probe.source import LiveSource
 from agent.registry_target import OwnNode, is_address, open_registry
@@ -192,8 +193,7 @@ class Agent:
         fields = {"node_id": self._identity.id, "registry": self._target, "state_dir": str(self._state.path)}
         _log.info("node %(node_id)s, state in %(state_dir)s, registry %(registry)s", fields, extra={"fields": fields})
         _log.info("offers %s", offer_text(self._node.capabilities))
-        for error in self._found.errors:
-            _log.warning("probe %s: %s", error.probe, error.message, extra={"fields": {"probe": error.probe}})
+        self._tell_probe_errors(())
 
     def _plan(self) -> None:
         interval = self._paced_interval = max(self._agent.interval_seconds, self._reporter.asked_interval_seconds)
@@ -210,13 +210,18 @@ class Agent:
 
     def _probe(self, names: Optional[list[str]]) -> None:
         with self._probing:
-            known = {(error.probe, error.message) for error in self._found.errors}
+            known = self._found.errors
             self._found = self._probes.run(names)
             self._node = self._describe()
-        for error in self._found.errors:
-            if (error.probe, error.message) not in known:
-                _log.warning("probe %s: %s", error.probe, error.message, extra={"fields": {"probe": error.probe}})
+        self._tell_probe_errors(known)
         self._describe_to_registry()
+
+    def _tell_probe_errors(self, known: Collection[Failure]) -> None:
+        """Each once, and not at every round."""
+        told = {(error.probe, error.message) for error in known}
+        for error in self._found.errors:
+            if (error.probe, error.message) not in told:
+                _log.warning("probe %s: %s", error.probe, error.message, extra={"fields": {"probe": error.probe}})
 
     def _describe_to_registry(self) -> None:
         self._reporter.describe(Description(self._node, self._agent.interval_seconds))
