@@ -81,7 +81,7 @@ class SampleWriter:
     def wait_until_idle(self) -> None:
         """Return when all that was handed over has been written."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._waiting and not self._busy)
+            self._changed.wait_for(lambda: self._thread is None or not (self._waiting or self._busy))
 
     def close(self) -> None:
         """Write what is waiting, then end the thread. Twice is no error."""
@@ -93,16 +93,24 @@ class SampleWriter:
             thread.join()
 
     def _run(self) -> None:
-        while True:
+        try:
+            while (samples := self._next()) is not None:
+                try:
+                    self._write(samples, flush=False)
+                except RegistryError as error:  # soft: the next samples replace these
+                    _log.warning("health samples were not saved, which will be tried with the next ones: %s", error)
+        finally:  # whatever ended it, nobody may wait for it, and the next samples start another one
             with self._changed:
+                self._thread = None
                 self._busy = False
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._waiting or self._closed)
-                if not self._waiting:
-                    return
-                samples = self._waiting.pop(0)
-                self._busy = True
-            try:
-                self._write(samples, flush=False)
-            except RegistryError as error:  # soft: the next samples replace these
-                _log.warning("health samples were not saved, which will be tried with the next ones: %s", error)
+
+    def _next(self) -> Optional[Samples]:
+        with self._changed:
+            self._busy = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            if not self._waiting:
+                return None
+            self._busy = True
+            return self._waiting.pop(0)

@@ -216,18 +216,17 @@ class SqliteStore(Store):
         if self._keys is None:
             raise SealedStoreError(self.location, "it is not sealed, so that there is no key to change")
         (total,) = self._all("SELECT count(*) FROM nodes")[0]
-        done = behind = 0
+        done, behind = 0, -1
         while piece := self._all(layout.SOME, behind, _REWRAPPED_AT_ONCE):
             changed = [values for values in map(self._rows.rewrapped, piece) if values is not None]
             with self._writing, translated(self.location, "written"), self._transaction() as connection:
                 connection.executemany(layout.REWRAP, changed)
             behind, done = piece[-1][1], done + len(changed)
             progress(done, total)
-        newest = KeyRing([self._keys.newest])
         with self._writing, translated(self.location, "written"), self._transaction() as connection:
             self._put_state(connection, dict(self.all_meta()), self._last_commit)
             connection.execute("DELETE FROM state WHERE key GLOB ?", (KEY_CHECK + "*",))
-            connection.executemany(layout.PUT_STATE, key_state(newest, self._store_id))
+            connection.executemany(layout.PUT_STATE, key_state([self._keys.newest], self._store_id))
         return done
 
     def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
@@ -267,7 +266,8 @@ class SqliteStore(Store):
             if report.has_damaged_tail:
                 self._note_rollback(writer, report)
             if self._keys is not None and self._keys.newest.id not in state.sealed_with:  # it seals from now on
-                writer.executemany(layout.PUT_STATE, key_state(self._keys, state.store_id))
+                used = [self._keys.newest, *(key for key in self._keys.keys if key.id in state.sealed_with)]
+                writer.executemany(layout.PUT_STATE, key_state(used, state.store_id))
 
     def _note_rollback(self, writer: sqlite3.Connection, report: WalReport) -> None:
         stamp = self._last_commit

@@ -13,7 +13,7 @@ import re
 import shutil
 import sqlite3
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from registry_core.errors import DamagedStoreError, SealedStoreError, StoreError, UnsupportedSchemaError
 from registry_core.storage import sqlite_layout as layout
-from registry_core.storage.sealing import CannotOpen, KeyRing, Sealer
+from registry_core.storage.sealing import CannotOpen, KeyRing, Sealer, SealingKey
 from registry_core.storage.wal_scan import WalReport, scan_wal
 
 __all__ = [
@@ -152,7 +152,10 @@ def make_new(path: Path, ring: Optional[KeyRing]) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript("BEGIN;" + layout.CREATE)
             state: list[tuple[str, object]] = [("schema", layout.SCHEMA), ("store_id", store_id)]
-            state += [(LAST_COMMIT, layout.Stamp().to_text()), *key_state(ring, store_id)]
+            state += [
+                (LAST_COMMIT, layout.Stamp().to_text()),
+                *key_state([] if ring is None else [ring.newest], store_id),
+            ]
             connection.executemany(layout.PUT_STATE, state)
             connection.execute("COMMIT")
         _sync(temporary)
@@ -160,15 +163,13 @@ def make_new(path: Path, ring: Optional[KeyRing]) -> None:
         _sync(path.parent)
 
 
-def key_state(ring: Optional[KeyRing], store_id: bytes) -> list[tuple[str, object]]:
-    """What a store remembers of its keys: the id of each, with a sealed word that proves that the key is the one."""
-    if ring is None:
-        return [("sealed_with", "[]")]
+def key_state(used: Sequence[SealingKey], store_id: bytes) -> list[tuple[str, object]]:
+    """What a store remembers of the keys in use: the id of each, and a sealed word that proves that a key is the one."""
     checks = []
-    for key in ring.keys:
+    for key in used:
         sealed = Sealer(KeyRing([key]), store_id).seal(b"", KEY_CHECK.encode("ascii"))
         checks.append((KEY_CHECK + key.id.hex(), sealed))
-    return [("sealed_with", json.dumps([key.id.hex() for key in ring.keys])), *checks]
+    return [("sealed_with", json.dumps([key.id.hex() for key in used])), *checks]
 
 
 def check_identity(path: Path) -> int:

@@ -116,6 +116,14 @@ def test_a_new_key_before_the_old_one_opens_and_seals_what_is_written_from_now_o
     assert len(content(path, ring)) == 51  # type: ignore[arg-type]  # a ring stands for a key
 
 
+def test_a_key_that_sealed_nothing_is_not_needed_later(path: Path) -> None:
+    spare = SealingKey(bytes(range(90, 122)))
+    for ring in (KeyRing((KEY, spare)), KeyRing((OTHER_KEY, KEY, spare)), KeyRing((OTHER_KEY, KEY))):
+        with NodeRegistry(path, encryption_key=ring) as registry:
+            registry.register_node(Node("10.0.0.1"))
+    assert len(content(path, KeyRing((KEY, OTHER_KEY)))) == 3  # type: ignore[arg-type]  # a ring stands for a key
+
+
 @pytest.mark.parametrize("key", [b"", b"short", b"x" * 33, "x" * 32, 7, [b"x" * 31]])
 def test_what_is_no_key_is_refused_without_being_shown_and_nothing_is_made(path: Path, key: Any) -> None:
     from registry_core import ValidationError
