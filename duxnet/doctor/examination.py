@@ -22,37 +22,42 @@ SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 
 @dataclass(frozen=True)
 class Patient:
-    """What is examined: the installed service with its properties, or without one an agent started by hand."""
+    """What is examined: the units that are installed, by their properties, or else an agent started by hand."""
 
-    properties: Optional[Mapping[str, str]]
-    config: Optional[str]
-    state_dir: Optional[str]
+    agent: Optional[Mapping[str, str]] = None
+    coordinator: Optional[Mapping[str, str]] = None
+    config: Optional[str] = None
+    state_dir: Optional[str] = None
 
     @property
     def is_service(self) -> bool:
-        """Whether the unit is installed and nothing else was named."""
-        return self.properties is not None
+        """Whether a unit is installed, and nothing else was named."""
+        return self.agent is not None or self.coordinator is not None
+
+    @property
+    def has_agent(self) -> bool:
+        """False on a machine with a coordinator alone."""
+        return self.agent is not None or self.coordinator is None
 
 
 def find_patient(config: Optional[str], state_dir: Optional[str]) -> Patient:
-    """The service where one is installed, unless a configuration or a state directory names another agent."""
-    if config is None and state_dir is None and systemctl.is_running():
-        found = _properties(AGENT)
-        if found.get("LoadState") == "loaded":
-            return Patient(found, config, state_dir)
-    return Patient(None, config, state_dir)
+    """The services that are installed, unless a configuration or a state directory names an agent."""
+    if config is not None or state_dir is not None or not systemctl.is_running():
+        return Patient(config=config, state_dir=state_dir)
+    return Patient(_installed(AGENT), _installed(COORDINATOR))
 
 
 def service_environment(patient: Patient) -> dict[str, str]:
     """What the service finds in its environment: nothing of the shell in which the doctor was called."""
-    assert patient.properties is not None
+    unit, found = (AGENT, patient.agent) if patient.agent is not None else (COORDINATOR, patient.coordinator)
+    assert found is not None
     environ = {
         "PATH": SERVICE_PATH,
         "HOME": "/",
-        "STATE_DIRECTORY": f"/var/lib/{AGENT.directory}",
-        "RUNTIME_DIRECTORY": f"/run/{AGENT.directory}",
+        "STATE_DIRECTORY": f"/var/lib/{unit.directory}",
+        "RUNTIME_DIRECTORY": f"/run/{unit.directory}",
     }
-    for word in shlex.split(patient.properties.get("Environment", "")):
+    for word in shlex.split(found.get("Environment", "")):
         name, _, value = word.partition("=")
         environ[name] = value
     return environ
@@ -60,11 +65,22 @@ def service_environment(patient: Patient) -> dict[str, str]:
 
 def examine(patient: Patient, environ: Mapping[str, str]) -> Iterator[Finding]:
     """All findings. `environ` is the patient's. Raises ServiceError where systemd does not answer."""
+    from duxnet.doctor.coordinator_checks import check_coordinator_configuration
+
+    if patient.has_agent:
+        yield from _agent(patient, environ)
+    yield from _own_clock()
+    if patient.coordinator is not None:
+        yield from _service(COORDINATOR, patient.coordinator)
+        yield from check_coordinator_configuration()
+
+
+def _agent(patient: Patient, environ: Mapping[str, str]) -> Iterator[Finding]:
     from agent.settings import AgentSettings
     from duxnet.doctor.agent_checks import check_configuration, check_identity, check_status
 
-    if patient.properties is not None:
-        yield from _service(AGENT, patient.properties)
+    if patient.agent is not None:
+        yield from _service(AGENT, patient.agent)
     elif systemctl.is_running():
         hint = "`sudo duxnet service install` has systemd start it at boot and after any failure"
         yield Finding("service", NOTE, f"{AGENT.service} is not installed: looking at an agent started by hand", hint)
@@ -78,14 +94,13 @@ def examine(patient: Patient, environ: Mapping[str, str]) -> Iterator[Finding]:
         yield from _registry(patient, settings)
         work_dir = Path(own.work_dir) if own.work_dir else state_dir
         yield from _seen(patient, work_dir)
-    yield from _own_clock()
-    yield from _coordinator()
 
 
-def _properties(unit: Unit) -> Mapping[str, str]:
+def _installed(unit: Unit) -> Optional[Mapping[str, str]]:
     from duxnet.doctor.unit_checks import PROPERTIES
 
-    return systemctl.properties(unit.service, PROPERTIES)
+    found = systemctl.properties(unit.service, PROPERTIES)
+    return found if found.get("LoadState") == "loaded" else None
 
 
 def _service(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
@@ -106,7 +121,7 @@ def _registry(patient: Patient, settings: Settings) -> Iterator[Finding]:
     if not section.target:
         yield Finding("registry", OK, "the agent keeps its own, in its state directory")
         return
-    found = patient.properties or {}
+    found = patient.agent or {}
     allow_list = AllowList.from_properties(found.get("IPAddressDeny", ""), found.get("IPAddressAllow", ""))
     ca_file = getattr(section, "ca_file", "") or None
     for address in section.target.replace(",", " ").split():
@@ -120,7 +135,7 @@ def _seen(patient: Patient, work_dir: Path) -> Iterator[Finding]:
     from duxnet.doctor.sandbox import SandboxError, probe_as_root, probe_in_sandbox
     from duxnet.service.placement import current_placement
 
-    if not patient.is_service:
+    if patient.agent is None:
         return
     if os.geteuid() != 0:
         yield Finding(CHECK, NOTE, "only root can compare it with what root sees", "sudo duxnet doctor")
@@ -148,11 +163,3 @@ def _own_clock() -> Iterator[Finding]:
     else:
         remedy = "sudo timedatectl set-ntp true (package systemd-timesyncd or chrony)"
         yield Finding("clock set", NOTE, "no time service keeps this machine's clock right", remedy)
-
-
-def _coordinator() -> Iterator[Finding]:
-    """The coordinator's unit, where one is installed on this machine too."""
-    if systemctl.is_running():
-        found = _properties(COORDINATOR)
-        if found.get("LoadState") == "loaded":
-            yield from _service(COORDINATOR, found)

@@ -378,6 +378,9 @@ def test_everything_is_back_after_a_reboot(machine: Machine) -> None:
 def test_uninstalling_keeps_the_state_until_told_and_then_leaves_nothing(machine: Machine) -> None:
     before = agent_status(machine)
     assert "kept /var/lib/duxnet-agent" in machine.run("duxnet service uninstall")
+    alone = machine.run("/opt/duxnet/bin/duxnet doctor")
+    assert "duxnet-coordinator.service is active" in alone
+    assert "agent:" not in alone, "there is none on this machine"
     machine.run("duxnet service install")
     assert reports_again(machine, after=before["pid"])["node_id"] == before["node_id"]
     machine.run("tar -C /var/lib/private -czf /root/backup.tar.gz duxnet-agent")
