@@ -119,7 +119,7 @@ class Teller:
     def draw(self, doings: Doings, age_seconds: float, next_seconds: float) -> None:
         """Renew the line in the terminal."""
         if self._screen is not None:
-            now = f"{doings.newest()} {age_seconds:.0f} s ago · next in {next_seconds:.0f} s"
+            now = f"{doings.newest()} ({age_seconds:.0f} s ago) · next in {next_seconds:.0f} s"
             offer = offer_text(doings.node.capabilities)
             self._screen.show(f"{doings.who()} · {offer} · {now}", f"{doings.who()} · {now}", now)
 

@@ -51,7 +51,7 @@ class Terminal:
 def test_the_line_says_who_what_last_and_next_and_is_replaced(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path / "state", 200)
     try:
-        terminal.read_until(r"\r\x1b\[2Kn1[a-z0-9]+… on .*CPU.*GB memory.*load .*, memory \d.* s ago · next in \d")
+        terminal.read_until(r"\r\x1b\[2Kn1[a-z0-9]+… on .*CPU.*GB memory.*load .*, memory \d.* s ago\) · next in \d")
         terminal.text = ""
         terminal.read_until(r"(?s)\r\x1b\[2Kn1.*\r\x1b\[2Kn1")
         assert "\n" not in terminal.text  # the same line again and again
