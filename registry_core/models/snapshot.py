@@ -12,9 +12,10 @@ from typing import Any, Optional
 
 from registry_core.models.node import Node
 from registry_core.models.record import NodeRecord
+from registry_core.models.reputation import Evidence
 from registry_core.models.status import Conditions, Liveness, NodeHealth
 
-__all__ = ["health_sample", "node_snapshot", "node_with", "record_with"]
+__all__ = ["evidence_of", "health_sample", "node_snapshot", "node_with", "record_with"]
 
 _new = object.__new__
 _set = object.__setattr__
@@ -36,6 +37,15 @@ def health_sample(
     fields["last_heartbeat"] = last_heartbeat
     fields["conditions"] = conditions
     return health
+
+
+def evidence_of(successes: float, failures: float) -> Evidence:
+    """Evidence of weights that were computed from checked ones."""
+    evidence = _new(Evidence)
+    fields = evidence.__dict__
+    fields["successes"] = successes
+    fields["failures"] = failures
+    return evidence
 
 
 def node_snapshot(base: Node, health: NodeHealth, liveness: Liveness) -> Node:

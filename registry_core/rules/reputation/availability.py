@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from registry_core.models import limits
 from registry_core.models.reputation import Evidence
+from registry_core.models.snapshot import evidence_of
 from registry_core.rules.reputation.evidence import EvidenceState, forgetting_sum
 from registry_core.rules.reputation.policy import DEFAULT_POLICY, ReputationPolicy
 
@@ -45,7 +46,7 @@ def with_hour(state: EvidenceState, hour: HourObserved, policy: ReputationPolicy
     if hour.observed_share == 0.0:
         return state
     units = hour.observed_share / policy.availability_unit_hours
-    seen = Evidence(units * hour.live_share, units * (1.0 - hour.live_share))
+    seen = evidence_of(units * hour.live_share, units * (1.0 - hour.live_share))
     uptime, window_hours, intact = _window_after(state, hour, policy)
     return replace(
         state,
@@ -107,7 +108,7 @@ def is_domain_outage(live_before: int, fell_silent: int) -> bool:
 def prior_of_availability(mean: float, policy: ReputationPolicy = DEFAULT_POLICY) -> Evidence:
     """The prior of availability as evidence: `availability_prior_strength` units at the network's mean."""
     inside = _kept_inside(mean)
-    return Evidence(policy.availability_prior_strength * inside, policy.availability_prior_strength * (1.0 - inside))
+    return evidence_of(policy.availability_prior_strength * inside, policy.availability_prior_strength * (1.0 - inside))
 
 
 def _kept_inside(mean: float) -> float:

@@ -14,6 +14,7 @@ from registry_core.errors import ValidationError
 from registry_core.models import limits
 from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.reputation import Evidence
+from registry_core.models.snapshot import evidence_of
 from registry_core.rules.reputation.seen_tasks import SeenTasks
 
 __all__ = ["EvidenceState", "forgetting_sum"]
@@ -33,7 +34,7 @@ def forgetting_sum(old: Evidence, new: Evidence, kept: float) -> Evidence:
         return old
     left = kept**weight
     share = (1.0 - left) / ((1.0 - kept) * weight)
-    return Evidence(left * old.successes + share * new.successes, left * old.failures + share * new.failures)
+    return evidence_of(left * old.successes + share * new.successes, left * old.failures + share * new.failures)
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class EvidenceState:
         given = dict(plain)
         for name in ("settled", "open_batch"):
             if name in given:
-                given[name] = Evidence(*given[name])
+                given[name] = evidence_of(*given[name])
         if "tasks" in given:
             given["tasks"] = SeenTasks(tuple((day, digests) for day, digests in given["tasks"]))
         if "raters" in given:

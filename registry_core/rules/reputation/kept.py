@@ -28,21 +28,26 @@ __all__ = ["after_hours", "after_outcome", "checked_history", "record_of", "stat
 
 #: name in `evidence` → field of the state; correctness is not among them: its field is split in time
 _STREAMS = {AVAILABILITY: "availability", PERFORMANCE: "performance", "uptime": "uptime", "ratings": "ratings"}
-_SPLIT = ("settled", "open_batch")
+_NOTHING = Evidence()
 
 
 def state_of(kept: NodeRecord) -> EvidenceState:
     """What is known of the node, from its record."""
     state = EvidenceState.trusted(kept.history)
-    streams = {field: kept.evidence.get(name, Evidence()) for name, field in _STREAMS.items()}
-    correctness = kept.evidence.get(CORRECTNESS, Evidence())
+    streams = {field: kept.evidence.get(name, _NOTHING) for name, field in _STREAMS.items()}
+    correctness = kept.evidence.get(CORRECTNESS, _NOTHING)
     if correctness_of(state) != correctness:
-        streams["settled"], streams["open_batch"] = correctness, Evidence()
+        streams["settled"], streams["open_batch"] = correctness, _NOTHING
     return replace(state, **streams)  # type: ignore[arg-type]  # the fields named above hold evidence
 
 
-def record_of(before: NodeRecord, state: EvidenceState, **node_fields: Any) -> NodeRecord:
-    """`before` with this evidence and the score that follows from it; `node_fields` of its node changed too."""
+def record_of(
+    before: NodeRecord, state: EvidenceState, reputation: Optional[Reputation] = None, **node_fields: Any
+) -> NodeRecord:
+    """`before` with this evidence and the score that follows from it; `node_fields` of its node changed too.
+
+    `reputation`: what follows from it, where it was worked out already.
+    """
     evidence = {CORRECTNESS: correctness_of(state)}
     evidence.update((name, getattr(state, field)) for name, field in _STREAMS.items())
     plain = state.to_plain()
@@ -50,10 +55,11 @@ def record_of(before: NodeRecord, state: EvidenceState, **node_fields: Any) -> N
         plain.pop(field, None)
     if "open_batch" not in plain:
         plain.pop("settled", None)
-    score = round(reputation_of(state).score, 2)
+    if reputation is None:
+        reputation = reputation_of(state)
     return record_with(
         before,
-        node=node_with(before.node, reputation=score, **node_fields),
+        node=node_with(before.node, reputation=round(reputation.score, 2), **node_fields),
         evidence=FrozenMap({name: item for name, item in evidence.items() if item.weight > 0.0}),
         history=frozen_json_map("history", plain),
     )
@@ -102,7 +108,8 @@ def with_standing_judged(
     standing = before.node.admission
     change = None if state.standing_by_operator else next_standing(standing, state, now_seconds)
     if change is None:
-        return record_of(before, state), reputation_of(state, standing), None
+        reputation = reputation_of(state, standing)
+        return record_of(before, state, reputation), reputation, None
     state = with_standing(state, change, now_seconds)
     kept = record_of(before, state, admission=change.to, admission_reason=change.reason)
     return kept, reputation_of(state, change.to), change

@@ -13,6 +13,7 @@ from registry_core.errors import ValidationError
 from registry_core.models import limits
 from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.reputation import Evidence
+from registry_core.models.snapshot import evidence_of
 from registry_core.rules.reputation.evidence import EvidenceState, forgetting_sum
 from registry_core.rules.reputation.policy import (
     AVAILABILITY,
@@ -57,6 +58,9 @@ class Outcome:
         return self
 
 
+_NOTHING = Evidence()
+
+
 def _is_task_id(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 256
 
@@ -81,18 +85,18 @@ def record(
         if counted in state.tasks:
             return state
         state = replace(state, tasks=state.tasks.with_task(counted, at_seconds, policy))
-    said = Evidence(outcome.weight, 0.0) if outcome.success else Evidence(0.0, outcome.weight)
+    said = evidence_of(outcome.weight, 0.0) if outcome.success else evidence_of(0.0, outcome.weight)
     if outcome.dimension == PERFORMANCE:
         return replace(state, performance=forgetting_sum(state.performance, said, policy.performance_kept))
     settled = state.settled
     batch = state.open_batch
     if at_seconds > state.open_at_seconds:
         settled = forgetting_sum(settled, batch, policy.correctness_kept)
-        batch = Evidence()
+        batch = _NOTHING
     return replace(
         state,
         settled=settled,
-        open_batch=Evidence(batch.successes + said.successes, batch.failures + said.failures),
+        open_batch=evidence_of(batch.successes + said.successes, batch.failures + said.failures),
         open_at_seconds=max(at_seconds, state.open_at_seconds),
         verified_tasks=state.verified_tasks + (min(1.0, outcome.weight) if outcome.success else 0.0),
         failed_since_standing=state.failed_since_standing or not outcome.success,

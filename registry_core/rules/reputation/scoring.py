@@ -10,6 +10,7 @@ from math import prod
 
 from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.reputation import Evidence, Reputation
+from registry_core.models.snapshot import evidence_of
 from registry_core.models.status import Admission
 from registry_core.rules.reputation.availability import prior_of_availability
 from registry_core.rules.reputation.beta import beta_quantile
@@ -111,7 +112,7 @@ def judged_correctness(state: EvidenceState, policy: ReputationPolicy = DEFAULT_
     if allowed == 0.0 or others.weight == 0.0:
         return own
     part = min(1.0, allowed / others.weight)
-    return Evidence(own.successes + part * others.successes, own.failures + part * others.failures)
+    return evidence_of(own.successes + part * others.successes, own.failures + part * others.failures)
 
 
 def audit_probability(state: EvidenceState, policy: ReputationPolicy = DEFAULT_POLICY) -> float:
