@@ -164,7 +164,7 @@ def make_new(path: Path, ring: Optional[KeyRing]) -> None:
 
 
 def key_state(used: Sequence[SealingKey], store_id: bytes) -> list[tuple[str, object]]:
-    """What a store remembers of the keys in use: the id of each, and a sealed word that proves that a key is the one."""
+    """What a store remembers of the keys in use: the id of each, and a sealed word that proves a key to be it."""
     checks = []
     for key in used:
         sealed = Sealer(KeyRing([key]), store_id).seal(b"", KEY_CHECK.encode("ascii"))
