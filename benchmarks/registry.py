@@ -205,8 +205,10 @@ def measure_single_calls(say: Say, registry: NodeRegistry, fleet: list[Row]) -> 
     order = (order * (200_000 // len(order) + 1))[:200_000]
     fresh = [(node_id + "x")[:-1] for node_id in order]
     looked_up = _processor_seconds(lambda: [known[node_id] for node_id in fresh])
-    fresh = [(node_id + "x")[:-1] for node_id in order]
     update = registry.update_node_health
+    for node_id in order:  # a first report changes conditions, which is not what a heartbeat usually does
+        update(node_id, 0.4, 39.0, 50.0)
+    fresh = [(node_id + "x")[:-1] for node_id in order]
     started = time.perf_counter()
     seconds = _processor_seconds(lambda: [update(node_id, 0.5, 40.0, 50.0) for node_id in fresh])
     wall = time.perf_counter() - started
