@@ -232,7 +232,9 @@ def _print_verification(found: Verification, output: str) -> None:
         return
     from duxnet.cli.tables import print_pairs
 
-    pairs = [("registry", found.path), ("kind", found.kind), ("schema", found.schema), ("nodes", f"{found.nodes:,}")]
+    pairs = [("registry", found.path), ("kind", found.kind)]
+    if found.schema:  # what a file sealed as a whole does not tell without its key
+        pairs += [("schema", found.schema), ("nodes", f"{found.nodes:,}")]
     if found.sealed_with:
         pairs.append(("sealed with key", ", ".join(found.sealed_with)))
     if found.last_commit is not None:

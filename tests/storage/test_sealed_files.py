@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from registry_core import NodeRegistry
+from registry_core import NodeRegistry, StoreError
 from registry_core.models.node import Node, NodeCapabilities
 from registry_core.storage.sealing import KeyRing, SealingKey
-from tests.storage.writers import KEY, OTHER_KEY, content
+from tests.storage.writers import KEY, OTHER_KEY, content, filled
 
 PUBLIC_KEY = base64.b64encode(bytes(range(200, 232))).decode()
 PRIVATE: dict[str, Any] = {
@@ -114,6 +114,21 @@ def test_a_new_key_before_the_old_one_opens_and_seals_what_is_written_from_now_o
         assert registry.count_nodes() == 50
         registry.register_node(Node("10.0.0.1", id="new"))
     assert len(content(path, ring)) == 51  # type: ignore[arg-type]  # a ring stands for a key
+
+
+def test_a_sealed_json_file_that_was_cut_or_changed_anywhere_is_refused_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "nodes.json"
+    filled(path, 3, KEY)
+    whole = path.read_bytes()
+    cuts = [whole[:length] for length in range(0, len(whole), 97)]
+    changes = [whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :] for at in range(0, len(whole), 41)]
+    for raw in (*cuts, *changes, whole + b"x"):
+        path.write_bytes(raw)
+        with pytest.raises(StoreError, match=r"nodes\.json"):
+            NodeRegistry(path, encryption_key=KEY)
+        assert path.read_bytes() == raw
+    path.write_bytes(whole)
+    assert len(content(path, KEY)) == 3
 
 
 def test_a_key_that_sealed_nothing_is_not_needed_later(path: Path) -> None:
