@@ -22,6 +22,7 @@ from registry_core.models import limits
 from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.node import Node, NodeCapabilities
 from registry_core.models.query import NO_TAGS, GpuDemand, NodeOrder, NodeQuery
+from registry_core.models.record import NodeRecord
 from registry_core.models.reputation import Reputation
 from registry_core.models.status import NodeHealth
 from registry_core.opening import open_store
@@ -29,7 +30,14 @@ from registry_core.reputations import Reputations
 from registry_core.rules.health import HealthThresholds
 from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
 from registry_core.rules.registration import Terms, registered
-from registry_core.rules.reputation import CORRECTNESS, NEWCOMER_SCORE, Outcome, expected_uptime, reputation_of
+from registry_core.rules.reputation import (
+    CORRECTNESS,
+    NEWCOMER_SCORE,
+    Outcome,
+    audit_probability,
+    expected_uptime,
+    reputation_of,
+)
 from registry_core.rules.reputation.kept import state_of
 from registry_core.staging import Staging
 from registry_core.visible import NodePage, Visible
@@ -172,11 +180,15 @@ class NodeRegistry:
 
     def get_reputation(self, node_id: str) -> Reputation:
         """The node's reputation with evidence and reasons. Raises UnknownNodeError."""
+        record = self._record(node_id)
+        return reputation_of(state_of(record), record.node.admission)
+
+    def _record(self, node_id: str) -> NodeRecord:
         self._before_call()
         record = self._store.read(limits.lookup_key(node_id))
         if record is None:
             raise UnknownNodeError(node_id)
-        return reputation_of(state_of(record), record.node.admission)
+        return record
 
     def expected_uptime(self, node_id: str, hours: float) -> float:
         """The probability that the node, live now, stays live for the next `hours`. Raises UnknownNodeError.
@@ -184,11 +196,14 @@ class NodeRegistry:
         From the hours in which this registry judged silence (`heartbeat_timeout_seconds`); before there are any, the
         mean of networks at large. A guess to plan with, not a bound.
         """
-        self._before_call()
-        record = self._store.read(limits.lookup_key(node_id))
-        if record is None:
-            raise UnknownNodeError(node_id)
-        return expected_uptime(state_of(record), hours)
+        return expected_uptime(state_of(self._record(node_id)), hours)
+
+    def audit_probability(self, node_id: str) -> float:
+        """How often a result of this node should be computed again by another: 1 for a newcomer, 0.02 for the best.
+
+        The other shares neither wallet nor network nor rating ring with it. Raises UnknownNodeError.
+        """
+        return audit_probability(state_of(self._record(node_id)))
 
     def list_nodes(
         self,

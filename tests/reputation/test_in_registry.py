@@ -154,6 +154,13 @@ def test_an_operators_decision_wins_until_it_is_handed_back(registry: NodeRegist
         assert _admission(again) is Admission.SUSPENDED
 
 
+def test_a_newcomers_results_are_all_checked_and_a_proven_nodes_few(registry: NodeRegistry, clock: Clock) -> None:
+    assert registry.audit_probability("a") == 1.0
+    with registry.batch():
+        _work(registry, clock, 400)
+    assert registry.audit_probability("a") == 0.02
+
+
 def test_bad_outcomes_are_refused_and_change_nothing(registry: NodeRegistry) -> None:
     before = registry.get_reputation("a")
     for wrong in ({"weight": 0.0}, {"weight": 6.0}, {"dimension": "availability"}, {"rater": "a"}, {"task_id": ""}):
