@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from registry_core.contract import Registry
     from registry_core.storage.sealing import KeyRing
 
-__all__ = ["OwnNode", "is_address", "open_registry"]
+__all__ = ["OwnNode", "check_target", "is_address", "open_registry"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,17 @@ def is_address(target: str) -> bool:
     return "://" in target
 
 
+def check_target(target: str) -> None:
+    """Refuse what can be no registry, without opening it. Raises ValidationError."""
+    if is_address(target):
+        if not target.startswith(("http://", "https://")):
+            raise ValidationError("registry", target, "must be a path, or an address with http:// or https://")
+        return
+    from registry_core.opening import checked_path
+
+    checked_path(target)
+
+
 def open_registry(
     target: str,
     *,
@@ -48,9 +59,8 @@ def open_registry(
 
     Raises ValidationError, StoreError.
     """
+    check_target(target)
     if is_address(target):
-        if not target.startswith(("http://", "https://")):
-            raise ValidationError("registry", target, "must be a path, or an address with http:// or https://")
         return _remote(target, settings, own_node)
     from registry_core.node_registry import NodeRegistry
 

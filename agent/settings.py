@@ -94,6 +94,13 @@ class RegistrySettings(Section):
     ca_file: PathText = ""
     allow_plaintext: bool = False
 
+    @field_validator("target")
+    @classmethod
+    def _target(cls, value: str) -> str:
+        if value:
+            check_target(value)
+        return value
+
     def key_path(self) -> Optional[Path]:
         """The key file, if one is set."""
         return Path(self.encryption_key_file).absolute() if self.encryption_key_file else None

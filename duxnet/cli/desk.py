@@ -107,9 +107,17 @@ class Desk:
         return NodePage(self.registry.list_nodes(**asked), None)
 
     def with_newest_health(self, node: Node) -> Node:
-        """The node as the agent last measured it, when it is the one of this machine and its agent runs."""
+        """The node as the agent here last measured it, when it is the one of this machine; one whose agent does not
+        run is not live, although nobody is there to say so in the file.
+        """
         status = self.status
-        if status is None or status.plain["node_id"] != node.id or not status.is_fresh:
+        if status is None or status.plain["node_id"] != node.id:
+            return node
+        if not status.is_running and not self._is_heard_since(node, status):
+            from registry_core.models.status import Liveness
+
+            return replace(node, liveness=Liveness.LEFT if status.plain["state"] == "stopped" else Liveness.DOWN)
+        if not status.is_fresh:
             return node
         from registry_core.models.encoding import health_from_plain
 
@@ -121,10 +129,23 @@ class Desk:
         except ValidationError:  # the status file is not as an agent writes it
             return node
 
+    @staticmethod
+    def _is_heard_since(node: Node, status: FoundStatus) -> bool:
+        """Somebody reported for it after its agent had ended."""
+        from registry_core.models.times import time_from_text
+
+        try:
+            ended = time_from_text("written_at", status.plain["written_at"])
+        except ValidationError:
+            return True
+        seen = node.health.last_heartbeat
+        return ended is not None and seen is not None and seen > ended
+
     def health_age_seconds(self, node: Node) -> Optional[float]:
         """How old the newest health is; by a clock that nobody sets where the agent here measured it."""
         status = self.status
-        if status is not None and status.plain["node_id"] == node.id and status.is_fresh:
+        own = status is not None and status.plain["node_id"] == node.id
+        if status is not None and own and (status.is_fresh or node.health.last_heartbeat is None):
             return status.age_seconds
         if node.health.last_heartbeat is None:
             return None

@@ -22,10 +22,16 @@ def default_state_folder(environ: Mapping[str, str], name: str = "duxnet") -> st
         return f"{given}/{name}"
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         return f"/var/lib/{name}"
-    return f"{environ.get('HOME') or ''}/.local/state/{name}"
+    return f"{_home(environ)}/.local/state/{name}"
 
 
 def user_config_folder(environ: Mapping[str, str]) -> str:
     """`$XDG_CONFIG_HOME`, or `~/.config`."""
     given = environ.get("XDG_CONFIG_HOME", "")
-    return given if given.startswith("/") else f"{environ.get('HOME') or ''}/.config"
+    return given if given.startswith("/") else f"{_home(environ)}/.config"
+
+
+def _home(environ: Mapping[str, str]) -> str:
+    """`$HOME`, else what the user database says; empty where neither knows one (a container's user without a name)."""
+    home = environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - pathlib costs 3 ms
+    return home if home.startswith("/") else ""

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,17 @@ def test_it_reports_at_its_interval_and_the_desk_beside_it_shows_it(state_dir: P
         assert seconds < LEAVING_SECONDS
         assert "stopping: SIGTERM" in agent.log
     assert duxnet("status", "--state-dir", state_dir).returncode == 1
+    assert desk_says(state_dir)["liveness"] == "left"
+    assert not desk_says(state_dir)["is_ready"]
+
+
+def desk_says(state_dir: Path) -> dict[str, Any]:
+    """The one node that `nodes list` shows."""
+    (node,) = json.loads(duxnet("nodes", "list", "--registry", state_dir / "nodes.json", "--format", "json").stdout)[
+        "nodes"
+    ]
+    assert isinstance(node, dict)
+    return node
 
 
 def test_killed_and_started_again_it_is_the_same_node(state_dir: Path) -> None:
@@ -57,6 +69,7 @@ def test_killed_and_started_again_it_is_the_same_node(state_dir: Path) -> None:
         gone = duxnet("status", "--state-dir", state_dir)
         assert gone.returncode == 1
         assert "gone without saying so" in gone.stdout
+        assert desk_says(state_dir)["liveness"] == "down"
     with RunningAgent(state_dir) as agent:
         second = agent.wait_for_reports()
         assert second["node_id"] == first["node_id"]

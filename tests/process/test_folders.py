@@ -1,0 +1,19 @@
+"""Where files are kept when nobody says so."""
+
+from __future__ import annotations
+
+import os
+import pwd
+
+import pytest
+
+from duxnet.process.folders import default_state_folder, user_config_folder
+
+
+def test_without_home_the_user_database_says_where_home_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)  # root's folder does not depend on a home
+    home = pwd.getpwuid(os.getuid()).pw_dir
+    assert default_state_folder({}) == f"{home}/.local/state/duxnet"
+    assert user_config_folder({"HOME": ""}) == f"{home}/.config"
+    assert user_config_folder({"HOME": "/home/a"}) == "/home/a/.config"
