@@ -12,7 +12,7 @@ from registry_core.storage.contract import Store
 if TYPE_CHECKING:
     from registry_core.storage.sealing import KeyRing
 
-__all__ = ["open_store"]
+__all__ = ["checked_path", "open_store"]
 
 SQLITE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
@@ -32,19 +32,15 @@ def open_store(
         from registry_core.storage.memory import MemoryStore
 
         return MemoryStore()
-    path = _path(persistence_path)
+    path = checked_path(persistence_path)
     keys = None if encryption_key is None else _keys(encryption_key)
-    suffix = path.suffix.lower()
-    if suffix == ".json":
+    if path.suffix.lower() == ".json":
         from registry_core.storage.json_file import JsonFileStore
 
         return JsonFileStore(path, read_only=read_only, keys=keys)
-    if suffix in SQLITE_SUFFIXES:
-        from registry_core.storage.sqlite import SqliteStore
+    from registry_core.storage.sqlite import SqliteStore
 
-        return SqliteStore(path, read_only=read_only, keys=keys)
-    known = ", ".join((".json", *SQLITE_SUFFIXES))
-    raise ValidationError("persistence_path", str(path), f"must end in one of {known}: the suffix says how it is kept")
+    return SqliteStore(path, read_only=read_only, keys=keys)
 
 
 def _keys(given: object) -> KeyRing:
@@ -53,7 +49,8 @@ def _keys(given: object) -> KeyRing:
     return KeyRing.of(given)
 
 
-def _path(value: object) -> Path:
+def checked_path(value: object) -> Path:
+    """`value` as the path of a registry, which its suffix shows it to be. Raises ValidationError."""
     rule = "must be a path, such as nodes.json"
     if not isinstance(value, (str, os.PathLike)):
         raise ValidationError("persistence_path", value, rule)
@@ -64,4 +61,8 @@ def _path(value: object) -> Path:
         os.fsencode(text)
     except UnicodeEncodeError:
         raise ValidationError("persistence_path", text, rule) from None
+    known = (".json", *SQLITE_SUFFIXES)
+    if Path(text).suffix.lower() not in known:
+        rule = f"must end in one of {', '.join(known)}: the suffix says how it is kept"
+        raise ValidationError("persistence_path", text, rule)
     return Path(text)

@@ -72,6 +72,16 @@ def test_check_accepts_a_good_file_and_names_every_problem_of_a_bad_one(
     assert main(["config", "check", str(tmp_path / "none.toml")]) == 78
 
 
+@pytest.mark.parametrize("target", ["nodes.txt", "ftp://example.org", "nodes"])
+def test_check_refuses_a_registry_that_no_agent_could_open(
+    target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.toml"
+    bad.write_text(f'[registry]\ntarget = "{target}"\n')
+    assert main(["config", "check", str(bad)]) == 78
+    assert "registry.target" in capsys.readouterr().err
+
+
 def test_status_of_nothing_says_that_nothing_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--state-dir", str(tmp_path)]) == 1
     assert "not running" in capsys.readouterr().out
