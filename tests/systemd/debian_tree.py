@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ MIRROR = os.environ.get("DUXNET_BOOT_MIRROR", "http://deb.debian.org/debian")
 PACKAGES = ("ca-certificates", "dbus", "iproute2", "pipx", "procps", "systemd", "systemd-sysv")
 TREE_PYTHON = "3.11"
 BUILD_TIMEOUT_SECONDS = 420
+KEPT_SECONDS = 14 * 24 * 3600
 
 
 def cache_folder() -> Path:
@@ -65,20 +67,26 @@ def _bootstrap(place: Path) -> None:
     (place / "etc/hostname").write_text("fresh-debian\n")
 
 
-def wheelhouse() -> Path:
-    """A folder with the wheel of this checkout, all that it needs on the tree's Python, and what pipx itself needs."""
+def fill_wheelhouse(place: Path) -> None:
+    """Make `place`: the wheel of this checkout, all that it needs on the tree's Python, and what pipx itself needs."""
     with cache_lock() as folder:
         wanted = (REPOSITORY / "pyproject.toml").read_bytes()
         wheels = folder / f"wheels-{hashlib.sha256(wanted).hexdigest()[:12]}"
         if not wheels.exists():
+            _forget_old(folder)
             draft = wheels.with_name(f".{wheels.name}.new")
             shutil.rmtree(draft, ignore_errors=True)
             _download(draft)
             draft.rename(wheels)
-        for old in wheels.glob("duxnet_registry-*.whl"):
-            old.unlink()
-        _build_wheel(wheels)
-        return wheels
+        shutil.copytree(wheels, place)
+    _build_wheel(place)
+
+
+def _forget_old(folder: Path) -> None:
+    """Wheels for requirements of weeks ago."""
+    for wheels in folder.glob("wheels-*"):
+        if time.time() - wheels.stat().st_mtime > KEPT_SECONDS:
+            shutil.rmtree(wheels, ignore_errors=True)
 
 
 def _download(place: Path) -> None:
@@ -88,6 +96,7 @@ def _download(place: Path) -> None:
         platforms = [f"--platform=manylinux{tag}_{machine}" for tag in ("_2_34", "_2_28", "_2_17", "2014")]
         target = [f"--python-version={TREE_PYTHON}", "--implementation=cp", "--only-binary=:all:", *platforms]
         _pip("download", *target, f"--dest={place}", f"{wheel}[coordinator]", "pip", "setuptools", "wheel")
+        (place / wheel.name).unlink()  # each run builds its own
 
 
 def _build_wheel(place: Path) -> Path:

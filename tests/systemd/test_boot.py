@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +21,7 @@ import psutil
 import pytest
 
 from tests.needs import need_program
-from tests.systemd.debian_tree import REPOSITORY, cache_folder, wheelhouse
+from tests.systemd.debian_tree import REPOSITORY, cache_folder, fill_wheelhouse
 from tests.systemd.machine import MARK, Machine, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(540)]
@@ -55,7 +54,7 @@ def machine() -> Iterator[Machine]:
     need_a_machine()
     made = Machine()
     try:
-        shutil.copytree(wheelhouse(), made.root / "wheels")
+        fill_wheelhouse(made.root / "wheels")
         made.boot()
         # An address as machines have one; the boot has no other network.
         made.run("ip link add lan0 type veth peer name lan1; ip addr add 192.168.77.2/24 dev lan0")
