@@ -26,6 +26,7 @@ from registry_core.rules.reputation import HourObserved
 from registry_core.snapshots import Snapshots
 from registry_core.staging import Unit
 from registry_core.storage.contract import Put, Store
+from registry_core.table.cordon_ends import CordonEnds
 from registry_core.table.node_table import NodeTable
 
 _CURSOR = re.compile(r"~([0-9]{1,3})~([0-9]{1,18})\Z")
@@ -80,7 +81,7 @@ class Visible:
             self._table = NodeTable(self._thresholds, self._interval)
             self._table.is_held = self._is_held
             self._snapshots = Snapshots(self._table)
-            self._cordons: dict[int, float] = {}  # slot → Unix seconds of its end
+            self._cordons = CordonEnds()
             now = self._clock.monotonic()
             last_sequence = 0
             for row in self._store.rows():
@@ -88,7 +89,7 @@ class Visible:
                 slot = self._table.slots.by_id[row.columns.node_id]
                 if row.sample is not None:
                     self._table.slots.restore_sample(slot, row.sample)
-                self._note_cordon(slot, row.columns.cordoned_until)
+                self._cordons.set(slot, row.columns.cordoned_until)
                 last_sequence = row.columns.sequence
             if older is not None:
                 self._table.take_over(older)
@@ -161,7 +162,7 @@ class Visible:
                     self.attendance.gone(change.node_id)
                     if slot is not None:
                         self._snapshots.forget(slot)
-                        self._cordons.pop(slot, None)
+                        self._cordons.set(slot, None)
             if self._table.is_sparse():
                 self._compact()
             for kind, node_id, details in unit.events:
@@ -174,7 +175,7 @@ class Visible:
     def _compact(self) -> None:
         moved = self._table.compact()
         self._snapshots = Snapshots(self._table)
-        self._cordons = {moved[slot]: until for slot, until in self._cordons.items()}
+        self._cordons = self._cordons.moved(moved)
 
     def _put(self, change: Put, now: float, at: datetime) -> None:
         columns = change.columns
@@ -182,7 +183,7 @@ class Visible:
             self.attendance.arrived(columns.node_id, now)
         slot = self._table.slots.by_id[columns.node_id]
         self._snapshots.forget(slot)
-        self._note_cordon(slot, columns.cordoned_until)
+        self._cordons.set(slot, columns.cordoned_until)
         if columns.left:
             self._set_left(slot, columns.node_id, at)
 
@@ -257,7 +258,10 @@ class Visible:
             self._tell_liveness(node_id, before, after, at)
         self._end_cordons(at)
         self._due = min(
-            self._table.next_due(), self.attendance.next_due(), now + self._cordon_rest(at), now + LONGEST_REST_SECONDS
+            self._table.next_due(),
+            self.attendance.next_due(),
+            now + self._cordons.next_end() - at.timestamp(),
+            now + LONGEST_REST_SECONDS,
         )
         if self._store.soft_save_seconds is not None and not self._store.read_only:
             self._save_softly(now, self._store.soft_save_seconds)
@@ -372,19 +376,8 @@ class Visible:
             raise ValidationError("after", cursor, "must be a cursor of an earlier answer, or the id of a node")
         return self._place_of(slot)
 
-    def _note_cordon(self, slot: int, until: Optional[float]) -> None:
-        if until is None:
-            self._cordons.pop(slot, None)
-        else:
-            self._cordons[slot] = until
-
-    def _cordon_rest(self, at: datetime) -> float:
-        return min(self._cordons.values(), default=float("inf")) - at.timestamp()
-
     def _end_cordons(self, at: datetime) -> None:
-        over = [slot for slot, until in self._cordons.items() if until <= at.timestamp()]
-        for slot in over:
-            del self._cordons[slot]
+        for slot in self._cordons.pop_over(at.timestamp()):
             self._table.uncordon(slot)
             self._snapshots.forget(slot)
             node_id = str(self._table.slots.ids[slot])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import registry_core
 
@@ -46,6 +47,20 @@ def test_an_unlisted_name_is_an_attribute_error() -> None:
 def test_importing_the_package_and_the_records_loads_nothing_heavy() -> None:
     loaded = loaded_by("import registry_core; from registry_core import Node, NodeCapabilities, NodeHealth, Gpu")
     assert loaded & HEAVY.keys() == set()
+
+
+def test_a_small_registry_in_memory_or_json_loads_no_bitmaps_and_no_sqlite(tmp_path: Path) -> None:
+    program = (
+        f"from registry_core import Node, NodeRegistry; r = NodeRegistry({str(tmp_path / 'nodes.json')!r}); "
+        "r.register_node(Node('10.0.0.1')); r.list_nodes(); r.close()"
+    )
+    needed = {"uuid", "ipaddress"}  # for an id and for an address
+    assert loaded_by(program) & (HEAVY.keys() - needed) == set()
+
+
+def test_the_embedded_registry_keeps_the_protocol_of_local_ones() -> None:
+    registry: registry_core.LocalRegistry = registry_core.NodeRegistry()  # the type checker holds it
+    registry.close()
 
 
 def test_the_public_import_path_names_the_same_classes() -> None:

@@ -1,0 +1,45 @@
+"""What is due when, without looking at what is not."""
+
+from __future__ import annotations
+
+import math
+from typing import Optional
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from registry_core.table.cordon_ends import CordonEnds
+from registry_core.table.deadlines import GRAIN_SECONDS, Deadlines
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 50), st.floats(0, 100)), max_size=30), st.floats(0, 120))
+def test_a_deadline_is_noticed_at_its_time_or_a_grain_later_never_earlier(
+    added: list[tuple[int, float]], now: float
+) -> None:
+    deadlines = Deadlines()
+    for slot, due in added:
+        deadlines.add(slot, due)
+    found = deadlines.pop_due(now)
+    assert sorted(found) >= sorted(slot for slot, due in added if due + GRAIN_SECONDS <= now)
+    for slot in set(found):
+        assert any(due <= now for other, due in added if other == slot)
+    assert deadlines.next_due() > now
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.one_of(st.none(), st.integers(0, 20))), max_size=30),
+    st.integers(0, 25),
+)
+def test_cordons_end_when_they_were_last_said_to(told: list[tuple[int, Optional[int]]], now: int) -> None:
+    ends = CordonEnds()
+    for slot, until in told:
+        ends.set(slot, until)
+    model = {slot: until for slot, until in dict(told).items() if until is not None}
+    assert ends.next_end() == min(model.values(), default=math.inf)
+    ends = ends.moved({slot: slot + 100 for slot in range(6)})
+    over = ends.pop_over(now)
+    assert sorted(over) == sorted(slot + 100 for slot, until in model.items() if until <= now)
+    assert ends.pop_over(now) == []
+    assert ends.next_end() == min((until for until in model.values() if until > now), default=math.inf)
