@@ -194,9 +194,9 @@ class NodeRegistry:
         """The probability that the node, live now, stays live for the next `hours`. Raises UnknownNodeError.
 
         From the hours in which this registry judged silence (`heartbeat_timeout_seconds`); before there are any, the
-        mean of networks at large. A guess to plan with, not a bound.
+        network's mean. A guess to plan with, not a bound.
         """
-        return expected_uptime(state_of(self._record(node_id)), hours)
+        return expected_uptime(state_of(self._record(node_id)), hours, self._reputations.network_uptime())
 
     def audit_probability(self, node_id: str) -> float:
         """How often a result of this node should be computed again by another: 1 for a newcomer, 0.02 for the best.

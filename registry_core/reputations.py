@@ -18,6 +18,7 @@ from registry_core.models import limits
 from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.record import NodeRecord
 from registry_core.models.reputation import Evidence, Reputation
+from registry_core.models.snapshot import evidence_of
 from registry_core.models.status import Admission
 from registry_core.rules.reputation import (
     EvidenceState,
@@ -25,6 +26,7 @@ from registry_core.rules.reputation import (
     Outcome,
     StandingChange,
     evidence_from_ratings,
+    network_mean,
     reputation_of,
     with_rating_batch,
 )
@@ -40,6 +42,7 @@ MOST_REMEMBERED = 10_000
 """Removed nodes whose reputation is kept, the latest ones: about 10 MB at most. More: whoever waits longer is known."""
 
 _READ_AT_ONCE = 500
+_UPTIME = "network.uptime"
 _NEXT = "removed.next"
 _PLACE = "removed.place."  # a ring of MOST_REMEMBERED places, each with a node id
 _NODE = "removed.node."
@@ -55,6 +58,7 @@ class Reputations:
         self._clock = clock
         self._unsettled: list[str] = []
         self._settling_hour = 0
+        self._uptimes = [Evidence()]  # summed up over the pass under way
         self._rater_weights: Mapping[str, float] = {}
         self._next: Optional[int] = None
 
@@ -87,9 +91,26 @@ class Reputations:
             looked_at = [self._unsettled.pop() for _ in range(min(most, len(self._unsettled)))]
             for node_id in looked_at:
                 self._settle(unit, node_id)
+            if not self._unsettled:
+                unit.meta[_UPTIME] = repr(network_mean(self._uptimes))
+                self._uptimes = [Evidence()]
         if not self._unsettled:
             self._visible.all_settled(self._settling_hour)
         return len(looked_at)
+
+    def _note_uptime(self, uptime: Evidence) -> None:
+        before = self._uptimes[0]
+        self._uptimes[0] = evidence_of(before.successes + uptime.successes, before.failures + uptime.failures)
+
+    def network_uptime(self) -> float:
+        """The share of windows that nodes stayed live, as the last full pass of `settle_hours` left it."""
+        text = self._store.meta(_UPTIME)
+        if text is None:
+            return network_mean(())
+        try:
+            return limits.number(_UPTIME, float(text), 0.0, 1.0)
+        except ValueError as error:
+            raise DamagedStoreError(self._store.location, f"meta.{_UPTIME}: {error}") from None
 
     def weigh_ratings(self, seeds: Collection[str]) -> int:
         """One pass over all ratings; returns how many nodes' evidence changed."""
@@ -118,10 +139,13 @@ class Reputations:
 
     def _settle(self, unit: Unit, node_id: str) -> None:
         record = self._staging.record(node_id, unit)
-        hours = self._visible.hours_waiting(node_id)
-        if record is None or not hours:
+        if record is None:
             return
-        kept = after_hours(record, hours, self._clock.now().timestamp())
+        hours = self._visible.hours_waiting(node_id)
+        kept = after_hours(record, hours, self._clock.now().timestamp()) if hours else record
+        self._note_uptime(kept.evidence.get("uptime", Evidence()))
+        if kept is record:
+            return
         # At once, not when it is durable: the next command builds on this record. What gets lost was not observed.
         self._visible.hours_settled(node_id)
         if kept.node.reputation != record.node.reputation:

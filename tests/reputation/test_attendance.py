@@ -114,3 +114,12 @@ def test_where_silence_changes_nothing_being_there_proves_nothing(clock: Clock) 
         assert _availability(registry, "a") == Evidence()
         with pytest.raises(UnknownNodeError):
             registry.expected_uptime("nobody", 6.0)
+
+
+def test_a_newcomer_is_expected_to_do_as_the_network_does(registry: NodeRegistry, clock: Clock) -> None:
+    for _ in range(10):
+        _pass(registry, clock, 4, "steady", "flaky")
+        _pass(registry, clock, 4)
+    _settle(registry)
+    registry.register_node(Node("192.0.2.3", id="new"))
+    assert registry.expected_uptime("new", 6.0) < 0.6

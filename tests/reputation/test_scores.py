@@ -22,7 +22,6 @@ from registry_core.rules.reputation import (
     evidence_from_ratings,
     expected_uptime,
     explored,
-    is_domain_outage,
     network_mean,
     next_standing,
     record,
@@ -211,11 +210,6 @@ def test_no_window_begins_while_a_node_is_not_live() -> None:
 def test_a_network_without_history_has_the_policys_mean() -> None:
     assert network_mean([]) == DEFAULT_POLICY.availability_prior_mean
     assert network_mean([Evidence(0.0, 1000.0)]) < 0.01
-
-
-@pytest.mark.parametrize(("before", "silent", "outage"), [(4, 4, False), (10, 4, False), (10, 5, True)])
-def test_a_domain_is_out_when_half_of_it_falls_silent(before: int, silent: int, outage: bool) -> None:
-    assert is_domain_outage(before, silent) is outage
 
 
 def test_a_newcomer_is_always_checked_and_the_best_still_sometimes() -> None:

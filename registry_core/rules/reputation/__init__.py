@@ -12,8 +12,6 @@ most about 20 KB, mostly task ids) and, after deregistration, a `Kept` for its k
 | after each of these | `reputation_of(state, standing, network_live_mean)`: score for the index, reasons for people |
 | the same, unless an operator set it | `next_standing(standing, state, now)`; on a change `with_standing` |
 | queries | `expected_uptime`, `audit_probability`, `explored` |
-
-`score({"correctness": Evidence(s, f)})` and `after_task` are the simple door for plain counts.
 """
 
 from __future__ import annotations
@@ -21,7 +19,6 @@ from __future__ import annotations
 from registry_core.rules.reputation.availability import (
     HourObserved,
     expected_uptime,
-    is_domain_outage,
     network_mean,
     with_hour,
 )
@@ -39,13 +36,10 @@ from registry_core.rules.reputation.policy import (
 from registry_core.rules.reputation.ratings import RatingBatch, evidence_from_ratings
 from registry_core.rules.reputation.returning import Kept, starting_record
 from registry_core.rules.reputation.scoring import (
-    NEWCOMER,
     NEWCOMER_SCORE,
-    after_task,
     audit_probability,
     bounds_of,
     reputation_of,
-    score,
 )
 from registry_core.rules.reputation.seen_tasks import SeenTasks
 from registry_core.rules.reputation.standing import STANDING_TABLE, StandingChange, next_standing, with_standing
@@ -54,7 +48,6 @@ __all__ = [
     "AVAILABILITY",
     "CORRECTNESS",
     "DEFAULT_POLICY",
-    "NEWCOMER",
     "NEWCOMER_SCORE",
     "PERFORMANCE",
     "STANDING_TABLE",
@@ -66,7 +59,6 @@ __all__ = [
     "ReputationPolicy",
     "SeenTasks",
     "StandingChange",
-    "after_task",
     "audit_probability",
     "beta_quantile",
     "bounds_of",
@@ -75,13 +67,11 @@ __all__ = [
     "evidence_from_ratings",
     "expected_uptime",
     "explored",
-    "is_domain_outage",
     "lower_bound",
     "network_mean",
     "next_standing",
     "record",
     "reputation_of",
-    "score",
     "starting_record",
     "with_hour",
     "with_rating_batch",

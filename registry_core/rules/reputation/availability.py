@@ -14,10 +14,8 @@ from registry_core.models.snapshot import evidence_of
 from registry_core.rules.reputation.evidence import EvidenceState, forgetting_sum
 from registry_core.rules.reputation.policy import DEFAULT_POLICY, ReputationPolicy
 
-__all__ = ["HourObserved", "expected_uptime", "is_domain_outage", "network_mean", "with_hour"]
+__all__ = ["HourObserved", "expected_uptime", "network_mean", "with_hour"]
 
-_LEAST_DOMAIN = 5
-_OUTAGE_SHARE = 0.5
 _ROUNDING = 1e-9
 
 
@@ -98,11 +96,6 @@ def network_mean(records: Iterable[Evidence], policy: ReputationPolicy = DEFAULT
         successes += evidence.successes
         weight += evidence.weight
     return successes / weight
-
-
-def is_domain_outage(live_before: int, fell_silent: int) -> bool:
-    """Whether so many of a failure domain's live nodes fell silent within one window that no single one is to blame."""
-    return live_before >= _LEAST_DOMAIN and fell_silent >= _OUTAGE_SHARE * live_before
 
 
 def prior_of_availability(mean: float, policy: ReputationPolicy = DEFAULT_POLICY) -> Evidence:

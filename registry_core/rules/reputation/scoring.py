@@ -25,34 +25,17 @@ from registry_core.rules.reputation.policy import (
 )
 
 __all__ = [
-    "NEWCOMER",
     "NEWCOMER_SCORE",
-    "after_task",
     "audit_probability",
     "bounds_of",
     "judged_correctness",
     "reputation_of",
-    "score",
 ]
 
 NEWCOMER_SCORE = DEFAULT_POLICY.newcomer_score
 """The score of a node about which nothing is known, and the least that any listed node has."""
 
 _NO_TASK = "no task has been verified yet"
-NEWCOMER = Reputation(score=NEWCOMER_SCORE, posterior_mean=0.5, reasons=(_NO_TASK,))
-
-
-def after_task(evidence: Evidence, task_success: bool, *, weight: float = 1.0) -> Evidence:
-    """The evidence of correctness after one more verified outcome of this weight (> 0), without forgetting."""
-    if task_success:
-        return Evidence(evidence.successes + weight, evidence.failures)
-    return Evidence(evidence.successes, evidence.failures + weight)
-
-
-def score(evidence: Mapping[str, Evidence], standing: Admission = Admission.PROBATION) -> Reputation:
-    """The reputation that follows from plain evidence of correctness alone."""
-    state = EvidenceState(settled=evidence.get(CORRECTNESS, Evidence()))
-    return reputation_of(state, standing)
 
 
 def reputation_of(
