@@ -114,7 +114,10 @@ class Reporter:
                 leave(self._registered.node.id)
             except RegistryError as error:
                 _log.warning("could not take leave: %s", error)
-        self._registry.close()
+        try:
+            self._registry.close()
+        except RegistryError as error:
+            _log.warning("the newest sample is not kept: %s", error)
 
     def _deliver(self, sample: Sample) -> NodeHealth:
         registered = self._registered

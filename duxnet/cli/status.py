@@ -92,7 +92,7 @@ def _state_text(found: FoundStatus) -> str:
         return f"not running ({how}, last heard of at {found.plain['written_at']})"
     age = age_text(found.age_seconds or 0.0)
     state = f"runs as process {found.plain['pid']}, wrote this {age} ago"
-    return state if found.is_fresh else f"{state}: that is too long, it hangs"
+    return state if found.is_fresh else f"{state}: that is too long: it hangs, or cannot write {found.path}"
 
 
 def _sample_text(found: FoundStatus) -> str:

@@ -260,6 +260,8 @@ def test_a_full_disk_is_told_and_reporting_goes_on_when_there_is_room_again(tmp_
             before = _delivered(tmp_path)
             until(lambda: _delivered(tmp_path) >= before + 3, "reports on a full disk")  # samples need no disk
             assert agent.stop()[0] == 0
+            assert "the newest sample is not kept" in agent.log
+            assert "Traceback" not in agent.log
         full = duxnet("agent", "--once", "--state-dir", small / "other")
         assert full.returncode == 1
         assert "No space left" in full.stderr
