@@ -176,6 +176,10 @@ class NodeRegistry:
     def get_node(self, node_id: str) -> Optional[Node]:
         """The node as it is now, or None. One look-up, however many nodes there are."""
         self._before_call()
+        if self._staging.batch_is_open:
+            staged = self._staging.in_own_batch(limits.lookup_key(node_id))
+            if staged is not None:
+                return None if staged[1] is None else self._visible.as_it_will_be(staged[1])
         return self._visible.get(node_id)
 
     def get_reputation(self, node_id: str) -> Reputation:
@@ -185,7 +189,8 @@ class NodeRegistry:
 
     def _record(self, node_id: str) -> NodeRecord:
         self._before_call()
-        record = self._store.read(limits.lookup_key(node_id))
+        staged = self._staging.in_own_batch(limits.lookup_key(node_id)) if self._staging.batch_is_open else None
+        record = self._store.read(limits.lookup_key(node_id)) if staged is None else staged[1]
         if record is None:
             raise UnknownNodeError(node_id)
         return record
@@ -274,8 +279,9 @@ class NodeRegistry:
     def batch(self) -> Iterator[None]:
         """Many changes, one commit, all or nothing: an exception inside drops them all.
 
-        Inside, each change builds on the ones before it; queries see the registry as it was until the batch is
-        durable. Durable calls of other threads wait for its end, soft calls and queries do not.
+        Inside, each change builds on the ones before it, and `get_node` and `get_reputation` show it; `list_nodes`,
+        `count_nodes` and other threads see the registry as it was until the batch is durable. Durable calls of other
+        threads wait for its end, soft calls and queries do not.
         """
         self._before_change()
         with self._staging.batch():

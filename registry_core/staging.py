@@ -167,6 +167,16 @@ class Staging:
             staged = self._staged.get(node_id)
         return staged if staged is not None and staged[0] is unit else None
 
+    def in_own_batch(self, node_id: str) -> Optional[tuple[Unit, Optional[NodeRecord]]]:
+        """What the batch that the calling thread has open did to the node, if anything."""
+        unit = self.own_batch()
+        return None if unit is None else self.staged_by(unit, node_id)
+
+    @property
+    def batch_is_open(self) -> bool:
+        """Whether any thread has a batch open."""
+        return self._batch is not None
+
     def put(self, unit: Unit, record: NodeRecord) -> None:
         """Stage a record."""
         unit.changes.append(Put(record, columns_of(record)))

@@ -18,7 +18,8 @@ from registry_core.events import INDEX_STEP_AT_START, EventKind, EventRing
 from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.node import Node, NodeCapabilities
 from registry_core.models.query import NodeOrder, NodeQuery
-from registry_core.models.snapshot import health_sample
+from registry_core.models.record import NodeRecord
+from registry_core.models.snapshot import health_sample, node_snapshot
 from registry_core.models.status import Conditions, Liveness, NodeHealth
 from registry_core.rules.health import ALL_CONDITIONS, ALL_UNKNOWN, HealthRule, HealthThresholds, load_per_cpu
 from registry_core.rules.liveness import interval_of_timeout
@@ -308,6 +309,12 @@ class Visible:
                 return None if record is None else self._snapshots.made_of(slot, record, view)
             slot = self._table.slots.by_id.get(str(node_id))
             return None if slot is None else self._read([slot])[0]
+
+    def as_it_will_be(self, record: NodeRecord) -> Node:
+        """The node as a record that is not yet visible describes it."""
+        with self._lock:
+            slot = self._table.slots.by_id.get(record.node.id)
+            return record.node if slot is None else node_snapshot(record.node, *self._snapshots.view(slot))
 
     def find(self, query: NodeQuery) -> NodePage:
         """The nodes that answer a query, in its order."""

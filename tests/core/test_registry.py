@@ -404,8 +404,13 @@ def test_a_batch_is_all_or_nothing(registry: NodeRegistry) -> None:
     with registry.batch():
         registry.register_node(a_node(2))
         registry.update_node_reputation("node-2", True)
+        inside = registry.get_node("node-2")
+        assert inside is not None
+        assert inside.reputation == 1.12
+        assert registry.get_reputation("node-2").score > 1
         assert registry.update_node_health("node-2", memory_usage=95.0).is_healthy is False
         registry.deregister_node("node-1")
+        assert registry.get_node("node-1") is None
         with registry.batch():
             registry.register_node(a_node(3))
     assert ids(registry.list_nodes()) == ["node-2", "node-3"]
