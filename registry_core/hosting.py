@@ -56,7 +56,7 @@ class RegistryHost:
 
     def state(self, node_id: str) -> Optional[Mapping[str, Any]]:
         """What was kept beside the node, as last committed; None for a node that is not registered."""
-        record = self._store.read(node_id)
+        record = self._store.read(limits.lookup_key(node_id))
         return None if record is None else record.host_state
 
     def pace(self, interval_seconds: float) -> None:

@@ -93,7 +93,7 @@ class Visible:
                 self._cordons.set(slot, row.columns.cordoned_until)
                 last_sequence = row.columns.sequence
             if older is not None:
-                self._table.take_over(older)
+                self._table.take_over(older, store_is_newer=self._store.read_only)
             self.next_sequence = max(last_sequence + 1, self._stored_number("next_sequence"), self.next_sequence)
             stored_index = self._stored_number("event_index")
             if self._store.meta("event_index") is not None:
@@ -184,7 +184,8 @@ class Visible:
             self.attendance.arrived(columns.node_id, now)
         slot = self._table.slots.by_id[columns.node_id]
         self._snapshots.forget(slot)
-        self._cordons.set(slot, columns.cordoned_until)
+        if self._cordons.set(slot, columns.cordoned_until):
+            self._table.uncordon(slot)
         if columns.left:
             self._set_left(slot, columns.node_id, at)
 

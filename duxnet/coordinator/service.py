@@ -158,8 +158,7 @@ class Coordinator:
         async with self._one_at_a_time(node.id):
             decision, known = self._decide(arrival, node)
             if not decision.repeated:
-                await self.durable(lambda: self._commit(arrival, decision, known))
-                self._count_peer(arrival, known)
+                await self._take_in(arrival, decision, known)
             self.sessions.begin(node.id, arrival.said.generation)
         return self._reply(node.id, arrival.said.generation, unix_now)
 
@@ -176,16 +175,27 @@ class Coordinator:
                 )
         return self.registrar.decide(arrival, node, known, state), known
 
-    def _commit(self, arrival: Arrival, decision: Decision, known: Optional[Node]) -> None:
+    async def _take_in(self, arrival: Arrival, decision: Decision, known: Optional[Node]) -> None:
+        """Count the node for its peer, then commit: counted later, all who come at once would be within the quota."""
+        earlier = None if known is None else (self.registry.host.state(known.id) or {}).get("peer")
+        pending = self._reason_to_wait(arrival.peer) if known is None else ""
+        self.count_peer(earlier, -1)
+        self.count_peer(arrival.peer, 1)
+        try:
+            await self.durable(lambda: self._commit(arrival, decision, known, pending))
+        except BaseException:
+            self.count_peer(arrival.peer, -1)
+            self.count_peer(earlier, 1)
+            raise
+
+    def _commit(self, arrival: Arrival, decision: Decision, known: Optional[Node], pending: str) -> None:
         """In a thread: the token, the log, the record. A crash between them is mended by the node's own repetition."""
         node_id = decision.node.id
-        pending = ""
         if known is None:
             if self.settings.join_policy == "token" and not self.ledger.join(
                 arrival.said.join_token, node_id, time.time()
             ):
                 raise Refused("join-token", "the join token is not known, used up, revoked or expired")
-            pending = self._reason_to_wait(arrival.peer)
             self.audit.write(f"node {node_id}", "registered", node_id, pending=pending)
         self.registry.host.register(
             decision.node,
@@ -218,10 +228,6 @@ class Coordinator:
                 if limit and self._peers[key] >= limit:
                     return "quota"
         return ""
-
-    def _count_peer(self, arrival: Arrival, known: Optional[Node]) -> None:
-        if known is None:
-            self.count_peer(arrival.peer, 1)
 
     def count_peer(self, peer: Optional[str], step: int) -> None:
         """A node that registered from `peer` came (1) or went (-1)."""

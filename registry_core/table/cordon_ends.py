@@ -19,14 +19,19 @@ class CordonEnds:
     def __init__(self) -> None:
         self._ends: dict[int, float] = {}
         self._order: list[tuple[float, int]] = []  # may hold entries that no longer are in _ends
+        self._over: dict[int, float] = {}  # ended ones: their records go on naming them
 
-    def set(self, slot: int, until: Optional[float]) -> None:
-        """The slot's cordon ends then; None: it has none, or one without an end."""
+    def set(self, slot: int, until: Optional[float]) -> bool:
+        """The slot's cordon ends then; None: it has none, or one without an end. True when that one is over already."""
+        if until is not None and self._over.get(slot) == until:
+            return True
+        self._over.pop(slot, None)
         if until is None:
             self._ends.pop(slot, None)
         elif self._ends.get(slot) != until:
             self._ends[slot] = until
             heapq.heappush(self._order, (until, slot))
+        return False
 
     def next_end(self) -> float:
         """When the next one ends, Unix seconds; infinity when none does."""
@@ -40,7 +45,7 @@ class CordonEnds:
         over = []
         while self.next_end() <= unix_seconds:
             slot = heapq.heappop(self._order)[1]
-            del self._ends[slot]
+            self._over[slot] = self._ends.pop(slot)
             over.append(slot)
         return over
 
@@ -49,4 +54,5 @@ class CordonEnds:
         moved = CordonEnds()
         for slot, until in self._ends.items():
             moved.set(new_slots[slot], until)
+        moved._over = {new_slots[slot]: until for slot, until in self._over.items()}
         return moved

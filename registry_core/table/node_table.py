@@ -118,11 +118,14 @@ class NodeTable:
         """Give the nodes new slots without gaps; returns new slots by old ones. Costs 3 µs a node."""
         moved = self.slots.compact()
         self._index = None
+        self._watch_anew()
+        return moved
+
+    def _watch_anew(self) -> None:
         self._deadlines = Deadlines()
         self._watched = bytearray(len(self.slots.ids))
         for slot in range(len(self._watched)):
             self._watch(slot)
-        return moved
 
     def uncordon(self, slot: int) -> None:
         """The cordon's time is over."""
@@ -293,15 +296,19 @@ class NodeTable:
     def _scanned(self, query: NodeQuery) -> list[int]:
         return [slot for slot in self.slots.by_id.values() if self._fits(slot, query)]
 
-    def take_over(self, older: NodeTable) -> None:
-        """Keep what an older table knows of the same nodes beyond their columns: sample, conditions, liveness."""
+    def take_over(self, older: NodeTable, *, store_is_newer: bool = False) -> None:
+        """Keep what an older table knows of the same nodes beyond their columns: sample, conditions, liveness.
+
+        `store_is_newer`: all that the older table knew came from the store, so that what is there now wins.
+        """
         mine, theirs = self.slots, older.slots
         for node_id, slot in mine.by_id.items():
             their_slot = theirs.by_id.get(node_id)
-            if their_slot is not None:
-                mine.copy_soft(slot, theirs, their_slot)
-                self._judge(slot)
-                self._watch(slot)
+            if their_slot is None or (store_is_newer and mine.has_news(slot, theirs, their_slot)):
+                continue
+            mine.copy_soft(slot, theirs, their_slot)
+            self._judge(slot)
+        self._watch_anew()
 
     def unsaved(self, most: Optional[int] = None) -> list[tuple[str, NodeHealth]]:
         """The samples that came in since they were last asked for, at most so many of them."""

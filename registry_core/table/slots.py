@@ -31,6 +31,7 @@ LIVENESS_CODE = {liveness: code for code, liveness in enumerate(LIVENESS)}
 NO_LIVENESS = 255
 """What an empty slot holds, so that states can be counted."""
 _LIVE = LIVENESS_CODE[Liveness.LIVE]
+_LEFT = LIVENESS_CODE[Liveness.LEFT]
 _WALLET = label_of_wallet("")
 _NEWCOMER = Admission.PROBATION.value
 _MAY_WORK = {Admission.APPROVED.value, Admission.PROBATION.value}
@@ -82,7 +83,7 @@ class Slots:
         self.interval.append(columns.interval_seconds)
         self.ready.append(0)
         self.unsaved.append(0)
-        self.liveness.append(LIVENESS_CODE[Liveness.LEFT] if columns.left else _LIVE)
+        self.liveness.append(_LEFT if columns.left else _LIVE)
         self.conditions.append(ALL_UNKNOWN)
         self.gauges.extend((_NAN, _NAN, _NAN, -math.inf, _NAN, columns.host_cpus or columns.cpu_cores))
         return slot
@@ -166,6 +167,12 @@ class Slots:
             getattr(self, name)[slot] = getattr(other, name)[other_slot]
         mine, theirs = slot * GAUGES, other_slot * GAUGES
         self.gauges[mine : mine + CPUS] = other.gauges[theirs : theirs + CPUS]  # the CPUs are of the columns
+
+    def has_news(self, slot: int, other: Slots, other_slot: int) -> bool:
+        """Was the node heard, or did it leave or come back, since the other table was filled from the same store?"""
+        at, then = self.gauges[slot * GAUGES + SEEN_AT], other.gauges[other_slot * GAUGES + SEEN_AT]
+        was_heard = at != then and (at == at or then == then)  # two that were never heard are both NaN
+        return was_heard or (self.liveness[slot] == _LEFT) != (other.liveness[other_slot] == _LEFT)
 
     def health(self, slot: int) -> NodeHealth:
         """The newest sample and what follows from it."""

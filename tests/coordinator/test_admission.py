@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,27 @@ def test_beyond_a_quota_nodes_are_taken_but_wait(tmp_path: Path) -> None:
         assert [from_address("93.184.215.14") for _ in range(3)] == ["probation", "probation", "pending quota"]
         assert from_address("93.184.215.15") == "probation"
         assert [from_address("10.0.0.9") for _ in range(3)] == ["probation"] * 3  # private ones are never counted
+
+
+def test_a_quota_holds_for_many_at_once_and_for_nodes_that_move(tmp_path: Path) -> None:
+    settings = {"nodes_per_address": 2, "proxies": '["127.0.0.0/8"]', "join": "open"}
+    with Running(tmp_path / "state", **settings) as running:  # type: ignore[arg-type]  # settings by name
+
+        def send(signer: Signer, generation: int, address: str) -> dict[str, str]:
+            body = signer.body(generation)
+            reply: dict[str, str] = signer.send(body, {**signer.headers(body), "X-Forwarded-For": address})[2]
+            return reply
+
+        signers = [Signer(running) for _ in range(12)]
+        with ThreadPoolExecutor(12) as threads:
+            replies = list(threads.map(lambda signer: send(signer, 1, "93.184.215.14"), signers))
+        assert sorted(reply["admission"] for reply in replies) == ["pending"] * 10 + ["probation"] * 2
+        mover = Signer(running)
+        send(mover, 1, "93.184.216.1")
+        assert send(Signer(running), 1, "93.184.217.1")["admission"] == "probation"
+        moved = send(mover, 2, "93.184.217.1")
+        assert running.call("DELETE", f"/v1/nodes/{mover.node_id}", token=moved["session"])[0] == 204
+        assert [send(Signer(running), 1, "93.184.217.1")["admission"] for _ in range(2)] == ["probation", "pending"]
 
 
 @pytest.mark.parametrize(

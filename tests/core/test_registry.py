@@ -387,6 +387,24 @@ def test_a_cordon_ends_by_hand_or_by_time(registry: NodeRegistry, clock: HandClo
     assert told == ["cordoned", "cordoned", "eligible", "eligible"]
 
 
+def test_the_end_of_a_cordon_is_told_once_whatever_changes_about_the_node_later(
+    registry: NodeRegistry, clock: HandClock
+) -> None:
+    registry.register_node(a_node(1))
+    registry.admin.cordon("node-1", until=START + timedelta(minutes=10))
+    clock.move(601)
+    registry.register_node(a_node(1, hostname="renamed"))
+    registry.update_node_reputation("node-1", task_success=True)
+    registry.tick()
+    node = registry.get_node("node-1")
+    assert node is not None
+    assert (node.scheduling, node.is_ready) == ("eligible", True)
+    ends = [e for e in registry.events.after(0) if e.kind == "scheduling" and e.details["to"] == "eligible"]
+    assert len(ends) == 1
+    registry.admin.cordon("node-1", until=START + timedelta(minutes=20))
+    assert registry.list_nodes(only_healthy=True) == []
+
+
 def test_a_batch_is_all_or_nothing(registry: NodeRegistry) -> None:
     registry.register_node(a_node(1))
 

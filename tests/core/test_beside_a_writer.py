@@ -1,0 +1,70 @@
+"""A registry that is opened read-only beside a running writer follows all that the writer saves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry_core import NodeRegistry, UnknownNodeError
+from registry_core.models.status import Liveness
+from tests.core.hands import HandClock, a_node
+
+
+@pytest.mark.parametrize("name", ["nodes.db", "nodes.json"])
+def test_a_reader_shows_the_samples_that_were_saved_since_it_opened(tmp_path: Path, name: str) -> None:
+    with NodeRegistry(tmp_path / name) as writer:
+        writer.register_node(a_node(1))
+        writer.update_node_health("node-1", 1.0, 10.0, 10.0)
+        writer.save()
+        with NodeRegistry(tmp_path / name, read_only=True) as reader:
+            assert _load(reader) == 1.0
+            writer.update_node_health("node-1", 2.0, 20.0, 20.0)
+            writer.save()
+            assert _load(reader) == 2.0
+            writer.register_node(a_node(2))
+            assert _load(reader) == 2.0
+
+
+@pytest.mark.parametrize("name", ["nodes.db", "nodes.json"])
+def test_a_reader_sees_who_leaves_and_who_comes_back(tmp_path: Path, name: str) -> None:
+    with NodeRegistry(tmp_path / name) as writer:
+        writer.register_node(a_node(1))
+        with NodeRegistry(tmp_path / name, read_only=True) as reader:
+            assert [node.id for node in reader.list_nodes(only_healthy=True)] == ["node-1"]
+            writer.maintenance.leave("node-1")
+            assert reader.list_nodes()[0].liveness is Liveness.LEFT
+            assert reader.list_nodes(only_healthy=True) == []
+            writer.register_node(a_node(1))
+            assert [node.id for node in reader.list_nodes(only_healthy=True)] == ["node-1"]
+
+
+def test_a_commit_about_one_node_is_no_sign_of_life_of_another(tmp_path: Path) -> None:
+    clock = HandClock()
+    with NodeRegistry(tmp_path / "nodes.db", clock=clock) as writer:
+        writer.register_node(a_node(1))
+        with NodeRegistry(tmp_path / "nodes.db", read_only=True, clock=clock, heartbeat_timeout_seconds=30) as reader:
+            assert reader.get_node("node-1") is not None
+            clock.move(31)
+            writer.register_node(a_node(2))
+            assert {node.id: node.liveness for node in reader.list_nodes()} == {
+                "node-1": Liveness.DOWN,
+                "node-2": Liveness.LIVE,
+            }
+
+
+def _load(registry: NodeRegistry) -> object:
+    node = registry.get_node("node-1")
+    assert node is not None
+    return node.health.load_average
+
+
+@pytest.mark.parametrize("name", ["nodes.db", "nodes.json"])
+def test_what_can_be_no_id_is_an_unknown_node_in_every_store(tmp_path: Path, name: str) -> None:
+    with NodeRegistry(tmp_path / name) as registry:
+        nonsense: list[Any] = ["\ud800", None, 7, []]
+        for value in nonsense:
+            assert registry.host.state(value) is None
+            with pytest.raises(UnknownNodeError):
+                registry.get_reputation(value)
