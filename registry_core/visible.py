@@ -304,7 +304,8 @@ class Visible:
             if node is not None or not self._store.lazy:
                 return node or self._read([slot])[0]
             seen, view = self._changes, self._snapshots.view(slot)
-        record = self._store.read(str(node_id))
+            sequence = self._table.slots.sequence[slot]
+        record = self._store.read(str(node_id), sequence)
         with self._lock:
             if self._changes == seen:
                 return None if record is None else self._snapshots.made_of(slot, record, view)

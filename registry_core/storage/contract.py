@@ -78,8 +78,12 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def read(self, node_id: str) -> Optional[NodeRecord]:
-        """The record as last committed, or None. A record that was damaged since is a DamagedStoreError."""
+    def read(self, node_id: str, sequence: Optional[int] = None) -> Optional[NodeRecord]:
+        """The record as last committed, or None. A record that was damaged since is a DamagedStoreError.
+
+        `sequence` (of the node's columns, where the caller has it at hand) can spare the store a look-up; one that
+        is out of date changes nothing in the answer.
+        """
 
     @abstractmethod
     def read_many(self, node_ids: Sequence[str]) -> list[Optional[NodeRecord]]:

@@ -58,7 +58,7 @@ class JsonFileStore(Store):
         ordered = sorted(content.puts.items(), key=lambda item: item[1].columns.sequence)
         return iter([Row(put.columns, content.samples.get(node_id)) for node_id, put in ordered])
 
-    def read(self, node_id: str) -> Optional[NodeRecord]:
+    def read(self, node_id: str, sequence: Optional[int] = None) -> Optional[NodeRecord]:  # noqa: ARG002 - no need of it
         """One look-up."""
         put = self._content.puts.get(node_id)
         return None if put is None else put.record

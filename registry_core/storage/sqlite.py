@@ -120,14 +120,18 @@ class SqliteStore(Store):
             finally:
                 connection.execute("ROLLBACK")
 
-    def read(self, node_id: str) -> Optional[NodeRecord]:
-        """One look-up in the index and one in the table: about 10 µs, twice that when sealed."""
+    def read(self, node_id: str, sequence: Optional[int] = None) -> Optional[NodeRecord]:
+        """One look-up in the table where the sequence is known, else one in the index before it."""
         try:
             connection = self._readers.pop()
         except IndexError:
             return self.read_many((node_id,))[0]
         try:
-            row = connection.execute(self._rows.read_one_sql, (id_hash(node_id),)).fetchone()
+            row = None
+            if sequence is not None:
+                row = connection.execute(self._rows.read_at_sql, (sequence,)).fetchone()
+            if row is None or row[0] != node_id:
+                row = connection.execute(self._rows.read_one_sql, (id_hash(node_id),)).fetchone()
             if row is None or row[0] != node_id:
                 return None
             return self._rows.read(row)

@@ -171,6 +171,7 @@ class Rows:
         self._newer = newer
         self.read_sql = READ_PLAIN if sealer is None else READ_SEALED
         self.read_one_sql = self.read_sql.format("?")
+        self.read_at_sql = self.read_sql.partition(" WHERE ")[0] + " WHERE sequence = ?"
 
     def for_put(self, put: Put) -> tuple[Any, ...]:
         """The values of `PUT`."""

@@ -146,6 +146,15 @@ def test_many_are_read_in_the_order_asked_for_with_none_for_the_missing(store: A
     assert store.read_many([]) == []
 
 
+@pytest.mark.parametrize("sequence", [None, 0, 1, 2, 3, 99, -1, 2**62])
+def test_a_sequence_that_is_right_wrong_or_out_of_date_changes_no_answer(store: Any, sequence: Any) -> None:
+    puts = [a_put(number) for number in range(1, 4)]
+    store.commit(puts, {})
+    store.read("node-2")  # so that whatever is opened by the first read is open
+    assert store.read("node-2", sequence) == puts[1].record
+    assert store.read("nobody", sequence) is None
+
+
 def test_meta_texts_are_kept_and_removed(place: Any, store: Any) -> None:
     store.commit([], {"event_index": "7", "other": "ä"})
     store.commit([a_put(1)], {"other": None})
