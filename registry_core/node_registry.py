@@ -40,6 +40,7 @@ from registry_core.rules.reputation import (
 )
 from registry_core.rules.reputation.kept import state_of
 from registry_core.staging import Staging
+from registry_core.staying import find_staying
 from registry_core.visible import NodePage, Visible
 
 __all__ = ["NodeRegistry"]
@@ -224,8 +225,12 @@ class NodeRegistry:
         seed: int = 0,
         limit: Optional[int] = None,
         after: Optional[str] = None,
+        min_uptime_probability: float = 0.0,
     ) -> list[Node]:
-        """The nodes that meet every condition, in the order asked for; see `Registry.list_nodes`."""
+        """The nodes that meet every condition, in the order asked for; see `Registry.list_nodes`.
+
+        `min_uptime_probability` asks for `expected_uptime` over the next 6 hours.
+        """
         query = NodeQuery(
             min_reputation,
             only_healthy,
@@ -238,6 +243,7 @@ class NodeRegistry:
             seed,
             limit,
             after,
+            min_uptime_probability,
         )
         return self.find_nodes(query).nodes
 
@@ -245,7 +251,13 @@ class NodeRegistry:
         """As `list_nodes`, asked by a value; the answer has the cursor behind its last node beside the nodes."""
         self._before_call()
         limits.instance("query", query, NodeQuery)
+        if query.min_uptime_probability > 0.0:
+            return find_staying(self._visible.find, self._stays, query)
         return self._visible.find(query)
+
+    def _stays(self, node: Node) -> float:
+        record = self._store.read(node.id)
+        return 0.0 if record is None else expected_uptime(state_of(record), 6.0, self._reputations.network_uptime())
 
     def count_nodes(
         self,

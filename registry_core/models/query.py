@@ -78,6 +78,7 @@ class NodeQuery:
     seed: int = 0
     limit: Optional[int] = None
     after: Optional[str] = None
+    min_uptime_probability: float = 0.0
 
     def __post_init__(self) -> None:
         _put(self, "min_reputation", limits.number("min_reputation", self.min_reputation, 0, 5))
@@ -98,6 +99,8 @@ class NodeQuery:
         _put(self, "order", limits.choice("order", self.order, NodeOrder))
         limits.integer("seed", self.seed, 0, 2**64 - 1)
         limits.optional_integer("limit", self.limit, 0, MAX_LIMIT)
+        uptime = limits.number("min_uptime_probability", self.min_uptime_probability, 0, 1)
+        _put(self, "min_uptime_probability", uptime)
         self._check_cursor()
 
     def _check_cursor(self) -> None:

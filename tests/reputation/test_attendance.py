@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from registry_core import Node, NodeRegistry
-from registry_core.errors import UnknownNodeError
+from registry_core import Node, NodeQuery, NodeRegistry
+from registry_core.errors import UnknownNodeError, ValidationError
 from registry_core.models.reputation import Evidence
 from tests.reputation.test_in_registry import Clock
 
@@ -123,3 +123,32 @@ def test_a_newcomer_is_expected_to_do_as_the_network_does(registry: NodeRegistry
     _settle(registry)
     registry.register_node(Node("192.0.2.3", id="new"))
     assert registry.expected_uptime("new", 6.0) < 0.6
+
+
+def test_nodes_can_be_asked_to_stay_in_every_order_and_page_by_page(registry: NodeRegistry, clock: Clock) -> None:
+    for number in range(6):
+        registry.register_node(Node("192.0.2.9", id=f"n{number}"))
+    steady = ["steady", "n0", "n1", "n2"]
+    for _ in range(6):
+        _pass(registry, clock, 4, *steady, "flaky", "n3", "n4", "n5")
+        _pass(registry, clock, 4, *steady)
+    _settle(registry)
+    likely = registry.expected_uptime("n3", 6.0) + 0.01
+    assert likely < registry.expected_uptime("n0", 6.0)
+    whole = [node.id for node in registry.list_nodes(min_uptime_probability=likely)]
+    assert sorted(whole) == sorted(steady)
+    for order in ("random", "explore", "least_loaded"):
+        found = registry.list_nodes(min_uptime_probability=likely, order=order, seed=3)
+        assert sorted(node.id for node in found) == sorted(steady)
+    pages: list[str] = []
+    query = NodeQuery(min_uptime_probability=likely, limit=3)
+    while True:
+        page = registry.find_nodes(query)
+        pages += [node.id for node in page.nodes]
+        if page.next is None:
+            break
+        query = NodeQuery(min_uptime_probability=likely, limit=3, after=page.next)
+    assert pages == whole
+    assert registry.list_nodes(min_uptime_probability=0.0, limit=1)
+    with pytest.raises(ValidationError, match="min_uptime_probability"):
+        registry.list_nodes(min_uptime_probability=1.1)
