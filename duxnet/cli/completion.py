@@ -13,9 +13,12 @@ def completion(shell: str) -> int:
     """Print the completion script for SHELL.
 
     \b
-    bash: duxnet completion bash > ~/.local/share/bash-completion/completions/duxnet
-    zsh:  duxnet completion zsh > ~/.zfunc/_duxnet    (with ~/.zfunc in $fpath, before compinit)
-    fish: duxnet completion fish > ~/.config/fish/completions/duxnet.fish
+    bash: mkdir -p ~/.local/share/bash-completion/completions
+          duxnet completion bash > ~/.local/share/bash-completion/completions/duxnet
+    zsh:  mkdir -p ~/.zfunc
+          duxnet completion zsh > ~/.zfunc/_duxnet    (with ~/.zfunc in $fpath, before compinit)
+    fish: mkdir -p ~/.config/fish/completions
+          duxnet completion fish > ~/.config/fish/completions/duxnet.fish
     """
     from click.shell_completion import get_completion_class
 

@@ -170,3 +170,13 @@ def test_an_unknown_shell_is_a_usage_error() -> None:
 
 def test_the_group_can_be_mounted_elsewhere() -> None:
     assert set(group().commands) == set()  # nothing is loaded before it is asked for
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_lines_that_install_completion_work_in_an_empty_home(shell: str, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    block = page.partition("## duxnet completion")[2].partition("```sh\n")[2].partition("```")[0]
+    lines = [line for line in block.splitlines() if line.startswith("mkdir") or f"completion {shell}" in line]
+    environ = {"HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(["sh", "-ec", "\n".join(lines)], env=environ, check=True, capture_output=True)
+    assert [path for path in tmp_path.rglob("*duxnet*") if path.stat().st_size > 100]
