@@ -276,7 +276,7 @@ class NodeRegistry:
         return self._visible.count(query)
 
     def deregister_node(self, node_id: str) -> bool:
-        """Remove the node with its history; True if it was there. Durable before it returns."""
+        """Remove the node; True if it was there. Durable before it returns. Its reputation waits for its return."""
         self._before_change()
         with self._staging.command() as unit:
             record = self._staging.record(limits.lookup_key(node_id), unit)
