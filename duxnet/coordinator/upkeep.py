@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Iterable
 
@@ -32,7 +33,9 @@ REMOVED_PER_PULSE = 50
 SYNC_PULSES = 4
 SETTLED_PER_SYNC = 500
 """Nodes whose hours of attendance are written at once: a million of them take half an hour of each."""
-PAGE = 500
+PAGE = 50
+RESTORING_SHARE = 0.1
+"""How much of the loop's time the look at all nodes after a start may take."""
 
 
 class Upkeep:
@@ -186,6 +189,7 @@ class Upkeep:
         counted = bool(settings.nodes_per_address or settings.nodes_per_network)
         after = None
         while True:
+            begun = time.monotonic()
             page = coordinator.registry.find_nodes(NodeQuery(limit=PAGE, after=after))
             for node in page.nodes:
                 if counted:
@@ -198,7 +202,7 @@ class Upkeep:
             after = page.next
             if after is None:
                 return
-            await asyncio.sleep(0)
+            await asyncio.sleep((time.monotonic() - begun) / RESTORING_SHARE)
 
 
 def pulse_seconds(shortest_interval_seconds: float) -> float:
