@@ -163,7 +163,9 @@ async def readyz(request: AnyRequest, coordinator: Coordinator) -> Response[Stat
 
 def _status(word: str, coordinator: Coordinator) -> dict[str, Any]:
     breakers = list(coordinator.fleet.open_breakers)
-    return {"status": word, "degraded": bool(breakers), "breakers": breakers}
+    # The time, so that `duxnet doctor` on a node can say how far the two clocks are apart.
+    now = time_to_text(coordinator.clock.now())
+    return {"status": word, "degraded": bool(breakers), "breakers": breakers, "time": now}
 
 
 WATCH_ROUTES = [events, metrics, service_discovery, healthz, readyz]

@@ -154,6 +154,7 @@ class StatusView(msgspec.Struct):
     status: str
     degraded: bool
     breakers: list[str]
+    time: str
 
 
 class EventView(msgspec.Struct):

@@ -21,7 +21,7 @@ PROPERTIES = (
 CREDENTIAL_FOLDERS = (Path("/etc/credstore"), Path("/run/credstore"))
 # systemd.exec(5), "Process Exit Codes": what a hardened unit dies of before our first line runs.
 _EXIT_WORDS = {
-    "78": "bad configuration: `duxnet config check --config /etc/duxnet/config.toml`",
+    "78": "bad configuration: `duxnet config check /etc/duxnet/config.toml`",
     "203": "the command cannot be started (203/EXEC): install the service again: `sudo duxnet service install`",
     "216": "a group of a drop-in does not exist (216/GROUP): `sudo duxnet service install` writes it again",
     "243": "a credential cannot be read (243/CREDENTIALS): see LoadCredential= in `systemctl cat` of the unit",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import datetime
 import http.server
+import json
 import ssl
 import threading
 from collections.abc import Iterator
-from email.utils import format_datetime
 from pathlib import Path
 from typing import Any, Optional
 
@@ -20,6 +20,7 @@ from duxnet.doctor.reach import AllowList, check_address, clock_finding
 from duxnet.doctor.sandbox import directives
 from duxnet.doctor.unit_checks import check_state, check_watchdog
 from duxnet.service.units import AGENT, gpu_text, unit_text
+from registry_core.models.times import time_to_text
 
 GPU = {"vendor": "nvidia", "model": "L4", "usable": True, "reason": ""}
 
@@ -140,10 +141,11 @@ class Coordinator(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         moment = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=self.behind_seconds)
+        body = json.dumps({"status": "ok", "time": time_to_text(moment)}).encode()
         self.send_response_only(self.status)
-        self.send_header("Date", format_datetime(moment, usegmt=True))
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, *_arguments: object) -> None:
         """Tests are quiet."""
