@@ -50,7 +50,9 @@ async def tell_outcome(
     registry = coordinator.registry
 
     def change() -> Any:
-        coordinator.audit.write(caller.name, "outcome", node_id, success=str(said.success).lower())
+        details = {"success": str(said.success).lower(), "weight": f"{said.weight:g}"}
+        details.update((name, text) for name, text in (("task_id", said.task_id), ("rater", said.rater)) if text)
+        coordinator.audit.write(caller.name, "outcome", node_id, **details)
         return registry.update_node_reputation(
             node_id,
             said.success,
