@@ -9,14 +9,14 @@ import msgspec
 from litestar import Request, Response
 
 from duxnet.coordinator.access import Caller, Permission, peer_address
+from duxnet.coordinator.encoded_nodes import plain_node
 from duxnet.coordinator.problems import Refused
 from duxnet.coordinator.service import Coordinator
 from registry_core.errors import ValidationError
-from registry_core.models.encoding import node_to_plain
 from registry_core.models.node import Node, NodeCapabilities
 from registry_core.models.query import GpuDemand, NodeQuery
 
-__all__ = ["Filters", "answer_json", "body_as", "caller_of", "headers_of", "peer_of", "shown_node"]
+__all__ = ["Filters", "answer_json", "body_as", "caller_of", "headers_of", "peer_of", "sees_addresses", "shown_node"]
 
 T = TypeVar("T")
 AnyRequest = Request[Any, Any, Any]
@@ -105,10 +105,12 @@ def body_as(body: bytes, kind: type[T]) -> T:
 
 def shown_node(node: Node, caller: Caller, coordinator: Coordinator) -> dict[str, Any]:
     """The node as this caller may see it."""
-    plain = node_to_plain(node)
-    if not coordinator.settings.show_addresses and not caller.may(Permission.SEE_ADDRESSES):
-        del plain["ip_address"], plain["addresses"]
-    return plain
+    return plain_node(node, sees_addresses(caller, coordinator))
+
+
+def sees_addresses(caller: Caller, coordinator: Coordinator) -> bool:
+    """By token, or since this network shows them to all."""
+    return coordinator.settings.show_addresses or caller.may(Permission.SEE_ADDRESSES)
 
 
 def answer_json(content: object, request: AnyRequest, headers: Optional[dict[str, str]] = None) -> Response[Any]:

@@ -10,7 +10,7 @@ from litestar import Request, Response, get
 from litestar.params import Parameter
 
 from duxnet.coordinator.documented import ERRORS
-from duxnet.coordinator.requests import Filters, answer_json, caller_of, shown_node
+from duxnet.coordinator.requests import Filters, answer_json, caller_of, sees_addresses, shown_node
 from duxnet.coordinator.service import Coordinator
 from duxnet.coordinator.views import Count, Explanation, NodePage, NodeView, ReputationView
 from registry_core.errors import UnknownNodeError
@@ -82,7 +82,7 @@ async def list_nodes(
     after: Annotated[Optional[str], Parameter(max_length=128, description="The cursor of an earlier answer")] = None,
 ) -> Response[NodePage]:
     """`only_healthy` means ready for work. The cursor of the next page is in `next` and in the Link header."""
-    caller = caller_of(request, coordinator)
+    with_addresses = sees_addresses(caller_of(request, coordinator), coordinator)
     page = coordinator.registry.find_nodes(asked.query(limit, after))
     headers = {}
     if page.next is not None:
@@ -90,7 +90,7 @@ async def list_nodes(
         headers["link"] = f'</v1/nodes?{urlencode([*kept, ("after", page.next)])}>; rel="next"'
     content = {
         "schema": NODES_SCHEMA,
-        "nodes": [shown_node(node, caller, coordinator) for node in page.nodes],
+        "nodes": [coordinator.encoded.text(node, with_addresses) for node in page.nodes],
         "next": page.next,
         "degraded": coordinator.is_degraded,
     }

@@ -18,6 +18,7 @@ import msgspec
 from duxnet.coordinator.access import Access, Caller, Permission
 from duxnet.coordinator.addresses import is_counted, network_of
 from duxnet.coordinator.audit import AuditLog
+from duxnet.coordinator.encoded_nodes import EncodedNodes
 from duxnet.coordinator.fleet import Fleet
 from duxnet.coordinator.ledger import Ledger
 from duxnet.coordinator.listening_clock import ListeningClock
@@ -72,6 +73,7 @@ class Coordinator:
         self.settings = settings
         self.clock = clock
         self.fleet = Fleet()
+        self.encoded = EncodedNodes()
         self.access = Access(ledger, time.time)
         self.registrar = Registrar(identity, settings)
         self.sessions = Sessions(identity.secret, self._kept)

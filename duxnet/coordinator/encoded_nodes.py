@@ -1,0 +1,43 @@
+"""Nodes as JSON text, made once for each snapshot: lists ask for the same best nodes again and again.
+
+Here: keeping and forgetting. A snapshot never changes, so the same object has the same text.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from registry_core.models.encoding import node_to_plain
+from registry_core.models.node import Node
+
+__all__ = ["EncodedNodes", "plain_node"]
+
+MOST_KEPT = 8192
+"""Texts kept, about 1 KiB each, beside the snapshots they were made of."""
+
+
+class EncodedNodes:
+    """The texts of the snapshots that were asked for lately. Belongs to the event loop."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, bool], tuple[Node, msgspec.Raw]] = {}
+
+    def text(self, node: Node, with_addresses: bool) -> msgspec.Raw:
+        """The node as JSON, to stand in an answer."""
+        key = (node.id, with_addresses)
+        found = self._kept.get(key)
+        if found is not None and found[0] is node:
+            return found[1]
+        text = msgspec.Raw(msgspec.json.encode(plain_node(node, with_addresses)))
+        if len(self._kept) >= MOST_KEPT:
+            self._kept.clear()
+        self._kept[key] = (node, text)
+        return text
+
+
+def plain_node(node: Node, with_addresses: bool) -> dict[str, object]:
+    """The node's JSON map, with or without where it can be reached."""
+    plain = node_to_plain(node)
+    if not with_addresses:
+        del plain["ip_address"], plain["addresses"]
+    return plain
