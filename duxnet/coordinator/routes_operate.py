@@ -19,6 +19,8 @@ from registry_core.models import limits
 from registry_core.models.node import Node
 from registry_core.models.status import Admission
 from registry_core.models.times import time_from_text
+from registry_core.rules.admission import AdmissionCommand, admission_after
+from registry_core.rules.reputation import Outcome
 from registry_core.wire.reputation import reputation_to_plain
 from registry_core.wire.shapes import AdmissionChange, CordonOrder, TaskOutcome
 
@@ -47,6 +49,7 @@ async def tell_outcome(
     node = _known(coordinator, node_id)
     if caller.wallet and caller.wallet == node.wallet_address:
         raise Refused("not-allowed", "a rater may not rate nodes of its own wallet")
+    Outcome(said.success, said.task_id, said.dimension, said.weight, said.rater).checked()  # before it is logged
     registry = coordinator.registry
 
     def change() -> Any:
@@ -82,18 +85,19 @@ async def change_admission(
     said = body_as(await request.body(), AdmissionChange)
     caller = caller_of(request, coordinator)
     caller.need(Permission.OPERATE)
-    _known(coordinator, node_id)
+    node = _known(coordinator, node_id)
     admission = limits.choice("admission", said.admission, Admission)
     admin = coordinator.registry.admin
-    commands: dict[Admission, Callable[..., None]] = {
-        Admission.APPROVED: admin.approve,
-        Admission.PROBATION: admin.put_on_probation,
-        Admission.SUSPENDED: admin.suspend,
-        Admission.BANNED: admin.ban,
+    commands: dict[Admission, tuple[AdmissionCommand, Callable[..., None]]] = {
+        Admission.APPROVED: (AdmissionCommand.APPROVE, admin.approve),
+        Admission.PROBATION: (AdmissionCommand.PUT_ON_PROBATION, admin.put_on_probation),
+        Admission.SUSPENDED: (AdmissionCommand.SUSPEND, admin.suspend),
+        Admission.BANNED: (AdmissionCommand.BAN, admin.ban),
     }
-    command = commands.get(admission)
-    if command is None:
+    if admission not in commands:
         raise Refused("invalid", "admission: no operator makes a node wait again; suspend it")
+    said_as, command = commands[admission]
+    admission_after(node.admission, said_as)  # what makes no sense is refused before it is logged
     await _ordered(
         coordinator,
         caller,

@@ -97,7 +97,8 @@ def _run(
     except OSError as error:  # a certificate that is none, a key that cannot be read; ssl.SSLError is one
         where = settings.tls_certificate or "the server"
         raise StoreError(where, f"cannot be used: {error.strerror or error}") from error
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # what it says of starting and stopping we say ourselves
+    # Starting and stopping we tell ourselves; its warnings are one line for each malformed request, by anybody.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
     server = _Server(config)
     asyncio_run = _runner(config)
     asyncio_run(_serve(server, coordinator, settings, listener, ready))

@@ -138,7 +138,9 @@ def test_the_audit_log_names_who_did_what_and_no_address_or_secret(open_one: Run
     signer.register()
     path = f"/v1/nodes/{signer.node_id}"
     open_one.call("PUT", f"{path}/admission", {"admission": "suspended", "reason": "maintenance"}, operator)
+    assert open_one.call("PUT", f"{path}/admission", {"admission": "suspended", "reason": "\x07"}, operator)[0] == 422
     open_one.call("POST", f"{path}/outcomes", {"success": False}, operator)
+    assert open_one.call("POST", f"{path}/outcomes", {"success": False, "weight": 99}, operator)[0] == 422
     open_one.call("DELETE", path, token=operator)
     text = (open_one.state_dir / "audit.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]

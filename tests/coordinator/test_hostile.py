@@ -59,6 +59,16 @@ def resident_mib(running: Running) -> float:
     return int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) / 1024
 
 
+def test_what_cannot_be_read_fills_no_log(running: Running) -> None:
+    before = running.output()
+    for nonsense in (b"\x16\x03\x01", b"GET / HTTP/9\r\n\r\n", b"PUT / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"):
+        for _ in range(5):
+            assert problem(spoken(running, nonsense)) == (400, "malformed")
+    websocket = b"GET /healthz HTTP/1.1\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n"
+    assert b" 200 " in spoken(running, websocket)
+    assert running.output() == before
+
+
 def test_a_body_of_a_gigabyte_is_refused_before_it_is_read(running: Running) -> None:
     for path, method in (("/v1/nodes/a", b"PUT"), ("/v1/nodes/a/heartbeat", b"PUT"), ("/v1/nodes/a/outcomes", b"POST")):
         head = b"%s %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n" % (
