@@ -104,8 +104,8 @@ class Visible:
 
     def _stored_number(self, key: str) -> int:
         text = self._store.meta(key) or "0"
-        if not (text.isascii() and text.isdecimal() and len(text) < 19):
-            raise DamagedStoreError(self._store.location, f"meta.{key}: {shown(text)} is no whole number")
+        if not (text.isascii() and text.isdecimal() and len(text) < 17):  # below 2**62 with room for what is to come
+            raise DamagedStoreError(self._store.location, f"meta.{key}: {shown(text)} is no whole number below 10**16")
         return int(text)
 
     def pace(self, interval_seconds: float) -> None:

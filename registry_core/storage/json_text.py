@@ -22,7 +22,7 @@ from registry_core.models.status import Conditions, NodeHealth
 from registry_core.rules.reputation import NEWCOMER_SCORE, reputation_of
 from registry_core.rules.reputation.kept import state_of
 from registry_core.storage.contract import Put
-from registry_core.storage.records import NEXT_SEQUENCE, record_from_plain, record_to_plain
+from registry_core.storage.records import HIGHEST_SEQUENCE, NEXT_SEQUENCE, record_from_plain, record_to_plain
 
 __all__ = ["SCHEMA", "FileContent", "NodeTexts", "read_content"]
 
@@ -233,9 +233,10 @@ def _in_order(
         places[node_id] = place
         every.append((record, sample))
     every.sort(key=lambda item: (item[0].sequence == NEXT_SEQUENCE, item[0].sequence))
+    is_odd = any(record.sequence > HIGHEST_SEQUENCE for record, _sample in every)  # a hand's: only its order is kept
     last = 0
     for record, sample in every:
-        last = max(last + 1, record.sequence)
+        last = last + 1 if is_odd else max(last + 1, record.sequence)
         yield (record if record.sequence == last else record_with(record, sequence=last)), sample
 
 

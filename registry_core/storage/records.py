@@ -22,10 +22,13 @@ from registry_core.models.status import Liveness, NodeHealth
 from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
 from registry_core.rules.reputation.kept import checked_history
 
-__all__ = ["NEXT_SEQUENCE", "record_from_plain", "record_to_plain"]
+__all__ = ["HIGHEST_SEQUENCE", "NEXT_SEQUENCE", "record_from_plain", "record_to_plain"]
 
 NEXT_SEQUENCE = -1
 """The `sequence` of a record that was read without one: the store gives it the next."""
+
+HIGHEST_SEQUENCE = 2**52
+"""No registry counts as far; beyond it the order is kept and the numbers are given anew, so that there is a next one."""
 
 _OWN = ("sequence", "evidence", "interval_seconds", "host_state", "history", "unknown")
 # Records inside the record, whose unknown fields have no `extra` to go to. A list holds the shape of its items.

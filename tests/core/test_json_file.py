@@ -80,6 +80,16 @@ def test_a_node_without_an_id_gets_the_same_one_each_time_until_it_is_written(pa
     assert first[0].id != first[1].id
 
 
+def test_numbers_that_leave_no_next_one_are_given_anew_in_their_order(path: Path) -> None:
+    late, early = {"id": "late", "sequence": 2**62}, {"id": "early", "sequence": 2**62 - 1}
+    with opened(
+        path, {"nodes": [{**late, "ip_address": "192.0.2.1"}, {**early, "ip_address": "192.0.2.2"}]}
+    ) as registry:
+        registry.register_node(Node("192.0.2.3", id="next"))
+    with NodeRegistry(path) as again:
+        assert [node.id for node in again.list_nodes()] == ["early", "late", "next"]
+
+
 def test_a_byte_order_mark_is_no_obstacle(path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps([MINIMAL]).encode())
     with NodeRegistry(path) as registry:
