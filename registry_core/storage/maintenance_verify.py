@@ -16,6 +16,7 @@ from typing import Any, Callable, Optional
 from registry_core.errors import DamagedStoreError, StoreError
 from registry_core.models.times import time_to_text
 from registry_core.storage import sqlite_layout as layout
+from registry_core.storage.file_heads import read_head
 from registry_core.storage.json_file import JsonFileStore
 from registry_core.storage.sealed_file import is_sealed_file
 from registry_core.storage.sealing import KeyRing
@@ -90,8 +91,7 @@ class _Found:
 def is_sqlite_file(path: Path) -> bool:
     """Whether the file begins as SQLite's do, whatever its name. Raises StoreError when it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return file.read(16) == b"SQLite format 3\x00"
+        return read_head(path, 16) == b"SQLite format 3\x00"
     except OSError as error:
         raise StoreError(str(path), f"cannot be read: {error.strerror}") from None
 

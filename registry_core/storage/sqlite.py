@@ -25,6 +25,7 @@ from registry_core.models.record import NodeRecord
 from registry_core.models.status import NodeHealth
 from registry_core.storage import sqlite_layout as layout
 from registry_core.storage.contract import Change, Put, Row, Store
+from registry_core.storage.file_heads import UsedFile
 from registry_core.storage.lock import WriterLock
 from registry_core.storage.sample_writer import Samples, SampleWriter
 from registry_core.storage.sealing import KeyRing
@@ -96,6 +97,7 @@ class SqliteStore(Store):
         self._last_commit = Stamp()
         self._version = 0
         self._lock: Optional[WriterLock] = None
+        self._used: Optional[UsedFile] = None
         self._samples = SampleWriter(self._write_samples)
         if not read_only:
             self._make_folder()
@@ -207,6 +209,9 @@ class SqliteStore(Store):
         self._watch = self._writer = None
         for connection in connections:  # the writer last: the last one to close tidies up
             connection.close()
+        used, self._used = self._used, None
+        if used is not None:
+            used.end()
         lock, self._lock = self._lock, None
         if lock is not None:
             lock.release()
@@ -245,6 +250,8 @@ class SqliteStore(Store):
             raise StoreError(self.location, "does not exist; a registry is made by opening it for writing")
         if not exists:
             make_new(self._path, self._keys)
+        with translated(self.location, "read"):
+            self._used = UsedFile(self._path)
         layout_found = check_identity(self._path)
         if layout_found < layout.LAYOUT and not self.read_only:
             from registry_core.storage.sqlite_upgrade import bring_up

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from registry_core.errors import DamagedStoreError, SealedStoreError, StoreError, UnsupportedSchemaError
 from registry_core.storage import sqlite_layout as layout
+from registry_core.storage.file_heads import read_head
 from registry_core.storage.sealing import CannotOpen, KeyRing, Sealer, SealingKey
 from registry_core.storage.wal_scan import WalReport, scan_wal
 
@@ -189,8 +190,7 @@ def check_identity(path: Path) -> int:
     """
     location = str(path)
     with translated(location, "read"):
-        with path.open("rb") as file:
-            head = file.read(100)
+        head = read_head(path, 100)
         size = path.stat().st_size
         log_is_empty = not has_log(path)
     if len(head) < 100 or head[:16] != _MAGIC:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from registry_core import NodeRegistry, UnknownNodeError
 from registry_core.models.status import Liveness
+from registry_core.storage.maintenance_verify import verify
 from tests.core.hands import HandClock, a_node
 
 
@@ -68,3 +71,24 @@ def test_what_can_be_no_id_is_an_unknown_node_in_every_store(tmp_path: Path, nam
             assert registry.host.state(value) is None
             with pytest.raises(UnknownNodeError):
                 registry.get_reputation(value)
+
+
+def test_another_program_that_looks_into_the_file_costs_a_writer_nothing_although_a_reader_was_beside_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "nodes.db"
+    look = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM nodes').fetchall(); c.close()"
+    )
+    with NodeRegistry(path) as writer:
+        writer.register_node(a_node(1))
+        for _ in range(2):
+            with NodeRegistry(path, read_only=True) as reader:
+                assert len(reader.list_nodes()) == 1
+            verify(path)
+        subprocess.run([sys.executable, "-c", look, str(path)], check=True, timeout=30)
+        writer.register_node(a_node(2))
+        with NodeRegistry(path, read_only=True) as reader:
+            assert len(reader.list_nodes()) == 2
+    with NodeRegistry(path) as again:
+        assert len(again.list_nodes()) == 2
