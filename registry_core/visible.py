@@ -344,13 +344,13 @@ class Visible:
     def _select(self, query: NodeQuery) -> tuple[list[int], Optional[str]]:
         """The slots that answer, and the cursor behind them if there are more."""
         behind = None if query.after is None else self._place(query.after)
-        slots = self._table.select(query, behind, None if query.limit is None else query.limit + 1)
-        if query.limit is None or len(slots) <= query.limit:
+        if query.limit is None or query.order is not NodeOrder.REPUTATION:
+            return self._table.select(query, behind, query.limit), None  # a draw has no cursor, and no more to draw
+        slots = self._table.select(query, behind, query.limit + 1)  # one more, to know whether there are more
+        if len(slots) <= query.limit:
             return slots, None
         slots.pop()
-        if not slots or query.order is not NodeOrder.REPUTATION:
-            return slots, None
-        return slots, "~{}~{}".format(*self._place_of(slots[-1]))
+        return slots, "~{}~{}".format(*self._place_of(slots[-1])) if slots else None
 
     def _read(self, slots: list[int]) -> list[Optional[Node]]:
         """Snapshots made of records read now, under the lock; None for a node that is just being removed."""

@@ -179,6 +179,22 @@ def test_the_index_returns_what_a_plain_scan_returns(
                 assert registry._visible.count(query) == len(expected), query
 
 
+def test_the_least_loaded_is_drawn_from_eight_candidates_for_each_place() -> None:
+    """Not from eight for a place more: an idle node beyond the draw is not returned."""
+    with NodeRegistry() as registry:
+        for number in range(1, 11):
+            registry.register_node(a_node(number, capabilities=NodeCapabilities(cpu_cores=1)))
+        for seed in range(20):
+            query = NodeQuery(order=NodeOrder.LEAST_LOADED, seed=seed, limit=1)
+            draw = Draw(seed, 10)
+            last = max(range(10), key=draw.place_of)  # slots are given in order of registration
+            for number in range(1, 11):
+                registry.update_node_health(f"node-{number}", 0.0 if number == last + 1 else 1.0)
+            found = [node.id for node in registry.find_nodes(query).nodes]
+            assert found == plainly(registry, query)
+            assert found != [f"node-{last + 1}"]
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     first=st.lists(st.one_of(registrations, commands), min_size=20, max_size=40),
