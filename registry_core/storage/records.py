@@ -28,7 +28,7 @@ NEXT_SEQUENCE = -1
 """The `sequence` of a record that was read without one: the store gives it the next."""
 
 HIGHEST_SEQUENCE = 2**52
-"""No registry counts as far; beyond it the order is kept and the numbers are given anew, so that there is a next one."""
+"""No registry counts as far. Beyond it the order is kept and the numbers are given anew, so that a next one is left."""
 
 _OWN = ("sequence", "evidence", "interval_seconds", "host_state", "history", "unknown")
 # Records inside the record, whose unknown fields have no `extra` to go to. A list holds the shape of its items.
