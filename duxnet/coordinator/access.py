@@ -27,7 +27,6 @@ class Permission(Enum):
     SEE_ADDRESSES = "see addresses"
     RATE = "rate nodes"
     OPERATE = "change any node"
-    MANAGE_TOKENS = "manage tokens"
 
 
 _ALLOWED = {

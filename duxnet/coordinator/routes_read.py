@@ -10,10 +10,11 @@ from litestar import Request, Response, get
 from litestar.params import Parameter
 
 from duxnet.coordinator.documented import ERRORS
+from duxnet.coordinator.problems import Refused
 from duxnet.coordinator.requests import Filters, answer_json, caller_of, sees_addresses, shown_node
 from duxnet.coordinator.service import Coordinator
 from duxnet.coordinator.views import Count, Explanation, NodePage, NodeView, ReputationView
-from registry_core.errors import UnknownNodeError
+from registry_core.errors import UnknownNodeError, shown
 from registry_core.models import limits
 from registry_core.rules.explain import failing
 from registry_core.wire.reputation import reputation_to_plain
@@ -24,6 +25,7 @@ __all__ = ["NODES_SCHEMA", "READ_ROUTES", "filters"]
 NODES_SCHEMA = "duxnet.nodes/1.0"
 DEFAULT_LIMIT = 100
 MOST_NODES = 1000
+MANY = ("tag", "exclude")
 
 Score = Annotated[float, Parameter(ge=0, le=5, description="The least reputation")]
 Cores = Annotated[int, Parameter(ge=0, le=limits.MAX_CPUS)]
@@ -37,6 +39,7 @@ Order = Literal["reputation", "random", "least_loaded", "explore"]
 
 
 async def filters(
+    request: Request[Any, Any, Any],
     min_reputation: Score = 0.0,
     only_healthy: bool = False,
     min_cpu_cores: Cores = 0,
@@ -53,7 +56,12 @@ async def filters(
     order: Order = "reputation",
     seed: Annotated[int, Parameter(ge=0, le=2**63 - 1)] = 0,
 ) -> Filters:
-    """The query parameters of every listing."""
+    """The query parameters of every listing. One that comes twice where one is meant is refused: which would count?"""
+    seen = set()
+    for name, _ in request.query_params.multi_items():
+        if name in seen and name not in MANY:
+            raise Refused("invalid", f"{shown(name)} came more than once")
+        seen.add(name)
     return Filters(
         min_reputation,
         only_healthy,

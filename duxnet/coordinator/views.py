@@ -5,7 +5,7 @@ Here: descriptions only. The answers themselves are written by the encoder that 
 
 from __future__ import annotations
 
-from typing import Any, Literal, Optional
+from typing import Literal, Optional
 
 import msgspec
 
@@ -179,6 +179,3 @@ class ScrapeTarget(msgspec.Struct):
 
     targets: list[str]
     labels: dict[str, str]
-
-
-Plain = dict[str, Any]
