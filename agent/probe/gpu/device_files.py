@@ -5,27 +5,21 @@ They are never opened: that would wake a sleeping GPU.
 
 from __future__ import annotations
 
-import os
-
 from agent.probe.gpu.reasons import node_reason
 from agent.probe.source import Source, SourceError
 
-__all__ = ["nvidia_is_here", "access", "access_of", "render_node", "trouble_with"]
+__all__ = ["nvidia_is_here", "access", "render_node", "trouble_with"]
 
 NVIDIA_PROC = "/proc/driver/nvidia"
 NVIDIA_CONTROL = "/dev/nvidiactl"
 NVIDIA_WSL = "/usr/lib/wsl/lib/libnvidia-ml.so.1"  # where Windows puts it into its Linux
 
 
-def access_of(path: str) -> str:
-    """`yes` when this process may read and write the file, `denied`, or `missing`. Answers for the live machine."""
-    if os.access(path, os.R_OK | os.W_OK):
-        return "yes"
-    return "denied" if os.access(path, os.F_OK) else "missing"
-
-
 def access(source: Source, path: str) -> str:
-    """The same from any source; a recording that holds no answer was made where the file is missing."""
+    """`yes` when this process may read and write the file, `denied`, or `missing`.
+
+    A recording that holds no answer was made where the file is missing.
+    """
     try:
         answer = source.ask("access", path)
     except (SourceError, OSError):

@@ -10,8 +10,8 @@ from typing import Any, Optional
 
 import pytest
 
+from agent.probe.calls import QUESTIONS
 from agent.probe.gpu import nvml_call
-from agent.probe.gpu.device_files import access_of
 from agent.probe.gpu.nvml_call import NvmlCaller
 from agent.probe.gpu.pci_ids import look_up
 from agent.probe.options import ProbeOptions
@@ -146,11 +146,11 @@ def test_this_machine_is_asked_without_harm(monkeypatch: pytest.MonkeyPatch, fak
 
 def test_access_tells_apart_what_is_missing_denied_and_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "node").touch()
-    assert access_of(str(tmp_path / "node")) == "yes"
-    assert access_of(str(tmp_path / "other")) == "missing"
+    assert QUESTIONS["access"](str(tmp_path / "node")) == "yes"
+    assert QUESTIONS["access"](str(tmp_path / "other")) == "missing"
     # root may open everything, so a refusal has to be played: only the existence is granted
     monkeypatch.setattr(os, "access", lambda _path, mode: mode == os.F_OK)
-    assert access_of(str(tmp_path / "node")) == "denied"
+    assert QUESTIONS["access"](str(tmp_path / "node")) == "denied"
 
 
 def test_names_are_looked_up_in_the_first_list_that_the_host_has(
