@@ -18,7 +18,7 @@ from duxnet.coordinator.settings import Network
 from registry_core.errors import ValidationError
 from registry_core.models.addresses import canonical_address
 
-__all__ = ["ANONYMOUS", "Access", "Caller", "Permission", "peer_address"]
+__all__ = ["ANONYMOUS", "Access", "Caller", "Permission", "may_speak_plainly", "peer_address"]
 
 
 class Permission(Enum):
@@ -96,6 +96,12 @@ def peer_address(connection: Optional[str], forwarded: Sequence[str], proxies: I
             break
         address = earlier
     return address
+
+
+def may_speak_plainly(connection: str, proxies: Iterable[Network]) -> bool:
+    """May this peer use http without TLS? This machine's loopback and configured proxies; by the connection only."""
+    address = _canonical(connection)
+    return address is not None and (ipaddress.ip_address(address).is_loopback or _is_within(address, proxies))
 
 
 def _canonical(text: Optional[str]) -> Optional[str]:

@@ -1,15 +1,17 @@
 """The outermost ASGI layer: heartbeats go straight to their bare route, everything else to the framework.
 
-Here: that fork, and bounds that hold for every request: size of bodies, content types of writes.
+Here: that fork, and bounds that hold for every request: encryption, size of bodies, content types of writes.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Optional, cast
 from urllib.parse import unquote
 
 from litestar.types import ASGIApp
 
+from duxnet.coordinator.access import may_speak_plainly
 from duxnet.coordinator.heartbeat import HeartbeatRoute, Receive, Scope, Send, refuse_content_type, send_problem
 from duxnet.coordinator.problems import Refused, answer_to
 from duxnet.coordinator.service import Coordinator
@@ -32,7 +34,9 @@ class Gate:
     def __init__(self, inner: ASGIApp, coordinator: Coordinator) -> None:
         self._inner = inner
         self._heartbeats = HeartbeatRoute(coordinator)
-        self._coordinator = coordinator
+        self._may_speak_plainly = lru_cache(maxsize=1024)(
+            lambda address: may_speak_plainly(address, coordinator.proxy_networks)
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or run the framework's lifespan."""
@@ -41,6 +45,10 @@ class Gate:
             return
         path: str = scope["path"]
         method = scope["method"]
+        client = scope.get("client")  # None: a socket in the file system
+        if client is not None and scope["scheme"] != "https" and not self._may_speak_plainly(client[0]):
+            await send_problem(send, answer_to(Refused("plaintext"), path))
+            return
         if method == "PUT" and path.endswith(_SUFFIX):
             node_id = _node_of(scope, path)
             if node_id is not None:

@@ -61,6 +61,12 @@ _KINDS = (
         "The clocks differ too much",
         "sign again with the nonce in Accept-Signature, and set the node's clock",
     ),
+    ProblemKind(
+        "plaintext",
+        403,
+        "Plain http is answered to this machine and the configured proxies only",
+        "come by https, or through the proxy; replace a token that was sent this way, others may have read it",
+    ),
     ProblemKind("not-allowed", 403, "The caller may not do this", "use a token with the right role"),
     ProblemKind(
         "join-token", 403, "A valid join token is needed", "ask the network's operator for one: duxnet token create"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from duxnet.coordinator.access import peer_address
+from duxnet.coordinator.access import may_speak_plainly, peer_address
 from duxnet.coordinator.addresses import is_counted, network_of
 from duxnet.coordinator.settings import CoordinatorSettings
 from tests.agent.running import command, duxnet, environment
@@ -234,6 +235,60 @@ def test_the_peer_is_the_connection_unless_a_configured_proxy_says_otherwise(
 ) -> None:
     settings = CoordinatorSettings(proxies=["10.0.0.0/8"])
     assert peer_address(connection, forwarded, settings.proxy_networks()) == found
+
+
+@pytest.mark.parametrize(
+    ("connection", "allowed"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("10.0.0.1", True),
+        ("::ffff:10.0.0.1", True),
+        ("192.0.2.7", False),
+        ("::ffff:192.0.2.7", False),
+        ("fe80::1%eth0", False),
+        ("testclient", False),
+    ],
+)
+def test_plain_http_is_for_loopback_and_configured_proxies(connection: str, allowed: bool) -> None:
+    assert may_speak_plainly(connection, CoordinatorSettings(proxies=["10.0.0.0/8"]).proxy_networks()) is allowed
+
+
+def test_a_peer_that_is_no_proxy_gets_no_answer_but_a_refusal_over_plain_http(tmp_path: Path) -> None:
+    outside = own_address()
+    with Running(tmp_path / "state", host="0.0.0.0", proxies=["192.0.2.1"], join="open") as running:
+        operator = running.operator_token()
+        local = f"http://127.0.0.1:{running.port}"
+        running.address = local
+        assert running.call("GET", "/v1/nodes", token=operator)[0] == 200
+        running.address = f"http://{outside}:{running.port}"
+        for method, path in (
+            ("GET", "/v1/nodes"),
+            ("GET", "/healthz"),
+            ("PUT", "/v1/nodes/some/heartbeat"),
+            ("PUT", "/v1/nodes/some"),
+            ("POST", "/v1/nodes/some/outcomes"),
+        ):
+            raw = None if method == "GET" else b"{not json"
+            for sent in (operator, "dux_operator_wrong"):
+                headers = {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "https"}
+                answer = running.call(method, path, token=sent, raw=raw, headers=headers)
+                assert answer[0] == 403, (method, path)
+                assert kind(answer) == "plaintext"
+                assert "https" in answer[2]["remedy"]
+                assert answer[1]["content-type"] == "application/problem+json"
+
+
+def own_address() -> str:
+    """An address of this machine beyond loopback; no packet is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address beyond loopback")
+        address: str = probe.getsockname()[0]
+        return address
 
 
 def test_networks_are_counted_as_documented() -> None:
