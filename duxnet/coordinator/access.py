@@ -7,6 +7,7 @@ Here: bearer tokens to callers, roles to permissions, the peer's address. Not he
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -37,13 +38,19 @@ _ALLOWED = {
 }
 
 
+_HEX_WALLET = re.compile("0[xX][0-9a-fA-F]+")
+
+
 @dataclass(frozen=True)
 class Caller:
-    """Role, how the audit log names the caller, and the wallet that a rater's token is bound to."""
+    """Role, how the audit log names the caller, the wallet that a rater's token is bound to, and the id that the
+    caller may give as `rater` (an operator may give any).
+    """
 
     role: str
     name: str
     wallet: str = ""
+    rater: str = ""
 
     def may(self, permission: Permission) -> bool:
         """Is it in the table?"""
@@ -56,6 +63,20 @@ class Caller:
         if self.role == "anonymous":
             raise Refused("token-required", f"to {permission.value} needs a token")
         raise Refused("not-allowed", f"a {self.role} may not {permission.value}")
+
+    def owns(self, wallet: str) -> bool:
+        """Is it the wallet that the token is bound to? Hex is written in either case (EIP-55), so case is no guide."""
+        return bool(self.wallet) and _folded(self.wallet) == _folded(wallet)
+
+    def need_to_speak_as(self, rater: Optional[str]) -> None:
+        """Raise Refused unless an outcome may come in this name; None is the caller's own finding."""
+        if rater is None or rater == self.rater or self.may(Permission.OPERATE):
+            return
+        raise Refused("not-allowed", f"rater: this token speaks as {self.rater} or, without a rater, for the network")
+
+
+def _folded(wallet: str) -> str:
+    return wallet.lower() if _HEX_WALLET.fullmatch(wallet) else wallet
 
 
 ANONYMOUS = Caller("anonymous", "anonymous")
@@ -78,7 +99,7 @@ class Access:
         token = self._ledger.find(secret)
         if token is None or not token.is_valid(self._now()) or token.role not in _ALLOWED:
             raise Refused("token-required", "the token is not known, was revoked, has expired or is for joining only")
-        return Caller(token.role, f"token {token.id} ({token.role})", token.wallet)
+        return Caller(token.role, f"token {token.id} ({token.role})", token.wallet, f"token:{token.id}")
 
 
 def peer_address(connection: Optional[str], forwarded: Sequence[str], proxies: Iterable[Network]) -> Optional[str]:

@@ -42,14 +42,18 @@ async def tell_outcome(
     coordinator: Coordinator,
     data: Annotated[TaskOutcome, Body()],  # noqa: ARG001 - documents the body, which is read strictly below
 ) -> Response[ReputationView]:
-    """Needs the token of a rater or operator. A rater never rates nodes of its own wallet."""
+    """Needs the token of a rater or operator. A rater never rates nodes of its own wallet.
+
+    `rater`: an operator names anybody; a rater nobody, or its own token as `token:ID`.
+    """
     said = body_as(await request.body(), TaskOutcome)
     caller = caller_of(request, coordinator)
     caller.need(Permission.RATE)
     node = _known(coordinator, node_id)
-    if caller.wallet and caller.wallet == node.wallet_address:
+    if caller.owns(node.wallet_address):
         raise Refused("not-allowed", "a rater may not rate nodes of its own wallet")
     Outcome(said.success, said.task_id, said.dimension, said.weight, said.rater).checked()  # before it is logged
+    caller.need_to_speak_as(said.rater)
     registry = coordinator.registry
 
     def change() -> Any:

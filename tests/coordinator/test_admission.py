@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from duxnet.coordinator.access import may_speak_plainly, peer_address
+from duxnet.coordinator.access import Caller, may_speak_plainly, peer_address
 from duxnet.coordinator.addresses import is_counted, network_of
 from duxnet.coordinator.settings import CoordinatorSettings
 from tests.agent.running import command, duxnet, environment
@@ -99,7 +99,7 @@ def test_each_role_may_do_what_is_its_own_and_no_more(open_one: Running) -> None
     signer.register(1, node={"wallet_address": "0xabc"})
     path = f"/v1/nodes/{signer.node_id}"
     reader, rater = token(open_one, "reader"), token(open_one, "rater")
-    own = token(open_one, "rater", "--wallet", "0xabc")
+    own = token(open_one, "rater", "--wallet", "0xABC")
     assert "ip_address" in open_one.call("GET", path, token=reader)[2]
     assert "ip_address" not in open_one.call("GET", path)[2]
     for allowed in (rater, operator):
@@ -114,6 +114,43 @@ def test_each_role_may_do_what_is_its_own_and_no_more(open_one: Running) -> None
         assert kind(answer) == wanted
     for nonsense in ("dux_operator_x", "dux_" + "é", "x" * 300, operator + "x", operator[:-1]):
         assert open_one.call("GET", path, headers={"Authorization": f"Bearer {nonsense}"})[0] == 401
+
+
+def test_a_rater_speaks_in_no_other_name_and_an_operator_in_any(open_one: Running) -> None:
+    signer, operator = Signer(open_one), open_one.operator_token()
+    signer.register(1)
+    path = f"/v1/nodes/{signer.node_id}/outcomes"
+    rater = token(open_one, "rater")
+    listed = json.loads(duxnet("token", "list", "--format", "json", "--state-dir", open_one.state_dir).stdout)
+    own = f"token:{listed['tokens'][-1]['id']}"
+    for named in ("some-node", signer.node_id, own + "0", own.upper(), "token:1"):
+        refused = open_one.call("POST", path, {"success": True, "rater": named}, rater)
+        assert kind(refused) == "not-allowed", named
+        assert own in refused[2]["detail"]
+    logged = (open_one.state_dir / "audit.jsonl").read_text()
+    assert signer.node_id not in [json.loads(line).get("rater") for line in logged.splitlines()]
+    assert open_one.call("POST", path, {"success": True, "rater": own}, rater)[0] == 200
+    assert open_one.call("POST", path, {"success": True, "rater": None}, rater)[0] == 200
+    assert open_one.call("POST", path, {"success": True, "rater": "some-node"}, operator)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("0xAbC1", "0xabc1", True),
+        ("0XABC1", "0xabc1", True),
+        ("0xabc1", "0xabc2", False),
+        ("0xabcG", "0xabcg", False),
+        ("bc1Q", "bc1q", False),
+        ("bc1Q", "bc1Q", True),
+    ],
+)
+def test_wallets_in_hex_are_compared_without_their_case(one: str, other: str, same: bool) -> None:
+    assert Caller("rater", "token 1 (rater)", one).owns(other) is same
+
+
+def test_a_rater_of_no_wallet_owns_no_node() -> None:
+    assert not Caller("rater", "token 1 (rater)").owns("")
 
 
 def test_a_cordon_is_given_with_its_reason_and_lifted(open_one: Running) -> None:
