@@ -72,11 +72,14 @@ def pack(record: NodeRecord) -> bytes:
 
 
 def unpack(packed: bytes, *, newer: bool = False) -> NodeRecord:
-    """The record that `pack` made bytes of. Raises ValueError (msgspec's, or ValidationError) for anything else.
+    """The record that `pack` made bytes of. Raises ValueError (ValidationError is one) for anything else.
 
     `newer`: a later version wrote it; everything is checked, and what is unknown here is kept.
     """
-    plain = _decode(packed)
+    try:
+        plain = _decode(packed)
+    except msgspec.MsgspecError as error:  # a ValueError in newer versions of msgspec only
+        raise ValueError(str(error)) from None
     if newer or not plain.keys() <= _KNOWN:
         return _slowly(plain, newer=newer)
     evidence = plain.pop("evidence", None)
