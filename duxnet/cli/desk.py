@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Optional
 
-from registry_core.errors import NotSupportedError, StoreError, ValidationError
+from registry_core.errors import StoreError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,18 +93,44 @@ class Desk:
             registry.close()
 
     def find(self, query: NodeQuery) -> NodePage:
-        """What answers the query. Raises NotSupportedError for a filter that this kind of registry has not."""
+        """What answers the query, each node as `with_newest_health` shows it.
+
+        The file does not know how the node of this machine is: where that alone keeps it from being ready, the
+        question is put again without it, so that it takes no other's place within the limit.
+        """
+        page = self._asked(query)
+        nodes = [self.with_newest_health(node) for node in page.nodes]
+        unready = {node.id for node in nodes if not node.is_ready} if query.only_healthy else set()
+        if unready:
+            page = self._asked(replace(query, exclude={*query.exclude, *unready}))
+            nodes = [self.with_newest_health(node) for node in page.nodes]
+        return page._replace(nodes=nodes)
+
+    def _asked(self, query: NodeQuery) -> NodePage:
         finder: Optional[Callable[[NodeQuery], NodePage]] = getattr(self.registry, "find_nodes", None)
         if finder is not None:
             return finder(query)
-        from registry_core.models.query import NodeQuery as Query
+        from registry_core.models.query import NodeOrder
         from registry_core.visible import NodePage
 
-        common = ("min_reputation", "only_healthy", "min_capabilities", "wallet_address", "limit")
-        asked = {name: getattr(query, name) for name in common}
-        if query != Query(**asked):
-            raise NotSupportedError(f"a registry over the network filters by {', '.join(common)} only")
-        return NodePage(self.registry.list_nodes(**asked), None)
+        # Over the network there are lists only: one node more than asked for tells whether there are more.
+        limit = query.limit
+        nodes = self.registry.list_nodes(
+            query.min_reputation,
+            query.only_healthy,
+            query.min_capabilities,
+            wallet_address=query.wallet_address,
+            gpus=query.gpus,
+            tags=query.tags,
+            exclude=query.exclude,
+            order=query.order,
+            seed=query.seed,
+            limit=limit + 1 if limit and query.order is NodeOrder.REPUTATION else limit,
+            after=query.after,
+        )
+        if not limit or len(nodes) <= limit:
+            return NodePage(nodes, None)
+        return NodePage(nodes[:limit], nodes[limit - 1].id)
 
     def with_newest_health(self, node: Node) -> Node:
         """The node as the agent here last measured it, when it is the one of this machine; one whose agent does not

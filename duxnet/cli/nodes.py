@@ -66,9 +66,7 @@ def list_command(registry: Optional[str], config: Optional[str], output: str, **
     query = _query(asked)
     with Desk.opened(find_place(registry, config), read_only=True) as desk:
         page = desk.find(query)
-        newest = [desk.with_newest_health(node) for node in page.nodes]
-        shown = [node for node in newest if node.is_ready or not query.only_healthy]
-        print_nodes(shown, page.next, desk, output)
+        print_nodes(page.nodes, page.next, desk, output)
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agent.status import AgentStatus, StatusFile
 from duxnet.cli import main
 from duxnet.cli.node_views import state_text
 from duxnet.cli.tables import print_table
@@ -103,6 +104,19 @@ def test_the_list_is_ordered_by_reputation_and_says_what_matters(desk: Desk, fil
 )
 def test_filters_are_those_of_the_registry(filters: list[Any], wanted: list[str], desk: Desk, file: str) -> None:
     assert desk.names("--registry", file, *filters) == wanted
+
+
+def test_a_local_node_in_bad_health_takes_no_other_s_place_within_a_limit(desk: Desk, file: str) -> None:
+    folder = Path(file).parent
+    status = AgentStatus(
+        "running", "large-node", "large", "", file, str(folder), 60.0, {},
+        sample={"load_average": 1.0, "memory_usage": 99.5, "disk_usage": 10.0},
+        conditions={"load": "ok", "memory": "critical", "disk": "ok"},
+    )  # fmt: skip
+    StatusFile(folder, {}).write(status)
+    assert desk.names("--registry", file, "--healthy", "--limit", 1) == ["middle"]
+    assert desk.names("--registry", file, "--healthy") == ["middle"]
+    assert desk.names("--registry", file, "--limit", 1) == ["large"]
 
 
 def test_a_long_list_is_read_page_by_page(desk: Desk, file: str) -> None:
