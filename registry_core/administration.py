@@ -12,6 +12,7 @@ from typing import Callable, Optional
 
 from registry_core.errors import UnknownNodeError
 from registry_core.events import EventKind
+from registry_core.identity.wallets import WalletVerifier
 from registry_core.models import limits
 from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.node import Node
@@ -33,9 +34,10 @@ class RegistryAdmin:
     command that makes no sense in the node's state, and StoreError.
     """
 
-    def __init__(self, staging: Staging, before_change: Callable[[], None]) -> None:
+    def __init__(self, staging: Staging, before_change: Callable[[], None], reputations: Reputations) -> None:
         self._staging = staging
         self._before_change = before_change
+        self._reputations = reputations
 
     def approve(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
         """Let the node take part for good."""
@@ -72,6 +74,21 @@ class RegistryAdmin:
             if record.node.scheduling is Scheduling.CORDONED:
                 node = node_with(record.node, scheduling=Scheduling.ELIGIBLE, cordon=None)
                 self._change(unit, record, node, EventKind.SCHEDULING, "eligible", reason, actor)
+
+    def attach_wallet(
+        self, node_id: str, signature: str, *, verifier: Optional[WalletVerifier] = None, actor: str = ""
+    ) -> None:
+        """Prove the wallet that the node names, by its signature over `identity.wallets.proof_message(node_id)`.
+
+        The proof lasts until the node names another wallet or is removed. With it come the faults of the wallet's other
+        proven nodes, those removed too. `verifier`: default Ethereum's, which needs the extra `ethereum`. Raises
+        ValidationError for a signature that proves nothing.
+        """
+        limits.text("actor", actor, "actor")
+        self._before_change()
+        with self._staging.command() as unit:
+            record = existing(self._staging, unit, node_id)
+            self._reputations.prove_wallet(unit, record, signature, verifier, actor)
 
     def _admit(self, node_id: str, command: AdmissionCommand, reason: str, actor: str) -> None:
         limits.text("reason", reason, "reason")

@@ -10,6 +10,7 @@ import os
 import weakref
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Optional, Union
 
@@ -42,6 +43,7 @@ from registry_core.rules.reputation.kept import state_of
 from registry_core.staging import Staging
 from registry_core.staying import find_staying
 from registry_core.visible import NodePage, Visible
+from registry_core.wallets import proven_wallet
 
 __all__ = ["NodeRegistry"]
 
@@ -84,7 +86,7 @@ class NodeRegistry:
             raise
         self._staging = Staging(self._store, self._visible.make_visible, self._visible.meta, self._visible.knows)
         self._reputations = Reputations(self._store, self._staging, self._visible, self._clock)
-        self.admin = RegistryAdmin(self._staging, self._before_change)
+        self.admin = RegistryAdmin(self._staging, self._before_change, self._reputations)
         self.maintenance = RegistryMaintenance(self._staging, self._before_change, self._reputations)
         self.host = RegistryHost(self._store, self._visible, self._register)
         _note_owner(self)
@@ -186,7 +188,11 @@ class NodeRegistry:
     def get_reputation(self, node_id: str) -> Reputation:
         """The node's reputation with evidence and reasons. Raises UnknownNodeError."""
         record = self._record(node_id)
-        return reputation_of(state_of(record), record.node.admission)
+        reputation = reputation_of(state_of(record), record.node.admission)
+        if not proven_wallet(record):
+            return reputation
+        said = (*reputation.reasons, "its wallet is proven: the wallet's faults count against it")
+        return replace(reputation, reasons=said)
 
     def _record(self, node_id: str) -> NodeRecord:
         self._before_call()

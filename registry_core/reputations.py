@@ -14,6 +14,7 @@ from typing import Optional
 from registry_core.clock import Clock
 from registry_core.errors import DamagedStoreError, ValidationError
 from registry_core.events import EventKind
+from registry_core.identity.wallets import WalletVerifier
 from registry_core.models import limits
 from registry_core.models.frozen_map import FrozenMap
 from registry_core.models.record import NodeRecord
@@ -35,6 +36,7 @@ from registry_core.rules.reputation.seen_tasks import SeenTasks
 from registry_core.staging import Staging, Unit
 from registry_core.storage.contract import Store
 from registry_core.visible import Visible
+from registry_core.wallets import Wallets, proven_wallet
 
 __all__ = ["MOST_REMEMBERED", "Reputations"]
 
@@ -56,6 +58,7 @@ class Reputations:
         self._staging = staging
         self._visible = visible
         self._clock = clock
+        self.wallets = Wallets(store, staging)
         self._unsettled: list[str] = []
         self._settling_hour = 0
         self._uptimes = [Evidence()]  # summed up over the pass under way
@@ -159,6 +162,8 @@ class Reputations:
         if before is None:
             left = self._take(unit, record.node.id)
             return record if left is None else _with_past(record, left)
+        if proven_wallet(before) and not proven_wallet(record):
+            self.wallets.leave(unit, before)
         if record.node.admission is not Admission.SUSPENDED:
             return record
         kept, _, change = with_standing_judged(record, state_of(record), now)
@@ -169,6 +174,7 @@ class Reputations:
 
     def remember(self, unit: Unit, record: NodeRecord) -> None:
         """The node is removed: keep its reputation, unless there is nothing to keep."""
+        self.wallets.leave(unit, record)
         state = replace(state_of(record), tasks=SeenTasks())
         if state == EvidenceState() and record.node.admission in (Admission.PROBATION, Admission.PENDING):
             return
@@ -194,6 +200,14 @@ class Reputations:
             return Kept(EvidenceState.from_plain(plain["evidence"]), standing)
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedStoreError(self._store.location, f"what is kept of the removed {node_id}: {error}") from None
+
+    def prove_wallet(
+        self, unit: Unit, record: NodeRecord, signature: str, verifier: Optional[WalletVerifier], actor: str
+    ) -> None:
+        """Keep the proof, and tell what follows from it for the node's standing."""
+        change = self.wallets.attach(unit, record, signature, verifier, actor)
+        if change is not None:
+            _tell(unit, record, change)
 
     def _put(self, unit: Unit, before: NodeRecord, kept: NodeRecord, change: Optional[StandingChange]) -> None:
         self._staging.put(unit, kept)

@@ -32,6 +32,7 @@ class Unit:
         self.soft: list[Callable[[], object]] = []  # samples for nodes that only this unit makes known
         self.error: Optional[RegistryError] = None
         self.settled = False  # durable or failed
+        self.dropped = False  # refused, or its batch was
         self.basis: set[Unit] = set()  # units not yet durable whose records this one changed further
 
     def is_soft(self) -> bool:
@@ -190,6 +191,7 @@ class Staging:
             self._staged[node_id] = (unit, None)
 
     def _drop(self, unit: Unit, before: Mapping[str, tuple[Unit, Optional[NodeRecord]]]) -> None:
+        unit.dropped = True
         with self._guard:
             for node_id in [node_id for node_id, staged in self._staged.items() if staged[0] is unit]:
                 earlier = before.get(node_id)

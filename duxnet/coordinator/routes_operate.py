@@ -21,8 +21,9 @@ from registry_core.models.status import Admission
 from registry_core.models.times import time_from_text
 from registry_core.rules.admission import AdmissionCommand, admission_after
 from registry_core.rules.reputation import Outcome
+from registry_core.wallets import check_proof
 from registry_core.wire.reputation import reputation_to_plain
-from registry_core.wire.shapes import AdmissionChange, CordonOrder, TaskOutcome
+from registry_core.wire.shapes import AdmissionChange, CordonOrder, TaskOutcome, WalletProof
 
 __all__ = ["OPERATE_ROUTES"]
 
@@ -165,6 +166,37 @@ async def uncordon(node_id: str, request: AnyRequest, coordinator: Coordinator) 
     return _shown(coordinator, caller, node_id)
 
 
+@put(
+    "/v1/nodes/{node_id:str}/wallet-proof",
+    status_code=200,
+    responses=ERRORS,
+    summary="Prove that a node belongs to its wallet",
+    tags=["operate"],
+)
+async def attach_wallet(
+    node_id: str,
+    request: AnyRequest,
+    coordinator: Coordinator,
+    data: Annotated[WalletProof, Body()],  # noqa: ARG001 - documents the body, which is read strictly below
+) -> Response[ReputationView]:
+    """Needs an operator's token. The faults of the wallet's other proven nodes come along."""
+    said = body_as(await request.body(), WalletProof)
+    caller = caller_of(request, coordinator)
+    caller.need(Permission.OPERATE)
+    check_proof(_known(coordinator, node_id), said.signature)  # what proves nothing is refused before it is logged
+    admin = coordinator.registry.admin
+    await _ordered(
+        coordinator,
+        caller,
+        node_id,
+        "wallet-proof",
+        "",
+        lambda: admin.attach_wallet(node_id, said.signature, actor=caller.name),
+    )
+    coordinator.sessions.forget(node_id)  # the wallet's past may have banned it
+    return answer_json(reputation_to_plain(coordinator.registry.get_reputation(node_id)), request)
+
+
 async def _ordered(
     coordinator: Coordinator, caller: Caller, node_id: str, action: str, reason: str, change: Callable[[], None]
 ) -> None:
@@ -190,4 +222,4 @@ def _shown(coordinator: Coordinator, caller: Caller, node_id: str) -> Response[N
     return Response(content=body, media_type="application/json")  # type: ignore[arg-type]  # encoded already
 
 
-OPERATE_ROUTES = [tell_outcome, change_admission, cordon, uncordon]
+OPERATE_ROUTES = [tell_outcome, change_admission, cordon, uncordon, attach_wallet]

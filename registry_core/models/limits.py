@@ -21,6 +21,7 @@ MAX_RECORD_BYTES = 16 * 1024
 MAX_TEXT_CHARACTERS = {
     "id": 128,
     "wallet_address": 128,
+    "wallet_proof": 1024,
     "hostname": 253,
     "os_version": 128,
     "agent_version": 64,

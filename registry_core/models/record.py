@@ -25,7 +25,8 @@ class NodeRecord:
     of registration: it rises and is never used twice. `interval_seconds` is the node's own report interval.
     `host_state` belongs to whoever runs the registry (JSON values: a coordinator keeps generation and machine
     hint there) and never goes out in a `Node`. `history` is what reputation keeps beside `evidence` (JSON values, see
-    `rules.reputation.kept`). `unknown` holds nested fields that a newer version wrote, in the
+    `rules.reputation.kept`). `wallet_proof` has the `wallet_address` that the node proved and its `signature`; it
+    counts only while the node names that wallet. `unknown` holds nested fields that a newer version wrote, in the
     shape of the record, so that they survive being written by this one.
     """
 
@@ -36,3 +37,4 @@ class NodeRecord:
     host_state: Mapping[str, Any] = field(default_factory=FrozenMap)
     history: Mapping[str, Any] = field(default_factory=FrozenMap)
     unknown: Mapping[str, Any] = field(default_factory=FrozenMap)
+    wallet_proof: Mapping[str, str] = field(default_factory=FrozenMap)

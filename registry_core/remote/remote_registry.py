@@ -41,6 +41,7 @@ from registry_core.wire.shapes import (
     Registration,
     RegistrationReply,
     TaskOutcome,
+    WalletProof,
 )
 
 __all__ = ["RemoteRegistry"]
@@ -175,6 +176,11 @@ class RemoteRegistry:
         """As `Registry.get_reputation`."""
         answer = self._good("GET", _path(node_id, "reputation"), node_id=node_id)
         return reputation_from_plain(decoded(answer, dict[str, Any]))
+
+    def attach_wallet(self, node_id: str, signature: str) -> None:
+        """As `registry.admin.attach_wallet`, checked by the coordinator; needs an operator's token."""
+        body = msgspec.json.encode(WalletProof(limits.text("signature", signature, "wallet_proof")))
+        self._good("PUT", _path(node_id, "wallet-proof"), body=body, node_id=node_id)
 
     def list_nodes(
         self,

@@ -85,6 +85,7 @@ def registered(
         host_state=before.host_state if terms.host_state is None else terms.host_state,
         history=before.history,
         unknown=_still_true(before, node),
+        wallet_proof=before.wallet_proof if node.wallet_address == kept.wallet_address else FrozenMap(),
     )
 
 

@@ -42,7 +42,7 @@ _GPU = _defaults(Gpu, Gpu())
 _PLAIN_NODE = tuple((name, default) for name, default in _NODE.items() if name not in _NOT_STORED)
 _PLAIN_OFFER = tuple(_OFFER.items())
 _PLAIN_GPU = tuple(_GPU.items())
-_OWN = ("sequence", "evidence", "interval_seconds", "host_state", "history")
+_OWN = ("sequence", "evidence", "interval_seconds", "host_state", "history", "wallet_proof")
 _KNOWN = frozenset(name for name, _default in _PLAIN_NODE) | frozenset(_OWN)
 
 
@@ -68,6 +68,8 @@ def pack(record: NodeRecord) -> bytes:
         plain["host_state"] = thawed(record.host_state)
     if record.history:
         plain["history"] = thawed(record.history)
+    if record.wallet_proof:
+        plain["wallet_proof"] = dict(record.wallet_proof)
     return _encode(plain)
 
 
@@ -99,6 +101,7 @@ def unpack(packed: bytes, *, newer: bool = False) -> NodeRecord:
         host_state=frozen_json_map("host_state", own["host_state"]) if "host_state" in own else _NOTHING,
         history=frozen_json_map("history", own["history"]) if "history" in own else _NOTHING,
         unknown=_NOTHING,
+        wallet_proof=FrozenMap(own["wallet_proof"]) if "wallet_proof" in own else _NOTHING,
     )
     return record
 

@@ -30,7 +30,7 @@ NEXT_SEQUENCE = -1
 HIGHEST_SEQUENCE = 2**52
 """No registry counts as far. Beyond it the order is kept and the numbers are given anew, so that a next one is left."""
 
-_OWN = ("sequence", "evidence", "interval_seconds", "host_state", "history", "unknown")
+_OWN = ("sequence", "evidence", "interval_seconds", "host_state", "history", "unknown", "wallet_proof")
 # Records inside the record, whose unknown fields have no `extra` to go to. A list holds the shape of its items.
 _SHAPE: dict[str, Any] = {
     "capabilities": {
@@ -69,6 +69,8 @@ def record_to_plain(record: NodeRecord, *, newer: bool = False) -> dict[str, Any
         plain["host_state"] = thawed(record.host_state)
     if record.history:
         plain["history"] = thawed(record.history)
+    if record.wallet_proof:
+        plain["wallet_proof"] = dict(record.wallet_proof)
     if record.unknown and newer:
         _put_back(plain, record.unknown)
     elif record.unknown:
@@ -98,8 +100,17 @@ def record_from_plain(plain: Mapping[str, Any], *, newer: bool = False) -> tuple
         host_state=frozen_json_map("host_state", own.get("host_state", {})),
         history=checked_history(own.get("history", {})),
         unknown=frozen_json_map("unknown", unknown),
+        wallet_proof=_proof(own.get("wallet_proof", {})),
     )
     return record, sample
+
+
+def _proof(plain: object) -> FrozenMap[str, str]:
+    if not isinstance(plain, Mapping) or plain.keys() not in (set(), {"wallet_address", "signature"}):
+        raise ValidationError("wallet_proof", plain, "must have a wallet_address and a signature")
+    return FrozenMap(
+        {name: limits.text(f"wallet_proof.{name}", value, "wallet_proof") for name, value in plain.items()}
+    )
 
 
 def _evidence(plain: object) -> FrozenMap[str, Evidence]:

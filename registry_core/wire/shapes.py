@@ -146,6 +146,12 @@ class CordonOrder(msgspec.Struct, frozen=True):
     until: Optional[Text] = None
 
 
+class WalletProof(msgspec.Struct, frozen=True):
+    """The signature of the node's wallet over the message that `duxnet wallet message` prints."""
+
+    signature: Text
+
+
 class CoordinatorInfo(msgspec.Struct):
     """Who answers here. `id` is what nodes pin and sign for; `public_key` is its Ed25519 key in base64."""
 

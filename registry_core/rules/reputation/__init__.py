@@ -5,7 +5,8 @@ most about 20 KB, mostly task ids) and, after deregistration, a `Kept` for its k
 
 | When | Call |
 |---|---|
-| registration | `starting_record(of_key, of_verified_wallet, newcomer=…)` with `first_seen_seconds` set |
+| registration | what the node left under its key, else a newcomer's |
+| proof of a wallet | `with_wallet(own, of_wallet)`: the faults of the wallet's other nodes come along |
 | `update_node_reputation` | `record(state, Outcome(…), at_seconds)`; the same object back: nothing to do |
 | each hour of its own time | `with_hour(state, HourObserved(…))` for each node; `network_mean` for the priors |
 | every few minutes with raters | `evidence_from_ratings(triples, seeds)` over all `raters`, then `with_rating_batch` |
@@ -34,7 +35,7 @@ from registry_core.rules.reputation.policy import (
     ReputationPolicy,
 )
 from registry_core.rules.reputation.ratings import RatingBatch, evidence_from_ratings
-from registry_core.rules.reputation.returning import Kept, starting_record
+from registry_core.rules.reputation.returning import Kept, is_faulty, starting_record, with_wallet
 from registry_core.rules.reputation.scoring import (
     NEWCOMER_SCORE,
     audit_probability,
@@ -67,6 +68,7 @@ __all__ = [
     "evidence_from_ratings",
     "expected_uptime",
     "explored",
+    "is_faulty",
     "lower_bound",
     "network_mean",
     "next_standing",
@@ -76,4 +78,5 @@ __all__ = [
     "with_hour",
     "with_rating_batch",
     "with_standing",
+    "with_wallet",
 ]

@@ -12,7 +12,7 @@ from registry_core.rules.reputation.policy import DEFAULT_POLICY, ReputationPoli
 from registry_core.rules.reputation.scoring import reputation_of
 from registry_core.rules.reputation.seen_tasks import SeenTasks
 
-__all__ = ["Kept", "starting_record"]
+__all__ = ["Kept", "is_faulty", "starting_record", "with_wallet"]
 
 #: worst first; a new key under a wallet never starts above probation
 _RANK = (Admission.BANNED, Admission.SUSPENDED, Admission.PENDING, Admission.PROBATION, Admission.APPROVED)
@@ -44,7 +44,7 @@ def starting_record(
     before = list(of_verified_wallet)
     if not before:
         return newcomer
-    worst = min(before, key=lambda kept: reputation_of(kept.evidence, policy=policy).score)
+    worst = min(before, key=lambda kept: _merit(kept.evidence, policy))
     standing = min((newcomer.standing, *(kept.standing for kept in before)), key=_RANK.index)
     evidence = replace(
         worst.evidence,
@@ -56,3 +56,37 @@ def starting_record(
         suspended_at_seconds=max(kept.evidence.suspended_at_seconds for kept in before),
     )
     return Kept(evidence, standing)
+
+
+def is_faulty(kept: Kept, policy: ReputationPolicy = DEFAULT_POLICY) -> bool:
+    """Whether there is something to answer for: out by its standing, or expected to fail more often than not."""
+    out = kept.standing in (Admission.BANNED, Admission.SUSPENDED)
+    return out or reputation_of(kept.evidence, policy=policy).posterior_mean < 0.5
+
+
+def with_wallet(own: Kept, of_wallet: Iterable[Kept], policy: ReputationPolicy = DEFAULT_POLICY) -> Kept:
+    """What a node has once its wallet is proven; `of_wallet`: its other nodes with that proof, and what some left.
+
+    Faults come along, merits do not: else one good node could lend its score to any number of new ones. `own` itself
+    where nothing comes along. An operator's decision on the node stays.
+    """
+    faulty = [kept for kept in of_wallet if is_faulty(kept, policy)]
+    if not faulty:
+        return own
+    taken = starting_record(None, faulty, newcomer=own, policy=policy)
+    standing = own.standing if own.evidence.standing_by_operator else taken.standing
+    evidence = taken.evidence
+    if _merit(own.evidence, policy) < _merit(evidence, policy):
+        evidence = replace(
+            own.evidence, suspensions=evidence.suspensions, suspended_at_seconds=evidence.suspended_at_seconds
+        )
+    decided = own.evidence.standing_by_operator or any(
+        kept.evidence.standing_by_operator and kept.standing is standing for kept in faulty
+    )
+    return Kept(replace(evidence, standing_by_operator=decided), standing)
+
+
+def _merit(evidence: EvidenceState, policy: ReputationPolicy) -> tuple[float, float]:
+    """Scores end at a newcomer's; below it the mean tells bad from worse."""
+    reputation = reputation_of(evidence, policy=policy)
+    return reputation.score, reputation.posterior_mean
