@@ -43,6 +43,8 @@ class Gate:
         if scope["type"] != "http":
             await self._inner(cast("Any", scope), cast("Any", receive), cast("Any", send))
             return
+        if scope["method"] == "HEAD":
+            scope, send = _as_get(scope), _without_body(send)
         path: str = scope["path"]
         method = scope["method"]
         client = scope.get("client")  # None: a socket in the file system
@@ -74,6 +76,18 @@ class Gate:
                 content_type = value
         if path.startswith("/v1/") and not path.endswith("/leave"):
             refuse_content_type(content_type)
+
+
+def _as_get(scope: Scope) -> Scope:
+    """What HEAD asks about (RFC 9110, 9.3.2). Without Accept: a stream of events would have no end."""
+    return {**scope, "method": "GET", "headers": [item for item in scope["headers"] if item[0] != b"accept"]}
+
+
+def _without_body(send: Send) -> Send:
+    async def send_head(message: dict[str, Any]) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return send_head
 
 
 def _node_of(scope: Scope, path: str) -> Optional[str]:

@@ -277,9 +277,7 @@ class Coordinator:
 
     def beat(self, authorization: str, node_id: str, said: Heartbeat) -> bytes:
         """A heartbeat: the answer's body. Soft: waits for nothing. Raises Refused and our other errors."""
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer":
-            raise Refused("token-required", "a heartbeat carries Authorization: Bearer with the session's token")
+        token = _bearer(authorization)
         if token.startswith("dux_"):
             self.access.caller(authorization).need(Permission.OPERATE)
             return self._taken(node_id, said)
@@ -324,7 +322,7 @@ class Coordinator:
 
     def speaks_for(self, authorization: str, node_id: str) -> Session:
         """The node's session that the header proves. Raises Refused."""
-        return self.sessions.of_token(authorization.partition(" ")[2], node_id, time.time())
+        return self.sessions.of_token(_bearer(authorization), node_id, time.time())
 
     def _kept(self, node_id: str) -> Optional[tuple[int, str]]:
         node = self.registry.get_node(node_id)
@@ -340,6 +338,13 @@ class Coordinator:
         self.audit.close()
         self.ledger.close()
         self.registry.close()
+
+
+def _bearer(authorization: str) -> str:
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer":
+        raise Refused("token-required", "a node sends Authorization: Bearer with its session's token")
+    return token
 
 
 class _Turn:

@@ -7,11 +7,14 @@ from registry_core.errors import ValidationError
 WITHHELD_ADDRESS = "100::"
 """Stands in a `Node` whose address the asker was not shown: the discard prefix of RFC 6666, a black hole."""
 
+_NO_HOST = "must be the address of one machine (not 0.0.0.0, :: or a multicast group)"
 _RULE = "must be an IPv4 or IPv6 address (no host name, no port, no zone)"
 
 
 def canonical_address(field: str, value: object) -> str:
-    """`value` as `ipaddress` prints it; IPv4-mapped IPv6 becomes IPv4. Host names and zone ids are refused."""
+    """`value` as `ipaddress` prints it; IPv4-mapped IPv6 becomes IPv4. Refused are host names,
+    zone ids, and what no machine can be reached at: 0.0.0.0, :: and multicast groups.
+    """
     import ipaddress  # 4 ms that the probe's start would pay for
 
     if not isinstance(value, str) or "%" in value or "/" in value or len(value) > 64:
@@ -21,4 +24,6 @@ def canonical_address(field: str, value: object) -> str:
     except ValueError:
         raise ValidationError(field, value, _RULE) from None
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    if (mapped or address).is_unspecified or (mapped or address).is_multicast:
+        raise ValidationError(field, value, _NO_HOST)
     return str(mapped or address)

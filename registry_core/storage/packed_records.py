@@ -36,7 +36,7 @@ def _defaults(kind: type[Any], sample: object) -> dict[str, Any]:
     return {item.name: getattr(sample, item.name) for item in fields(kind)}
 
 
-_NODE = {**_defaults(Node, Node(ip_address="::", id="0")), "ip_address": None, "id": None}
+_NODE = {**_defaults(Node, Node(ip_address="::1", id="0")), "ip_address": None, "id": None}
 _OFFER = _defaults(NodeCapabilities, NodeCapabilities())
 _GPU = _defaults(Gpu, Gpu())
 _PLAIN_NODE = tuple((name, default) for name, default in _NODE.items() if name not in _NOT_STORED)

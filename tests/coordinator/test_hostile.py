@@ -154,6 +154,18 @@ def test_unknown_places_and_methods_answer_in_the_same_shape(running: Running) -
         assert kind(answer) in ("method-not-allowed", "wrong-content-type", "malformed")
 
 
+def test_head_answers_as_get_without_the_body(running: Running) -> None:
+    paths = ("/", "/openapi.json", "/healthz", "/metrics", "/v1/nodes?limit=1", "/v1/coordinator", "/v1/nodes/nobody")
+    for path in paths:
+        got, head = running.call("GET", path), running.call("HEAD", path)
+        assert head[0] == got[0], path
+        assert head[2] == ""
+        assert head[1]["content-type"] == got[1]["content-type"]
+    stream = running.call("HEAD", "/v1/events", headers={"Accept": "text/event-stream"})
+    assert stream[0] == 200
+    assert running.call("HEAD", "/v1/nodes/a/heartbeat")[0] == 405
+
+
 def test_names_that_would_write_to_a_terminal_are_refused(running: Running) -> None:
     for evil in ("\x1b[2J", "a\nb", "\u202eevil", "\x9b31m", "x\x00"):
         for field in ("hostname", "os_version", "wallet_address"):

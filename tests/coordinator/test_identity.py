@@ -127,6 +127,18 @@ def test_a_session_survives_neither_a_later_registration_nor_another_node(coordi
     assert kind(coordinator.call("PUT", beat, {"sequence": 9})) == "token-required"
 
 
+def test_a_session_speaks_as_bearer_only(coordinator: Running) -> None:
+    signer = Signer(coordinator)
+    session = signer.register()[2]["session"]
+    path = f"/v1/nodes/{signer.node_id}"
+    for method, place in (("POST", "/leave"), ("PUT", "/heartbeat"), ("DELETE", "")):
+        for scheme in ("Basic", "Digest", "Token"):
+            body = {"sequence": 1} if method == "PUT" else None
+            sent = {"Authorization": f"{scheme} {session}"}
+            assert kind(coordinator.call(method, path + place, body, headers=sent)) == "token-required"
+    assert coordinator.call("POST", f"{path}/leave", token=session)[0] == 200
+
+
 def test_a_heartbeat_that_is_repeated_gets_the_same_answer_and_an_older_one_is_refused(coordinator: Running) -> None:
     signer = Signer(coordinator)
     session = signer.register()[2]["session"]

@@ -81,6 +81,16 @@ def test_any_value_in_any_field_of_a_node_is_taken_whole_or_refused(name: str, v
         assert node_from_plain(node_to_plain(node)) == node
 
 
+@pytest.mark.parametrize(
+    "nowhere", ["0.0.0.0", "::", "::ffff:0.0.0.0", "224.0.0.1", "239.1.2.3", "ff02::1", "::ffff:224.0.0.1"]
+)
+def test_an_address_where_no_machine_can_be_is_refused(nowhere: str) -> None:
+    with pytest.raises(ValidationError, match=r"^ip_address.*must be the address of one machine"):
+        Node(nowhere)
+    with pytest.raises(ValidationError, match=r"^addresses\[0\].*must be the address of one machine"):
+        Node("10.0.0.1", addresses=(nowhere,))
+
+
 @modest
 @given(data=st.data(), value=anything)
 @pytest.mark.parametrize("record", [NodeHealth, Conditions, Cordon, Evidence])
