@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from registry_core.identity.wallets import proof_message
 from registry_core.models.status import Admission
 from registry_core.rules.reputation import EvidenceState, Kept, Outcome, record, reputation_of
 from registry_core.rules.reputation.returning import with_wallet
+from registry_core.staging import Unit
+from registry_core.wallets import _key
 from tests.identity.ethereum import Wallet
 
 WALLET = Wallet(11)
@@ -208,3 +211,25 @@ def test_proving_a_wallet_never_raises_a_score_nor_outranks_what_was_left(
     for kept in past:
         if kept.standing is Admission.BANNED:
             assert after.standing is Admission.BANNED
+
+
+def test_proofs_that_come_at_the_same_time_are_all_remembered(registry: NodeRegistry) -> None:
+    names = [f"n{number}" for number in range(24)]
+    for name in names:
+        _add(registry, name)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: _prove(registry, name), names))
+    nodes, _ = registry._reputations.wallets._memory(Unit(), _key(WALLET.address))
+    assert sorted(nodes) == sorted(names)
+
+
+def test_a_sealed_registry_shows_neither_wallet_nor_proof(path: Path) -> None:
+    signature = WALLET.sign(proof_message("a"))
+    with NodeRegistry(persistence_path=path, encryption_key=b"k" * 32) as registry:
+        _add(registry, "a")
+        _prove(registry, "a")
+    with NodeRegistry(persistence_path=path, encryption_key=b"k" * 32) as registry:
+        assert _is_proven(registry, "a")
+    raw = b"".join(file.read_bytes() for file in path.parent.glob("nodes*") if file.is_file())
+    for secret in (WALLET.address, signature):
+        assert secret[2:].encode() not in raw
