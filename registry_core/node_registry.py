@@ -275,9 +275,12 @@ class NodeRegistry:
         gpus: Optional[GpuDemand] = None,
         tags: Mapping[str, str] = NO_TAGS,
         exclude: Collection[str] = (),
+        min_uptime_probability: float = 0.0,
     ) -> int:
         """How many nodes `list_nodes` would return without a limit."""
         query = NodeQuery(min_reputation, only_healthy, min_capabilities, wallet_address, gpus, tags, exclude)
+        if min_uptime_probability != 0.0:
+            return len(self.find_nodes(replace(query, min_uptime_probability=min_uptime_probability)).nodes)
         self._before_call()
         return self._visible.count(query)
 

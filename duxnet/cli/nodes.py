@@ -56,6 +56,12 @@ def nodes() -> None:
 @click.option("--exclude", multiple=True, metavar="ID", help="Not this node; may be given several times.")
 @click.option("--order", type=click.Choice(["reputation", "random", "least_loaded", "explore"]), default="reputation")
 @click.option("--seed", type=int, default=0, help="Fixes what --order random, least_loaded and explore draw.")
+@click.option(
+    "--min-uptime-probability",
+    type=float,
+    default=0.0,
+    help="Nodes that stay for the next 6 hours with at least this probability, 0 to 1. Only in a file.",
+)
 @click.option("--limit", type=int, help="At most so many.")
 @click.option("--after", metavar="CURSOR", help="Go on behind an earlier answer: its `next`.")
 def list_command(registry: Optional[str], config: Optional[str], output: str, **asked: Any) -> int:
@@ -95,6 +101,7 @@ def _query(asked: dict[str, Any]) -> NodeQuery:
         seed=asked["seed"],
         limit=asked["limit"],
         after=asked["after"],
+        min_uptime_probability=asked["min_uptime_probability"],
     )
 
 

@@ -136,6 +136,7 @@ def test_nodes_can_be_asked_to_stay_in_every_order_and_page_by_page(registry: No
     likely = registry.expected_uptime("n3", 6.0) + 0.01
     assert likely < registry.expected_uptime("n0", 6.0)
     whole = [node.id for node in registry.list_nodes(min_uptime_probability=likely)]
+    assert registry.count_nodes(min_uptime_probability=likely) == len(whole)
     assert sorted(whole) == sorted(steady)
     for order in ("random", "explore", "least_loaded"):
         found = registry.list_nodes(min_uptime_probability=likely, order=order, seed=3)
@@ -152,3 +153,5 @@ def test_nodes_can_be_asked_to_stay_in_every_order_and_page_by_page(registry: No
     assert registry.list_nodes(min_uptime_probability=0.0, limit=1)
     with pytest.raises(ValidationError, match="min_uptime_probability"):
         registry.list_nodes(min_uptime_probability=1.1)
+    with pytest.raises(ValidationError, match="min_uptime_probability"):
+        registry.count_nodes(min_uptime_probability=-0.1)
