@@ -4,7 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := registry_core agent duxnet tests benchmarks evaluation
 
-.PHONY: help run test check format bench evaluate slow boot clean murder
+SECONDS := 600
+
+.PHONY: help run test check format bench evaluate slow soak boot clean murder
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +35,9 @@ murder: $(VENV)/.installed-dev ## kill writers at random instants, hundreds of t
 
 bench: $(VENV)/.installed-dev ## measure beside named baselines
 	$(BIN)/python -m benchmarks
+
+soak: $(VENV)/.installed-dev ## 10,000 simulated nodes against one coordinator, ten minutes or SECONDS=N; fails on a false down (needs wrk)
+	$(BIN)/python -m benchmarks coordinator --only fleet --fleet-seconds $(SECONDS)
 
 boot: $(VENV)/.installed-dev ## boot a fresh Debian and prove the services on it (root; the first time makes its tree)
 	$(BIN)/python -m pytest -m slow tests/systemd/test_boot.py $(PYTEST_ARGS)

@@ -333,6 +333,8 @@ def fleet(prepared: Prepared, seconds: float) -> None:
         f"down {down:.0f}, loop lag p99 {1000 * lags[int(0.99 * len(lags))]:.0f} ms, "
         f"memory {memory[len(memory) // 4]:.0f} → {memory[-1]:.0f} MiB"
     )
+    if down:
+        raise SystemExit(f"{down:.0f} nodes were called down although all reported")
 
 
 def main() -> None:
