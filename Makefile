@@ -46,7 +46,7 @@ evaluate: $(VENV)/.installed ## score reputation and expected uptime on public d
 	@$(BIN)/python -m evaluation report --data "$(DATA)"
 
 clean: ## remove what the targets above made
-	rm -rf .venv .venv-* build dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-* build dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -e: the commands run the code of this checkout. The stamp is remade when the requirements change.
