@@ -258,6 +258,15 @@ def test_a_forked_child_of_a_killed_process_does_not_keep_the_registry_locked(pa
         NodeRegistry(path).close()
 
 
+@pytest.fixture
+def ctrl_c_interrupts() -> Iterator[None]:
+    """As in a terminal; a test run that a script put into the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 def test_ctrl_c_in_a_commit_comes_after_it_and_loses_nothing(path: Path) -> None:
     registry = NodeRegistry(path)
     store = registry._store
