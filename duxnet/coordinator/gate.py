@@ -5,14 +5,12 @@ Here: that fork, and bounds that hold for every request: encryption, size of bod
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, Optional, cast
 from urllib.parse import unquote
 
 from litestar.types import ASGIApp
 
-from duxnet.coordinator.access import may_speak_plainly
-from duxnet.coordinator.heartbeat import HeartbeatRoute, Receive, Scope, Send, refuse_content_type, send_problem
+from duxnet.coordinator.heartbeat import Heartbeats, Receive, Scope, Send, refuse_content_type, send_problem
 from duxnet.coordinator.problems import Refused, answer_to
 from duxnet.coordinator.service import Coordinator
 from registry_core.errors import RegistryError
@@ -33,10 +31,7 @@ class Gate:
 
     def __init__(self, inner: ASGIApp, coordinator: Coordinator) -> None:
         self._inner = inner
-        self._heartbeats = HeartbeatRoute(coordinator)
-        self._may_speak_plainly = lru_cache(maxsize=1024)(
-            lambda address: may_speak_plainly(address, coordinator.proxy_networks)
-        )
+        self.heartbeats = Heartbeats(coordinator)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or run the framework's lifespan."""
@@ -47,14 +42,14 @@ class Gate:
             scope, send = _as_get(scope), _without_body(send)
         path: str = scope["path"]
         method = scope["method"]
-        client = scope.get("client")  # None: a socket in the file system
-        if client is not None and scope["scheme"] != "https" and not self._may_speak_plainly(client[0]):
+        client = scope.get("client")
+        if not self.heartbeats.is_open_to(scope["scheme"], client[0] if client is not None else None):
             await send_problem(send, answer_to(Refused("plaintext"), path))
             return
         if method == "PUT" and path.endswith(_SUFFIX):
             node_id = _node_of(scope, path)
             if node_id is not None:
-                await self._heartbeats(scope, receive, send, node_id)
+                await self.heartbeats(scope, receive, send, node_id)
                 return
         try:
             self._check(scope, method, path)

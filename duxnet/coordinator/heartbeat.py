@@ -1,22 +1,25 @@
-"""The one route without a framework: PUT /v1/nodes/{id}/heartbeat, which is nearly all of a coordinator's traffic.
+"""PUT /v1/nodes/{id}/heartbeat, which is nearly all of a coordinator's traffic, without a framework.
 
-Here: from ASGI to `Coordinator.beat` and back. It answers errors in the shape of every other route, and stands
-in the same OpenAPI document (`routes_nodes`).
+Here: from the parts of a request to `Coordinator.beat` and back, once for two carriers: the lane of our own server
+(`protocol`) and any ASGI server. Errors have the shape of every other route's, and the route stands in the same
+OpenAPI document (`routes_nodes`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any, Callable, Optional
+from functools import lru_cache
+from typing import Any, Callable, Optional, Union
 
 import msgspec
 
+from duxnet.coordinator.access import may_speak_plainly
 from duxnet.coordinator.problems import ProblemAnswer, Refused, answer_to
 from duxnet.coordinator.service import Coordinator
 from registry_core.errors import RegistryError
 from registry_core.wire.shapes import MAX_HEARTBEAT_BYTES, Heartbeat
 
-__all__ = ["HeartbeatRoute", "Receive", "Scope", "Send"]
+__all__ = ["Heartbeats", "Receive", "Scope", "Send", "refuse_content_type", "send_problem"]
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -26,56 +29,63 @@ _decode = msgspec.json.Decoder(Heartbeat).decode
 _JSON = (b"content-type", b"application/json")
 
 
-class HeartbeatRoute:
-    """Called by the gate for a path that begins and ends like a heartbeat's."""
+class Heartbeats:
+    """Answers heartbeats at once: nothing of them waits."""
 
     def __init__(self, coordinator: Coordinator) -> None:
-        self._coordinator = coordinator
+        self._beat = coordinator.beat
         self._counters = coordinator.counters
+        self._may_speak_plainly = lru_cache(maxsize=1024)(
+            lambda address: may_speak_plainly(address, coordinator.proxy_networks)
+        )
+
+    def is_open_to(self, scheme: str, client: Optional[str]) -> bool:
+        """Encrypted, or from where plain http is taken. `client` None: a socket in the file system."""
+        return scheme == "https" or client is None or bool(self._may_speak_plainly(client))
+
+    def answer(
+        self, node_id: str, authorization: bytes, content_type: bytes, body: bytes
+    ) -> Union[bytes, ProblemAnswer]:
+        """The body of a success, or what is wrong."""
+        try:
+            if content_type != b"application/json":
+                refuse_content_type(content_type)
+            taken = self._beat(authorization.decode("latin-1"), node_id, _heartbeat_in(body))
+        except RegistryError as error:
+            problem = answer_to(error, f"/v1/nodes/{node_id}/heartbeat")
+            self._counters[f"heartbeat refused {problem.kind}"] += 1
+            return problem
+        self._counters["heartbeats"] += 1
+        return taken
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, node_id: str) -> None:
-        """Answer one request."""
-        try:
-            body = await self._answer(scope, receive, node_id)
-        except RegistryError as error:
-            problem = answer_to(error, scope["path"])
-            self._counters[f"heartbeat refused {problem.kind}"] += 1
-            await send_problem(send, problem)
-            return
-        if body is None:
-            return  # the client has gone
-        self._counters["heartbeats"] += 1
-        length = (b"content-length", b"%d" % len(body))
-        await send({"type": "http.response.start", "status": 200, "headers": [_JSON, length]})
-        await send({"type": "http.response.body", "body": body})
-
-    async def _answer(self, scope: Scope, receive: Receive, node_id: str) -> Optional[bytes]:
-        authorization = content_type = b""
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                authorization = value
-            elif name == b"content-type":
-                content_type = value
-        if content_type != b"application/json":
-            refuse_content_type(content_type)
+        """Answer one request of an ASGI server."""
+        headers = dict(scope["headers"])
         message = await receive()
         body: bytes = message.get("body", b"")
-        while message.get("more_body"):
-            if len(body) > MAX_HEARTBEAT_BYTES:
-                break
+        while message.get("more_body") and len(body) <= MAX_HEARTBEAT_BYTES:
             message = await receive()
             body += message.get("body", b"")
         if message["type"] == "http.disconnect":
-            return None
-        if len(body) > MAX_HEARTBEAT_BYTES:
-            raise Refused("too-large", f"a heartbeat has at most {MAX_HEARTBEAT_BYTES} bytes")
-        try:
-            said = _decode(body)
-        except msgspec.ValidationError as error:
-            raise Refused("invalid", str(error)) from None
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            raise Refused("malformed", f"not JSON: {error}") from None
-        return self._coordinator.beat(authorization.decode("latin-1"), node_id, said)
+            return
+        answer = self.answer(node_id, headers.get(b"authorization", b""), headers.get(b"content-type", b""), body)
+        if isinstance(answer, ProblemAnswer):
+            await send_problem(send, answer)
+            return
+        length = (b"content-length", b"%d" % len(answer))
+        await send({"type": "http.response.start", "status": 200, "headers": [_JSON, length]})
+        await send({"type": "http.response.body", "body": answer})
+
+
+def _heartbeat_in(body: bytes) -> Heartbeat:
+    if len(body) > MAX_HEARTBEAT_BYTES:
+        raise Refused("too-large", f"a heartbeat has at most {MAX_HEARTBEAT_BYTES} bytes")
+    try:
+        return _decode(body)
+    except msgspec.ValidationError as error:
+        raise Refused("invalid", str(error)) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Refused("malformed", f"not JSON: {error}") from None
 
 
 def refuse_content_type(content_type: bytes) -> None:

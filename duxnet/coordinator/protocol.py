@@ -1,66 +1,105 @@
-"""The HTTP/1.1 connection with bounds that uvicorn does not set: how much and how long a request may be.
+"""The HTTP/1.1 connection: bounds that uvicorn does not set, and a lane of their own for heartbeats.
 
-Here: what is refused before there is a request. Not here: the size of bodies (`gate`), routes. Slow senders are
-found by one sweep over the open connections, so that an honest request pays for no timer.
+Here: what is refused before there is a request, and heartbeats from bytes to bytes. Not here: what a heartbeat means
+(`heartbeat`), the size of other bodies (`gate`), routes. A heartbeat never waits, so it needs neither a task nor the
+messages of ASGI, which cost more than all that it does; whatever is unusual about one goes the long way, to the same
+answer. Slow and idle peers are found by one sweep over the open connections, so that an honest request pays no timer.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Optional
+from http import HTTPStatus
+from typing import Any, Optional, Protocol, Union
 
-import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from registry_core.wire.problems import KINDS, PROBLEM_MEDIA_TYPE, Problem, problem_type
+from duxnet.coordinator.problems import ProblemAnswer, Refused, answer_to
+from registry_core.wire.shapes import MAX_HEARTBEAT_BYTES
 
-__all__ = ["BoundedProtocol", "sweep_slow_connections"]
+__all__ = ["BoundedProtocol", "HeartbeatLane", "sweep_connections"]
 
 MAX_HEAD_BYTES = 16 * 1024
 MAX_HEADERS = 64
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0
+IDLE_SECONDS = 75.0
 SWEEP_SECONDS = 2.0
 
-_REASONS = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
+_PREFIX, _SUFFIX = b"/v1/nodes/", b"/heartbeat"
+_OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+_IDLE, _HEAD, _BODY = 0, 1, 2
+
+
+class HeartbeatLane(Protocol):
+    """What answers a heartbeat at once."""
+
+    def is_open_to(self, scheme: str, client: Optional[str]) -> bool:
+        """May this peer speak here at all? False sends it the long way, to be refused there."""
+
+    def answer(
+        self, node_id: str, authorization: bytes, content_type: bytes, body: bytes
+    ) -> Union[bytes, ProblemAnswer]:
+        """The body of a success, or what is wrong."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. `late_at` is the loop's time by which what is being received must be whole; None: nothing is."""
+    """One connection. `late_at` is the loop's time by which what is being received must be whole; None: nothing is.
+
+    `idle_since` is when the last heartbeat was answered, while nothing came after it.
+    """
 
     late_at: Optional[float] = None
-    _in_head = True
+    idle_since: Optional[float] = None
+    _phase = _IDLE
     _head_bytes = 0
     _refusal = "malformed"
+    _is_open = False
+    _node_id: Optional[str] = None  # of the heartbeat that is being received in the lane
+    _authorization = _content_type = _heartbeat = b""
+
+    def __init__(self, *args: Any, lane: Optional[HeartbeatLane] = None, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._lane = lane
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
         self.late_at = self.loop.time() + HEAD_SECONDS
+        if self._lane is not None:
+            client = self.client[0] if self.client is not None else None
+            self._is_open = self._lane.is_open_to(self.scheme or "http", client)
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
-        self.late_at = None
+        self.late_at = self.idle_since = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        began_in_head = self._in_head
+        began_in_head = self._phase is not _BODY
+        self.idle_since = None
         super().data_received(data)
-        if began_in_head and self._in_head and self.parser is not None:  # an endless header shows in no callback
+        if self._phase is _IDLE or self.parser is None:
+            return
+        if self.late_at is None:
+            self.late_at = self.loop.time() + (HEAD_SECONDS if self._phase is _HEAD else BODY_SECONDS)
+        if began_in_head and self._phase is _HEAD:  # an endless header shows in no callback
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self.refuse("headers-too-large")
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.late_at = self.loop.time() + HEAD_SECONDS
-        self._in_head = True
+        self.url = b""
+        self.headers = []
+        self.late_at = None
+        self._phase = _HEAD
         self._head_bytes = 0
+        self._node_id = None
 
     def on_url(self, url: bytes) -> None:
-        super().on_url(url)
+        self.url += url
         self._count(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
+        self.headers.append((name.lower(), value))
         self._count(len(name) + len(value) + 4)
         if len(self.headers) > MAX_HEADERS:
             self._refusal = "headers-too-large"
@@ -73,14 +112,67 @@ class BoundedProtocol(HttpToolsProtocol):
             raise ValueError("headers too large")
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self.late_at = None
+        self._phase = _BODY
         self._head_bytes = 0
-        self.late_at = self.loop.time() + BODY_SECONDS
+        if self._is_open and self.url.endswith(_SUFFIX) and self._enters_lane():
+            return
+        url, headers = self.url, self.headers
+        super().on_message_begin()  # what the lane does without
+        self.url = url
+        for name, value in headers:
+            super().on_header(name, value)
         super().on_headers_complete()
+
+    def _enters_lane(self) -> bool:
+        """Is it a plain heartbeat on a connection with nothing else under way? Then its headers are kept."""
+        node_id = self.url[len(_PREFIX) : -len(_SUFFIX)]
+        if not self.url.startswith(_PREFIX) or b"/" in node_id or b"%" in node_id or b"?" in node_id or not node_id:
+            return False
+        if self.parser.get_method() != b"PUT" or self.flow.write_paused:
+            return False
+        under_way: Optional[RequestResponseCycle] = self.cycle
+        if under_way is not None and not under_way.response_complete:
+            return False
+        authorization = content_type = b""
+        for name, value in self.headers:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"content-type":
+                content_type = value
+            elif name in (b"expect", b"upgrade"):
+                return False
+        self._authorization, self._content_type, self._heartbeat = authorization, content_type, b""
+        self._node_id = node_id.decode("ascii", "replace")
+        return True
+
+    def on_body(self, body: bytes) -> None:
+        if self._node_id is None:
+            super().on_body(body)
+            return
+        self._heartbeat += body
+        if len(self._heartbeat) > MAX_HEARTBEAT_BYTES:
+            self._refusal = "too-large"
+            raise ValueError(f"a heartbeat has at most {MAX_HEARTBEAT_BYTES} bytes")
 
     def on_message_complete(self) -> None:
         self.late_at = None
-        super().on_message_complete()
+        self._phase = _IDLE
+        if self._node_id is None:
+            super().on_message_complete()
+            return
+        node_id, self._node_id = self._node_id, None
+        assert self._lane is not None
+        answer = self._lane.answer(node_id, self._authorization, self._content_type, self._heartbeat)
+        keep_alive = self.parser.should_keep_alive()
+        if type(answer) is bytes and keep_alive:
+            self.transport.write(_OK % (len(answer), answer))
+        else:
+            self.transport.write(_response(answer, keep_alive=keep_alive))
+        if keep_alive:
+            self.idle_since = self.loop.time()
+        else:
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls for a request that cannot be parsed; here in the shape of every other error."""
@@ -88,25 +180,32 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def refuse(self, kind_name: str, detail: str = "") -> None:
         """Answer with a problem and close."""
-        kind = KINDS[kind_name]
-        problem = Problem(problem_type(kind.name), kind.title, kind.status, detail, kind.remedy)
-        body = msgspec.json.encode(problem)
-        head = b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (
-            kind.status,
-            _REASONS.get(kind.status, b"Refused"),
-            PROBLEM_MEDIA_TYPE.encode("ascii"),
-            len(body),
-        )
         self.late_at = None
-        self.transport.write(head + body)
+        self.transport.write(_response(answer_to(Refused(kind_name, detail)), keep_alive=False))
         self.transport.close()
 
 
-async def sweep_slow_connections(connections: set[BoundedProtocol]) -> None:
-    """Close connections whose request does not become whole in time. Runs until cancelled."""
+def _response(answer: Union[bytes, ProblemAnswer], *, keep_alive: bool) -> bytes:
+    """An answer as HTTP/1.1 writes it."""
+    if isinstance(answer, ProblemAnswer):
+        status, headers, body = answer.status, dict(answer.headers), answer.body
+    else:
+        status, headers, body = 200, {"content-type": "application/json"}, answer
+    headers["content-length"] = str(len(body))
+    if not keep_alive:
+        headers["connection"] = "close"
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+async def sweep_connections(connections: set[BoundedProtocol]) -> None:
+    """Close connections whose request does not become whole in time, and idle ones. Runs until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         now = loop.time()
-        for connection in [each for each in connections if each.late_at is not None and each.late_at < now]:
-            connection.refuse("too-slow")
+        for connection in list(connections):
+            if connection.late_at is not None and connection.late_at < now:
+                connection.refuse("too-slow")
+            elif connection.idle_since is not None and connection.idle_since < now - IDLE_SECONDS:
+                connection.transport.close()

@@ -14,12 +14,13 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Callable, Optional, cast
 
 import uvicorn
 
 from duxnet.coordinator.app import app_of, open_coordinator
-from duxnet.coordinator.protocol import BoundedProtocol, sweep_slow_connections
+from duxnet.coordinator.protocol import BoundedProtocol, sweep_connections
 from duxnet.coordinator.secrets_files import OPERATOR_TOKEN_FILE
 from duxnet.coordinator.service import Coordinator
 from duxnet.coordinator.settings import CoordinatorSettings
@@ -74,9 +75,10 @@ def _run(
     listener: socket.socket,
     ready: Optional[Callable[[str], None]],
 ) -> None:
+    app = app_of(coordinator)
     config = uvicorn.Config(
-        cast("Any", app_of(coordinator)),
-        http=BoundedProtocol,
+        cast("Any", app),
+        http=cast("Any", partial(BoundedProtocol, lane=app.heartbeats)),
         ws="none",
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         lifespan="on",
@@ -150,7 +152,7 @@ async def _serve(
     host, port = listener.getsockname()[:2]
     scheme = "https" if settings.tls_certificate else "http"
     address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-    sweeper = asyncio.ensure_future(sweep_slow_connections(cast("Any", server.server_state.connections)))
+    sweeper = asyncio.ensure_future(sweep_connections(cast("Any", server.server_state.connections)))
     watcher = asyncio.ensure_future(_tell_manager(server, coordinator, notifier, address, ready))
     try:
         await server.serve(sockets=[listener])
