@@ -40,6 +40,7 @@ Order = Literal["reputation", "random", "least_loaded", "explore"]
 
 async def filters(
     request: Request[Any, Any, Any],
+    coordinator: Coordinator,  # noqa: ARG001
     min_reputation: Score = 0.0,
     only_healthy: bool = False,
     min_cpu_cores: Cores = 0,

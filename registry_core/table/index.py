@@ -46,6 +46,7 @@ class BitmapIndex:
         self._gpu_enabled = BitMap()
         self.newcomers = BitMap()
         self._scores = [BitMap() for _ in range(HIGHEST_SCORE + 1)]
+        self._scored = bytearray(HIGHEST_SCORE + 1)  # 1: some slot has, or had, this score
         self._cpu_cores = Ladder(CPU_THRESHOLDS)
         self._memory_gb = Ladder(GB_THRESHOLDS)
         self._storage_gb = Ladder(GB_THRESHOLDS)
@@ -64,6 +65,7 @@ class BitmapIndex:
         for slot in taken:
             by_score[slots.score[slot]].append(slot)
         self._scores = [BitMap(found) for found in by_score]
+        self._scored = bytearray(1 if found else 0 for found in by_score)
         for ladder, values in self._ladders():
             ladder.fill(taken, values)
         by_gpus: dict[str, list[int]] = {}
@@ -88,6 +90,7 @@ class BitmapIndex:
         self._all.add(slot)
         self.set_ready(slot, slots.ready[slot])
         self._scores[slots.score[slot]].add(slot)
+        self._scored[slots.score[slot]] = 1
         self._cpu_cores.add(slot, slots.cpu_cores[slot])
         self._memory_gb.add(slot, slots.memory_gb[slot])
         self._storage_gb.add(slot, slots.storage_gb[slot])
@@ -234,17 +237,16 @@ class BitmapIndex:
 
     def _by_score(self, found: Found, least: int, highest: int, behind: Optional[tuple[int, int]]) -> Iterator[int]:
         sure = not found.unsure and found.gpus is None
-        for place in range(highest, least - 1, -1):
-            bucket = self._scores[place]
-            if not bucket:
-                continue
-            having = bucket & found.slots
+        place = self._scored.rfind(1, least, highest + 1)
+        while place >= 0:
+            having = self._scores[place] & found.slots
             if behind is not None and place == behind[0]:
                 having.remove_range(0, behind[1])
             if sure:
                 yield from having
             else:
                 yield from (slot for slot in having if self._fits(slot, found))
+            place = self._scored.rfind(1, least, place)
 
     def _labelled(self, label: str) -> BitMap:
         having = self._labels.get(hash_of_label(label))
