@@ -129,7 +129,9 @@ def app_of(coordinator: Coordinator) -> Gate:
         route_handlers=[*NODE_ROUTES, *READ_ROUTES, *OPERATE_ROUTES, *WATCH_ROUTES, *PAGE_ROUTES],
         dependencies={
             "coordinator": Provide(lambda: coordinator, sync_to_thread=False),
-            "asked": Provide(filters),  # needs the coordinator, so that one comes after the other: two at once cost tasks
+            "asked": Provide(
+                filters
+            ),  # needs the coordinator, so that one comes after the other: two at once cost tasks
         },
         exception_handlers={Exception: problem},
         lifespan=[lifespan],

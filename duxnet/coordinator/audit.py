@@ -1,7 +1,7 @@
 """The append-only log of what changed who may take part and how nodes are judged: one JSON line each.
 
-Here: writing. It names ids and tokens, never addresses or secrets. A change that cannot be logged is not made: the
-line is written before it. Lines reach the disk within a second.
+Here: writing. It names ids and tokens, never addresses or secrets. A change that cannot be logged is not made: its
+line is noted with it and written before it is committed. Lines reach the disk within a second.
 """
 
 from __future__ import annotations
@@ -23,31 +23,48 @@ AUDIT_FILE = "audit.jsonl"
 
 
 class AuditLog:
-    """The open log. Thread-safe. Raises StoreError."""
+    """The open log. Noting and writing belong to the thread that commits; `sync` to any. Raises StoreError."""
 
     def __init__(self, path: Path, now: Callable[[], datetime]) -> None:
         self._path = path
         self._now = now
         self._lock = threading.Lock()
+        self._noted: list[bytes] = []
         self._unsynced = False
         try:
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreError(str(path), f"cannot be opened: {reason_of(error)}") from error
 
-    def write(self, actor: str, action: str, node_id: str, **details: str) -> None:
-        """Append one line, whole or not at all."""
+    @property
+    def noted(self) -> int:
+        """How many lines wait for `write_noted`."""
+        return len(self._noted)
+
+    def note(self, actor: str, action: str, node_id: str, **details: str) -> None:
+        """A line for a change that is about to be committed."""
         entry = {"at": time_to_text(self._now()), "actor": actor, "action": action, "node_id": node_id, **details}
-        line = json.dumps(entry, ensure_ascii=True).encode("ascii") + b"\n"
+        self._noted.append(json.dumps(entry, ensure_ascii=True).encode("ascii") + b"\n")
+
+    def forget_noted(self, beyond: int) -> None:
+        """Drop the lines noted beyond the first so many: their change was refused."""
+        del self._noted[beyond:]
+
+    def write_noted(self) -> None:
+        """Append the lines that were noted, whole or not at all."""
+        lines = b"".join(self._noted)
+        if not lines:
+            return
         with self._lock:
             try:
-                written = os.write(self._descriptor, line)
-                if written != len(line):  # the disk is full in the middle of it
+                written = os.write(self._descriptor, lines)
+                if written != len(lines):  # the disk is full in the middle of it
                     os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
                     raise StoreError(str(self._path), "cannot be written: No space left on device")
             except OSError as error:
                 raise StoreError(str(self._path), f"cannot be written: {reason_of(error)}") from error
             self._unsynced = True
+        self._noted.clear()
 
     def sync(self) -> None:
         """Make what was written lasting; cheap when there is nothing."""

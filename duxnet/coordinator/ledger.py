@@ -1,7 +1,8 @@
 """What the coordinator keeps beside the nodes: tokens, and which node used which join token. SQLite, durable.
 
 Here: rows. Not here: what a role may do (`access`), nodes (`NodeRegistry`). Several processes may use it at once:
-`duxnet token` works beside a running coordinator. Secrets are kept as their hashes only.
+`duxnet token` works beside a running coordinator. Secrets are kept as their hashes only. Reading has a connection of
+its own, so that nobody who reads waits for a commit.
 """
 
 from __future__ import annotations
@@ -66,22 +67,43 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._reading_lock = threading.Lock()
+        self._batch_open = False
         with self._translated():
             if not path.exists():  # SQLite would make it readable to others
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+            self._db = self._connected()
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             found = int(self._db.execute("PRAGMA user_version").fetchone()[0])
             if found > _SCHEMA:
                 raise UnsupportedSchemaError(str(path), str(found), str(_SCHEMA))
             self._db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={_SCHEMA}; COMMIT;")
+            self._reader = self._connected()
+
+    def _connected(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, timeout=5.0, isolation_level=None, check_same_thread=False)
 
     def close(self) -> None:
         """Close the file. Closing twice is no error."""
-        with self._lock:
+        with self._lock, self._reading_lock:
+            self._reader.close()
             self._db.close()
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        """Changes of this thread inside are one commit, all or nothing. Without a change the file is not touched."""
+        with self._lock, self._translated():
+            self._batch_open = True
+            try:
+                yield
+                if self._db.in_transaction:
+                    self._db.execute("COMMIT")
+            finally:
+                self._batch_open = False
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
 
     def create(
         self,
@@ -164,6 +186,11 @@ class Ledger:
     @contextlib.contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
         with self._lock, self._translated():
+            if self._batch_open:
+                if not self._db.in_transaction:
+                    self._db.execute("BEGIN IMMEDIATE")
+                yield self._db
+                return
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -175,8 +202,8 @@ class Ledger:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._translated():
-            yield self._db
+        with self._reading_lock, self._translated():
+            yield self._reader
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

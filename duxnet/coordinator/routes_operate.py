@@ -60,7 +60,7 @@ async def tell_outcome(
     def change() -> Any:
         details = {"success": str(said.success).lower(), "weight": f"{said.weight:g}"}
         details.update((name, text) for name, text in (("task_id", said.task_id), ("rater", said.rater)) if text)
-        coordinator.audit.write(caller.name, "outcome", node_id, **details)
+        coordinator.audit.note(caller.name, "outcome", node_id, **details)
         return registry.update_node_reputation(
             node_id,
             said.success,
@@ -70,7 +70,7 @@ async def tell_outcome(
             rater=said.rater,
         )
 
-    return answer_json(reputation_to_plain(await coordinator.durable(change)), request)
+    return answer_json(reputation_to_plain(await coordinator.commits.made(change)), request)
 
 
 @put(
@@ -204,10 +204,10 @@ async def _ordered(
     _known(coordinator, node_id)
 
     def logged() -> None:
-        coordinator.audit.write(caller.name, action, node_id, reason=reason)
+        coordinator.audit.note(caller.name, action, node_id, reason=reason)
         change()
 
-    await coordinator.durable(logged)
+    await coordinator.commits.made(logged)
 
 
 def _known(coordinator: Coordinator, node_id: str) -> Node:

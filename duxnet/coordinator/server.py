@@ -34,6 +34,8 @@ _log = logging.getLogger("duxnet.coordinator")
 STOP_SECONDS = 5
 BACKLOG = 2048
 MOST_CONNECTIONS = 20_000
+SWITCH_SECONDS = 0.0005
+"""How long the committing thread may keep the loop from running. Python's own 5 ms would be waited at each request."""
 GC_THRESHOLDS = (20_000, 50, 100)
 """Requests leave hardly any cycles. Lower: less memory between collections, more time in them."""
 
@@ -175,6 +177,7 @@ async def _tell_manager(
     gc.collect()
     gc.freeze()  # what the start made stays; looking through it again and again was a tenth of a heartbeat
     gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_SECONDS)
     _log.info("coordinator %s listens on %s; nodes join: %s", coordinator.identity.id, address, _policy(coordinator))
     notifier.ready(f"listening on {address}")
     if ready is not None:

@@ -10,14 +10,14 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Optional, TypeVar
+from typing import Optional
 
 import msgspec
 
 from duxnet.coordinator.access import Access, Caller, Permission
 from duxnet.coordinator.addresses import is_counted, network_of
 from duxnet.coordinator.audit import AuditLog
+from duxnet.coordinator.commits import Commits
 from duxnet.coordinator.encoded_nodes import EncodedNodes
 from duxnet.coordinator.fleet import Fleet
 from duxnet.coordinator.ledger import Ledger
@@ -36,8 +36,6 @@ from registry_core.version import __version__
 from registry_core.wire.shapes import CoordinatorInfo, Heartbeat, RegistrationReply
 
 __all__ = ["Coordinator"]
-
-T = TypeVar("T")
 
 WARMING_INTERVALS = 3.0
 """After a start, how long the list is not yet the whole truth: nodes have not all been heard again."""
@@ -88,7 +86,7 @@ class Coordinator:
         self._arrivals = 0
         self._in_hand: dict[str, asyncio.Lock] = {}
         self._peers: Counter[str] = Counter()
-        self._threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="commit")
+        self.commits = Commits(registry, ledger, audit)
         self.pace(settings.shortest_interval_seconds)
         registry.host.hold_down(self.fleet.is_held)
 
@@ -131,10 +129,6 @@ class Coordinator:
             retention_seconds=self.settings.retention_hours * 3600,
             degraded=self.is_degraded,
         )
-
-    async def durable(self, change: Callable[[], T]) -> T:
-        """Run a change that waits for the disk in a thread; many at once share a commit."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, change)
 
     async def register(self, arrival: Arrival) -> RegistrationReply:
         """A node registers itself. Checks in the order of their cost; raises Refused and our other errors."""
@@ -184,21 +178,21 @@ class Coordinator:
         self.count_peer(earlier, -1)
         self.count_peer(arrival.peer, 1)
         try:
-            await self.durable(lambda: self._commit(arrival, decision, known, pending))
+            await self.commits.made(lambda: self._commit(arrival, decision, known, pending))
         except BaseException:
             self.count_peer(arrival.peer, -1)
             self.count_peer(earlier, 1)
             raise
 
     def _commit(self, arrival: Arrival, decision: Decision, known: Optional[Node], pending: str) -> None:
-        """In a thread: the token, the log, the record. A crash between them is mended by the node's own repetition."""
+        """The token, the log, the record. A crash between them is mended by the node's own repetition."""
         node_id = decision.node.id
         if known is None:
             if self.settings.join_policy == "token" and not self.ledger.join(
                 arrival.said.join_token, node_id, time.time()
             ):
                 raise Refused("join-token", "the join token is not known, used up, revoked or expired")
-            self.audit.write(f"node {node_id}", "registered", node_id, pending=pending)
+            self.audit.note(f"node {node_id}", "registered", node_id, pending=pending)
         self.registry.host.register(
             decision.node,
             interval_seconds=arrival.said.interval_seconds,
@@ -206,7 +200,7 @@ class Coordinator:
             pending_reason=pending,
         )
         if decision.contested:
-            self.audit.write("coordinator", "contested", node_id, reason=decision.contested)
+            self.audit.note("coordinator", "contested", node_id, reason=decision.contested)
             self.registry.admin.cordon(node_id, reason=decision.contested, actor="coordinator")
 
     def _check_join_token(self, arrival: Arrival, unix_now: float) -> None:
@@ -269,10 +263,10 @@ class Coordinator:
             state = dict(self.registry.host.state(node.id) or {"managed_by": "operator"})
 
             def change() -> None:
-                self.audit.write(caller.name, "registered" if known is None else "changed", node.id)
+                self.audit.note(caller.name, "registered" if known is None else "changed", node.id)
                 self.registry.host.register(node, interval_seconds=interval_seconds, state=state)
 
-            await self.durable(change)
+            await self.commits.made(change)
         return known is None
 
     def beat(self, authorization: str, node_id: str, said: Heartbeat) -> bytes:
@@ -311,11 +305,11 @@ class Coordinator:
             ban = (known.admission_reason or "banned") if known.admission is Admission.BANNED else ""
 
             def change() -> None:
-                self.audit.write(actor, "removed", node_id)
+                self.audit.note(actor, "removed", node_id)
                 self.ledger.bury(node_id, generation if isinstance(generation, int) else -1, ban, time.time())
                 self.registry.deregister_node(node_id)
 
-            await self.durable(change)
+            await self.commits.made(change)
             self.count_peer(state.get("peer"), -1)
             self.sessions.forget(node_id)
         return True
@@ -334,7 +328,7 @@ class Coordinator:
 
     def close(self) -> None:
         """Finish what is being committed; close the log, the ledger and the registry."""
-        self._threads.shutdown(wait=True)
+        self.commits.close()
         self.audit.close()
         self.ledger.close()
         self.registry.close()

@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable
+from typing import Callable
 
 from duxnet.coordinator.addresses import is_counted, network_of
 from duxnet.coordinator.service import Coordinator
@@ -80,7 +81,7 @@ class Upkeep:
         await self._remove_the_gone(now)
         if sync:
             try:
-                await coordinator.durable(coordinator.audit.sync)
+                await _in_thread(coordinator.audit.sync)
             except StoreError as error:
                 _log.error("the audit log: %s", error)
             if coordinator.registry.maintenance.hours_are_due:
@@ -89,7 +90,7 @@ class Upkeep:
     async def _settle_hours(self) -> None:
         maintenance = self._coordinator.registry.maintenance
         try:
-            await self._coordinator.durable(lambda: maintenance.settle_hours(SETTLED_PER_SYNC))
+            await _in_thread(lambda: maintenance.settle_hours(SETTLED_PER_SYNC))
         except StoreError as error:
             _log.error("hours of attendance: %s", error)
 
@@ -203,6 +204,10 @@ class Upkeep:
             if after is None:
                 return
             await asyncio.sleep((time.monotonic() - begun) / RESTORING_SHARE)
+
+
+async def _in_thread(work: Callable[[], object]) -> None:
+    await asyncio.get_running_loop().run_in_executor(None, work)
 
 
 def pulse_seconds(shortest_interval_seconds: float) -> float:
