@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import Optional
 
 from registry_core.errors import ValidationError
 from registry_core.models.node import Node
 
-__all__ = ["is_counted", "network_of", "refuse_unreachable"]
+__all__ = ["is_counted", "network_of", "quota_keys", "refuse_unreachable"]
 
 _CARRIER_NAT = ipaddress.ip_network("100.64.0.0/10")
 _ALL_OF_IPV6 = 6
@@ -38,3 +39,9 @@ def network_of(address: str, *, quota: bool = False) -> str:
     parsed = ipaddress.ip_address(address)
     length = 24 if parsed.version != _ALL_OF_IPV6 else (64 if quota else 48)
     return str(ipaddress.ip_network(f"{address}/{length}", strict=False))
+
+
+@lru_cache(maxsize=4096)
+def quota_keys(peer: Optional[str]) -> tuple[str, ...]:
+    """What quotas count a peer by: its address and its network; nothing where none counts it."""
+    return (str(peer), network_of(str(peer), quota=True)) if is_counted(peer) else ()

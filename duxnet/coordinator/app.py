@@ -6,7 +6,6 @@ Here: putting routes, errors, documentation and upkeep together. Not here: socke
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 from collections.abc import AsyncIterator
@@ -25,7 +24,7 @@ from duxnet.coordinator.browsable import PAGE_ROUTES
 from duxnet.coordinator.gate import HIDDEN_PATH, Gate
 from duxnet.coordinator.ledger import LEDGER_FILE, Ledger
 from duxnet.coordinator.listening_clock import ListeningClock
-from duxnet.coordinator.problems import Refused, answer_to
+from duxnet.coordinator.problems import Refused, counted
 from duxnet.coordinator.routes_nodes import NODE_ROUTES
 from duxnet.coordinator.routes_operate import OPERATE_ROUTES
 from duxnet.coordinator.routes_read import READ_ROUTES, filters
@@ -42,8 +41,6 @@ from registry_core.version import __version__
 from registry_core.wire.shapes import MAX_REGISTRATION_BYTES
 
 __all__ = ["app_of", "create_app", "listening_clock", "open_coordinator"]
-
-_log = logging.getLogger("duxnet.coordinator")
 
 _KIND_OF_STATUS = {
     400: "malformed",
@@ -117,10 +114,7 @@ def app_of(coordinator: Coordinator) -> Gate:
                 await upkeep
 
     def problem(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-        answer = answer_to(_ours(error), request.scope["path"])
-        coordinator.counters[f"refused {answer.kind}"] += 1
-        if answer.status == 500:
-            _log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
+        answer = counted(_ours(error), request.method, request.scope["path"], coordinator.counters)
         headers = dict(answer.headers)
         media_type = headers.pop("content-type")
         return Response(content=answer.body, status_code=answer.status, media_type=media_type, headers=headers)

@@ -1,4 +1,4 @@
-"""The outermost ASGI layer: heartbeats go straight to their bare route, everything else to the framework.
+"""The outermost ASGI layer: heartbeats and registrations go straight to their bare routes, all else to the framework.
 
 Here: that fork, and bounds that hold for every request: encryption, size of bodies, content types of writes.
 """
@@ -10,8 +10,10 @@ from urllib.parse import unquote
 
 from litestar.types import ASGIApp
 
-from duxnet.coordinator.heartbeat import Heartbeats, Receive, Scope, Send, refuse_content_type, send_problem
+from duxnet.coordinator.asgi import Receive, Scope, Send, send_problem
+from duxnet.coordinator.heartbeat import Heartbeats, refuse_content_type
 from duxnet.coordinator.problems import Refused, answer_to
+from duxnet.coordinator.registering import Registrations
 from duxnet.coordinator.service import Coordinator
 from registry_core.errors import RegistryError
 from registry_core.wire.shapes import MAX_REGISTRATION_BYTES
@@ -32,6 +34,7 @@ class Gate:
     def __init__(self, inner: ASGIApp, coordinator: Coordinator) -> None:
         self._inner = inner
         self.heartbeats = Heartbeats(coordinator)
+        self._registrations = Registrations(coordinator)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or run the framework's lifespan."""
@@ -47,7 +50,7 @@ class Gate:
             await send_problem(send, answer_to(Refused("plaintext"), path))
             return
         if method == "PUT" and path.endswith(_SUFFIX):
-            node_id = _node_of(scope, path)
+            node_id = _node_of(scope, path, _SUFFIX)
             if node_id is not None:
                 await self.heartbeats(scope, receive, send, node_id)
                 return
@@ -55,6 +58,10 @@ class Gate:
             self._check(scope, method, path)
         except RegistryError as error:
             await send_problem(send, answer_to(error, path))
+            return
+        node_id = _node_of(scope, path, "") if method == "PUT" else None
+        if node_id is not None:
+            await self._registrations(scope, receive, send, node_id)
             return
         await self._inner(cast("Any", scope), cast("Any", receive), cast("Any", send))
 
@@ -85,12 +92,12 @@ def _without_body(send: Send) -> Send:
     return send_head
 
 
-def _node_of(scope: Scope, path: str) -> Optional[str]:
-    """The node id in a heartbeat's path, or None where it is no such path."""
+def _node_of(scope: Scope, path: str, suffix: str) -> Optional[str]:
+    """The node id in the path of a node, or of a part of it; None where it is no such path."""
     root: str = scope.get("root_path", "")
     if root and path.startswith(root):
         path = path[len(root) :]
     if not path.startswith(_PREFIX):
         return None
-    node_id = path[len(_PREFIX) : -len(_SUFFIX)]
+    node_id = path[len(_PREFIX) : len(path) - len(suffix)]
     return unquote(node_id) if node_id and "/" not in node_id else None

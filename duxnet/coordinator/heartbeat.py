@@ -7,26 +7,20 @@ OpenAPI document (`routes_nodes`).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from functools import lru_cache
-from typing import Any, Callable, Optional, Union
+from typing import Optional, Union
 
 import msgspec
 
 from duxnet.coordinator.access import may_speak_plainly
-from duxnet.coordinator.problems import ProblemAnswer, Refused, answer_to
+from duxnet.coordinator.asgi import Receive, Scope, Send, body_of, send_json, send_problem
+from duxnet.coordinator.problems import ProblemAnswer, Refused, counted
 from duxnet.coordinator.service import Coordinator
-from registry_core.errors import RegistryError
 from registry_core.wire.shapes import MAX_HEARTBEAT_BYTES, Heartbeat
 
-__all__ = ["Heartbeats", "Receive", "Scope", "Send", "refuse_content_type", "send_problem"]
-
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+__all__ = ["Heartbeats", "refuse_content_type"]
 
 _decode = msgspec.json.Decoder(Heartbeat).decode
-_JSON = (b"content-type", b"application/json")
 
 
 class Heartbeats:
@@ -51,30 +45,22 @@ class Heartbeats:
             if content_type != b"application/json":
                 refuse_content_type(content_type)
             taken = self._beat(authorization.decode("latin-1"), node_id, _heartbeat_in(body))
-        except RegistryError as error:
-            problem = answer_to(error, f"/v1/nodes/{node_id}/heartbeat")
-            self._counters[f"heartbeat refused {problem.kind}"] += 1
-            return problem
+        except Exception as error:  # noqa: BLE001 - the border of the process: logged and answered as `internal`
+            return counted(error, "PUT", f"/v1/nodes/{node_id}/heartbeat", self._counters, "heartbeat ")
         self._counters["heartbeats"] += 1
         return taken
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, node_id: str) -> None:
         """Answer one request of an ASGI server."""
         headers = dict(scope["headers"])
-        message = await receive()
-        body: bytes = message.get("body", b"")
-        while message.get("more_body") and len(body) <= MAX_HEARTBEAT_BYTES:
-            message = await receive()
-            body += message.get("body", b"")
-        if message["type"] == "http.disconnect":
+        body = await body_of(receive, MAX_HEARTBEAT_BYTES)
+        if body is None:
             return
         answer = self.answer(node_id, headers.get(b"authorization", b""), headers.get(b"content-type", b""), body)
         if isinstance(answer, ProblemAnswer):
             await send_problem(send, answer)
-            return
-        length = (b"content-length", b"%d" % len(answer))
-        await send({"type": "http.response.start", "status": 200, "headers": [_JSON, length]})
-        await send({"type": "http.response.body", "body": answer})
+        else:
+            await send_json(send, answer)
 
 
 def _heartbeat_in(body: bytes) -> Heartbeat:
@@ -94,11 +80,3 @@ def refuse_content_type(content_type: bytes) -> None:
     charset = parameters.strip().lower().replace('"', "")
     if media_type.strip().lower() != "application/json" or charset not in ("", "charset=utf-8"):
         raise Refused("wrong-content-type", "send Content-Type: application/json")
-
-
-async def send_problem(send: Send, problem: ProblemAnswer) -> None:
-    """Send an error answer."""
-    headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in problem.headers.items()]
-    headers.append((b"content-length", b"%d" % len(problem.body)))
-    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-    await send({"type": "http.response.body", "body": problem.body})

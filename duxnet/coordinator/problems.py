@@ -6,6 +6,8 @@ Here: the mapping and the encoded answer. Not here: the kinds themselves (`regis
 from __future__ import annotations
 
 import errno
+import logging
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -24,7 +26,9 @@ from registry_core.errors import (
 from registry_core.identity.signatures import SignatureRefused
 from registry_core.wire.problems import KINDS, PROBLEM_MEDIA_TYPE, Problem, problem_type
 
-__all__ = ["ProblemAnswer", "Refused", "answer_to"]
+__all__ = ["ProblemAnswer", "Refused", "answer_to", "counted"]
+
+_log = logging.getLogger("duxnet.coordinator")
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NO_SPACE_WORDS = ("disk is full", "No space left", "File too large", "quota exceeded")
@@ -69,6 +73,15 @@ def answer_to(error: Exception, instance: str = "") -> ProblemAnswer:
     if problem.status == 401:
         headers.setdefault("www-authenticate", 'Bearer realm="duxnet"')
     return ProblemAnswer(problem.status, msgspec.json.encode(problem), kind, headers)
+
+
+def counted(error: Exception, method: str, path: str, counters: Counter[str], route: str = "") -> ProblemAnswer:
+    """The answer to a request that failed, counted by `route` and kind; what is no error of ours is logged."""
+    answer = answer_to(error, path)
+    counters[f"{route}refused {answer.kind}"] += 1
+    if answer.status == 500:
+        _log.error("%s %s failed", method, path, exc_info=error)
+    return answer
 
 
 def _of(kind_name: str, detail: str = "") -> Problem:

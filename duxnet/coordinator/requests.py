@@ -9,6 +9,7 @@ import msgspec
 from litestar import Request, Response
 
 from duxnet.coordinator.access import Caller, Permission, peer_address
+from duxnet.coordinator.asgi import Scope
 from duxnet.coordinator.encoded_nodes import plain_node
 from duxnet.coordinator.problems import Refused
 from duxnet.coordinator.service import Coordinator
@@ -16,7 +17,7 @@ from registry_core.errors import ValidationError
 from registry_core.models.node import Node, NodeCapabilities
 from registry_core.models.query import GpuDemand, NodeQuery
 
-__all__ = ["Filters", "answer_json", "body_as", "caller_of", "headers_of", "peer_of", "sees_addresses", "shown_node"]
+__all__ = ["Filters", "answer_json", "body_as", "caller_of", "headers_in", "peer_in", "sees_addresses", "shown_node"]
 
 T = TypeVar("T")
 AnyRequest = Request[Any, Any, Any]
@@ -74,18 +75,20 @@ def caller_of(request: AnyRequest, coordinator: Coordinator) -> Caller:
     return coordinator.access.caller(request.headers.get("authorization", ""))
 
 
-def peer_of(request: AnyRequest, coordinator: Coordinator) -> Optional[str]:
+def peer_in(scope: Scope, coordinator: Coordinator) -> Optional[str]:
     """Where the request came from: the connection, or what a configured proxy says."""
-    forwarded = request.headers.getall("x-forwarded-for", [])
+    client = scope.get("client")
+    forwarded = []
+    if coordinator.proxy_networks:
+        forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
     hops = [hop for header in forwarded for hop in header.split(",")]
-    client = request.client
-    return peer_address(client.host if client is not None else None, hops, coordinator.proxy_networks)
+    return peer_address(client[0] if client is not None else None, hops, coordinator.proxy_networks)
 
 
-def headers_of(request: AnyRequest) -> dict[str, str]:
+def headers_in(scope: Scope) -> dict[str, str]:
     """Headers by lower-case name; a header that came twice is refused, since a signature could cover either."""
     headers: dict[str, str] = {}
-    for name, value in request.scope["headers"]:
+    for name, value in scope["headers"]:
         text = name.decode("latin-1").lower()
         if text in headers and text.startswith(("signature", "content-", "duxnet-", "authorization")):
             raise Refused("malformed", f"the header {text} came more than once")

@@ -1,26 +1,23 @@
-"""Routes that nodes use: register, heartbeat (documented here, answered in `heartbeat`), leave, remove."""
+"""Routes that nodes use: leave, remove. Register and heartbeat are documented here; `gate` answers them before."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-import msgspec
 from litestar import Request, Response, delete, post, put
 from litestar.params import Body
 
 from duxnet.coordinator.access import Permission
 from duxnet.coordinator.documented import ERRORS
-from duxnet.coordinator.problems import Refused
-from duxnet.coordinator.registration import Arrival
-from duxnet.coordinator.requests import body_as, caller_of, headers_of, peer_of
+from duxnet.coordinator.requests import caller_of
 from duxnet.coordinator.service import Coordinator
 from duxnet.coordinator.views import Outcome
-from registry_core.errors import UnknownNodeError, ValidationError
-from registry_core.identity.coordinator_id import SEAL_HEADER, seal_answer
-from registry_core.models.encoding import node_from_plain
-from registry_core.wire.shapes import MAX_REGISTRATION_BYTES, Heartbeat, HeartbeatReply, Registration, RegistrationReply
+from registry_core.errors import UnknownNodeError
+from registry_core.wire.shapes import Heartbeat, HeartbeatReply, Registration, RegistrationReply
 
 __all__ = ["NODE_ROUTES"]
+
+_ELSEWHERE = "the gate answers this before the framework"
 
 
 @put(
@@ -31,59 +28,11 @@ __all__ = ["NODE_ROUTES"]
     tags=["nodes"],
 )
 async def register(
-    node_id: str,
-    request: Request[Any, Any, Any],
-    coordinator: Coordinator,
-    data: Annotated[Registration, Body()],  # noqa: ARG001 - documents the body
+    node_id: str,  # noqa: ARG001
+    data: Annotated[Registration, Body()],  # noqa: ARG001
 ) -> Response[RegistrationReply]:
     """Signed by the node's key (RFC 9421), or with an operator's token."""
-    body = await request.body()
-    if len(body) > MAX_REGISTRATION_BYTES:
-        raise Refused("too-large", f"a request has at most {MAX_REGISTRATION_BYTES} bytes")
-    said = body_as(body, Registration)  # once more and strictly: the framework takes 0 for false
-    headers = headers_of(request)
-    if "signature-input" not in headers and "authorization" in headers:
-        return await _register_for(node_id, request, coordinator, said)
-    arrival = Arrival(
-        node_id,
-        said,
-        request.scope["raw_path"].decode("latin-1"),
-        request.scope["query_string"].decode("latin-1"),
-        body,
-        headers,
-        peer_of(request, coordinator),
-    )
-    reply = await coordinator.register(arrival)
-    coordinator.counters["registrations"] += 1
-    answer = msgspec.json.encode(reply)
-    seal = seal_answer(headers.get("signature", ""), answer, coordinator.identity.key)
-    return _json(answer, {SEAL_HEADER: seal})
-
-
-async def _register_for(
-    node_id: str, request: Request[Any, Any, Any], coordinator: Coordinator, said: Registration
-) -> Response[RegistrationReply]:
-    caller = caller_of(request, coordinator)
-    caller.need(Permission.OPERATE)
-    node = node_from_plain(said.node)
-    if node.id != node_id:
-        raise ValidationError("node.id", node.id, "must be the id in the address")
-    await coordinator.register_for(caller, node, said.interval_seconds)
-    known = coordinator.registry.get_node(node_id)
-    if known is None:
-        raise UnknownNodeError(node_id)
-    reply = RegistrationReply(
-        node_id,
-        0,
-        "",
-        0.0,
-        coordinator.interval_seconds,
-        str(known.admission),
-        known.admission_reason,
-        coordinator.identity.id,
-        coordinator.is_degraded,
-    )
-    return _json(msgspec.json.encode(reply), {})
+    raise AssertionError(_ELSEWHERE)
 
 
 @put(
@@ -94,15 +43,11 @@ async def _register_for(
     tags=["nodes"],
 )
 async def heartbeat(
-    node_id: str,
-    request: Request[Any, Any, Any],
-    coordinator: Coordinator,
-    data: Annotated[Heartbeat, Body()],  # noqa: ARG001 - documents the body
+    node_id: str,  # noqa: ARG001
+    data: Annotated[Heartbeat, Body()],  # noqa: ARG001
 ) -> Response[HeartbeatReply]:
-    """With the session's token. Answered by a bare route in front of this one; this one is the same, slower."""
-    said = body_as(await request.body(), Heartbeat)
-    body = coordinator.beat(request.headers.get("authorization", ""), node_id, said)
-    return _json(body, {})
+    """With the session's token."""
+    raise AssertionError(_ELSEWHERE)
 
 
 @post(

@@ -15,7 +15,7 @@ from typing import Optional
 import msgspec
 
 from duxnet.coordinator.access import Access, Caller, Permission
-from duxnet.coordinator.addresses import is_counted, network_of
+from duxnet.coordinator.addresses import quota_keys
 from duxnet.coordinator.audit import AuditLog
 from duxnet.coordinator.commits import Commits
 from duxnet.coordinator.encoded_nodes import EncodedNodes
@@ -153,10 +153,13 @@ class Coordinator:
         self.registrar.check_signature(arrival, node, challenge, unix_now)
         async with self._one_at_a_time(node.id):
             decision, known = self._decide(arrival, node)
-            if not decision.repeated:
-                await self._take_in(arrival, decision, known)
-            self.sessions.begin(node.id, arrival.said.generation)
-        return self._reply(node.id, arrival.said.generation, unix_now)
+            if known is None or not decision.repeated:
+                known = await self._take_in(arrival, decision, known)
+            generation = arrival.said.generation
+            self.sessions.begin(node.id, generation)
+        seconds = self.settings.session_hours * 3600
+        session = seal_session(SessionToken(node.id, generation, int(unix_now + seconds)), self.identity.secret)
+        return self._reply(known, generation, session, seconds)
 
     def _decide(self, arrival: Arrival, node: Node) -> tuple[Decision, Optional[Node]]:
         known = self.registry.get_node(node.id)
@@ -171,20 +174,20 @@ class Coordinator:
                 )
         return self.registrar.decide(arrival, node, known, state), known
 
-    async def _take_in(self, arrival: Arrival, decision: Decision, known: Optional[Node]) -> None:
+    async def _take_in(self, arrival: Arrival, decision: Decision, known: Optional[Node]) -> Node:
         """Count the node for its peer, then commit: counted later, all who come at once would be within the quota."""
         earlier = None if known is None else (self.registry.host.state(known.id) or {}).get("peer")
         pending = self._reason_to_wait(arrival.peer) if known is None else ""
         self.count_peer(earlier, -1)
         self.count_peer(arrival.peer, 1)
         try:
-            await self.commits.made(lambda: self._commit(arrival, decision, known, pending))
+            return await self.commits.made(lambda: self._commit(arrival, decision, known, pending))
         except BaseException:
             self.count_peer(arrival.peer, -1)
             self.count_peer(earlier, 1)
             raise
 
-    def _commit(self, arrival: Arrival, decision: Decision, known: Optional[Node], pending: str) -> None:
+    def _commit(self, arrival: Arrival, decision: Decision, known: Optional[Node], pending: str) -> Node:
         """The token, the log, the record. A crash between them is mended by the node's own repetition."""
         node_id = decision.node.id
         if known is None:
@@ -202,6 +205,13 @@ class Coordinator:
         if decision.contested:
             self.audit.note("coordinator", "contested", node_id, reason=decision.contested)
             self.registry.admin.cordon(node_id, reason=decision.contested, actor="coordinator")
+        return self._registered(node_id)
+
+    def _registered(self, node_id: str) -> Node:
+        node = self.registry.get_node(node_id)
+        if node is None:  # removed in the same instant
+            raise UnknownNodeError(node_id)
+        return node
 
     def _check_join_token(self, arrival: Arrival, unix_now: float) -> None:
         """Before the dear checks: could this token let a new node in?"""
@@ -216,20 +226,14 @@ class Coordinator:
     def _reason_to_wait(self, peer: Optional[str]) -> str:
         if self.settings.join_policy == "approval":
             return "approval"
-        if peer is not None and is_counted(peer):
-            for limit, key in (
-                (self.settings.nodes_per_address, peer),
-                (self.settings.nodes_per_network, network_of(peer, quota=True)),
-            ):
-                if limit and self._peers[key] >= limit:
-                    return "quota"
+        limits = (self.settings.nodes_per_address, self.settings.nodes_per_network)
+        if any(limit and self._peers[key] >= limit for limit, key in zip(limits, quota_keys(peer))):
+            return "quota"
         return ""
 
     def count_peer(self, peer: Optional[str], step: int) -> None:
         """A node that registered from `peer` came (1) or went (-1)."""
-        if peer is None or not is_counted(peer):
-            return
-        for key in (peer, network_of(peer, quota=True)):
+        for key in quota_keys(peer):
             self._peers[key] += step
             if self._peers[key] <= 0:
                 del self._peers[key]
@@ -237,17 +241,14 @@ class Coordinator:
     def _one_at_a_time(self, node_id: str) -> _Turn:
         return _Turn(self._in_hand, node_id)
 
-    def _reply(self, node_id: str, generation: int, unix_now: float) -> RegistrationReply:
-        node = self.registry.get_node(node_id)
-        if node is None:  # removed in the same instant
-            raise UnknownNodeError(node_id)
-        seconds = self.settings.session_hours * 3600
-        token = seal_session(SessionToken(node_id, generation, int(unix_now + seconds)), self.identity.secret)
+    def _reply(
+        self, node: Node, generation: int = 0, session: str = "", session_seconds: float = 0.0
+    ) -> RegistrationReply:
         return RegistrationReply(
-            node_id=node_id,
+            node_id=node.id,
             generation=generation,
-            session=token,
-            session_seconds=seconds,
+            session=session,
+            session_seconds=session_seconds,
             interval_seconds=self.interval_seconds,
             admission=str(node.admission),
             admission_reason=node.admission_reason,
@@ -255,19 +256,19 @@ class Coordinator:
             degraded=self.is_degraded,
         )
 
-    async def register_for(self, caller: Caller, node: Node, interval_seconds: float) -> bool:
-        """An operator registers or changes a node; True when it is new."""
+    async def register_for(self, caller: Caller, node: Node, interval_seconds: float) -> RegistrationReply:
+        """An operator registers or changes a node, which gets no session."""
         caller.need(Permission.OPERATE)
         async with self._one_at_a_time(node.id):
             known = self.registry.get_node(node.id)
             state = dict(self.registry.host.state(node.id) or {"managed_by": "operator"})
 
-            def change() -> None:
+            def change() -> Node:
                 self.audit.note(caller.name, "registered" if known is None else "changed", node.id)
                 self.registry.host.register(node, interval_seconds=interval_seconds, state=state)
+                return self._registered(node.id)
 
-            await self.commits.made(change)
-        return known is None
+            return self._reply(await self.commits.made(change))
 
     def beat(self, authorization: str, node_id: str, said: Heartbeat) -> bytes:
         """A heartbeat: the answer's body. Soft: waits for nothing. Raises Refused and our other errors."""

@@ -66,8 +66,9 @@ def valid_nonce(nonce: str, key_text: str, now: float, secret: bytes, *, seconds
     made, _, seal = nonce.partition("~")
     if not (made.isascii() and made.isdigit() and len(made) <= 12 and seal.isascii()):
         return False
-    fresh = 0 <= now - int(made) <= seconds
-    return hmac.compare_digest(seal, _seal(_CHALLENGE, f"{made}~{key_text}", secret)) and fresh
+    if not 0 <= now - int(made) <= seconds:
+        return False
+    return hmac.compare_digest(seal, _seal(_CHALLENGE, f"{made}~{key_text}", secret))
 
 
 def new_secret(prefix: str) -> str:
