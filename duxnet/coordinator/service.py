@@ -10,8 +10,9 @@ import asyncio
 import secrets
 import time
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Optional, TypeVar
+from typing import Any, Callable, Optional, TypeVar
 
 import msgspec
 
@@ -166,7 +167,7 @@ class Coordinator:
 
     def _decide(self, arrival: Arrival, node: Node) -> tuple[Decision, Optional[Node]]:
         known = self.registry.get_node(node.id)
-        state = self.registry.host.state(node.id) if known is not None else None
+        state: Optional[Mapping[str, Any]] = self.registry.host.state(node.id) if known is not None else None
         if known is None:
             buried = self.ledger.tombstone(node.id)
             if buried is not None and buried[1]:
@@ -175,6 +176,8 @@ class Coordinator:
                 raise Refused(
                     "stale-generation", "the node was removed after a later one", current_generation=buried[0]
                 )
+            replaced = self.ledger.buried_key(node.id)
+            state = None if replaced is None else {"links": replaced[0], "key": replaced[1]}
         return self.registrar.decide(arrival, node, known, state), known
 
     async def _take_in(self, arrival: Arrival, decision: Decision, known: Optional[Node]) -> None:
@@ -312,6 +315,8 @@ class Coordinator:
 
             def change() -> None:
                 self.audit.write(actor, "removed", node_id)
+                if state.get("links"):
+                    self.ledger.bury_key(node_id, state["links"], state["key"], time.time())
                 self.ledger.bury(node_id, generation if isinstance(generation, int) else -1, ban, time.time())
                 self.registry.deregister_node(node_id)
 
