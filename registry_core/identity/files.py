@@ -4,7 +4,8 @@ Here: reading and checking them, and starting the child that makes them. Not her
 `cryptography`; making and loading keys is in `make_key` and `keys`.
 
 The key is made once and never again by itself: a node whose files are damaged is told so, since a new key
-is a new node without history.
+is a new node without history. `node.key` alone is the whole identity (`node_key`), also after a replacement
+(`replace_key`): `node.id` is made from it again whenever it is missing.
 """
 
 from __future__ import annotations
