@@ -166,10 +166,10 @@ class Registrar:
 
         A shorter chain is an old key; one that branches off is an old key that signed another successor.
         """
-        links = kept.get("links", 0)
+        links, key = kept.get("links", 0), kept.get("key", "")
         if not isinstance(links, int) or links < 1:
             return
-        if len(said.succession) < links or said.succession[links - 1].new_key != kept.get("key"):
+        if len(said.succession) < links or key not in ("", said.succession[links - 1].new_key):
             raise Refused(
                 "bad-signature",
                 "the node's key was replaced since, and only the newer one speaks for it: "

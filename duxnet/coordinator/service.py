@@ -176,8 +176,9 @@ class Coordinator:
                 raise Refused(
                     "stale-generation", "the node was removed after a later one", current_generation=buried[0]
                 )
+        if state is None or "links" not in state:  # removed before, and perhaps registered by an operator since
             replaced = self.ledger.buried_key(node.id)
-            state = None if replaced is None else {"links": replaced[0], "key": replaced[1]}
+            state = {**(state or {}), **({"links": replaced[0], "key": replaced[1]} if replaced else {})}
         return self.registrar.decide(arrival, node, known, state), known
 
     async def _take_in(self, arrival: Arrival, decision: Decision, known: Optional[Node]) -> None:
@@ -315,7 +316,7 @@ class Coordinator:
 
             def change() -> None:
                 self.audit.write(actor, "removed", node_id)
-                if state.get("links"):
+                if state.get("links") and state.get("key"):
                     self.ledger.bury_key(node_id, state["links"], state["key"], time.time())
                 self.ledger.bury(node_id, generation if isinstance(generation, int) else -1, ban, time.time())
                 self.registry.deregister_node(node_id)

@@ -298,6 +298,12 @@ def test_a_node_whose_key_was_replaced_keeps_its_id_and_the_old_key_is_void(coor
     assert kind(signer.register(4, first_public_key=first_text, succession=[fork])) == "bad-signature"
     shown = coordinator.call("GET", f"/v1/nodes/{signer.node_id}")[2]
     assert shown["public_key"] == link["new_key"]
+    path, token = f"/v1/nodes/{signer.node_id}", coordinator.operator_token()
+    assert coordinator.call("DELETE", path, token=token)[0] == 204
+    assert kind(signer.register(5, first_public_key=first_text, succession=[fork])) == "bad-signature"
+    plain = {"id": signer.node_id, "ip_address": "127.0.0.1"}
+    assert coordinator.call("PUT", path, {"node": plain}, token)[0] in (200, 201)
+    assert kind(signer.register(6, first_public_key=first_text, succession=[fork])) == "bad-signature"
 
 
 @pytest.mark.parametrize("text", ["é" * 44, "", "A" * 44, "\x00"])
@@ -401,3 +407,16 @@ def test_the_key_file_of_another_node_is_noticed(coordinator: Running, tmp_path:
     load_private_key(tmp_path / "b" / "node.key")
     with pytest.raises(DamagedStoreError, match="another key"):
         a_remote(coordinator, tmp_path / "b")
+
+
+def test_of_removed_nodes_the_newest_keys_are_remembered_and_the_oldest_make_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from duxnet.coordinator import ledger
+
+    monkeypatch.setattr(ledger, "MOST_GONE_KEYS", 2)
+    kept = ledger.Ledger(tmp_path / "coordinator.db")
+    for at, node_id in enumerate(["a", "b", "a", "c"]):
+        kept.bury_key(node_id, at + 1, f"key {at}", float(at))
+    assert [kept.buried_key(node_id) for node_id in ("a", "b", "c")] == [(3, "key 2"), None, (4, "key 3")]
+    kept.close()
