@@ -23,7 +23,8 @@ __all__ = ["changed_fields", "describe", "offer_text"]
 SAME_SIZE_SHARE = 0.01
 _SIZES = ("memory_gb", "storage_gb")
 _DESCRIPTION = (
-    "ip_address", "addresses", "port", "wallet_address", "hostname", "os_version", "agent_version", "tags",
+    "ip_address", "addresses", "port", "wallet_address", "hostname", "os_version", "agent_version", "public_key",
+    "tags",
 )  # fmt: skip
 
 

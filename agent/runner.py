@@ -31,7 +31,8 @@ from duxnet.process.log_settings import LogSettings
 from duxnet.process.settings import Settings
 from duxnet.process.signals import SignalInbox, StopRequested
 from registry_core.contract import Registry
-from registry_core.identity.files import ensure_identity
+from registry_core.errors import RegistryError
+from registry_core.identity.files import ensure_identity, read_identity
 from registry_core.models.node import Node
 from registry_core.storage.key_sources import find_keys
 from registry_core.version import __version__
@@ -211,10 +212,29 @@ class Agent:
     def _probe(self, names: Optional[list[str]]) -> None:
         with self._probing:
             known = self._found.errors
+            self._notice_a_new_key()
             self._found = self._probes.run(names)
             self._node = self._describe()
         self._tell_probe_errors(known)
         self._describe_to_registry()
+
+    def _notice_a_new_key(self) -> bool:
+        """Take up what `duxnet key rotate` made; True when it did. What cannot be read is left for the next time."""
+        try:
+            found = read_identity(self._state.path)
+        except RegistryError as error:
+            _log.warning("the node's key cannot be looked at: %s", error)
+            return False
+        if found.id != self._identity.id:
+            _log.warning(
+                "%s holds the key of another node, %s: takes effect at the next start", self._state.path, found.id
+            )
+            return False
+        if found.public_key == self._identity.public_key:
+            return False
+        _log.info("the node's key was replaced; the new one is %s", found.public_key)
+        self._identity = found
+        return True
 
     def _tell_probe_errors(self, known: Collection[Failure]) -> None:
         """Each once, and not at every round."""
@@ -254,6 +274,11 @@ class Agent:
             for problem in error.problems:
                 _log.error("the new configuration is refused: %s", problem)
             _log.error("the old configuration is kept")
+        with self._probing:
+            if replaced := self._notice_a_new_key():
+                self._node = self._describe()
+        if replaced:
+            self._describe_to_registry()
         self._inbox.stop_at_once = False
         self._teller.ready(self._doings())
 

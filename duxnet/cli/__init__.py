@@ -28,6 +28,7 @@ COMMANDS = {
     "doctor": ("duxnet.cli.doctor", "doctor", "Say what is wrong with the agent here, and what to do about it."),
     "coordinator": ("duxnet.cli.coordinator", "coordinator", "Run the registry that many agents report to."),
     "token": ("duxnet.cli.token", "token", "Create, list and revoke a coordinator's tokens."),
+    "key": ("duxnet.cli.key", "key", "Show the key of this machine's node, or replace it."),
     "wallet": ("duxnet.cli.wallet", "wallet", "Prove which wallet a node belongs to."),
     "completion": ("duxnet.cli.completion", "completion", "Print what makes your shell complete duxnet."),
     "manual": ("duxnet.cli.manual", "manual", "Print the manual page, made of the help texts."),

@@ -40,7 +40,13 @@ CREATE TABLE IF NOT EXISTS gone (
   node_id TEXT PRIMARY KEY, generation INTEGER NOT NULL, ban TEXT NOT NULL, at REAL NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS gone_at ON gone (at) WHERE ban = '';
+CREATE TABLE IF NOT EXISTS gone_keys (
+  node_id TEXT PRIMARY KEY, links INTEGER NOT NULL, key TEXT NOT NULL, at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS gone_keys_at ON gone_keys (at);
 """
+MOST_GONE_KEYS = 100_000
+"""Of so many removed nodes whose key was replaced, the last ones, the newest key is remembered: about 20 MB."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +182,22 @@ class Ledger:
                 "ORDER BY at LIMIT 100)",
                 (now - TOMBSTONE_SECONDS,),
             )
+
+    def bury_key(self, node_id: str, links: int, key: str, now: float) -> None:
+        """Remember of a node that is removed which key it had after how many replacements. Bounded: the oldest go."""
+        with self._change() as db:
+            db.execute("INSERT OR REPLACE INTO gone_keys VALUES (?, ?, ?, ?)", (node_id, links, key, now))
+            db.execute(
+                "DELETE FROM gone_keys WHERE node_id IN "
+                "(SELECT node_id FROM gone_keys ORDER BY at DESC LIMIT -1 OFFSET ?)",
+                (MOST_GONE_KEYS,),
+            )
+
+    def buried_key(self, node_id: str) -> Optional[tuple[int, str]]:
+        """After how many replacements a removed node had which key; None for one whose key was never replaced."""
+        with self._reading() as db:
+            row = db.execute("SELECT links, key FROM gone_keys WHERE node_id = ?", (node_id,)).fetchone()
+        return (int(row[0]), str(row[1])) if row is not None else None
 
     def tombstone(self, node_id: str) -> Optional[tuple[int, str]]:
         """The last generation of a removed node and why it is banned, or None."""

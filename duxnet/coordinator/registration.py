@@ -126,7 +126,7 @@ class Registrar:
     def decide(
         self, arrival: Arrival, node: Node, known: Optional[Node], state: Optional[Mapping[str, Any]]
     ) -> Decision:
-        """What follows for a node that has proven itself. `known` and `state` are what is registered under its id.
+        """What follows for a node that has proven itself. `known` and `state` are what is kept under its id.
 
         Raises Refused for a banned node, an outdated generation, and a copy of a node that is alive.
         """
@@ -140,6 +140,7 @@ class Registrar:
             "boot_id": said.boot_id,
             "peer": arrival.peer or "",
             "links": len(said.succession),
+            "key": node.public_key,
         }
         if known is not None and known.admission is Admission.BANNED:
             raise Refused("banned", known.admission_reason)
@@ -161,10 +162,19 @@ class Registrar:
         return Decision(node, fresh, contested=contested)
 
     def _check_successor(self, said: Registration, kept: Mapping[str, Any]) -> None:
-        """A key that was replaced stays replaced."""
-        links = kept.get("links", 0)
-        if isinstance(links, int) and len(said.succession) < links:
-            raise Refused("bad-signature", "the node's key was replaced since; sign with the newer one")
+        """A key that was replaced stays replaced: what is said must go on from the key that spoke last.
+
+        A shorter chain is an old key; one that branches off is an old key that signed another successor.
+        """
+        links, key = kept.get("links", 0), kept.get("key", "")
+        if not isinstance(links, int) or links < 1:
+            return
+        if len(said.succession) < links or key not in ("", said.succession[links - 1].new_key):
+            raise Refused(
+                "bad-signature",
+                "the node's key was replaced since, and only the newer one speaks for it: "
+                "restore node.key from a copy that was made after duxnet key rotate",
+            )
 
     def _check_holder(self, said: Registration, known: Node, kept: Mapping[str, Any]) -> None:
         """While the holder is live, another machine does not get the identity; after it is down, it moves."""

@@ -10,7 +10,8 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from typing import Optional
+from collections.abc import Mapping
+from typing import Any, Optional
 
 import msgspec
 
@@ -163,7 +164,7 @@ class Coordinator:
 
     def _decide(self, arrival: Arrival, node: Node) -> tuple[Decision, Optional[Node]]:
         known = self.registry.get_node(node.id)
-        state = self.registry.host.state(node.id) if known is not None else None
+        state: Optional[Mapping[str, Any]] = self.registry.host.state(node.id) if known is not None else None
         if known is None:
             buried = self.ledger.tombstone(node.id)
             if buried is not None and buried[1]:
@@ -172,6 +173,9 @@ class Coordinator:
                 raise Refused(
                     "stale-generation", "the node was removed after a later one", current_generation=buried[0]
                 )
+        if state is None or "links" not in state:  # removed before, and perhaps registered by an operator since
+            replaced = self.ledger.buried_key(node.id)
+            state = {**(state or {}), **({"links": replaced[0], "key": replaced[1]} if replaced else {})}
         return self.registrar.decide(arrival, node, known, state), known
 
     async def _take_in(self, arrival: Arrival, decision: Decision, known: Optional[Node]) -> Node:
@@ -307,6 +311,8 @@ class Coordinator:
 
             def change() -> None:
                 self.audit.note(actor, "removed", node_id)
+                if state.get("links") and state.get("key"):
+                    self.ledger.bury_key(node_id, state["links"], state["key"], time.time())
                 self.ledger.bury(node_id, generation if isinstance(generation, int) else -1, ban, time.time())
                 self.registry.deregister_node(node_id)
 

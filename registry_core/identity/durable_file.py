@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Optional
 
 from registry_core.errors import StoreError
 
@@ -24,25 +25,60 @@ def write_durably(path: Path, content: bytes, mode: int) -> None:
     One writer at a time, held by `locked_folder`: the temporary name is fixed, so that what a killed writer
     left is found and removed. Raises StoreError; the old file, or its absence, is unchanged then.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    write_draft(path, content, mode)
+    place_draft(path)
+
+
+def write_draft(path: Path, content: bytes, mode: int, owner: Optional[tuple[int, int]] = None) -> None:
+    """The first half of `write_durably`: all that can need room on the disk. `owner` is a user id and a group id.
+
+    Raises StoreError; no draft is left then.
+    """
+    draft = _draft_of(path)
     try:
         with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            draft.unlink()
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             with os.fdopen(descriptor, "wb") as stream:
+                made = os.fstat(descriptor)
+                if owner is not None and owner != (made.st_uid, made.st_gid):
+                    os.fchown(descriptor, *owner)
                 os.fchmod(descriptor, mode)  # the umask may have taken bits away
                 stream.write(content)
                 stream.flush()
                 os.fsync(descriptor)
-            os.replace(temporary, path)  # noqa: PTH105 - beside os.open and os.fsync
         except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+            discard_draft(path)
             raise
-        _sync_folder(path.parent)
     except OSError as error:
         raise StoreError(str(path), f"cannot be written: {reason_of(error)}") from error
+
+
+def place_draft(path: Path) -> None:
+    """The second half of `write_durably`: one rename. Raises StoreError; no draft is left then."""
+    try:
+        os.replace(_draft_of(path), path)  # noqa: PTH105 - beside os.open and os.fsync
+        _sync_folder(path.parent)
+    except OSError as error:
+        discard_draft(path)
+        raise StoreError(str(path), f"cannot be written: {reason_of(error)}") from error
+
+
+def discard_draft(path: Path) -> None:
+    """Remove what a writer of `path` that was killed or failed has left, if anything."""
+    with contextlib.suppress(OSError):
+        _draft_of(path).unlink()
+
+
+def remove_durably(path: Path) -> None:
+    """Remove the file, if it is there, so that no power loss brings it back. Raises StoreError."""
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(str(path), f"cannot be removed: {reason_of(error)}") from error
 
 
 @contextlib.contextmanager
@@ -59,6 +95,10 @@ def locked_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,7 +4,8 @@ Here: reading and checking them, and starting the child that makes them. Not her
 `cryptography`; making and loading keys is in `make_key` and `keys`.
 
 The key is made once and never again by itself: a node whose files are damaged is told so, since a new key
-is a new node without history.
+is a new node without history. `node.key` alone is the whole identity (`node_key`), also after a replacement
+(`replace_key`): `node.id` is made from it again whenever it is missing.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ def ensure_identity(state_dir: Union[str, Path]) -> NodeIdentity:
 def read_identity(state_dir: Union[str, Path]) -> NodeIdentity:
     """The identity in `state_dir`, which must be there. The errors are those of `ensure_identity`."""
     folder = Path(state_dir)
-    _check_key_file(folder / KEY_FILE)
-    return _parse(folder / ID_FILE)
+    check_key_file(folder)
+    return parse_id_file(folder)
 
 
 def _exists(path: Path) -> bool:
@@ -79,11 +80,14 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def _check_key_file(path: Path) -> None:
+def check_key_file(folder: Path) -> None:
     """Look at the key file without reading it: a regular file, for its owner only, readable by this process."""
+    path = folder / KEY_FILE
     try:
         found = path.stat()
     except FileNotFoundError:
+        if not os.path.lexists(folder / ID_FILE):
+            raise StoreError(str(path), "is not there: the first start of the agent makes it") from None
         raise DamagedStoreError(str(path), f"is missing although {ID_FILE} is there; {_RESTORE}") from None
     except OSError as error:
         raise StoreError(str(path), f"cannot be read: {reason_of(error)}") from error
@@ -98,7 +102,9 @@ def _check_key_file(path: Path) -> None:
         raise StoreError(str(path), f"cannot be read: it belongs to user id {found.st_uid}; run as that user")
 
 
-def _parse(path: Path) -> NodeIdentity:
+def parse_id_file(folder: Path) -> NodeIdentity:
+    """What `node.id` says, checked as far as it can be without the key. Raises StoreError, DamagedStoreError."""
+    path = folder / ID_FILE
     try:
         with path.open("rb") as stream:
             content = stream.read(_MAX_ID_FILE_BYTES + 1)

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 from registry_core.errors import DamagedStoreError, StoreError
 from registry_core.identity.durable_file import reason_of
 
-_MAX_KEY_FILE_BYTES = 4096
+_MAX_KEY_FILE_BYTES = 16 * 1024  # a node's key is followed by the records of its replacements
 
 
 def raw_public_key(key: Ed25519PublicKey) -> bytes:
@@ -42,6 +42,11 @@ def private_key_pem(key: Ed25519PrivateKey) -> bytes:
 
 def load_private_key(path: Path) -> Ed25519PrivateKey:
     """The Ed25519 key in a PEM file that only its owner may read. Raises StoreError, DamagedStoreError."""
+    return private_key_in(path, read_key_file(path))
+
+
+def read_key_file(path: Path) -> bytes:
+    """The content of a file of secrets that only its owner may read. Raises StoreError."""
     try:
         with path.open("rb") as stream:
             mode = stat.S_IMODE(path.stat().st_mode)
@@ -50,6 +55,11 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
         raise StoreError(str(path), f"cannot be read: {reason_of(error)}") from error
     if mode & 0o077:
         raise StoreError(str(path), f"has mode {mode:04o}, so that others may read or change it; chmod 600 it")
+    return content
+
+
+def private_key_in(path: Path, content: bytes) -> Ed25519PrivateKey:
+    """The Ed25519 key in the first PEM block of `content`, read from `path`. Raises DamagedStoreError."""
     try:
         key = load_pem_private_key(content, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):

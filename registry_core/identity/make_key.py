@@ -1,7 +1,7 @@
 """The short-lived child that makes a node's key: first `node.key`, then `node.id`, each whole or not at all.
 
-A run after a crash between the two completes the pair from the key. Ends with 0, or with 1 and a line of
-JSON on standard output that says which file and why.
+A run after a crash between the two, or in the middle of a replacement (`replace_key`), completes the pair from the
+key. Ends with 0, or with 1 and a line of JSON on standard output that says which file and why.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from registry_core.errors import DamagedStoreError, StoreError
-from registry_core.identity.durable_file import locked_folder, write_durably
+from registry_core.identity.durable_file import discard_draft, locked_folder, write_durably
 from registry_core.identity.files import ID_FILE, KEY_FILE
-from registry_core.identity.keys import load_private_key, private_key_pem, public_key_text, raw_public_key
-from registry_core.models.ids import node_id_of_key
+from registry_core.identity.node_key import NodeKey, load_key_file
 
 
 def make(folder: Path) -> None:
@@ -30,15 +29,10 @@ def make(folder: Path) -> None:
                     f"is missing although {ID_FILE} is there; restore it from a backup, "
                     f"or move {ID_FILE} away to become a new node without history",
                 )
-            write_durably(key_path, private_key_pem(Ed25519PrivateKey.generate()), 0o600)
+            write_durably(key_path, NodeKey(Ed25519PrivateKey.generate()).key_file(), 0o600)
         if not id_path.exists():
-            write_durably(id_path, _id_file(load_private_key(key_path)), 0o644)
-
-
-def _id_file(key: Ed25519PrivateKey) -> bytes:
-    public = key.public_key()
-    content = {"id": node_id_of_key(raw_public_key(public)), "public_key": public_key_text(public)}
-    return json.dumps(content, indent=2).encode("ascii") + b"\n"
+            discard_draft(key_path)  # of a replacement that was interrupted
+            write_durably(id_path, load_key_file(key_path).id_file(), 0o644)
 
 
 def main(folder: str) -> int:

@@ -17,10 +17,12 @@ from registry_core.errors import ValidationError
 from registry_core.identity.keys import public_key_text
 from registry_core.models.ids import key_from_text, node_id_of_key
 
-__all__ = ["Succession", "current_key", "succeed"]
+__all__ = ["MOST_LINKS", "Succession", "current_key", "succeed"]
 
 _DOMAIN = b"duxnet-key-succession-v1\x00"
-_MOST_LINKS = 16
+
+MOST_LINKS = 16
+"""How often a node's key can be replaced: a coordinator checks the whole chain at each registration."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ def current_key(node_id: str, first_key: str, chain: Iterable[Succession]) -> st
     if node_id_of_key(key_from_text("public_key", first_key)) != node_id:
         raise ValidationError("id", node_id, "must be derived from the node's first public key")
     links = tuple(chain)
-    if len(links) > _MOST_LINKS:
-        raise ValidationError("succession", len(links), f"must hold at most {_MOST_LINKS} records")
+    if len(links) > MOST_LINKS:
+        raise ValidationError("succession", len(links), f"must hold at most {MOST_LINKS} records")
     key = first_key
     for index, link in enumerate(links):
         field = f"succession[{index}]"
@@ -60,11 +62,11 @@ def current_key(node_id: str, first_key: str, chain: Iterable[Succession]) -> st
 
 
 def _check(field: str, link: Succession) -> None:
+    keys = [key_from_text(field, text) for text in (link.old_key, link.new_key)]
     signed = _signed_bytes(link.node_id, link.old_key, link.new_key)
-    for text, signature in ((link.old_key, link.old_signature), (link.new_key, link.new_signature)):
-        raw = key_from_text(field, text)
+    for key, signature in zip(keys, (link.old_signature, link.new_signature)):
         try:
-            Ed25519PublicKey.from_public_bytes(raw).verify(base64.b64decode(signature, validate=True), signed)
+            Ed25519PublicKey.from_public_bytes(key).verify(base64.b64decode(signature, validate=True), signed)
         except (InvalidSignature, binascii.Error, ValueError):
             raise ValidationError(field, signature, "must be signed by the old key and by the new one") from None
 

@@ -9,19 +9,18 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable, Optional
 from urllib.parse import quote
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from registry_core.errors import DamagedStoreError, RefusedError, StoreError, ValidationError
 from registry_core.identity.coordinator_id import coordinator_id_of_key, is_sealed
-from registry_core.identity.durable_file import reason_of, write_durably
+from registry_core.identity.durable_file import locked_folder, reason_of, write_durably
 from registry_core.identity.files import KEY_FILE, ensure_identity
-from registry_core.identity.keys import load_private_key, public_key_text
+from registry_core.identity.node_key import NodeKey, load_node_key
 from registry_core.identity.signatures import SignatureParameters, SignedRequest, sign_request
 from registry_core.models.encoding import node_to_plain
 from registry_core.models.ids import key_from_text
@@ -30,7 +29,7 @@ from registry_core.remote.answers import Answer, decoded, problem_in, raise_for
 from registry_core.remote.options import RemoteOptions
 from registry_core.remote.sender import Sender
 from registry_core.wire.problems import kind_of
-from registry_core.wire.shapes import CoordinatorInfo, Registration, RegistrationReply
+from registry_core.wire.shapes import CoordinatorInfo, Registration, RegistrationReply, SuccessionLink
 
 __all__ = ["NodeSession", "Registrar"]
 
@@ -54,12 +53,9 @@ class Registrar:
     def __init__(
         self, state_dir: Path, options: RemoteOptions, sender: Sender, *, wall: Callable[[], float] = time.time
     ) -> None:
-        identity = ensure_identity(state_dir)
-        self.node_id = identity.id
-        self._key: Ed25519PrivateKey = load_private_key(state_dir / KEY_FILE)
-        self._key_text = public_key_text(self._key.public_key())
-        if self._key_text != identity.public_key:
-            raise DamagedStoreError(str(state_dir / KEY_FILE), "holds another key than node.id names")
+        self.node_id = ensure_identity(state_dir).id
+        self._state_dir = state_dir
+        self._key = self._read_key()
         self._path = state_dir / REMOTE_FILE
         self._options = options
         self._sender = sender
@@ -72,8 +68,11 @@ class Registrar:
     def register(self, node: Node, interval_seconds: float) -> tuple[NodeSession, RegistrationReply]:
         """Register `node`, which reports every `interval_seconds`, and return the new session.
 
-        Raises what `raise_for` raises, and RefusedError.
+        A `node` that names another public key says that the key was replaced meanwhile: then it is read again.
+        Raises what `raise_for` raises, RefusedError, and StoreError.
         """
+        if node.public_key not in ("", self._key.public_key):
+            self._key = self._read_key()
         coordinator = self._known_coordinator()
         self._next_generation(self._generation + 1)
         answer, signature = self._exchange(node, interval_seconds, coordinator)
@@ -107,7 +106,8 @@ class Registrar:
     def _body(self, node: Node, interval_seconds: float) -> bytes:
         options = self._options
         plain = node_to_plain(node)
-        plain["public_key"] = self._key_text
+        plain["public_key"] = self._key.public_key
+        succession = tuple(SuccessionLink(**asdict(link)) for link in self._key.succession)
         return msgspec.json.encode(
             Registration(
                 node=plain,
@@ -116,6 +116,8 @@ class Registrar:
                 machine_hint=options.machine_hint,
                 boot_id=options.boot_id,
                 join_token=options.join_token,
+                first_public_key=self._key.first_public_key if succession else "",
+                succession=succession,
             )
         )
 
@@ -123,8 +125,15 @@ class Registrar:
         """Headers that prove a registration with this body, made now."""
         now = int(self._wall())
         request = SignedRequest("PUT", path, "", "application/json", audience, body)
-        parameters = SignatureParameters(now, now + _SIGNATURE_SECONDS, nonce, self._key_text)
-        return sign_request(request, parameters, self._key)
+        parameters = SignatureParameters(now, now + _SIGNATURE_SECONDS, nonce, self._key.public_key)
+        return sign_request(request, parameters, self._key.private)
+
+    def _read_key(self) -> NodeKey:
+        with locked_folder(self._state_dir):
+            key = load_node_key(self._state_dir)
+        if key.node_id != self.node_id:
+            raise StoreError(str(self._state_dir / KEY_FILE), f"is the key of another node, {key.node_id}; start again")
+        return key
 
     def _known_coordinator(self) -> CoordinatorInfo:
         if self._coordinator is not None:

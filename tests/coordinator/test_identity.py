@@ -292,6 +292,33 @@ def test_a_node_whose_key_was_replaced_keeps_its_id_and_the_old_key_is_void(coor
     assert coordinator.call("GET", f"/v1/nodes/{signer.node_id}")[2]["public_key"] == signer.public_key
     signer.key, signer.public_key = old, first_text
     assert kind(signer.register(3)) == "bad-signature"
+    thief = Ed25519PrivateKey.generate()
+    fork = asdict(succeed(signer.node_id, old, thief))
+    signer.key, signer.public_key = thief, public_key_text(thief.public_key())
+    assert kind(signer.register(4, first_public_key=first_text, succession=[fork])) == "bad-signature"
+    shown = coordinator.call("GET", f"/v1/nodes/{signer.node_id}")[2]
+    assert shown["public_key"] == link["new_key"]
+    path, token = f"/v1/nodes/{signer.node_id}", coordinator.operator_token()
+    assert coordinator.call("DELETE", path, token=token)[0] == 204
+    assert kind(signer.register(5, first_public_key=first_text, succession=[fork])) == "bad-signature"
+    plain = {"id": signer.node_id, "ip_address": "127.0.0.1"}
+    assert coordinator.call("PUT", path, {"node": plain}, token)[0] in (200, 201)
+    assert kind(signer.register(6, first_public_key=first_text, succession=[fork])) == "bad-signature"
+
+
+@pytest.mark.parametrize("text", ["é" * 44, "", "A" * 44, "\x00"])
+@pytest.mark.parametrize("field", ["node_id", "old_key", "new_key", "old_signature", "new_signature"])
+def test_a_record_of_a_replaced_key_that_is_nonsense_is_refused(coordinator: Running, field: str, text: str) -> None:
+    from dataclasses import asdict
+
+    from registry_core.identity.succession import succeed
+
+    signer = Signer(coordinator)
+    first_text, old = signer.public_key, signer.key
+    signer.key = Ed25519PrivateKey.generate()
+    signer.public_key = public_key_text(signer.key.public_key())
+    link = {**asdict(succeed(signer.node_id, old, signer.key)), field: text}
+    assert kind(signer.register(1, first_public_key=first_text, succession=[link])) == "invalid"
 
 
 def test_a_backup_of_the_state_directory_catches_up_with_the_generation(coordinator: Running, tmp_path: Path) -> None:
@@ -380,3 +407,16 @@ def test_the_key_file_of_another_node_is_noticed(coordinator: Running, tmp_path:
     load_private_key(tmp_path / "b" / "node.key")
     with pytest.raises(DamagedStoreError, match="another key"):
         a_remote(coordinator, tmp_path / "b")
+
+
+def test_of_removed_nodes_the_newest_keys_are_remembered_and_the_oldest_make_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from duxnet.coordinator import ledger
+
+    monkeypatch.setattr(ledger, "MOST_GONE_KEYS", 2)
+    kept = ledger.Ledger(tmp_path / "coordinator.db")
+    for at, node_id in enumerate(["a", "b", "a", "c"]):
+        kept.bury_key(node_id, at + 1, f"key {at}", float(at))
+    assert [kept.buried_key(node_id) for node_id in ("a", "b", "c")] == [(3, "key 2"), None, (4, "key 3")]
+    kept.close()

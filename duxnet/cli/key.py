@@ -1,0 +1,116 @@
+"""`duxnet key`: the key that speaks for the node of this machine: which it is, and giving it another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+import click
+
+from duxnet.cli.group import SuggestingGroup
+
+if TYPE_CHECKING:
+    from registry_core.identity.node_key import NodeKey
+
+__all__ = ["key"]
+
+_state_dir = click.option("--state-dir", metavar="DIR", help="State directory of the agent, if not the configured one.")
+_config = click.option("--config", metavar="FILE", help="Configuration file; it must be there.")
+_format = click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+
+
+def _where(command: Callable[..., int]) -> Callable[..., int]:
+    return _state_dir(_config(_format(command)))
+
+
+@click.group("key", cls=SuggestingGroup)
+def key() -> None:
+    """Show the key of this machine's node, or replace it.
+
+    The id of a node is that of its first key for ever. The secret key is never printed.
+    """
+
+
+@key.command("show")
+@_where
+def show_command(state_dir: Optional[str], config: Optional[str], output: str) -> int:
+    """Print the node's id, its present and first public key, and how often it was replaced. Nothing is changed."""
+    from registry_core.identity.durable_file import locked_folder
+    from registry_core.identity.files import check_key_file
+    from registry_core.identity.node_key import load_node_key
+
+    folder = _folder(state_dir, config)
+    check_key_file(folder)
+    with locked_folder(folder):
+        found = load_node_key(folder)
+    _print(folder, found, output)
+    return 0
+
+
+@key.command("rotate")
+@_where
+def rotate_command(state_dir: Optional[str], config: Optional[str], output: str) -> int:
+    """Give the node a new key. It keeps its id, history and reputation; the old key is destroyed.
+
+    Works with the agent stopped or running. A running one takes the new key up within five minutes, or at once when
+    it is told to reload (SIGHUP). A coordinator refuses the old key from the next registration on, so what was backed
+    up before is void: back up again. At most 16 times for one node.
+    """
+    from agent.state_dir import holder_of
+    from registry_core.identity.replace_key import replace_key
+
+    folder = _folder(state_dir, config)
+    made = replace_key(folder)
+    _print(folder, made, output)
+    for line in _next_steps(folder, holder_of(folder)):
+        click.echo(line, err=True)
+    return 0
+
+
+def _next_steps(folder: Path, agent_pid: Optional[int]) -> list[str]:
+    from agent.status import UNIT_STATE_FOLDER
+
+    backup = f"Back up {folder} again: copies of the old key are void once a coordinator has seen the new one."
+    if agent_pid is None:
+        return ["No agent runs here: the new key is used from its next start on.", backup]
+    by_service = folder.resolve() == UNIT_STATE_FOLDER.resolve()
+    reload = "sudo systemctl reload duxnet-agent" if by_service else f"kill -HUP {agent_pid}"
+    return [f"The running agent takes the new key up within five minutes; at once: {reload}", backup]
+
+
+def _folder(state_dir: Optional[str], config: Optional[str]) -> Path:
+    from os import environ
+
+    from agent.settings import AgentSettings, load_agent_settings
+    from agent.status import local_folder
+
+    own = load_agent_settings(config, {"agent.state_dir": state_dir}).section("agent", AgentSettings)
+    folder = own.state_path(environ)
+    return folder if own.state_dir else local_folder(folder, environ)
+
+
+def _print(folder: Path, found: NodeKey, output: str) -> None:
+    from duxnet.cli.tables import print_json, print_pairs
+    from registry_core.identity.succession import MOST_LINKS
+
+    plain: dict[str, Any] = {
+        "schema": "duxnet.key/1.0",
+        "node_id": found.node_id,
+        "public_key": found.public_key,
+        "first_public_key": found.first_public_key,
+        "replacements": len(found.succession),
+        "most_replacements": MOST_LINKS,
+        "state_dir": str(folder),
+    }
+    if output == "json":
+        print_json(plain)
+        return
+    print_pairs(
+        [
+            ("node", found.node_id),
+            ("public key", found.public_key),
+            ("first key", found.first_public_key),
+            ("replaced", f"{len(found.succession)} of {MOST_LINKS} possible times"),
+            ("state in", str(folder)),
+        ]
+    )
