@@ -23,6 +23,7 @@ from registry_core.reputations import Reputations
 from registry_core.rules.admission import AdmissionCommand, admission_after
 from registry_core.rules.reputation.kept import decided_by_operator
 from registry_core.staging import Staging, Unit
+from registry_core.wallets import ProofTerms
 
 __all__ = ["RegistryAdmin", "RegistryMaintenance", "existing"]
 
@@ -76,19 +77,27 @@ class RegistryAdmin:
                 self._change(unit, record, node, EventKind.SCHEDULING, "eligible", reason, actor)
 
     def attach_wallet(
-        self, node_id: str, signature: str, *, verifier: Optional[WalletVerifier] = None, actor: str = ""
+        self,
+        node_id: str,
+        signature: str,
+        *,
+        verifier: Optional[WalletVerifier] = None,
+        actor: str = "",
+        quota: int = 0,
     ) -> None:
         """Prove the wallet that the node names, by its signature over `identity.wallets.proof_message(node_id)`.
 
         The proof lasts until the node names another wallet or is removed. With it come the faults of the wallet's other
-        proven nodes, those removed too. `verifier`: default Ethereum's, which needs the extra `ethereum`. Raises
-        ValidationError for a signature that proves nothing.
+        proven nodes, those removed too. `verifier`: default Ethereum's, which needs the extra `ethereum`. Where `quota`
+        other nodes have proven the wallet (0: any number may), a node on probation is `pending` with the reason
+        `quota`. Raises ValidationError for a signature that proves nothing.
         """
         limits.text("actor", actor, "actor")
+        limits.integer("quota", quota, 0, 2**31 - 1)
         self._before_change()
         with self._staging.command() as unit:
             record = existing(self._staging, unit, node_id)
-            self._reputations.prove_wallet(unit, record, signature, verifier, actor)
+            self._reputations.prove_wallet(unit, record, signature, verifier, ProofTerms(actor, quota))
 
     def _admit(self, node_id: str, command: AdmissionCommand, reason: str, actor: str) -> None:
         limits.text("reason", reason, "reason")

@@ -14,6 +14,7 @@ from registry_core.models.json_values import frozen_json_map
 from registry_core.models.node import Node
 from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
 from registry_core.rules.registration import Terms
+from registry_core.wallets import proven_wallet
 
 if TYPE_CHECKING:
     from registry_core.storage.contract import Store
@@ -58,6 +59,11 @@ class RegistryHost:
         """What was kept beside the node, as last committed; None for a node that is not registered."""
         record = self._store.read(limits.lookup_key(node_id))
         return None if record is None else record.host_state
+
+    def proven_wallet(self, node_id: str) -> str:
+        """The wallet that the node has proven to be its own, or ""."""
+        record = self._store.read(limits.lookup_key(node_id))
+        return "" if record is None else proven_wallet(record)
 
     def pace(self, interval_seconds: float) -> None:
         """Every node is asked to report this often: silence is judged by it, or by a node's own longer interval."""

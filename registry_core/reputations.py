@@ -36,7 +36,7 @@ from registry_core.rules.reputation.seen_tasks import SeenTasks
 from registry_core.staging import Staging, Unit
 from registry_core.storage.contract import Store
 from registry_core.visible import Visible
-from registry_core.wallets import Wallets, proven_wallet
+from registry_core.wallets import ProofTerms, Wallets, proven_wallet
 
 __all__ = ["MOST_REMEMBERED", "Reputations"]
 
@@ -202,10 +202,10 @@ class Reputations:
             raise DamagedStoreError(self._store.location, f"what is kept of the removed {node_id}: {error}") from None
 
     def prove_wallet(
-        self, unit: Unit, record: NodeRecord, signature: str, verifier: Optional[WalletVerifier], actor: str
+        self, unit: Unit, record: NodeRecord, signature: str, verifier: Optional[WalletVerifier], terms: ProofTerms
     ) -> None:
         """Keep the proof, and tell what follows from it for the node's standing."""
-        change = self.wallets.attach(unit, record, signature, verifier, actor)
+        change = self.wallets.attach(unit, record, signature, verifier, terms)
         if change is not None:
             _tell(unit, record, change)
 

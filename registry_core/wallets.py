@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from registry_core.errors import DamagedStoreError, ValidationError
 from registry_core.events import EventKind
@@ -33,7 +33,7 @@ from registry_core.rules.reputation.kept import record_of, state_of
 from registry_core.staging import Staging, Unit
 from registry_core.storage.contract import Store
 
-__all__ = ["MOST_NODES_OF_A_WALLET", "MOST_WALLETS", "Wallets", "check_proof", "proven_wallet"]
+__all__ = ["MOST_NODES_OF_A_WALLET", "MOST_WALLETS", "ProofTerms", "Wallets", "check_proof", "proven_wallet"]
 
 MOST_WALLETS = 10_000
 """Wallets that are remembered, those first proven last: wallets cost nothing to make, so there must be an end."""
@@ -65,6 +65,13 @@ def check_proof(node: Node, signature: str, verifier: Optional[WalletVerifier] =
         raise ValidationError("signature", signature, "is not this wallet's, over this node's message")
 
 
+class ProofTerms(NamedTuple):
+    """Who brings a proof; how many nodes a wallet may have before the next must wait for approval (0: any number)."""
+
+    actor: str = ""
+    quota: int = 0
+
+
 class Wallets:
     """Part of the registry; called inside its commands."""
 
@@ -74,7 +81,7 @@ class Wallets:
         self._under_way: dict[str, list[Unit]] = {}  # texts that units not yet durable change
 
     def attach(
-        self, unit: Unit, record: NodeRecord, signature: str, verifier: Optional[WalletVerifier], actor: str
+        self, unit: Unit, record: NodeRecord, signature: str, verifier: Optional[WalletVerifier], terms: ProofTerms
     ) -> Optional[StandingChange]:
         """Check the proof and keep it; the node takes over what the wallet has to answer for."""
         node = record.node
@@ -95,11 +102,14 @@ class Wallets:
         if taken.standing is not own.standing:
             change = StandingChange(taken.standing, "its proven wallet has nodes that failed")
             after = record_of(after, taken.evidence, admission=change.to, admission_reason=change.reason)
+        elif terms.quota and len(nodes) >= terms.quota and node.admission is Admission.PROBATION:
+            change = StandingChange(Admission.PENDING, "quota")
+            after = record_of(after, taken.evidence, admission=change.to, admission_reason=change.reason)
         elif taken is not own:
             after = record_of(after, taken.evidence)
         self._remember(unit, key, [*nodes, node.id], left)
         self._staging.put(unit, after)
-        details = {"wallet": "proven", "wallet_address": node.wallet_address, "actor": actor}
+        details = {"wallet": "proven", "wallet_address": node.wallet_address, "actor": terms.actor}
         unit.events.append((EventKind.UPDATED, node.id, FrozenMap(details)))
         if taken is not own:
             scores = {"from": f"{node.reputation:.2f}", "to": f"{after.node.reputation:.2f}"}

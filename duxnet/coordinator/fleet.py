@@ -8,6 +8,7 @@ the recent silences and a few counters for each network.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Optional
 
@@ -15,7 +16,6 @@ from registry_core.rules.breaker import (
     DOMAIN_LIMIT,
     GLOBAL_LIMIT,
     WINDOW_INTERVALS,
-    BreakerLimit,
     hold_is_over,
     must_open,
 )
@@ -25,25 +25,54 @@ __all__ = ["Fleet"]
 GLOBAL = "global"
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Member:
     domain: str  # the public /24 or /48, or the node itself where addresses say nothing
+    wallet: str  # verified; "": none
     silent: bool
+
+    @property
+    def owner(self) -> str:
+        """Whose voice it is where wallets count: the verified wallet's, else the network's."""
+        return f"wallet {self.wallet}" if self.wallet else self.domain
 
 
 @dataclass
 class _Open:
     since: float
-    silent_at_opening: int
+    silent_at_opening: tuple[int, ...]
+
+
+class _Voices:
+    """How many members of each key are heard, and how many are silent."""
+
+    def __init__(self) -> None:
+        self.alive: Counter[str] = Counter()
+        self.silent: Counter[str] = Counter()
+
+    def count(self, key: str, silent: bool, step: int) -> None:
+        """A member came (1) or went (-1)."""
+        counter = self.silent if silent else self.alive
+        counter[key] += step
+        if counter[key] <= 0:
+            del counter[key]
+
+    def lost(self, keys: Iterable[str]) -> int:
+        """Of how many of these keys nobody is heard: a voice is lost when all that share it are."""
+        return sum(1 for key in keys if not self.alive[key])
 
 
 class Fleet:
-    """The approved nodes. Written by the event loop; `is_held` may be asked from any thread."""
+    """The approved nodes. Written by the event loop; `is_held` may be asked from any thread.
+
+    The global breaker hears each public network once, and each verified wallet once: it opens when too many fell silent
+    in both counts, so that neither many nodes in one network nor many networks of one wallet can open it.
+    """
 
     def __init__(self) -> None:
         self._members: dict[str, _Member] = {}
-        self._alive: Counter[str] = Counter()  # approved and heard, by domain
-        self._silent: Counter[str] = Counter()
+        self._networks = _Voices()
+        self._owners = _Voices()
         self._recent: deque[tuple[float, str]] = deque()  # (when it fell silent, node id)
         self._open: dict[str, _Open] = {}
 
@@ -63,13 +92,21 @@ class Fleet:
         """Is it counted already, so that its domain need not be told again?"""
         return node_id in self._members
 
-    def put(self, node_id: str, *, domain: Optional[str], silent: bool, now: float) -> None:
-        """What is now known of an approved node. `domain` None: as before, or by itself where it is new."""
+    def wallet_of(self, node_id: str) -> str:
+        """The verified wallet that it is counted for, or ""."""
+        member = self._members.get(node_id)
+        return "" if member is None else member.wallet
+
+    def put(
+        self, node_id: str, *, domain: Optional[str], silent: bool, now: float, wallet: Optional[str] = None
+    ) -> None:
+        """What is now known of an approved node. None: as before; where it is new, a domain by itself, no wallet."""
         was = self._members.get(node_id)
         if was is not None:
             self._count(was, -1)
             domain = domain or was.domain
-        member = self._members[node_id] = _Member(domain or f"node {node_id}", silent)
+            wallet = was.wallet if wallet is None else wallet
+        member = self._members[node_id] = _Member(domain or f"node {node_id}", wallet or "", silent)
         self._count(member, 1)
         if silent and was is not None and not was.silent:
             self._recent.append((now, node_id))
@@ -95,33 +132,32 @@ class Fleet:
     def _that_open(self, now: float) -> list[str]:
         if not self._recent:
             return []
-        fell: Counter[str] = Counter()
-        for node_id in {node_id for _, node_id in self._recent}:
-            member = self._members.get(node_id)
-            if member is not None and member.silent:
-                fell[member.domain] += 1
-        opened = [domain for domain, count in fell.items() if self._opens(domain, count, DOMAIN_LIMIT)]
-        lost = sum(1 for domain in fell if not self._alive[domain])  # one voice a domain, lost when all in it are
-        if GLOBAL not in self._open and must_open(lost, len(self._alive), GLOBAL_LIMIT):
+        members = [self._members.get(node_id) for node_id in {node_id for _, node_id in self._recent}]
+        fallen = [member for member in members if member is not None and member.silent]
+        fell = Counter(member.domain for member in fallen)
+        opened = []
+        for domain, count in fell.items():
+            if domain not in self._open and must_open(count, self._networks.alive[domain], DOMAIN_LIMIT):
+                opened.append(domain)
+                self._open[domain] = _Open(now, (count,))
+        lost = self._networks.lost(fell), self._owners.lost({member.owner for member in fallen})
+        alive = len(self._networks.alive), len(self._owners.alive)
+        if GLOBAL not in self._open and all(must_open(*counts, GLOBAL_LIMIT) for counts in zip(lost, alive)):
             opened.append(GLOBAL)
-        for name in opened:
-            silent = lost if name == GLOBAL else fell[name]
-            self._open[name] = _Open(now, silent)
+            self._open[GLOBAL] = _Open(now, lost)
         return opened
-
-    def _opens(self, domain: str, count: int, limit: BreakerLimit) -> bool:
-        return domain not in self._open and must_open(count, self._alive[domain], limit)
 
     def _is_over(self, name: str, now: float, interval_seconds: float) -> bool:
         state = self._open[name]
         if name == GLOBAL:
-            silent = sum(1 for domain, count in self._silent.items() if count and not self._alive[domain])
+            silent = tuple(voices.lost(voices.silent) for voices in (self._networks, self._owners))
         else:
-            silent = self._silent[name]
-        return hold_is_over(now - state.since, interval_seconds, silent, state.silent_at_opening)
+            silent = (self._networks.silent[name],)
+        open_seconds = now - state.since
+        return any(
+            hold_is_over(open_seconds, interval_seconds, *counts) for counts in zip(silent, state.silent_at_opening)
+        )
 
     def _count(self, member: _Member, step: int) -> None:
-        counter = self._silent if member.silent else self._alive
-        counter[member.domain] += step
-        if counter[member.domain] <= 0:
-            del counter[member.domain]
+        self._networks.count(member.domain, member.silent, step)
+        self._owners.count(member.owner, member.silent, step)

@@ -179,7 +179,9 @@ async def attach_wallet(
     coordinator: Coordinator,
     data: Annotated[WalletProof, Body()],  # noqa: ARG001 - documents the body, which is read strictly below
 ) -> Response[ReputationView]:
-    """Needs an operator's token. The faults of the wallet's other proven nodes come along."""
+    """Needs an operator's token. The faults of the wallet's other proven nodes come along; beyond the wallet's quota a
+    node on probation must wait.
+    """
     said = body_as(await request.body(), WalletProof)
     caller = caller_of(request, coordinator)
     caller.need(Permission.OPERATE)
@@ -191,7 +193,9 @@ async def attach_wallet(
         node_id,
         "wallet-proof",
         "",
-        lambda: admin.attach_wallet(node_id, said.signature, actor=caller.name),
+        lambda: admin.attach_wallet(
+            node_id, said.signature, actor=caller.name, quota=coordinator.settings.nodes_per_wallet
+        ),
     )
     coordinator.sessions.forget(node_id)  # the wallet's past may have banned it
     return answer_json(reputation_to_plain(coordinator.registry.get_reputation(node_id)), request)

@@ -42,6 +42,7 @@ class CoordinatorSettings(Section):
     registrations_at_once: Annotated[Whole, Field(ge=1, le=10_000)] = 64
     nodes_per_address: Annotated[Whole, Field(ge=0)] = 0
     nodes_per_network: Annotated[Whole, Field(ge=0)] = 0
+    nodes_per_wallet: Annotated[Whole, Field(ge=0)] = 0
 
     @field_validator("proxies")
     @classmethod

@@ -17,6 +17,7 @@ from duxnet.coordinator.addresses import is_counted, network_of
 from duxnet.coordinator.service import Coordinator
 from registry_core.errors import EventsCompacted, StoreError
 from registry_core.events import Event, EventKind
+from registry_core.identity.wallets import canonical_wallet
 from registry_core.models.node import Node
 from registry_core.models.query import NodeQuery
 from registry_core.models.status import Admission, Liveness
@@ -111,7 +112,9 @@ class Upkeep:
             coordinator.fleet.remove(event.node_id)
             self._gone_since.pop(event.node_id, None)
             return
-        if event.kind not in (EventKind.LIVENESS, EventKind.ADMISSION, EventKind.REGISTERED):
+        if event.kind not in (EventKind.LIVENESS, EventKind.ADMISSION, EventKind.REGISTERED, EventKind.UPDATED):
+            return
+        if event.kind is EventKind.UPDATED and not coordinator.fleet.knows(event.node_id):
             return
         node = coordinator.registry.get_node(event.node_id)
         if node is None:
@@ -120,7 +123,7 @@ class Upkeep:
             if event.details.get("from") == "live" and event.details.get("to") != "left":
                 coordinator.counters["flaps"] += 1
             self._note_liveness(node)
-        self._note_member(node)
+        self._note_member(node, wallet_is_new="wallet" in event.details)
 
     def _note_liveness(self, node: Node) -> None:
         if node.liveness in (Liveness.DOWN, Liveness.LEFT):
@@ -131,17 +134,21 @@ class Upkeep:
         else:
             self._gone_since.pop(node.id, None)
 
-    def _note_member(self, node: Node) -> None:
+    def _note_member(self, node: Node, *, wallet_is_new: bool = False) -> None:
         coordinator = self._coordinator
         if node.admission is not Admission.APPROVED or node.liveness is Liveness.LEFT:
             coordinator.fleet.remove(node.id)
             return
-        silent = node.liveness is not Liveness.LIVE
-        domain = None
-        if not coordinator.fleet.knows(node.id):
-            peer = (coordinator.registry.host.state(node.id) or {}).get("peer", "")
+        fleet, host = coordinator.fleet, coordinator.registry.host
+        domain = wallet = None
+        is_new = not fleet.knows(node.id)
+        if is_new:
+            peer = (host.state(node.id) or {}).get("peer", "")
             domain = network_of(peer) if is_counted(peer) else None
-        coordinator.fleet.put(node.id, domain=domain, silent=silent, now=coordinator.clock.monotonic())
+        if is_new or wallet_is_new or fleet.wallet_of(node.id) not in ("", canonical_wallet(node.wallet_address)):
+            wallet = canonical_wallet(host.proven_wallet(node.id))
+        silent = node.liveness is not Liveness.LIVE
+        fleet.put(node.id, domain=domain, wallet=wallet, silent=silent, now=coordinator.clock.monotonic())
 
     def _tell(self, opened: Iterable[str], closed: Iterable[str]) -> None:
         for name in opened:

@@ -16,9 +16,11 @@ import pytest
 from duxnet.coordinator.access import Caller, may_speak_plainly, peer_address
 from duxnet.coordinator.addresses import is_counted, network_of
 from duxnet.coordinator.settings import CoordinatorSettings
+from registry_core.identity.wallets import proof_message
 from tests.agent.running import command, duxnet, environment
 from tests.coordinator.running import Running
 from tests.coordinator.test_identity import Signer, kind
+from tests.identity.ethereum import Wallet
 from tests.needs import need_program
 
 REQUEST = (
@@ -231,6 +233,29 @@ def test_beyond_a_quota_nodes_are_taken_but_wait(tmp_path: Path) -> None:
         assert [from_address("93.184.215.14") for _ in range(3)] == ["probation", "probation", "pending quota"]
         assert from_address("93.184.215.15") == "probation"
         assert [from_address("10.0.0.9") for _ in range(3)] == ["probation"] * 3  # private ones are never counted
+
+
+def test_beyond_its_quota_a_proven_wallet_gets_no_more_ready_nodes(tmp_path: Path) -> None:
+    wallet = Wallet(31)
+    with Running(tmp_path / "state", nodes_per_wallet=2) as running:
+        operator = running.operator_token()
+
+        def prove(*, approved: bool = False) -> str:
+            signer = Signer(running)
+            signer.register(node={"wallet_address": wallet.address})
+            path = f"/v1/nodes/{signer.node_id}"
+            if approved:
+                running.call("PUT", f"{path}/admission", {"admission": "approved"}, operator)
+            proof = {"signature": wallet.sign(proof_message(signer.node_id))}
+            assert running.call("PUT", f"{path}/wallet-proof", proof, operator)[0] == 200
+            node = running.call("GET", path)[2]
+            return f"{node['admission']} {node['admission_reason']} {node['is_ready']}"
+
+        assert [prove(), prove()] == ["probation  True"] * 2
+        assert prove() == "pending quota False"
+        assert prove(approved=True) == "approved  True"  # an operator has said so
+        stranger = Signer(running).register(node={"wallet_address": wallet.address})[2]
+        assert stranger["admission"] == "probation"  # who only names it is of no wallet
 
 
 def test_a_quota_holds_for_many_at_once_and_for_nodes_that_move(tmp_path: Path) -> None:

@@ -167,6 +167,40 @@ def test_a_network_has_one_voice_however_many_nodes_it_runs() -> None:
     assert not fleet.is_held("net3-0")
 
 
+def test_a_verified_wallet_has_one_voice_however_many_networks_it_rents() -> None:
+    fleet = fleet_of({f"net{n}": 1 for n in range(50)})
+    for number in range(20):
+        fleet.put(f"net{number}-0", domain=None, silent=False, now=0.0, wallet="0xsybil")
+    for number in range(20):
+        silence(fleet, f"net{number}", 1, 5.0)
+    assert fleet.judge(5.0, INTERVAL) == ((), ())
+    for number in range(20, 30):  # others as well, of no wallet
+        silence(fleet, f"net{number}", 1, 6.0)
+    assert fleet.judge(6.0, INTERVAL) == (("global",), ())
+
+
+def test_many_wallets_in_one_network_have_one_voice_too() -> None:
+    fleet = fleet_of({"sybil": 40, **{f"net{n}": 1 for n in range(30)}})
+    for number in range(40):
+        fleet.put(f"sybil-{number}", domain=None, silent=False, now=0.0, wallet=f"0x{number}")
+    silence(fleet, "sybil", 20, 5.0)
+    assert fleet.judge(5.0, INTERVAL) == ((), ())
+    silence(fleet, "sybil", 40, 6.0)
+    assert fleet.judge(6.0, INTERVAL) == (("sybil",), ())  # its own breaker, and not everybody's
+    assert not fleet.is_held("net3-0")
+
+
+def test_a_wallet_that_is_named_no_more_is_forgotten() -> None:
+    fleet = fleet_of({"net1": 1})
+    fleet.put("net1-0", domain=None, silent=False, now=0.0, wallet="0xa")
+    assert fleet.wallet_of("net1-0") == "0xa"
+    fleet.put("net1-0", domain=None, silent=True, now=1.0)
+    assert fleet.wallet_of("net1-0") == "0xa"
+    fleet.put("net1-0", domain=None, silent=True, now=2.0, wallet="")
+    assert fleet.wallet_of("net1-0") == ""
+    assert fleet.wallet_of("unknown") == ""
+
+
 def test_many_networks_silent_at_once_open_the_global_breaker_and_it_ends_by_itself() -> None:
     fleet = fleet_of({f"net{n}": 1 for n in range(50)})
     for number in range(10):
