@@ -79,6 +79,7 @@ class Registry(Protocol):
         seed: int = 0,
         limit: Optional[int] = None,
         after: Optional[str] = None,
+        min_uptime_probability: float = 0.0,
     ) -> list[Node]:
         """The nodes that meet every condition, best reputation first (rounded to 0.01), ties by registration.
 
@@ -90,7 +91,7 @@ class Registry(Protocol):
         `order="random"` is a draw that `seed` fixes for a registry that has not changed; `"least_loaded"` draws
         8 × `limit` ready nodes and returns those with the least load for each CPU, unknown loads last. `after` is
         the cursor of an earlier answer or the id of its last node: the listing goes on behind it, in the order
-        by reputation only.
+        by reputation only. `min_uptime_probability`: that the node, live now, stays live for the next 6 hours.
         """
 
     def count_nodes(
@@ -103,6 +104,7 @@ class Registry(Protocol):
         gpus: Optional[GpuDemand] = None,
         tags: Mapping[str, str] = NO_TAGS,
         exclude: Collection[str] = (),
+        min_uptime_probability: float = 0.0,
     ) -> int:
         """How many nodes `list_nodes` would return without a limit."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Optional
 
-from registry_core.errors import NotSupportedError, StoreError, ValidationError
+from registry_core.errors import StoreError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,8 +110,6 @@ class Desk:
         finder: Optional[Callable[[NodeQuery], NodePage]] = getattr(self.registry, "find_nodes", None)
         if finder is not None:
             return finder(query)
-        if query.min_uptime_probability > 0.0:
-            raise NotSupportedError("a registry over the network does not filter by min_uptime_probability")
         from registry_core.models.query import NodeOrder
         from registry_core.visible import NodePage
 
@@ -129,6 +127,7 @@ class Desk:
             seed=query.seed,
             limit=limit + 1 if limit and query.order is NodeOrder.REPUTATION else limit,
             after=query.after,
+            min_uptime_probability=query.min_uptime_probability,
         )
         if not limit or len(nodes) <= limit:
             return NodePage(nodes, None)

@@ -41,6 +41,7 @@ class Filters(msgspec.Struct, frozen=True):
     exclude: tuple[str, ...] = ()
     order: str = "reputation"
     seed: int = 0
+    min_uptime_probability: float = 0.0
 
     def query(self, limit: Optional[int] = None, after: Optional[str] = None) -> NodeQuery:
         """The checked query. Raises ValidationError naming the parameter."""
@@ -60,6 +61,7 @@ class Filters(msgspec.Struct, frozen=True):
             self.seed,
             limit,
             after,
+            self.min_uptime_probability,
         )
 
 

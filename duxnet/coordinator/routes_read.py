@@ -14,7 +14,7 @@ from duxnet.coordinator.problems import Refused
 from duxnet.coordinator.requests import Filters, answer_json, caller_of, sees_addresses, shown_node
 from duxnet.coordinator.service import Coordinator
 from duxnet.coordinator.views import Count, Explanation, NodePage, NodeView, ReputationView
-from registry_core.errors import UnknownNodeError, shown
+from registry_core.errors import NotSupportedError, UnknownNodeError, shown
 from registry_core.models import limits
 from registry_core.rules.explain import failing
 from registry_core.wire.reputation import reputation_to_plain
@@ -28,6 +28,7 @@ MOST_NODES = 1000
 MANY = ("tag", "exclude")
 
 Score = Annotated[float, Parameter(ge=0, le=5, description="The least reputation")]
+Probability = Annotated[float, Parameter(ge=0, le=1, description="Of staying live for the next 6 hours")]
 Cores = Annotated[int, Parameter(ge=0, le=limits.MAX_CPUS)]
 Gigabytes = Annotated[float, Parameter(ge=0, description="In 10⁹ bytes")]
 Gpus = Annotated[int, Parameter(ge=0, le=limits.MAX_GPUS)]
@@ -56,6 +57,7 @@ async def filters(
     excluded: Ids = None,
     order: Order = "reputation",
     seed: Annotated[int, Parameter(ge=0, le=2**63 - 1)] = 0,
+    min_uptime_probability: Probability = 0.0,
 ) -> Filters:
     """The query parameters of every listing. One that comes twice where one is meant is refused: which would count?"""
     seen = set()
@@ -79,6 +81,7 @@ async def filters(
         tuple(excluded or ()),
         order,
         seed,
+        min_uptime_probability,
     )
 
 
@@ -90,9 +93,12 @@ async def list_nodes(
     limit: Limit = DEFAULT_LIMIT,
     after: Annotated[Optional[str], Parameter(max_length=128, description="The cursor of an earlier answer")] = None,
 ) -> Response[NodePage]:
-    """`only_healthy` means ready for work. The cursor of the next page is in `next` and in the Link header."""
+    """`only_healthy` means ready for work. The cursor of the next page is in `next` and in the Link header.
+
+    With `min_uptime_probability` a page may hold fewer nodes than asked for, and go on: it looks at 1,000 at most.
+    """
     with_addresses = sees_addresses(caller_of(request, coordinator), coordinator)
-    page = coordinator.registry.find_nodes(asked.query(limit, after))
+    page = await coordinator.questions.find(asked.query(limit, after))
     headers = {}
     if page.next is not None:
         kept = [(name, value) for name, value in request.query_params.multi_items() if name != "after"]
@@ -108,8 +114,10 @@ async def list_nodes(
 
 @get("/v1/count", responses=ERRORS, summary="How many nodes meet every condition", tags=["read"])
 async def count_nodes(request: Request[Any, Any, Any], coordinator: Coordinator, asked: Filters) -> Response[Count]:
-    """As the listing, without the nodes."""
+    """As the listing, without the nodes. Not for `min_uptime_probability`, which looks at every node: list them."""
     query = asked.query()
+    if query.min_uptime_probability:
+        raise NotSupportedError("min_uptime_probability is not counted: list the nodes, page by page")
     count = coordinator.registry.count_nodes(
         query.min_reputation,
         query.only_healthy,
@@ -151,7 +159,9 @@ async def explain(
     node = coordinator.registry.get_node(node_id)
     if node is None:
         raise UnknownNodeError(node_id)
-    found = [asdict(item) for item in failing(node, asked.query())]
+    query = asked.query()
+    stays = coordinator.registry.expected_uptime(node_id, 6.0) if query.min_uptime_probability else 1.0
+    found = [asdict(item) for item in failing(node, query, stays)]
     return answer_json({"selected": not found, "failing": found}, request)
 
 

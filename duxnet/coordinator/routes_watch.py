@@ -127,7 +127,7 @@ async def service_discovery(
     if coordinator.is_warming:  # Prometheus keeps the last list on an error
         raise Refused("warming-up", "", retry_after_seconds=coordinator.interval_seconds)
     found = []
-    for node in coordinator.registry.find_nodes(asked.query()).nodes:
+    for node in (await coordinator.questions.find(asked.query())).nodes:
         port = scrape_port or node.port
         if not port:
             continue

@@ -24,6 +24,7 @@ from duxnet.coordinator.fleet import Fleet
 from duxnet.coordinator.ledger import Ledger
 from duxnet.coordinator.listening_clock import ListeningClock
 from duxnet.coordinator.problems import Refused
+from duxnet.coordinator.questions import Questions
 from duxnet.coordinator.registration import Arrival, Decision, Registrar
 from duxnet.coordinator.secrets_files import CoordinatorIdentity
 from duxnet.coordinator.sessions import Session, Sessions
@@ -88,6 +89,7 @@ class Coordinator:
         self._in_hand: dict[str, asyncio.Lock] = {}
         self._peers: Counter[str] = Counter()
         self.commits = Commits(registry, ledger, audit)
+        self.questions = Questions(registry)
         self.pace(settings.shortest_interval_seconds)
         registry.host.hold_down(self.fleet.is_held)
 
@@ -335,6 +337,7 @@ class Coordinator:
 
     def close(self) -> None:
         """Finish what is being committed; close the log, the ledger and the registry."""
+        self.questions.close()
         self.commits.close()
         self.audit.close()
         self.ledger.close()

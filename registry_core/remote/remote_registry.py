@@ -196,6 +196,7 @@ class RemoteRegistry:
         seed: int = 0,
         limit: Optional[int] = None,
         after: Optional[str] = None,
+        min_uptime_probability: float = 0.0,
     ) -> list[Node]:
         """As `Registry.list_nodes`, read in pages; nodes that change places meanwhile may be missed or come twice.
 
@@ -214,6 +215,7 @@ class RemoteRegistry:
             seed,
             limit,
             after,
+            min_uptime_probability,
         )
         if ordered is not NodeOrder.REPUTATION and (limit is None or limit > PAGE):
             raise ValidationError("limit", limit, f"must be from 1 to {PAGE} in a draw: it has no pages")
@@ -238,8 +240,21 @@ class RemoteRegistry:
         gpus: Optional[GpuDemand] = None,
         tags: Mapping[str, str] = NO_TAGS,
         exclude: Collection[str] = (),
+        min_uptime_probability: float = 0.0,
     ) -> int:
-        """As `Registry.count_nodes`."""
+        """As `Registry.count_nodes`. With `min_uptime_probability` it reads the whole list."""
+        if min_uptime_probability:
+            found = self.list_nodes(
+                min_reputation,
+                only_healthy,
+                min_capabilities,
+                wallet_address=wallet_address,
+                gpus=gpus,
+                tags=tags,
+                exclude=exclude,
+                min_uptime_probability=min_uptime_probability,
+            )
+            return len(found)
         demand = NodeQuery(min_reputation, only_healthy, min_capabilities, wallet_address, gpus, tags, exclude)
         return decoded(self._good("GET", "/v1/count", query=_query(demand)), _Count).count
 
@@ -373,6 +388,8 @@ def _query(demand: NodeQuery) -> dict[str, Union[str, list[str]]]:
         query["exclude"] = sorted(demand.exclude)
     if demand.order is not NodeOrder.REPUTATION:
         query["order"], query["seed"] = demand.order.value, str(demand.seed)
+    if demand.min_uptime_probability:
+        query["min_uptime_probability"] = repr(demand.min_uptime_probability)
     if demand.after is not None:
         query["after"] = demand.after
     return query

@@ -26,8 +26,11 @@ class Failing:
     remedy: str
 
 
-def failing(node: Node, query: NodeQuery) -> list[Failing]:
-    """Everything that keeps `node` out of the answer to `query`, apart from order, limit and cursor."""
+def failing(node: Node, query: NodeQuery, expected_uptime: float = 1.0) -> list[Failing]:
+    """Everything that keeps `node` out of the answer to `query`, apart from order, limit and cursor.
+
+    `expected_uptime` is the node's probability to stay, for a query with `min_uptime_probability`.
+    """
     found = _readiness(node) if query.only_healthy else []
     least = least_hundredths(query.min_reputation)
     if hundredths(node.reputation) < least:
@@ -40,6 +43,11 @@ def failing(node: Node, query: NodeQuery) -> list[Failing]:
     for key, value in query.tags.items():
         if node.tags.get(key) != value:
             found.append(Failing(f"tag {key}", value, node.tags.get(key, ""), "set the tag in the agent's settings"))
+    if expected_uptime < query.min_uptime_probability:
+        least_uptime = f"{query.min_uptime_probability:g}"
+        found.append(
+            Failing("min_uptime_probability", least_uptime, f"{expected_uptime:.3f}", "more hours of being live")
+        )
     if node.id in query.exclude:
         found.append(Failing("exclude", "another node", node.id, "leave it out of exclude"))
     return found

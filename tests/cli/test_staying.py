@@ -1,4 +1,4 @@
-"""`duxnet nodes list --min-uptime-probability`: a filter of files, refused in words over the network."""
+"""`duxnet nodes list --min-uptime-probability`: a filter of files and, in bounded steps, over the network."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from registry_core.models.node import Node
 from registry_core.node_registry import NodeRegistry
 from tests.agent.running import duxnet
 from tests.coordinator.running import Running
+from tests.coordinator.test_identity import Signer
 
 
 def test_the_list_keeps_who_will_probably_stay(tmp_path: Path) -> None:
@@ -21,9 +22,16 @@ def test_the_list_keeps_who_will_probably_stay(tmp_path: Path) -> None:
         assert [node["id"] for node in json.loads(duxnet(*asked).stdout)["nodes"]] == expected
 
 
-def test_over_the_network_it_is_refused_in_words(tmp_path: Path) -> None:
+def test_so_it_does_over_the_network(tmp_path: Path) -> None:
     with Running(tmp_path / "state") as running:
-        answer = duxnet("nodes", "list", "--registry", running.address, "--min-uptime-probability", "0.5")
-    assert answer.returncode == 1
-    assert "min_uptime_probability" in answer.stderr
-    assert "Traceback" not in answer.stderr
+        Signer(running).register()
+        for least, expected in (("0.01", 1), ("0.999999", 0)):
+            asked = ("nodes", "list", "--registry", running.address, "--min-uptime-probability", least)
+            answer = duxnet(*asked, "--format", "json")
+            assert len(json.loads(answer.stdout)["nodes"]) == expected, answer.stderr
+        path = f"/v1/nodes/{Signer(running).node_id}/explain?min_uptime_probability=0.5"
+        assert running.call("GET", path)[0] == 404
+        (node,) = running.call("GET", "/v1/nodes")[2]["nodes"]
+        told = running.call("GET", f"/v1/nodes/{node['id']}/explain?min_uptime_probability=0.999999")[2]
+        assert [item["condition"] for item in told["failing"]] == ["min_uptime_probability"]
+        assert running.call("GET", "/v1/count?min_uptime_probability=0.5")[0] == 501

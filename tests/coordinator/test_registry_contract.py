@@ -144,6 +144,19 @@ def test_queries_ask_for_gpus_tags_and_draws_alike(registry: Registry) -> None:
     assert ids(registry.list_nodes(order="least_loaded", limit=1)) == ["large"]  # the other's load is not known
 
 
+def test_queries_ask_for_nodes_that_will_probably_stay(registry: Registry) -> None:
+    for number in range(3):
+        registry.register_node(Node(f"192.0.2.{number}", id=f"node-{number}"))
+    for least, expected in ((0.01, 3), (0.999999, 0)):  # no hour was observed yet: all are the network's mean
+        assert len(registry.list_nodes(min_uptime_probability=least)) == expected
+        assert registry.count_nodes(min_uptime_probability=least) == expected
+        assert len(registry.list_nodes(min_uptime_probability=least, order="random", limit=10)) == expected
+    assert ids(registry.list_nodes(min_uptime_probability=0.01, limit=2)) == ["node-0", "node-1"]
+    assert ids(registry.list_nodes(min_uptime_probability=0.01, after="node-1")) == ["node-2"]
+    with pytest.raises(ValidationError, match="min_uptime_probability"):
+        registry.list_nodes(min_uptime_probability=1.5)
+
+
 def test_an_unknown_node_is_none_in_a_query_and_an_error_in_an_update(registry: Registry) -> None:
     for unknown in ("unknown", "..", "a/b", "ü", "x" * 300, "%2e"):
         assert registry.get_node(unknown) is None

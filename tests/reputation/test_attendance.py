@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from registry_core import Node, NodeQuery, NodeRegistry
+from registry_core import Node, NodeOrder, NodeQuery, NodeRegistry
 from registry_core.errors import UnknownNodeError, ValidationError
 from registry_core.models.reputation import Evidence
 from tests.reputation.test_in_registry import Clock
@@ -141,15 +141,19 @@ def test_nodes_can_be_asked_to_stay_in_every_order_and_page_by_page(registry: No
     for order in ("random", "explore", "least_loaded"):
         found = registry.list_nodes(min_uptime_probability=likely, order=order, seed=3)
         assert sorted(node.id for node in found) == sorted(steady)
-    pages: list[str] = []
-    query = NodeQuery(min_uptime_probability=likely, limit=3)
-    while True:
-        page = registry.find_nodes(query)
-        pages += [node.id for node in page.nodes]
-        if page.next is None:
-            break
-        query = NodeQuery(min_uptime_probability=likely, limit=3, after=page.next)
-    assert pages == whole
+    for look_at_most in (None, 1, 2, 5):
+        pages: list[str] = []
+        query = NodeQuery(min_uptime_probability=likely, limit=3)
+        while True:
+            page = registry.find_nodes(query, look_at_most=look_at_most)
+            assert look_at_most is None or len(page.nodes) <= look_at_most
+            pages += [node.id for node in page.nodes]
+            if page.next is None:
+                break
+            query = NodeQuery(min_uptime_probability=likely, limit=3, after=page.next)
+        assert pages == whole
+    drawn = NodeQuery(min_uptime_probability=likely, limit=2, order=NodeOrder.RANDOM)
+    assert set(steady) >= {node.id for node in registry.find_nodes(drawn, look_at_most=4).nodes}
     assert registry.list_nodes(min_uptime_probability=0.0, limit=1)
     with pytest.raises(ValidationError, match="min_uptime_probability"):
         registry.list_nodes(min_uptime_probability=1.1)
