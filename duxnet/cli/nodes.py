@@ -60,7 +60,7 @@ def nodes() -> None:
     "--min-uptime-probability",
     type=float,
     default=0.0,
-    help="Nodes that stay for the next 6 hours with at least this probability, 0 to 1. Only in a file.",
+    help="Nodes that stay for the next 6 hours with at least this probability, 0 to 1.",
 )
 @click.option("--limit", type=int, help="At most so many.")
 @click.option("--after", metavar="CURSOR", help="Go on behind an earlier answer: its `next`.")
