@@ -9,6 +9,7 @@ answer. Slow and idle peers are found by one sweep over the open connections, so
 from __future__ import annotations
 
 import asyncio
+import secrets
 from http import HTTPStatus
 from typing import Any, Optional, Protocol, Union
 
@@ -17,8 +18,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from duxnet.coordinator.problems import ProblemAnswer, Refused, answer_to
 from registry_core.wire.shapes import MAX_HEARTBEAT_BYTES
 
-__all__ = ["BoundedProtocol", "HeartbeatLane", "sweep_connections"]
+__all__ = ["MOST_CONNECTIONS", "BoundedProtocol", "HeartbeatLane", "sweep_connections"]
 
+MOST_CONNECTIONS = 20_000
 MAX_HEAD_BYTES = 16 * 1024
 MAX_HEADERS = 64
 HEAD_SECONDS = 10.0
@@ -58,12 +60,18 @@ class BoundedProtocol(HttpToolsProtocol):
     _node_id: Optional[str] = None  # of the heartbeat that is being received in the lane
     _authorization = _content_type = _heartbeat = b""
 
-    def __init__(self, *args: Any, lane: Optional[HeartbeatLane] = None, **named: Any) -> None:
+    def __init__(
+        self, *args: Any, lane: Optional[HeartbeatLane] = None, most_connections: int = MOST_CONNECTIONS, **named: Any
+    ) -> None:
         super().__init__(*args, **named)
         self._lane = lane
+        self._most_connections = most_connections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
+        if len(self.connections) > self._most_connections:
+            self.refuse("busy", "too many connections", retry_after_seconds=1 + secrets.randbelow(5))
+            return
         self.late_at = self.loop.time() + HEAD_SECONDS
         if self._lane is not None:
             client = self.client[0] if self.client is not None else None
@@ -178,10 +186,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """What uvicorn calls for a request that cannot be parsed; here in the shape of every other error."""
         self.refuse(self._refusal, msg)
 
-    def refuse(self, kind_name: str, detail: str = "") -> None:
+    def refuse(self, kind_name: str, detail: str = "", *, retry_after_seconds: Optional[float] = None) -> None:
         """Answer with a problem and close."""
         self.late_at = None
-        self.transport.write(_response(answer_to(Refused(kind_name, detail)), keep_alive=False))
+        refused = Refused(kind_name, detail, retry_after_seconds=retry_after_seconds)
+        self.transport.write(_response(answer_to(refused), keep_alive=False))
         self.transport.close()
 
 

@@ -20,7 +20,7 @@ from typing import Any, Callable, Optional, cast
 import uvicorn
 
 from duxnet.coordinator.app import app_of, open_coordinator
-from duxnet.coordinator.protocol import BoundedProtocol, sweep_connections
+from duxnet.coordinator.protocol import MOST_CONNECTIONS, BoundedProtocol, sweep_connections
 from duxnet.coordinator.secrets_files import OPERATOR_TOKEN_FILE
 from duxnet.coordinator.service import Coordinator
 from duxnet.coordinator.settings import CoordinatorSettings
@@ -33,7 +33,8 @@ _log = logging.getLogger("duxnet.coordinator")
 
 STOP_SECONDS = 5
 BACKLOG = 2048
-MOST_CONNECTIONS = 20_000
+FILES_BESIDE_CONNECTIONS = 256
+"""The registry's files, its readers, the log. Fewer would let connections take them."""
 SWITCH_SECONDS = 0.0005
 """How long the committing thread may keep the loop from running. Python's own 5 ms would be waited at each request."""
 GC_THRESHOLDS = (20_000, 50, 100)
@@ -80,7 +81,7 @@ def _run(
     app = app_of(coordinator)
     config = uvicorn.Config(
         cast("Any", app),
-        http=cast("Any", partial(BoundedProtocol, lane=app.heartbeats)),
+        http=cast("Any", partial(BoundedProtocol, lane=app.heartbeats, most_connections=_most_connections())),
         ws="none",
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         lifespan="on",
@@ -92,7 +93,6 @@ def _run(
         timeout_keep_alive=75,
         timeout_graceful_shutdown=STOP_SECONDS,
         backlog=BACKLOG,
-        limit_concurrency=MOST_CONNECTIONS,
         ssl_certfile=settings.tls_certificate or None,
         ssl_keyfile=settings.tls_key or None,
     )
@@ -106,6 +106,24 @@ def _run(
     server = _Server(config)
     asyncio_run = _runner(config)
     asyncio_run(_serve(server, coordinator, settings, listener, ready))
+
+
+def _most_connections() -> int:
+    """As many as the system lets this process have beside its files; it asks for all that it may have."""
+    if sys.platform == "win32":
+        return MOST_CONNECTIONS
+    import resource
+
+    wanted = MOST_CONNECTIONS + FILES_BESIDE_CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # RLIM_INFINITY is negative, or huge
+    if 0 <= soft < wanted:
+        soft = min(hard, wanted) if hard >= 0 else wanted
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if 0 <= soft < wanted:
+        most = max(1, soft - FILES_BESIDE_CONNECTIONS)
+        _log.warning("at most %d connections at once: the limit of open files is %d", most, soft)
+        return most
+    return MOST_CONNECTIONS
 
 
 class _Server(uvicorn.Server):

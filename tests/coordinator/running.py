@@ -19,12 +19,13 @@ START_SECONDS = 30.0
 
 
 class Running:
-    """`duxnet coordinator` in a state directory; stopped or killed at the end."""
+    """`duxnet coordinator` in a state directory; stopped or killed at the end. `open_files`: how many it may have."""
 
-    def __init__(self, state_dir: Path, port: int = 0, **settings: object) -> None:
+    def __init__(self, state_dir: Path, port: int = 0, open_files: int = 0, **settings: object) -> None:
         self.state_dir = state_dir
         self.settings = settings
         self.port = port
+        self.open_files = open_files
         self.process: Optional[subprocess.Popen[bytes]] = None
         self.address = ""
         self.log = b""
@@ -39,6 +40,8 @@ class Running:
         command = [sys.executable, "-c", main, "coordinator", "--state-dir", str(self.state_dir)]
         self.state_dir.mkdir(parents=True, exist_ok=True)
         self._log_path = self.state_dir.with_suffix(f".log{time.monotonic_ns()}")
+        if self.open_files:
+            command = ["prlimit", f"--nofile={self.open_files}", *command]
         with self._log_path.open("wb") as log:
             self.process = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS

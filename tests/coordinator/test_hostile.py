@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from tests.agent.running import until
 from tests.coordinator.running import Running
 from tests.coordinator.test_identity import Signer, kind
+from tests.needs import need_program
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +219,20 @@ def test_too_many_registrations_at_once_are_asked_to_come_again(running: Running
     assert len(left_out) == statuses.count(503)  # refused means that nothing was done
     for signer in left_out:
         assert signer.register()[0] == 200
+
+
+def test_connections_beyond_the_limit_of_files_are_told_to_come_again(tmp_path: Path) -> None:
+    need_program("prlimit", "util-linux")
+    with Running(tmp_path / "state", open_files=300) as limited:
+        held = [socket.create_connection(("127.0.0.1", limited.port), timeout=10) for _ in range(44)]
+        for connection in held:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(12) == b"HTTP/1.1 200"
+        status, what = problem(spoken(limited, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"))
+        assert (status, what) == (503, "busy")
+        for connection in held:
+            connection.close()
+        until(lambda: limited.call("GET", "/healthz")[0] == 200, "room again")
 
 
 @pytest.fixture
