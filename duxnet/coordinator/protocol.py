@@ -26,6 +26,9 @@ MAX_HEADERS = 64
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0
 IDLE_SECONDS = 75.0
+"""Longer than an agent of the usual pace rests: a new connection costs three heartbeats, with TLS thirty and more."""
+CROWDED_IDLE_SECONDS = 2.0
+"""The same when half of all connections that may be are taken, 10 KiB each."""
 SWEEP_SECONDS = 2.0
 
 _PREFIX, _SUFFIX = b"/v1/nodes/", b"/heartbeat"
@@ -48,7 +51,7 @@ class HeartbeatLane(Protocol):
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. `late_at` is the loop's time by which what is being received must be whole; None: nothing is.
 
-    `idle_since` is when the last heartbeat was answered, while nothing came after it.
+    `idle_since` is when the last request was answered, while nothing came after it.
     """
 
     late_at: Optional[float] = None
@@ -182,6 +185,10 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self.idle_since = self.loop.time()
+
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls for a request that cannot be parsed; here in the shape of every other error."""
         self.refuse(self._refusal, msg)
@@ -207,14 +214,15 @@ def _response(answer: Union[bytes, ProblemAnswer], *, keep_alive: bool) -> bytes
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-async def sweep_connections(connections: set[BoundedProtocol]) -> None:
+async def sweep_connections(connections: set[BoundedProtocol], most_connections: int = MOST_CONNECTIONS) -> None:
     """Close connections whose request does not become whole in time, and idle ones. Runs until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         now = loop.time()
+        longest_idle = IDLE_SECONDS if 2 * len(connections) <= most_connections else CROWDED_IDLE_SECONDS
         for connection in list(connections):
             if connection.late_at is not None and connection.late_at < now:
                 connection.refuse("too-slow")
-            elif connection.idle_since is not None and connection.idle_since < now - IDLE_SECONDS:
+            elif connection.idle_since is not None and connection.idle_since < now - longest_idle:
                 connection.transport.close()

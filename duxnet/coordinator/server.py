@@ -79,9 +79,10 @@ def _run(
     ready: Optional[Callable[[str], None]],
 ) -> None:
     app = app_of(coordinator)
+    most = _most_connections()
     config = uvicorn.Config(
         cast("Any", app),
-        http=cast("Any", partial(BoundedProtocol, lane=app.heartbeats, most_connections=_most_connections())),
+        http=cast("Any", partial(BoundedProtocol, lane=app.heartbeats, most_connections=most)),
         ws="none",
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         lifespan="on",
@@ -105,7 +106,7 @@ def _run(
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     server = _Server(config)
     asyncio_run = _runner(config)
-    asyncio_run(_serve(server, coordinator, settings, listener, ready))
+    asyncio_run(_serve(server, coordinator, settings, listener, ready, most))
 
 
 def _most_connections() -> int:
@@ -167,12 +168,13 @@ async def _serve(
     settings: CoordinatorSettings,
     listener: socket.socket,
     ready: Optional[Callable[[str], None]],
+    most_connections: int,
 ) -> None:
     notifier = Notifier(os.environ)
     host, port = listener.getsockname()[:2]
     scheme = "https" if settings.tls_certificate else "http"
     address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-    sweeper = asyncio.ensure_future(sweep_connections(cast("Any", server.server_state.connections)))
+    sweeper = asyncio.ensure_future(sweep_connections(cast("Any", server.server_state.connections), most_connections))
     watcher = asyncio.ensure_future(_tell_manager(server, coordinator, notifier, address, ready))
     try:
         await server.serve(sockets=[listener])

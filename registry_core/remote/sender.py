@@ -26,6 +26,9 @@ LONGEST_PAUSE_SECONDS = 2.0
 SHORTEST_BUDGET_SECONDS = 2.0  # coordinators ask for no interval below five seconds; below two, nothing is in time
 LONGEST_CONNECT_SECONDS = 3.0
 LONGEST_READ_SECONDS = 10.0
+KEPT_SECONDS = 70.0
+"""How long a connection is kept for the next request, a little shorter than a coordinator keeps it: with TLS each new
+one costs both sides some milliseconds."""
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 
 _WAIT_AND_REPEAT = (429, 503)
@@ -55,6 +58,7 @@ class Sender:
             timeout=timeout,
             verify=_certificates(addresses, options),
             transport=transport,
+            limits=httpx.Limits(keepalive_expiry=KEPT_SECONDS),
             headers={"accept": "application/json"},
         )
 
