@@ -28,7 +28,7 @@ BODY_SECONDS = 30.0
 IDLE_SECONDS = 75.0
 """Longer than an agent of the usual pace rests: a new connection costs three heartbeats, with TLS thirty and more."""
 CROWDED_IDLE_SECONDS = 2.0
-"""The same when half of all connections that may be are taken, 10 KiB each."""
+"""The same when three quarters of all connections that may be are taken, 10 KiB each."""
 SWEEP_SECONDS = 2.0
 
 _PREFIX, _SUFFIX = b"/v1/nodes/", b"/heartbeat"
@@ -220,7 +220,7 @@ async def sweep_connections(connections: set[BoundedProtocol], most_connections:
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         now = loop.time()
-        longest_idle = IDLE_SECONDS if 2 * len(connections) <= most_connections else CROWDED_IDLE_SECONDS
+        longest_idle = IDLE_SECONDS if 4 * len(connections) <= 3 * most_connections else CROWDED_IDLE_SECONDS
         for connection in list(connections):
             if connection.late_at is not None and connection.late_at < now:
                 connection.refuse("too-slow")

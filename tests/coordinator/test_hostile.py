@@ -238,7 +238,7 @@ def test_connections_beyond_the_limit_of_files_are_told_to_come_again(tmp_path: 
 def test_where_it_gets_crowded_idle_connections_make_room(tmp_path: Path) -> None:
     need_program("prlimit", "util-linux")
     with Running(tmp_path / "state", open_files=300) as limited:
-        held = [socket.create_connection(("127.0.0.1", limited.port), timeout=10) for _ in range(30)]
+        held = [socket.create_connection(("127.0.0.1", limited.port), timeout=10) for _ in range(40)]
         for connection in held:
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
             assert connection.recv(12) == b"HTTP/1.1 200"
