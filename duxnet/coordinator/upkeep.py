@@ -46,6 +46,9 @@ class Upkeep:
         self._seen_index = coordinator.registry.events.last_index
         self._gone_since: dict[str, float] = {}  # down or left, when
         self._order: deque[tuple[float, str]] = deque()
+        for state in (Liveness.DOWN, Liveness.LEFT):  # before the start: counted from now on
+            for node_id in coordinator.registry.host.ids_in(state):
+                self._note_gone(node_id)
 
     async def run(self) -> None:
         """Until cancelled. Restores what the last run knew of networks, then pulses."""
@@ -123,12 +126,15 @@ class Upkeep:
 
     def _note_liveness(self, node: Node) -> None:
         if node.liveness in (Liveness.DOWN, Liveness.LEFT):
-            if node.id not in self._gone_since:
-                now = self._coordinator.clock.monotonic()
-                self._gone_since[node.id] = now
-                self._order.append((now, node.id))
+            self._note_gone(node.id)
         else:
             self._gone_since.pop(node.id, None)
+
+    def _note_gone(self, node_id: str) -> None:
+        if node_id not in self._gone_since:
+            now = self._coordinator.clock.monotonic()
+            self._gone_since[node_id] = now
+            self._order.append((now, node_id))
 
     def _note_member(self, node: Node) -> None:
         coordinator = self._coordinator
@@ -197,8 +203,6 @@ class Upkeep:
                     coordinator.count_peer(state.get("peer"), 1)
                 if node.admission is Admission.APPROVED:
                     self._note_member(node)
-                if node.liveness is Liveness.LEFT:
-                    self._note_liveness(node)
             after = page.next
             if after is None:
                 return
