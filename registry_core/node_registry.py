@@ -365,9 +365,7 @@ class NodeRegistry:
 
     def _save_samples(self) -> None:
         samples = self._visible.unsaved()
-        if not samples:
-            return
-        try:
+        try:  # where there is none, too: others may still be on their way
             with self._staging.disk():
                 self._store.save_samples(samples, wait=True)
         except BaseException:

@@ -211,6 +211,44 @@ def test_a_put_keeps_the_saved_sample_and_a_delete_drops_it(place: Any, store: A
     again.close()
 
 
+def down(store: Any) -> list[str]:
+    return [row.columns.node_id for row in store.rows() if row.is_down]
+
+
+def test_who_was_down_is_told_after_reopening_until_a_sample_says_otherwise(place: Any, store: Any) -> None:
+    store.commit([a_put(1), a_put(2), a_put(3)], {})
+    assert down(store) == []
+    fallen = [Sampled("node-1", SAMPLE, is_down=True), Sampled("node-3", SAMPLE, is_down=True)]
+    store.save_samples(fallen, wait=True)
+    again = reopened(place, store)
+    assert down(again) == ["node-1", "node-3"]
+    assert samples(again)["node-1"].memory_usage == 50.0
+    again.save_samples([Sampled("node-1", SAMPLE)], wait=False)
+    third = reopened(place, again)
+    assert down(third) == ["node-3"]
+    third.close()
+
+
+def test_a_node_that_was_never_heard_can_be_down_too(place: Any, store: Any) -> None:
+    store.commit([a_put(1), a_put(2)], {})
+    store.save_samples([Sampled("node-2", NodeHealth(), is_down=True)], wait=True)
+    again = reopened(place, store)
+    assert down(again) == ["node-2"]
+    assert samples(again)["node-2"] in (None, NodeHealth())
+    again.close()
+
+
+def test_a_put_leaves_a_node_down_and_a_delete_forgets_it(place: Any, store: Any) -> None:
+    store.commit([a_put(1), a_put(2)], {})
+    fallen = [Sampled(node_id, SAMPLE, is_down=True) for node_id in ("node-1", "node-2", "nobody")]
+    store.save_samples(fallen, wait=True)
+    store.commit([a_put(1, hostname="changed"), Delete("node-2"), a_put(2)], {})
+    again = reopened(place, store)
+    assert down(again) == ["node-1"]
+    assert again.read("node-1").node.liveness is Liveness.LIVE  # of a record it would be durable
+    again.close()
+
+
 def test_reading_in_other_threads_sees_whole_records_during_commits(store: Any) -> None:
     store.commit([a_put(1, hostname="h0", os_version="h0")], {})
     mixed: list[NodeRecord] = []
