@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
@@ -216,6 +218,61 @@ def test_a_node_that_left_after_it_was_down_comes_back_live(reopen: Open, clock:
     assert liveness_of(second) == {"node-1": "left"}
     second.register_node(a_node())
     assert liveness_of(reopen()) == {"node-1": "live"}
+
+
+VICTIM = """
+import sys, time
+from pathlib import Path
+from registry_core import NodeRegistry
+from registry_core.opening import open_store
+from tests.core.hands import HandClock, a_node
+
+path, by_hand, clock = Path(sys.argv[1]), sys.argv[2] == "save()", HandClock()
+registry = NodeRegistry(path, clock=clock, heartbeat_timeout_seconds=60)
+for number in range(1, 5):
+    registry.register_node(a_node(number))
+registry.tick()
+for seconds, heard in ((29, ("node-2", "node-3")), (29, ("node-2",)), (3, ("node-2",))):
+    clock.move(seconds)
+    for node_id in heard:
+        registry.update_node_health(node_id)
+# node-1 and node-4 are down, and a minute is over; all that follows comes within the next one
+if by_hand:
+    registry.save()
+store = open_store(path, None, read_only=True)
+while [row.columns.node_id for row in store.rows() if row.is_down] != ["node-1", "node-4"]:
+    time.sleep(0.01)
+    store.refresh()
+registry.update_node_health("node-4")
+clock.move(29)
+registry.update_node_health("node-2")
+registry.update_node_health("node-4")
+print({node.id: str(node.liveness) for node in registry.list_nodes()}, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "saved_by"), [("nodes.json", "save()"), ("nodes.db", "save()"), ("nodes.db", "the minute")]
+)
+def test_a_kill_loses_what_changed_since_the_last_save_and_no_more(
+    tmp_path: Path, clock: HandClock, name: str, saved_by: str
+) -> None:
+    path = tmp_path / name
+    command = [sys.executable, "-c", VICTIM, str(path), saved_by]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as victim:
+        assert victim.stdout is not None
+        told = victim.stdout.readline()
+        victim.kill()
+    assert told == "{'node-1': 'down', 'node-2': 'live', 'node-3': 'down', 'node-4': 'live'}\n"
+    with NodeRegistry(path, clock=clock, heartbeat_timeout_seconds=60) as registry:
+        clock.move(29)  # node-3's fall is lost: it has its full time again. node-4's return is: its next report tells
+        assert liveness_of(registry) == {"node-1": "down", "node-2": "live", "node-3": "live", "node-4": "down"}
+        registry.update_node_health("node-4", 1.0)
+        registry.update_node_health("node-2", 1.0)
+        clock.move(31)
+        assert liveness_of(registry) == {"node-1": "down", "node-2": "suspect", "node-3": "down", "node-4": "suspect"}
 
 
 Step = tuple[str, int]
