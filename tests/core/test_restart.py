@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Callable, Optional
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from registry_core import EventsCompacted, NodeRegistry
 from registry_core.models.status import Liveness
+from registry_core.opening import open_store
 from tests.core.hands import START, HandClock, a_node
 from tests.core.places import FILE_PLACES
 
@@ -207,17 +209,18 @@ def test_a_host_that_comes_to_judge_silence_comes_back_to_who_was_down(
         assert told == ([] if heard else [("node-1", "down")])
 
 
-def test_a_node_that_left_after_it_was_down_comes_back_live(reopen: Open, clock: HandClock) -> None:
-    first = reopen()
-    first.register_node(a_node())
-    clock.move(61)
-    assert liveness_of(first) == {"node-1": "down"}
-    first.save()
-    first.maintenance.leave("node-1")
-    second = reopen()
-    assert liveness_of(second) == {"node-1": "left"}
-    second.register_node(a_node())
-    assert liveness_of(reopen()) == {"node-1": "live"}
+@pytest.mark.parametrize("name", ["nodes.json", "nodes.db"])
+def test_a_node_that_left_after_it_was_down_comes_back_live(tmp_path: Path, clock: HandClock, name: str) -> None:
+    path = fallen(tmp_path / name, clock)
+    with NodeRegistry(path, clock=clock, heartbeat_timeout_seconds=60) as registry:
+        registry.maintenance.leave("node-1")
+        registry.save()
+        with closing(open_store(path, None, read_only=True)) as kept:  # what a kill after its return would find
+            assert [row.is_down for row in kept.rows()] == [False]
+    with NodeRegistry(path, clock=clock, heartbeat_timeout_seconds=60) as registry:
+        assert liveness_of(registry) == {"node-1": "left"}
+        registry.register_node(a_node())
+        assert liveness_of(registry) == {"node-1": "live"}
 
 
 VICTIM = """
