@@ -46,9 +46,7 @@ class Upkeep:
         self._seen_index = coordinator.registry.events.last_index
         self._gone_since: dict[str, float] = {}  # down or left, when
         self._order: deque[tuple[float, str]] = deque()
-        for state in (Liveness.DOWN, Liveness.LEFT):  # before the start: counted from now on
-            for node_id in coordinator.registry.host.ids_in(state):
-                self._note_gone(node_id)
+        self._note_all_gone()  # before the start: their time is counted from now on
 
     async def run(self) -> None:
         """Until cancelled. Restores what the last run knew of networks, then pulses."""
@@ -103,6 +101,7 @@ class Upkeep:
         except EventsCompacted as error:  # more events in one pulse than the ring holds
             _log.warning("missed events up to %d", error.oldest_index)
             new = ring.after(max(error.oldest_index - 1, 0))
+            self._note_all_gone()
         for event in new:
             self._seen_index = event.index
             self._note(event)
@@ -129,6 +128,11 @@ class Upkeep:
             self._note_gone(node.id)
         else:
             self._gone_since.pop(node.id, None)
+
+    def _note_all_gone(self) -> None:
+        for state in (Liveness.DOWN, Liveness.LEFT):
+            for node_id in self._coordinator.registry.host.ids_in(state):
+                self._note_gone(node_id)
 
     def _note_gone(self, node_id: str) -> None:
         if node_id not in self._gone_since:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from registry_core.events import RING_SIZE
+from registry_core.models.node import Node
 from registry_core.node_registry import NodeRegistry
 from tests.agent.running import RunningAgent, duxnet, until
 from tests.coordinator.running import Running
@@ -159,6 +161,17 @@ def test_a_node_that_was_down_before_a_restart_is_removed_after_its_retention(tm
         assert shown(running, kept)["liveness"] == "live"
         log = (tmp_path / "coordinator" / "audit.jsonl").read_text()
         assert log.count('"actor": "retention", "action": "removed"') == 1
+
+
+def test_more_nodes_than_events_are_kept_do_not_return_after_a_restart_and_are_removed_all_the_same(
+    tmp_path: Path,
+) -> None:
+    running = a_coordinator(tmp_path, retention_hours=0.1 / 3600, heartbeats_per_second=1e6)
+    with NodeRegistry(tmp_path / "coordinator" / "nodes.db") as registry, registry.batch():
+        for number in range(RING_SIZE + 100):  # all will be down at the same moment
+            registry.register_node(Node("192.0.2.1", id=f"node-{number}"))
+    with running:
+        until(lambda: not shown(running, "node-0"), "removed, although nobody can have been told that it is down")
 
 
 def test_nodes_that_were_down_before_a_restart_open_no_breaker(tmp_path: Path) -> None:
