@@ -309,7 +309,7 @@ class NodeRegistry:
             yield
 
     def save(self) -> None:
-        """Write the newest samples; all else is on disk already. Durable when it returns."""
+        """Write the newest samples and who is down; all else is on disk already. Durable when it returns."""
         self._before_change()
         self._save_samples()
 

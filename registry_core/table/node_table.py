@@ -328,8 +328,13 @@ class NodeTable:
         self._watch_anew()
 
     def unsaved(self, most: Optional[int] = None) -> list[Sampled]:
-        """The nodes that were heard or went down since they were last asked for, at most so many of them."""
+        """The nodes that were heard or went down since they were last asked for, at most so many of them.
+
+        All of them: so are all that went down in this run. None reports again, were a thread's write to have failed.
+        """
         slots = self.slots
+        if most is None:
+            self._mark_fallen()
         found: list[Sampled] = []
         slot = slots.unsaved.find(1)
         while slot >= 0 and len(found) != most:
@@ -337,6 +342,13 @@ class NodeTable:
             found.append(Sampled(str(slots.ids[slot]), slots.health(slot), slots.liveness[slot] == _DOWN))
             slot = slots.unsaved.find(1, slot + 1)
         return found
+
+    def _mark_fallen(self) -> None:
+        slots = self.slots
+        slot = slots.liveness.find(_DOWN)
+        while slot >= 0:
+            slots.unsaved[slot] |= slots.gauges[slot * GAUGES + SEEN] != LONG_SILENT
+            slot = slots.liveness.find(_DOWN, slot + 1)
 
     def _fits(self, slot: int, query: NodeQuery) -> bool:
         slots = self.slots
