@@ -79,8 +79,13 @@ class Attendance:
 
     def changed(self, node_id: str, before: Liveness, after: Liveness, now: float) -> None:
         """What the registry makes of a node changed."""
-        if self._start is not None and _state(before) != _state(after):
-            self._notes.setdefault(node_id, _Note(self._start, _state(before))).turn(now, _state(after))
+        if self._start is None or _state(before) == _state(after):
+            return
+        note = self._notes.get(node_id)
+        if note is None:
+            came_up_down = before is Liveness.DOWN and self.now_hour == 0  # since when it was back, nobody watched
+            note = self._notes[node_id] = _Note(self._start, None if came_up_down else _state(before))
+        note.turn(now, _state(after))
 
     def gone(self, node_id: str) -> None:
         """The node was removed."""

@@ -123,7 +123,7 @@ class LocalRegistry(Registry, Protocol):
         """What happened, in order: `events.after(index, wait_seconds=0)`."""
 
     def save(self) -> None:
-        """Write the newest samples; all else is durable already."""
+        """Write the newest samples and who is down; all else is durable already."""
 
     def load(self) -> None:
         """Read what is kept anew, when another hand changed it."""

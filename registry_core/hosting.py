@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
 from registry_core.models import limits
 from registry_core.models.json_values import frozen_json_map
 from registry_core.models.node import Node
+from registry_core.models.status import Liveness
 from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
 from registry_core.rules.registration import Terms
 from registry_core.wallets import proven_wallet
@@ -72,6 +73,10 @@ class RegistryHost:
     def hold_down(self, is_held: Optional[Callable[[str], bool]]) -> None:
         """While `is_held` says True of a node, its silence makes it `suspect` and never `down`. Asked under a lock."""
         self._visible.hold_down(is_held)
+
+    def ids_in(self, state: Liveness) -> list[str]:
+        """The nodes in this state, as last judged. Looks at those only."""
+        return self._visible.ids_in(limits.choice("state", state, Liveness))
 
     def counts(self) -> LivenessCounts:
         """Nodes by liveness, as last judged."""

@@ -313,7 +313,7 @@ class NodeRegistry:
             yield
 
     def save(self) -> None:
-        """Write the newest samples; all else is on disk already. Durable when it returns."""
+        """Write the newest samples and who is down; all else is on disk already. Durable when it returns."""
         self._before_change()
         self._save_samples()
 
@@ -369,9 +369,7 @@ class NodeRegistry:
 
     def _save_samples(self) -> None:
         samples = self._visible.unsaved()
-        if not samples:
-            return
-        try:
+        try:  # where there is none, too: others may still be on their way
             with self._staging.disk():
                 self._store.save_samples(samples, wait=True)
         except BaseException:

@@ -20,13 +20,13 @@ from registry_core.models.node import Node, NodeCapabilities
 from registry_core.models.query import NodeOrder, NodeQuery
 from registry_core.models.record import NodeRecord
 from registry_core.models.snapshot import health_sample, node_snapshot
-from registry_core.models.status import Conditions, Liveness, NodeHealth
+from registry_core.models.status import Conditions, Liveness, NodeHealth, Sampled
 from registry_core.rules.health import ALL_CONDITIONS, ALL_UNKNOWN, HealthRule, HealthThresholds, load_per_cpu
 from registry_core.rules.liveness import interval_of_timeout
 from registry_core.rules.reputation import HourObserved
 from registry_core.snapshots import Snapshots
 from registry_core.staging import Unit
-from registry_core.storage.contract import Put, Store
+from registry_core.storage.contract import Put, Row, Store
 from registry_core.table.cordon_ends import CordonEnds
 from registry_core.table.node_table import NodeTable
 
@@ -86,11 +86,7 @@ class Visible:
             now = self._clock.monotonic()
             last_sequence = 0
             for row in self._store.rows():
-                self._table.put(row.columns, now)
-                slot = self._table.slots.by_id[row.columns.node_id]
-                if row.sample is not None:
-                    self._table.slots.restore_sample(slot, row.sample)
-                self._cordons.set(slot, row.columns.cordoned_until)
+                self._take_up(row, now)
                 last_sequence = row.columns.sequence
             if older is not None:
                 self._table.take_over(older, store_is_newer=self._store.read_only)
@@ -102,6 +98,15 @@ class Visible:
             self._changes += 1
             self._due = -float("inf")
 
+    def _take_up(self, row: Row, now: float) -> None:
+        self._table.put(row.columns, now)
+        slot = self._table.slots.by_id[row.columns.node_id]
+        if row.sample is not None:
+            self._table.slots.restore_sample(slot, row.sample)
+        if row.is_down:  # a reader takes its writer's word for it
+            self._table.was_down(slot, counts=self._interval is not None or self._store.read_only)
+        self._cordons.set(slot, row.columns.cordoned_until)
+
     def _stored_number(self, key: str) -> int:
         text = self._store.meta(key) or "0"
         if not (text.isascii() and text.isdecimal() and len(text) < 17):  # below 2**62 with room for what is to come
@@ -112,14 +117,21 @@ class Visible:
         """Judge silence by this interval."""
         with self._lock:
             self._interval = interval_seconds
+            for node_id in self._table.pace(interval_seconds):
+                self._snapshots.changed(self._table.slots.by_id[node_id])
+                self._tell_liveness(node_id, Liveness.LIVE, Liveness.DOWN, self._clock.now())
             self.attendance.start(self._clock.monotonic())
-            self._table.pace(interval_seconds)
 
     def hold_down(self, is_held: Optional[Callable[[str], bool]]) -> None:
         """Ask `is_held` before a node is called down."""
         with self._lock:
             self._is_held = is_held
             self._table.is_held = is_held
+
+    def ids_in(self, state: Liveness) -> list[str]:
+        """The nodes in this state."""
+        with self._lock:
+            return self._table.ids_in(state)
 
     def liveness_counts(self) -> tuple[int, ...]:
         """How many nodes are in each state, in the order of `Liveness`."""
@@ -278,16 +290,16 @@ class Visible:
             self._samples_due = now + (every_seconds * SHARE_OF_PERIOD if more else every_seconds)
         self._due = min(self._due, self._samples_due)
 
-    def unsaved(self) -> list[tuple[str, NodeHealth]]:
-        """The samples that came in since they were last asked for."""
+    def unsaved(self) -> list[Sampled]:
+        """The nodes that were heard or went down since they were last asked for."""
         with self._lock:
             return self._table.unsaved()
 
-    def not_saved(self, samples: list[tuple[str, NodeHealth]]) -> None:
+    def not_saved(self, samples: list[Sampled]) -> None:
         """Saving failed: keep them for the next time."""
         with self._lock:
-            for node_id, _sample in samples:
-                slot = self._table.slots.by_id.get(node_id)
+            for sample in samples:
+                slot = self._table.slots.by_id.get(sample.node_id)
                 if slot is not None:
                     self._table.slots.unsaved[slot] = 1
 

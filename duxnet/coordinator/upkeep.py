@@ -48,6 +48,7 @@ class Upkeep:
         self._seen_index = coordinator.registry.events.last_index
         self._gone_since: dict[str, float] = {}  # down or left, when
         self._order: deque[tuple[float, str]] = deque()
+        self._note_all_gone()  # before the start: their time is counted from now on
 
     async def run(self) -> None:
         """Until cancelled. Restores what the last run knew of networks, then pulses."""
@@ -102,6 +103,7 @@ class Upkeep:
         except EventsCompacted as error:  # more events in one pulse than the ring holds
             _log.warning("missed events up to %d", error.oldest_index)
             new = ring.after(max(error.oldest_index - 1, 0))
+            self._note_all_gone()
         for event in new:
             self._seen_index = event.index
             self._note(event)
@@ -127,12 +129,20 @@ class Upkeep:
 
     def _note_liveness(self, node: Node) -> None:
         if node.liveness in (Liveness.DOWN, Liveness.LEFT):
-            if node.id not in self._gone_since:
-                now = self._coordinator.clock.monotonic()
-                self._gone_since[node.id] = now
-                self._order.append((now, node.id))
+            self._note_gone(node.id)
         else:
             self._gone_since.pop(node.id, None)
+
+    def _note_all_gone(self) -> None:
+        for state in (Liveness.DOWN, Liveness.LEFT):
+            for node_id in self._coordinator.registry.host.ids_in(state):
+                self._note_gone(node_id)
+
+    def _note_gone(self, node_id: str) -> None:
+        if node_id not in self._gone_since:
+            now = self._coordinator.clock.monotonic()
+            self._gone_since[node_id] = now
+            self._order.append((now, node_id))
 
     def _note_member(self, node: Node, *, wallet_is_new: bool = False) -> None:
         coordinator = self._coordinator
@@ -205,8 +215,6 @@ class Upkeep:
                     coordinator.count_peer(state.get("peer"), 1)
                 if node.admission is Admission.APPROVED:
                     self._note_member(node)
-                if node.liveness is Liveness.LEFT:
-                    self._note_liveness(node)
             after = page.next
             if after is None:
                 return

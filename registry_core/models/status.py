@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from registry_core.models import limits
 
-__all__ = ["Admission", "Condition", "Conditions", "Cordon", "Liveness", "NodeHealth", "Scheduling"]
+__all__ = ["Admission", "Condition", "Conditions", "Cordon", "Liveness", "NodeHealth", "Sampled", "Scheduling"]
 
 
 class _Word(str, Enum):
@@ -99,6 +99,14 @@ class NodeHealth:
     def is_healthy(self) -> bool:
         """No critical condition."""
         return not self.conditions.any_critical
+
+
+class Sampled(NamedTuple):
+    """What is kept of a node softly: its newest sample, and whether silence had made it `down`."""
+
+    node_id: str
+    health: NodeHealth
+    is_down: bool = False
 
 
 @dataclass(frozen=True)

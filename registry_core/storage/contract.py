@@ -12,7 +12,7 @@ from typing import NamedTuple, Optional, Union
 
 from registry_core.models.columns import Columns
 from registry_core.models.record import NodeRecord
-from registry_core.models.status import NodeHealth
+from registry_core.models.status import NodeHealth, Sampled
 
 __all__ = ["Change", "Delete", "Put", "Row", "Store"]
 
@@ -34,10 +34,14 @@ Change = Union[Put, Delete]
 
 
 class Row(NamedTuple):
-    """What a start reads of one node: the indexed columns, and the last sample that was saved, if any."""
+    """What a start reads of one node: the indexed columns, and the last sample that was saved, if any.
+
+    `is_down`: it was down when its sample was last saved. Says nothing of a node that left since.
+    """
 
     columns: Columns
     sample: Optional[NodeHealth]
+    is_down: bool = False
 
 
 class Store(ABC):
@@ -106,12 +110,12 @@ class Store(ABC):
         changes and must then cost about one disk flush. Raises StoreError; the state is then as before the call
         and the next commit may be tried. Raises ReadOnlyError when opened with `read_only`.
 
-        A `Put` keeps the node's saved sample; a `Delete` followed by a `Put` starts without one.
+        A `Put` keeps the node's saved sample and `is_down`; a `Delete` followed by a `Put` starts without them.
         """
 
     @abstractmethod
-    def save_samples(self, samples: Iterable[tuple[str, NodeHealth]], *, wait: bool) -> None:
-        """Keep the newest sample of these nodes; ids that are unknown are skipped.
+    def save_samples(self, samples: Iterable[Sampled], *, wait: bool) -> None:
+        """Keep the newest sample of these nodes, and whether they are down; ids that are unknown are skipped.
 
         With `wait` as durable as a commit when it returns; without it the store writes later, in a thread of its
         own, and must not make the caller wait for the disk: such a call may come while a commit runs. `samples`

@@ -15,7 +15,7 @@ from typing import Optional
 
 from registry_core.errors import DamagedStoreError, ReadOnlyError, StoreError
 from registry_core.models.record import NodeRecord
-from registry_core.models.status import NodeHealth
+from registry_core.models.status import Sampled
 from registry_core.storage.contract import Change, Put, Row, Store
 from registry_core.storage.json_text import FileContent, NodeTexts, read_content
 from registry_core.storage.lock import WriterLock
@@ -56,7 +56,8 @@ class JsonFileStore(Store):
         """In order of registration."""
         content = self._content
         ordered = sorted(content.puts.items(), key=lambda item: item[1].columns.sequence)
-        return iter([Row(put.columns, content.samples.get(node_id)) for node_id, put in ordered])
+        down = content.down
+        return iter([Row(put.columns, content.samples.get(node_id), node_id in down) for node_id, put in ordered])
 
     def read(self, node_id: str, sequence: Optional[int] = None) -> Optional[NodeRecord]:  # noqa: ARG002 - no need of it
         """One look-up."""
@@ -77,7 +78,7 @@ class JsonFileStore(Store):
 
     def commit(self, changes: Sequence[Change], meta: Mapping[str, Optional[str]]) -> None:
         """One rewrite of the file, whatever the number of changes."""
-        puts, samples = dict(self._content.puts), dict(self._content.samples)
+        puts, samples, down = dict(self._content.puts), dict(self._content.samples), set(self._content.down)
         for change in changes:
             node_id = change.columns.node_id if isinstance(change, Put) else change.node_id
             self._texts.forget(node_id)
@@ -86,25 +87,28 @@ class JsonFileStore(Store):
             else:
                 puts.pop(node_id, None)
                 samples.pop(node_id, None)
+                down.discard(node_id)
         merged: dict[str, Optional[str]] = {**self._content.meta, **meta}
         kept = {key: value for key, value in merged.items() if value is not None}
         try:
-            self._replace(FileContent(puts, samples, kept, self._content.schema, self._content.beside))
+            self._replace(FileContent(puts, samples, kept, self._content.schema, self._content.beside, down))
         except BaseException:
             self._texts.clear()  # they may hold what was not committed
             raise
         self._warn_when_large()
 
-    def save_samples(self, samples: Iterable[tuple[str, NodeHealth]], *, wait: bool) -> None:  # noqa: ARG002 - always done on return
+    def save_samples(self, samples: Iterable[Sampled], *, wait: bool) -> None:  # noqa: ARG002 - always done on return
         """One rewrite of the file; none when nothing changed."""
         content = self._content
-        merged = dict(content.samples)
-        for node_id, sample in samples:
-            if node_id in content.puts and merged.get(node_id) != sample:
-                merged[node_id] = sample
-                self._texts.forget(node_id)
-        if merged != content.samples:
-            self._replace(content._replace(samples=merged))
+        merged, down = dict(content.samples), set(content.down)
+        for node_id, sample, is_down in samples:
+            if node_id not in content.puts or (merged.get(node_id) == sample and (node_id in down) == is_down):
+                continue
+            merged[node_id] = sample
+            (down.add if is_down else down.discard)(node_id)
+            self._texts.forget(node_id)
+        if merged != content.samples or down != content.down:
+            self._replace(content._replace(samples=merged, down=down))
 
     def refresh(self) -> bool:
         """One `stat`; the file is read when that shows another one."""

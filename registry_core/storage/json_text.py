@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any, NamedTuple, NoReturn, Optional
 
 from registry_core.errors import DamagedStoreError, UnsupportedSchemaError, ValidationError, shown
@@ -18,7 +18,7 @@ from registry_core.models.encoding import health_to_plain
 from registry_core.models.json_values import frozen_json_map
 from registry_core.models.record import NodeRecord
 from registry_core.models.snapshot import health_sample, node_with, record_with
-from registry_core.models.status import Conditions, NodeHealth
+from registry_core.models.status import Conditions, Liveness, NodeHealth, Sampled
 from registry_core.rules.reputation import NEWCOMER_SCORE, reputation_of
 from registry_core.rules.reputation.kept import state_of
 from registry_core.storage.contract import Put
@@ -33,13 +33,17 @@ _NO_SAMPLE = NodeHealth()
 
 
 class FileContent(NamedTuple):
-    """All that the file holds. `beside` are fields of the file, not of a node, that this version does not know."""
+    """All that the file holds. `beside` are fields of the file, not of a node, that this version does not know.
+
+    `down` are the nodes whose `liveness` says so, as far as was saved; "left" is of the record itself.
+    """
 
     puts: dict[str, Put]
     samples: dict[str, NodeHealth]
     meta: dict[str, str]
     schema: str = SCHEMA
     beside: Mapping[str, Any] = {}
+    down: Set[str] = frozenset()
 
 
 class NodeTexts:
@@ -62,17 +66,19 @@ class NodeTexts:
         lines = [f"  {json.dumps(name)}: {_indented(value, 2)},\n" for name, value in head.items()]
         ordered = sorted(content.puts.values(), key=lambda put: put.columns.sequence)
         newer = content.schema != SCHEMA
-        nodes = ",\n".join("    " + self._text(put, content.samples, newer=newer) for put in ordered)
+        nodes = ",\n".join("    " + self._text(put, content, newer=newer) for put in ordered)
         body = f"[\n{nodes}\n  ]" if nodes else "[]"
         return ("{\n" + "".join(lines) + '  "nodes": ' + body + "\n}\n").encode("utf-8")
 
-    def _text(self, put: Put, samples: Mapping[str, NodeHealth], *, newer: bool) -> str:
+    def _text(self, put: Put, content: FileContent, *, newer: bool) -> str:
         node_id = put.columns.node_id
         text = self._texts.get(node_id)
         if text is None:
             plain = record_to_plain(put.record, newer=newer)
-            if node_id in samples:
-                sample = health_to_plain(samples[node_id])
+            if node_id in content.down:
+                plain.setdefault("liveness", Liveness.DOWN.value)
+            if node_id in content.samples:
+                sample = health_to_plain(content.samples[node_id])
                 del sample["conditions"]  # they are judged anew when the file is read
                 plain["health"] = {**sample, **plain.get("health", {})}
             text = self._texts[node_id] = _indented(plain, 4)
@@ -150,14 +156,16 @@ def _content(location: str, document: Any) -> FileContent:
         raise ValidationError("meta", meta, "must map text to text")
     puts: dict[str, Put] = {}
     samples: dict[str, NodeHealth] = {}
-    for record, sample in _in_order(_read_nodes(nodes, newer=newer)):
-        node_id = record.node.id
+    down: set[str] = set()
+    for record, (node_id, sample, is_down) in _in_order(_read_nodes(nodes, newer=newer)):
         puts[node_id] = Put(record, columns_of(record))
+        if is_down:
+            down.add(node_id)
         if sample != _NO_SAMPLE:
             samples[node_id] = health_sample(
                 sample.load_average, sample.memory_usage, sample.disk_usage, sample.last_heartbeat, Conditions()
             )
-    return FileContent(puts, samples, meta, schema, beside)
+    return FileContent(puts, samples, meta, schema, beside, down)
 
 
 def _schema(location: str, document: dict[str, Any]) -> tuple[str, bool]:
@@ -172,7 +180,7 @@ def _schema(location: str, document: dict[str, Any]) -> tuple[str, bool]:
     return (found if newer else SCHEMA), newer
 
 
-def _read_nodes(nodes: object, *, newer: bool) -> Iterator[tuple[str, NodeRecord, NodeHealth]]:
+def _read_nodes(nodes: object, *, newer: bool) -> Iterator[tuple[str, NodeRecord, Sampled]]:
     if isinstance(nodes, list):
         items = [(f"nodes[{index}]", item, None) for index, item in enumerate(nodes)]
     elif isinstance(nodes, dict):
@@ -191,7 +199,7 @@ def _short(key: str) -> str:
     return shown(key).strip("'")
 
 
-def _read_node(item: object, key: Optional[str], *, newer: bool) -> tuple[NodeRecord, NodeHealth]:
+def _read_node(item: object, key: Optional[str], *, newer: bool) -> tuple[NodeRecord, Sampled]:
     if not isinstance(item, dict):
         raise ValidationError("node", item, "must be a map of fields")
     plain = dict(item)
@@ -206,7 +214,10 @@ def _read_node(item: object, key: Optional[str], *, newer: bool) -> tuple[NodeRe
         record = record_with(record, node=node)
     elif "reputation" not in plain:
         record = record_with(record, node=node_with(record.node, reputation=round(NEWCOMER_SCORE, 2)))
-    return record, sample
+    found = record.node.liveness
+    if found is not Liveness.LEFT:  # the rest is soft, and no part of the record
+        record = record_with(record, node=node_with(record.node, liveness=Liveness.LIVE))
+    return record, Sampled(record.node.id, sample, found is Liveness.DOWN)
 
 
 def _id_of_description(record: NodeRecord) -> str:
@@ -219,8 +230,8 @@ def _id_of_description(record: NodeRecord) -> str:
 
 
 def _in_order(
-    read: Iterator[tuple[str, NodeRecord, NodeHealth]],
-) -> Iterator[tuple[NodeRecord, NodeHealth]]:
+    read: Iterator[tuple[str, NodeRecord, Sampled]],
+) -> Iterator[tuple[NodeRecord, Sampled]]:
     """By `sequence`; a record without one comes behind all others, and each gets a number of its own."""
     places: dict[str, str] = {}
     every = []

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Optional, TypeVar
 
 from registry_core.errors import DamagedStoreError
+from registry_core.models.status import NodeHealth, Sampled
 from registry_core.opening import open_store
 from registry_core.storage.contract import Put, Row, Store
 from registry_core.storage.durable_copy import appearing, refuse_existing
@@ -76,7 +77,11 @@ def _move(old: Store, new: Store, rows: list[Row], progress: Progress) -> None:
             progress(done + len(puts), len(rows))
         new.commit(puts, {})
         done += len(puts)
-    samples = [(row.columns.node_id, row.sample) for row in rows if row.sample is not None]
+    samples = [
+        Sampled(row.columns.node_id, row.sample or NodeHealth(), row.is_down)
+        for row in rows
+        if row.sample is not None or row.is_down
+    ]
     new.save_samples(samples, wait=True)
     new.commit([], dict(old.all_meta()))
 

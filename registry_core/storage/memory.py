@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Optional
 
 from registry_core.models.record import NodeRecord
-from registry_core.models.status import NodeHealth
+from registry_core.models.status import Sampled
 from registry_core.storage.contract import Change, Put, Row, Store
 
 __all__ = ["MemoryStore"]
@@ -23,13 +23,17 @@ class MemoryStore(Store):
 
     def __init__(self) -> None:
         self._puts: dict[str, Put] = {}
-        self._samples: dict[str, NodeHealth] = {}
+        self._samples: dict[str, Sampled] = {}
         self._meta: dict[str, str] = {}
 
     def rows(self) -> Iterator[Row]:
         """In order of registration."""
         ordered = sorted(self._puts.items(), key=lambda item: item[1].columns.sequence)
-        return iter([Row(put.columns, self._samples.get(node_id)) for node_id, put in ordered])
+        return iter([self._row(put, self._samples.get(node_id)) for node_id, put in ordered])
+
+    @staticmethod
+    def _row(put: Put, kept: Optional[Sampled]) -> Row:
+        return Row(put.columns, None) if kept is None else Row(put.columns, kept.health, kept.is_down)
 
     def read(self, node_id: str, sequence: Optional[int] = None) -> Optional[NodeRecord]:  # noqa: ARG002 - no need of it
         """One look-up."""
@@ -62,11 +66,11 @@ class MemoryStore(Store):
             else:
                 self._meta[key] = value
 
-    def save_samples(self, samples: Iterable[tuple[str, NodeHealth]], *, wait: bool) -> None:  # noqa: ARG002 - nothing to wait for
+    def save_samples(self, samples: Iterable[Sampled], *, wait: bool) -> None:  # noqa: ARG002 - nothing to wait for
         """Lasts as long as the process."""
-        for node_id, sample in samples:
-            if node_id in self._puts:
-                self._samples[node_id] = sample
+        for sample in samples:
+            if sample.node_id in self._puts:
+                self._samples[sample.node_id] = sample
 
     def refresh(self) -> bool:
         """Nobody else can reach it."""

@@ -14,28 +14,28 @@ from collections.abc import Iterable, Iterator
 from typing import Optional, Protocol
 
 from registry_core.errors import RegistryError
-from registry_core.models.status import NodeHealth
+from registry_core.models.status import Sampled
 from registry_core.storage.sqlite_layout import id_hash, sample_values
 
 __all__ = ["SampleWriter", "Samples"]
 
 _log = logging.getLogger(__name__)
-_GAUGES = 4
+_VALUES = 5  # of one sample: see `sample_values`
 
 
 class Samples:
-    """Samples of many nodes in 40 bytes each: what was taken must not hold a million small objects."""
+    """Samples of many nodes in 48 bytes each: what was taken must not hold a million small objects."""
 
     def __init__(self) -> None:
         self._ids: list[str] = []
         self._values = array("d")
 
     @classmethod
-    def of(cls, samples: Iterable[tuple[str, NodeHealth]]) -> Samples:
+    def of(cls, samples: Iterable[Sampled]) -> Samples:
         """A copy of what `samples` gives now."""
         taken = cls()
-        for node_id, sample in samples:
-            taken._ids.append(node_id)
+        for sample in samples:
+            taken._ids.append(sample.node_id)
             taken._values.extend(math.nan if value is None else value for value in sample_values(sample))
         return taken
 
@@ -50,8 +50,8 @@ class Samples:
     def _piece(self, places: range) -> Iterator[tuple[object, ...]]:
         for place in places:
             node_id = self._ids[place]
-            gauges = self._values[place * _GAUGES : (place + 1) * _GAUGES]
-            yield (*(None if gauge != gauge else gauge for gauge in gauges), id_hash(node_id), node_id)
+            values = self._values[place * _VALUES : (place + 1) * _VALUES]
+            yield (*(None if value != value else value for value in values), id_hash(node_id), node_id)
 
 
 class _Write(Protocol):

@@ -22,7 +22,7 @@ from typing import Any, Callable, Optional
 
 from registry_core.errors import DamagedStoreError, ReadOnlyError, SealedStoreError, StoreError
 from registry_core.models.record import NodeRecord
-from registry_core.models.status import NodeHealth
+from registry_core.models.status import Sampled
 from registry_core.storage import sqlite_layout as layout
 from registry_core.storage.contract import Change, Put, Row, Store
 from registry_core.storage.file_heads import UsedFile
@@ -114,7 +114,8 @@ class SqliteStore(Store):
         with self._reader("read") as connection:
             connection.execute("BEGIN")  # both see the same commit
             try:
-                for row in connection.execute(layout.START):
+                (found,) = connection.execute("PRAGMA user_version").fetchone()
+                for row in connection.execute(layout.START if found > 1 else layout.START_OF_LAYOUT_1):
                     started = self._rows.started(row)
                     tally.add_started(row)
                     yield started
@@ -182,7 +183,7 @@ class SqliteStore(Store):
             self._put_state(connection, meta, stamp)
         self._last_commit = stamp
 
-    def save_samples(self, samples: Iterable[tuple[str, NodeHealth]], *, wait: bool) -> None:
+    def save_samples(self, samples: Iterable[Sampled], *, wait: bool) -> None:
         """By default left to a thread, which writes a few thousand at a time without flushing."""
         if self.read_only:
             raise ReadOnlyError(f"{self.location} is open for reading only")

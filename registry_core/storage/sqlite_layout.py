@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Optional, Union
 from registry_core.models.columns import Columns, columns_of
 from registry_core.models.record import NodeRecord
 from registry_core.models.snapshot import health_sample
-from registry_core.models.status import Conditions, NodeHealth
+from registry_core.models.status import Conditions, NodeHealth, Sampled
 from registry_core.models.times import time_to_text
 from registry_core.storage.contract import Put, Row
 from registry_core.storage.packed_records import pack, unpack
@@ -23,7 +23,7 @@ from registry_core.storage.sealing import CannotOpen, Sealer
 __all__ = ["APPLICATION_ID", "LAYOUT", "SCHEMA", "BadRow", "Rows", "id_hash"]
 
 APPLICATION_ID = 0x44555852  # "DUXR", at byte 68 of the file, where file(1) and SQLite tools look
-LAYOUT = 1  # PRAGMA user_version: the tables below. The meaning of the records has its own version, in `state`
+LAYOUT = 2  # PRAGMA user_version: the tables below. The meaning of the records has its own version, in `state`
 SCHEMA = "duxnet.nodes/1.0"
 
 _CLEAR = (
@@ -58,7 +58,8 @@ CREATE = f"""
 CREATE TABLE state (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 CREATE TABLE nodes ({", ".join(f"{name} {kind}" for name, kind in _ALL)});
 CREATE TABLE samples (
-  sequence INTEGER PRIMARY KEY, load_average REAL, memory_usage REAL, disk_usage REAL, last_heartbeat REAL
+  sequence INTEGER PRIMARY KEY, load_average REAL, memory_usage REAL, disk_usage REAL, last_heartbeat REAL,
+  is_down INTEGER NOT NULL DEFAULT 0
 );
 CREATE TRIGGER forget_sample AFTER DELETE ON nodes BEGIN
   DELETE FROM samples WHERE sequence = old.sequence;
@@ -73,12 +74,14 @@ WHERE id = excluded.id AND sequence = excluded.sequence
 """  # noqa: S608 - the names above, nobody's input
 FIND = "SELECT sequence FROM nodes WHERE id_hash = ? AND id = ?"
 DELETE = "DELETE FROM nodes WHERE id_hash = ? AND id = ?"
-PUT_SAMPLE = "INSERT OR REPLACE INTO samples SELECT sequence, ?, ?, ?, ? FROM nodes WHERE id_hash = ? AND id = ?"
+PUT_SAMPLE = "INSERT OR REPLACE INTO samples SELECT sequence, ?, ?, ?, ?, ? FROM nodes WHERE id_hash = ? AND id = ?"
 MOVE_SAMPLE = "UPDATE samples SET sequence = ? WHERE sequence = ?"
 START = f"""
-SELECT {_CLEAR_NAMES}, labels, columns_checksum, id_hash, load_average, memory_usage, disk_usage, last_heartbeat
+SELECT {_CLEAR_NAMES}, labels, columns_checksum, id_hash,
+  load_average, memory_usage, disk_usage, last_heartbeat, is_down
 FROM nodes LEFT JOIN samples USING (sequence) ORDER BY nodes.sequence
 """  # noqa: S608 - the names above
+START_OF_LAYOUT_1 = START.replace("is_down", "0")  # what only a reader ever sees: a writer brings the file up first
 # The same sums over the index alone: an entry that was changed would make a node vanish for those who ask by id.
 INDEX_SUMS = """
 SELECT count(*), ifnull(sum(id_hash & 4294967295), 0), ifnull(sum(id_hash >> 32), 0), ifnull(sum(sequence), 0)
@@ -195,7 +198,7 @@ class Rows:
             raise BadRow(clear[0], clear[1], "its columns do not match their checksum")
         if self._sealer is not None:
             labels = self._opened(clear, b"labels", bound, labels).decode("utf-8")
-        return Row(_columns(clear, labels), _sample(row[_WIDTH + 3 :]))
+        return Row(_columns(clear, labels), _sample(row[_WIDTH + 3 : -1]), row[-1] == 1)
 
     def read(self, row: tuple[Any, ...]) -> NodeRecord:
         """What `read_sql` gives: the record, checked."""
@@ -213,7 +216,7 @@ class Rows:
         check_sums(row)
         if place != id_hash(row[0]):
             raise BadRow(row[0], row[1], "its index entry belongs to another node")
-        columns = self.started((*row[:_WIDTH], labels, columns_checksum, place, None, None, None, None)).columns
+        columns = self.started((*row[:_WIDTH], labels, columns_checksum, place, *(None,) * 5)).columns
         if columns_of(self.read(row)) != columns:
             raise BadRow(row[0], row[1], "its columns do not follow from its record")
 
@@ -277,10 +280,12 @@ def check_sums(row: tuple[Any, ...]) -> None:
 REWRAP = "UPDATE nodes SET labels = ?, columns_checksum = ?, record_checksum = ?, record = ? WHERE sequence = ?"
 
 
-def sample_values(sample: NodeHealth) -> tuple[Optional[float], ...]:
-    """The gauges and the time (Unix seconds) as `samples` keeps them."""
-    at = sample.last_heartbeat
-    return sample.load_average, sample.memory_usage, sample.disk_usage, None if at is None else at.timestamp()
+def sample_values(sample: Sampled) -> tuple[Optional[float], ...]:
+    """The gauges, the time (Unix seconds) and 1 for down, as `samples` keeps them."""
+    _node_id, health, is_down = sample
+    at = health.last_heartbeat
+    seen = None if at is None else at.timestamp()
+    return health.load_average, health.memory_usage, health.disk_usage, seen, float(is_down)
 
 
 def _clear(columns: Columns) -> Clear:

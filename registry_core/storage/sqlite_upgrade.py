@@ -1,7 +1,6 @@
 """Bringing a file of an older layout to this one, after a copy of it was put aside.
 
-Here: the steps from layout to layout, and the order copy, change, mark. There is only one layout so far, so that the
-list of steps is empty; the next one adds a line here.
+Here: the steps from layout to layout, and the order copy, change, mark. A new layout adds a line here.
 """
 
 from __future__ import annotations
@@ -21,7 +20,9 @@ __all__ = ["UPGRADES", "bring_up"]
 
 _log = logging.getLogger(__name__)
 
-UPGRADES: Mapping[int, str] = {}
+UPGRADES: Mapping[int, str] = {
+    1: "ALTER TABLE samples ADD COLUMN is_down INTEGER NOT NULL DEFAULT 0",
+}
 """Layout → the SQL that makes the next one of it."""
 
 

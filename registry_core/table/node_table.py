@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Callable, Optional, Union
 
 from registry_core.models.columns import Columns, gpu_groups, label_of_tag, label_of_wallet
 from registry_core.models.query import NodeOrder, NodeQuery
-from registry_core.models.status import Liveness, NodeHealth
+from registry_core.models.status import Liveness, NodeHealth, Sampled
 from registry_core.rules import health, liveness
 from registry_core.rules.flapping import Flapping, beats_owed, fell_silent, heard, is_forgotten
 from registry_core.rules.health import HealthRule, HealthThresholds
@@ -30,6 +30,7 @@ from registry_core.table.slots import (
     LIVENESS,
     LIVENESS_CODE,
     LOAD,
+    LONG_SILENT,
     MEMORY,
     SEEN,
     SEEN_AT,
@@ -59,6 +60,7 @@ Sample = tuple[Optional[float], Optional[float], Optional[float]]
 
 _NAN = math.nan
 _LIVE = LIVENESS_CODE[Liveness.LIVE]
+_DOWN = LIVENESS_CODE[Liveness.DOWN]
 
 
 class NodeTable:
@@ -100,6 +102,17 @@ class NodeTable:
             self._index.add(slot)
         self._watch(slot)
         return new
+
+    def was_down(self, slot: int, *, counts: bool) -> None:
+        """An earlier run called the node of this new slot down, so that it is, until it is heard.
+
+        Where that does not count, since nobody judges silence, it is live; `pace` comes back to it.
+        """
+        if self.slots.liveness[slot] == _LIVE:  # else it left since
+            self.slots.gauges[slot * GAUGES + SEEN] = LONG_SILENT
+            if counts:
+                self.slots.liveness[slot] = _DOWN
+                self._judge(slot)
 
     def remove(self, node_id: str) -> None:
         """Forget the node; no error when it is not there."""
@@ -188,6 +201,8 @@ class NodeTable:
 
     def leave(self, slot: int) -> None:
         """The node said that it goes."""
+        if self.slots.liveness[slot] == _DOWN:
+            self.slots.unsaved[slot] = 1  # what is kept would call it down when it comes back
         self.slots.liveness[slot] = LIVENESS_CODE[Liveness.LEFT]
         self._judge(slot)
 
@@ -201,7 +216,7 @@ class NodeTable:
             if node_id is None or interval is None:
                 continue
             before = LIVENESS[slots.liveness[slot]]
-            if before is Liveness.LEFT:
+            if before is Liveness.LEFT or before is Liveness.DOWN:  # only a sign of life changes that
                 continue
             after = liveness.liveness(now - slots.gauges[slot * GAUGES + SEEN], interval)
             if after is Liveness.DOWN and self.is_held is not None and self.is_held(node_id):
@@ -214,6 +229,8 @@ class NodeTable:
             self._watch(slot)
             if after is not before:
                 slots.liveness[slot] = LIVENESS_CODE[after]
+                if after is Liveness.DOWN:
+                    slots.unsaved[slot] = 1
                 self._judge(slot)
                 yield node_id, before, after
 
@@ -310,16 +327,28 @@ class NodeTable:
             self._judge(slot)
         self._watch_anew()
 
-    def unsaved(self, most: Optional[int] = None) -> list[tuple[str, NodeHealth]]:
-        """The samples that came in since they were last asked for, at most so many of them."""
+    def unsaved(self, most: Optional[int] = None) -> list[Sampled]:
+        """The nodes that were heard or went down since they were last asked for, at most so many of them.
+
+        All of them: so are all that went down in this run. None reports again, were a thread's write to have failed.
+        """
         slots = self.slots
-        found: list[tuple[str, NodeHealth]] = []
+        if most is None:
+            self._mark_fallen()
+        found: list[Sampled] = []
         slot = slots.unsaved.find(1)
         while slot >= 0 and len(found) != most:
             slots.unsaved[slot] = 0
-            found.append((str(slots.ids[slot]), slots.health(slot)))
+            found.append(Sampled(str(slots.ids[slot]), slots.health(slot), slots.liveness[slot] == _DOWN))
             slot = slots.unsaved.find(1, slot + 1)
         return found
+
+    def _mark_fallen(self) -> None:
+        slots = self.slots
+        slot = slots.liveness.find(_DOWN)
+        while slot >= 0:
+            slots.unsaved[slot] |= slots.gauges[slot * GAUGES + SEEN] != LONG_SILENT
+            slot = slots.liveness.find(_DOWN, slot + 1)
 
     def _fits(self, slot: int, query: NodeQuery) -> bool:
         slots = self.slots
@@ -354,13 +383,20 @@ class NodeTable:
             return None
         return max(self.slots.interval[slot], self._default_interval)
 
-    def pace(self, interval_seconds: float) -> None:
-        """Judge silence by this interval from now on. Deadlines that stand come as they are and are then set anew."""
-        unwatched = self._default_interval is None
+    def pace(self, interval_seconds: float) -> list[str]:
+        """Judge silence by this interval from now on. Deadlines that stand come as they are and are then set anew.
+
+        Returns who is down at once: where silence was not judged before, those that `was_down` named.
+        """
+        slots, unwatched, fallen = self.slots, self._default_interval is None, []
         self._default_interval = interval_seconds
-        if unwatched:
-            for slot in self.slots.by_id.values():
-                self._watch(slot)
+        for node_id, slot in slots.by_id.items() if unwatched else ():
+            if slots.liveness[slot] == _LIVE and slots.gauges[slot * GAUGES + SEEN] == LONG_SILENT:
+                slots.liveness[slot] = _DOWN
+                self._judge(slot)
+                fallen.append(node_id)
+            self._watch(slot)
+        return fallen
 
     def ids_in(self, state: Liveness) -> list[str]:
         """The nodes in this state. Looks at those only."""

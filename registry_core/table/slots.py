@@ -24,6 +24,9 @@ LOAD, MEMORY, DISK, SEEN, SEEN_AT, CPUS = range(GAUGES)
 """The figures of a slot that a report touches, side by side, since at a million nodes each array costs a cache miss:
 load average, memory %, disk %, the last sign of life (monotonic and Unix seconds), the CPUs that the load is for."""
 
+LONG_SILENT = -math.inf
+"""In place of the last sign of life: an earlier run called the node down, and this one has not heard it."""
+
 _NAN = math.nan
 HAS_CRITICAL = tuple(conditions.any_critical for conditions in ALL_CONDITIONS)
 LIVENESS = tuple(Liveness)
@@ -85,7 +88,7 @@ class Slots:
         self.unsaved.append(0)
         self.liveness.append(_LEFT if columns.left else _LIVE)
         self.conditions.append(ALL_UNKNOWN)
-        self.gauges.extend((_NAN, _NAN, _NAN, -math.inf, _NAN, columns.host_cpus or columns.cpu_cores))
+        self.gauges.extend((_NAN, _NAN, _NAN, LONG_SILENT, _NAN, columns.host_cpus or columns.cpu_cores))
         return slot
 
     def set(self, slot: int, columns: Columns) -> None:
@@ -169,10 +172,13 @@ class Slots:
         self.gauges[mine : mine + CPUS] = other.gauges[theirs : theirs + CPUS]  # the CPUs are of the columns
 
     def has_news(self, slot: int, other: Slots, other_slot: int) -> bool:
-        """Was the node heard, or did it leave or come back, since the other table was filled from the same store?"""
-        at, then = self.gauges[slot * GAUGES + SEEN_AT], other.gauges[other_slot * GAUGES + SEEN_AT]
+        """Was it heard, or called down, or did it leave or return, since the other was filled from the same store?"""
+        mine, theirs = slot * GAUGES, other_slot * GAUGES
+        at, then = self.gauges[mine + SEEN_AT], other.gauges[theirs + SEEN_AT]
         was_heard = at != then and (at == at or then == then)  # two that were never heard are both NaN
-        return was_heard or (self.liveness[slot] == _LEFT) != (other.liveness[other_slot] == _LEFT)
+        called_otherwise = (self.gauges[mine + SEEN] == LONG_SILENT) != (other.gauges[theirs + SEEN] == LONG_SILENT)
+        left_or_came = (self.liveness[slot] == _LEFT) != (other.liveness[other_slot] == _LEFT)
+        return was_heard or called_otherwise or left_or_came
 
     def health(self, slot: int) -> NodeHealth:
         """The newest sample and what follows from it."""

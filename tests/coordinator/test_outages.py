@@ -10,8 +10,12 @@ from typing import Any
 
 import pytest
 
+from registry_core.events import RING_SIZE
+from registry_core.models.node import Node
+from registry_core.node_registry import NodeRegistry
 from tests.agent.running import RunningAgent, duxnet, until
 from tests.coordinator.running import Running
+from tests.core.hands import HandClock, a_node
 
 INTERVAL = 0.25
 
@@ -112,6 +116,76 @@ def test_a_killed_and_restarted_coordinator_takes_nobody_down(tmp_path: Path) ->
                 assert shown(running, node_id)["liveness"] == "live"
                 assert not [word for word in liveness_events(running, node_id) if word.endswith("down")]
             assert running.call("GET", "/v1/count")[2] == {"count": 2}
+
+
+def ready_ids(running: Running) -> set[str]:
+    return {node["id"] for node in running.call("GET", "/v1/nodes?only_healthy=true")[2]["nodes"]}
+
+
+def test_a_node_that_is_down_stays_so_over_restarts_until_it_is_heard(tmp_path: Path) -> None:
+    with (
+        a_coordinator(tmp_path) as running,
+        an_agent(tmp_path, running, "down") as sleeper,
+        an_agent(tmp_path, running, "live") as other,
+    ):
+        asleep, awake = (agent.wait_for_reports(2)["node_id"] for agent in (sleeper, other))
+        sleeper.process.send_signal(signal.SIGSTOP)
+        until(lambda: shown(running, asleep)["liveness"] == "down", "down")
+        for end in (running.stop, running.kill):  # the kill finds what the stop had saved
+            end()
+            running.start()
+            assert shown(running, asleep)["liveness"] == "down"
+            assert asleep not in ready_ids(running)
+            other.wait_for_reports(2)
+            until(lambda: ready_ids(running) == {awake}, "only the other is ready")
+            assert not [word for word in liveness_events(running, awake) if word.endswith("down")]
+        sleeper.process.send_signal(signal.SIGCONT)
+        until(lambda: ready_ids(running) == {asleep, awake}, "both are ready")
+        assert liveness_events(running, asleep) == ["down-live"]
+
+
+def test_a_node_that_was_down_before_a_restart_is_removed_after_its_retention(tmp_path: Path) -> None:
+    with (
+        a_coordinator(tmp_path) as running,
+        an_agent(tmp_path, running, "gone") as gone,
+        an_agent(tmp_path, running, "live") as other,
+    ):
+        lost, kept = (agent.wait_for_reports(2)["node_id"] for agent in (gone, other))
+        gone.process.kill()
+        until(lambda: shown(running, lost)["liveness"] == "down", "down")
+        running.stop()
+        running.settings["retention_hours"] = 1.5 / 3600
+        running.start()
+        assert shown(running, lost)["liveness"] == "down"  # the time is counted anew
+        until(lambda: not shown(running, lost), "removed")
+        assert shown(running, kept)["liveness"] == "live"
+        log = (tmp_path / "coordinator" / "audit.jsonl").read_text()
+        assert log.count('"actor": "retention", "action": "removed"') == 1
+
+
+def test_more_nodes_than_events_are_kept_do_not_return_after_a_restart_and_are_removed_all_the_same(
+    tmp_path: Path,
+) -> None:
+    running = a_coordinator(tmp_path, retention_hours=0.1 / 3600, heartbeats_per_second=1e6)
+    with NodeRegistry(tmp_path / "coordinator" / "nodes.db") as registry, registry.batch():
+        for number in range(RING_SIZE + 100):  # all will be down at the same moment
+            registry.register_node(Node("192.0.2.1", id=f"node-{number}"))
+    with running:
+        until(lambda: not shown(running, "node-0"), "removed, although nobody can have been told that it is down")
+
+
+def test_nodes_that_were_down_before_a_restart_open_no_breaker(tmp_path: Path) -> None:
+    clock, running = HandClock(), a_coordinator(tmp_path)
+    with NodeRegistry(tmp_path / "coordinator" / "nodes.db", clock=clock, heartbeat_timeout_seconds=60) as registry:
+        for number in range(8):
+            registry.register_node(a_node(number))
+            registry.admin.approve(f"node-{number}")
+        clock.move(61)
+        registry.tick()
+    with running:
+        until(lambda: running.call("GET", "/readyz")[0] == 200, "ready")  # after the time in which silence would show
+        assert running.call("GET", "/healthz")[2]["breakers"] == []
+        assert {shown(running, f"node-{number}")["liveness"] for number in range(8)} == {"down"}
 
 
 def test_a_sleeping_agent_wakes_once_and_does_not_flap(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -41,6 +41,29 @@ def test_a_reader_sees_who_leaves_and_who_comes_back(tmp_path: Path, name: str) 
             assert reader.list_nodes(only_healthy=True) == []
             writer.register_node(a_node(1))
             assert [node.id for node in reader.list_nodes(only_healthy=True)] == ["node-1"]
+
+
+@pytest.mark.parametrize("timeout_seconds", [None, 600.0])
+@pytest.mark.parametrize("name", ["nodes.db", "nodes.json"])
+def test_a_reader_sees_who_is_down_and_who_is_heard_again(
+    tmp_path: Path, name: str, timeout_seconds: Optional[float]
+) -> None:
+    clock = HandClock()
+    with NodeRegistry(tmp_path / name, clock=clock, heartbeat_timeout_seconds=60) as writer:
+        writer.register_node(a_node(1))
+        writer.save()
+        with NodeRegistry(tmp_path / name, read_only=True, heartbeat_timeout_seconds=timeout_seconds) as reader:
+            assert reader.list_nodes()[0].liveness is Liveness.LIVE
+            clock.move(61)
+            writer.tick()
+            writer.save()
+            assert reader.list_nodes()[0].liveness is Liveness.DOWN
+            assert reader.count_nodes(only_healthy=True) == 0
+            clock.move(1)
+            writer.update_node_health("node-1", 1.0)
+            writer.save()
+            assert reader.list_nodes()[0].liveness is Liveness.LIVE
+            assert reader.count_nodes(only_healthy=True) == 1
 
 
 def test_a_commit_about_one_node_is_no_sign_of_life_of_another(tmp_path: Path) -> None:

@@ -353,3 +353,17 @@ def test_half_a_file_is_never_a_silent_empty_start(path: Path, cut: int) -> None
     with pytest.raises(StoreError):
         NodeRegistry(path)
     assert path.read_text() == half
+
+
+def test_who_is_down_stands_in_the_file_as_a_person_would_write_it_until_it_is_heard(path: Path) -> None:
+    clock = HandClock()
+    words = {"a": "down", "b": "suspect", "c": "left", "d": "live"}
+    path.write_text(json.dumps([{**MINIMAL, "id": node_id, "liveness": word} for node_id, word in words.items()]))
+    with NodeRegistry(path, clock=clock, heartbeat_timeout_seconds=60) as registry:
+        found = {node.id: str(node.liveness) for node in registry.list_nodes()}
+        assert found == {"a": "down", "b": "live", "c": "left", "d": "live"}
+        clock.move(61)
+        for node_id in ("a", "d"):
+            registry.update_node_health(node_id, 1.0)
+    kept = {node["id"]: node.get("liveness") for node in json.loads(path.read_text())["nodes"]}
+    assert kept == {"a": None, "b": "down", "c": "left", "d": None}

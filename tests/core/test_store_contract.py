@@ -22,6 +22,7 @@ from registry_core.models.status import (
     Cordon,
     Liveness,
     NodeHealth,
+    Sampled,
     Scheduling,
 )
 from registry_core.storage.contract import Delete, Put
@@ -173,7 +174,7 @@ def samples(store: Any) -> dict[str, Any]:
 
 def test_saved_samples_come_back_without_their_conditions(place: Any, store: Any) -> None:
     store.commit([a_put(1), a_put(2)], {})
-    store.save_samples([("node-1", SAMPLE), ("nobody", SAMPLE)], wait=True)
+    store.save_samples([Sampled("node-1", SAMPLE), Sampled("nobody", SAMPLE, is_down=True)], wait=True)
     again = reopened(place, store)
     found = samples(again)
     assert found["node-2"] is None
@@ -184,7 +185,7 @@ def test_saved_samples_come_back_without_their_conditions(place: Any, store: Any
 
 def test_a_sample_with_gauges_missing_survives(place: Any, store: Any) -> None:
     store.commit([a_put(1)], {})
-    store.save_samples([("node-1", NodeHealth(memory_usage=1.0, last_heartbeat=START))], wait=True)
+    store.save_samples([Sampled("node-1", NodeHealth(memory_usage=1.0, last_heartbeat=START))], wait=True)
     again = reopened(place, store)
     kept = samples(again)["node-1"]
     assert (kept.load_average, kept.memory_usage, kept.disk_usage) == (None, 1.0, None)
@@ -193,7 +194,7 @@ def test_a_sample_with_gauges_missing_survives(place: Any, store: Any) -> None:
 
 def test_samples_saved_without_waiting_are_there_after_closing(place: Any, store: Any) -> None:
     store.commit([a_put(1)], {})
-    store.save_samples(iter([("node-1", SAMPLE)]), wait=False)
+    store.save_samples(iter([Sampled("node-1", SAMPLE)]), wait=False)
     again = reopened(place, store)
     assert samples(again)["node-1"].memory_usage == 50.0
     again.close()
@@ -201,12 +202,50 @@ def test_samples_saved_without_waiting_are_there_after_closing(place: Any, store
 
 def test_a_put_keeps_the_saved_sample_and_a_delete_drops_it(place: Any, store: Any) -> None:
     store.commit([a_put(1), a_put(2)], {})
-    store.save_samples([("node-1", SAMPLE), ("node-2", SAMPLE)], wait=True)
+    store.save_samples([Sampled("node-1", SAMPLE), Sampled("node-2", SAMPLE)], wait=True)
     store.commit([a_put(1, hostname="changed"), Delete("node-2"), a_put(2)], {})
     again = reopened(place, store)
     found = samples(again)
     assert found["node-1"].disk_usage == 30.0
     assert found["node-2"] is None
+    again.close()
+
+
+def down(store: Any) -> list[str]:
+    return [row.columns.node_id for row in store.rows() if row.is_down]
+
+
+def test_who_was_down_is_told_after_reopening_until_a_sample_says_otherwise(place: Any, store: Any) -> None:
+    store.commit([a_put(1), a_put(2), a_put(3)], {})
+    assert down(store) == []
+    fallen = [Sampled("node-1", SAMPLE, is_down=True), Sampled("node-3", SAMPLE, is_down=True)]
+    store.save_samples(fallen, wait=True)
+    again = reopened(place, store)
+    assert down(again) == ["node-1", "node-3"]
+    assert samples(again)["node-1"].memory_usage == 50.0
+    again.save_samples([Sampled("node-1", SAMPLE)], wait=False)
+    third = reopened(place, again)
+    assert down(third) == ["node-3"]
+    third.close()
+
+
+def test_a_node_that_was_never_heard_can_be_down_too(place: Any, store: Any) -> None:
+    store.commit([a_put(1), a_put(2)], {})
+    store.save_samples([Sampled("node-2", NodeHealth(), is_down=True)], wait=True)
+    again = reopened(place, store)
+    assert down(again) == ["node-2"]
+    assert samples(again)["node-2"] in (None, NodeHealth())
+    again.close()
+
+
+def test_a_put_leaves_a_node_down_and_a_delete_forgets_it(place: Any, store: Any) -> None:
+    store.commit([a_put(1), a_put(2)], {})
+    fallen = [Sampled(node_id, SAMPLE, is_down=True) for node_id in ("node-1", "node-2", "nobody")]
+    store.save_samples(fallen, wait=True)
+    store.commit([a_put(1, hostname="changed"), Delete("node-2"), a_put(2)], {})
+    again = reopened(place, store)
+    assert down(again) == ["node-1"]
+    assert again.read("node-1").node.liveness is Liveness.LIVE  # of a record it would be durable
     again.close()
 
 

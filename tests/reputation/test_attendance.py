@@ -106,6 +106,25 @@ def test_what_was_settled_is_there_after_a_restart(registry: NodeRegistry, clock
         assert (again.get_reputation("flaky"), again.expected_uptime("steady", 6.0)) == before
 
 
+def test_a_node_that_was_down_at_a_restart_is_judged_from_when_it_is_heard_or_by_whole_hours_of_silence(
+    registry: NodeRegistry, clock: Clock, tmp_path: Path
+) -> None:
+    registry.register_node(Node("192.0.2.3", id="gone"))
+    _pass(registry, clock, 1, "steady")
+    _settle(registry)
+    before = {name: _availability(registry, name) for name in ("flaky", "gone")}
+    registry.close()
+    clock.seconds += 50 * HOUR  # nobody watched
+    with NodeRegistry(tmp_path / "nodes.db", clock=clock, heartbeat_timeout_seconds=900.0) as again:
+        _pass(again, clock, 0.5, "steady")
+        _pass(again, clock, 2.5, "steady", "flaky")
+        _settle(again)
+        assert _availability(again, "flaky").failures <= before["flaky"].failures  # what was is slowly forgotten
+        assert _availability(again, "flaky").successes > before["flaky"].successes
+        watched = _availability(again, "gone").failures - before["gone"].failures
+        assert watched == pytest.approx(3 / 6, rel=0.05)
+
+
 def test_where_silence_changes_nothing_being_there_proves_nothing(clock: Clock) -> None:
     with NodeRegistry(clock=clock) as registry:
         registry.register_node(Node("192.0.2.1", id="a"))

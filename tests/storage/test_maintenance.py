@@ -174,12 +174,15 @@ def test_neither_a_damaged_backup_nor_one_of_a_registry_in_use_is_restored(tmp_p
 def test_a_migrated_registry_has_every_record_sample_and_text(
     tmp_path: Path, old: str, new: str, key: Optional[SealingKey], target_key: Optional[SealingKey]
 ) -> None:
-    from registry_core.models.status import NodeHealth
+    from registry_core.models.status import NodeHealth, Sampled
 
     source, target = tmp_path / old, tmp_path / new
     filled(source, 20, key, wallet_address="some-wallet", tags={"a": "b"}, extra={"more": [1, None]})
     with opened(source, key) as store:
-        store.save_samples([("node-3", NodeHealth(1.0, 2.0, 3.0, START))], wait=True)
+        store.save_samples(
+            [Sampled("node-3", NodeHealth(1.0, 2.0, 3.0, START)), Sampled("node-4", NodeHealth(), is_down=True)],
+            wait=True,
+        )
     before, expected = digests(tmp_path), content(source, key)
     seen: list[tuple[int, int]] = []
     count = migrate(
@@ -195,6 +198,7 @@ def test_a_migrated_registry_has_every_record_sample_and_text(
     with opened(target, target_key) as store:
         samples = {row.columns.node_id: row.sample for row in store.rows() if row.sample is not None}
         assert samples["node-3"].disk_usage == 3.0
+        assert [row.columns.node_id for row in store.rows() if row.is_down] == ["node-4"]
         assert store.meta("event_index") == "7"
     assert {name: digest for name, digest in digests(tmp_path).items() if name != new} == before
     assert verify(target, ring(target_key)).is_whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import time
 from collections.abc import Iterator
@@ -111,3 +112,27 @@ def test_samples_are_written_every_minute_without_anybody_waiting(tmp_path: Path
             (row,) = reader.rows()
             assert row.sample is not None
             assert row.sample.memory_usage == 55.0
+
+
+def test_a_fall_whose_write_failed_is_written_by_the_next_save(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, path = HandClock(), tmp_path / "nodes.db"
+    with NodeRegistry(path, clock=clock, heartbeat_timeout_seconds=60) as registry:
+        registry.register_node(a_node(1))
+        clock.move(30)
+        registry.tick()  # from now on a minute
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # as a full disk: no file may grow
+        try:
+            clock.move(61)
+            registry.tick()
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline and "were not saved" not in caplog.text:
+                time.sleep(0.01)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert "were not saved" in caplog.text
+        registry.save()
+        with opened(path, read_only=True) as reader:
+            assert [row.is_down for row in reader.rows()] == [True]

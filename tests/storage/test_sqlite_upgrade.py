@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from registry_core.errors import StoreError
+from registry_core.models.status import NodeHealth, Sampled
 from registry_core.storage.maintenance_verify import verify
 from registry_core.storage.sqlite_layout import LAYOUT
 from registry_core.storage.sqlite_upgrade import UPGRADES, bring_up
+from tests.core.hands import START
 from tests.murder.harness import delays, murdered
-from tests.storage.writers import KEY, content, digests, filled
+from tests.storage.writers import KEY, content, digests, filled, opened
 
 NEXT = {LAYOUT: "ALTER TABLE nodes ADD COLUMN more TEXT; UPDATE nodes SET more = 'x'; CREATE TABLE also (n)"}
 
@@ -36,6 +38,59 @@ def layout_of(path: Path) -> int:
 
 def test_there_is_a_step_from_every_layout_to_the_next() -> None:
     assert set(UPGRADES) == set(range(1, LAYOUT))
+
+
+def in_layout_1(path: Path) -> None:
+    """What a closed registry looked like before samples said who was down."""
+    filled(path, 3)
+    with opened(path) as store:
+        store.save_samples([Sampled("node-2", NodeHealth(1.0, 50.0, 30.0, START))], wait=True)
+    connection = sqlite3.connect(path)
+    connection.executescript("""
+        BEGIN;
+        DROP TRIGGER forget_sample;
+        ALTER TABLE samples RENAME TO now;
+        CREATE TABLE samples (
+          sequence INTEGER PRIMARY KEY, load_average REAL, memory_usage REAL, disk_usage REAL, last_heartbeat REAL
+        );
+        INSERT INTO samples SELECT sequence, load_average, memory_usage, disk_usage, last_heartbeat FROM now;
+        DROP TABLE now;
+        CREATE TRIGGER forget_sample AFTER DELETE ON nodes BEGIN
+          DELETE FROM samples WHERE sequence = old.sequence;
+        END;
+        PRAGMA user_version = 1;
+        COMMIT;
+    """)
+    connection.close()
+
+
+def kept(path: Path, *, read_only: bool) -> list[tuple[str, bool, bool]]:
+    """Of each node: is there a sample, is it down."""
+    with opened(path, read_only=read_only) as store:
+        return [(row.columns.node_id, row.sample is not None, row.is_down) for row in store.rows()]
+
+
+def test_a_file_of_layout_1_is_read_as_it_is_and_brought_up_by_the_first_writer(tmp_path: Path) -> None:
+    path = tmp_path / "nodes.db"
+    in_layout_1(path)
+    assert verify(path).is_whole
+    before, nodes = digests(tmp_path), content(path)
+    nobody_down = [("node-1", False, False), ("node-2", True, False), ("node-3", False, False)]
+    assert kept(path, read_only=True) == nobody_down
+    assert digests(tmp_path) == before
+    with opened(path, read_only=True) as reader:
+        assert kept(path, read_only=False) == nobody_down
+        assert reader.refresh()  # the file changed under it
+        with opened(path) as store:
+            store.save_samples([Sampled("node-3", NodeHealth(), is_down=True)], wait=True)
+        assert [row.is_down for row in reader.rows()] == [False, False, True]
+    assert layout_of(path) == LAYOUT
+    assert content(path) == nodes
+    assert verify(path).is_whole
+    (aside,) = tmp_path.glob("nodes.db.layout-1-*")
+    shutil.copy(aside, tmp_path / "old.db")
+    assert layout_of(tmp_path / "old.db") == 1
+    assert kept(tmp_path / "old.db", read_only=True) == nobody_down
 
 
 def test_the_old_file_is_kept_whole_beside_the_new_one(tmp_path: Path) -> None:
