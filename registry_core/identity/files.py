@@ -55,14 +55,22 @@ def ensure_identity(state_dir: Union[str, Path]) -> NodeIdentity:
     others. Never makes a second identity.
     """
     folder = Path(state_dir)
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made = _exists(folder / KEY_FILE) and _exists(folder / ID_FILE)
-    except OSError as error:
-        raise StoreError(str(folder), f"cannot be used as a state directory: {reason_of(error)}") from error
-    if not made:
-        _make_in_child(folder)
-    return read_identity(folder)
+    while True:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            made = _exists(folder / KEY_FILE) and _exists(folder / ID_FILE)
+        except OSError as error:
+            raise StoreError(str(folder), f"cannot be used as a state directory: {reason_of(error)}") from error
+        if not made:
+            _make_in_child(folder)
+        try:
+            return read_identity(folder)
+        except DamagedStoreError:
+            raise
+        except StoreError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            # The key is being replaced, which takes node.id away for a moment: the child waits for the end of that.
 
 
 def read_identity(state_dir: Union[str, Path]) -> NodeIdentity:
