@@ -74,19 +74,21 @@ def open_coordinator(settings: CoordinatorSettings) -> Coordinator:
 
 def create_app(
     registry: NodeRegistry,
-    state_dir: Path,
+    state_dir: Optional[Path] = None,
     settings: Optional[CoordinatorSettings] = None,
     clock: Optional[ListeningClock] = None,
 ) -> Gate:
-    """The ASGI application around a registry of one's own. Keys, tokens and audit log lie in `state_dir`.
+    """The ASGI application around a registry of one's own.
 
-    The host runs the application's lifespan (its upkeep lives there) and closes the registry. `clock` is the
-    `listening_clock(settings)` that the registry was made with; with another clock, time during which the host's
-    loop stands still counts against the nodes. Needs a registry that was made with `heartbeat_timeout_seconds`.
+    Keys, tokens and audit log lie in `state_dir`; default: where `duxnet coordinator` would keep them. The host runs the
+    application's lifespan (its upkeep lives there) and closes the registry. `clock` is the `listening_clock(settings)`
+    that the registry was made with; with another clock, time during which the host's loop stands still counts
+    against the nodes. Needs a registry that was made with `heartbeat_timeout_seconds`.
     """
     chosen = settings if settings is not None else CoordinatorSettings()
-    identity = ensure_coordinator_identity(state_dir)
-    return app_of(_assembled(registry, state_dir, chosen, identity, clock or listening_clock(chosen)))
+    place = state_dir if state_dir is not None else chosen.state_path(os.environ)
+    identity = ensure_coordinator_identity(place)
+    return app_of(_assembled(registry, place, chosen, identity, clock or listening_clock(chosen)))
 
 
 def _assembled(

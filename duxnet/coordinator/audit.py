@@ -31,10 +31,21 @@ class AuditLog:
         self._lock = threading.Lock()
         self._noted: list[bytes] = []
         self._unsynced = False
+        self._descriptor = self._opened()
+
+    def _opened(self) -> int:
         try:
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StoreError(str(path), f"cannot be opened: {reason_of(error)}") from error
+            raise StoreError(str(self._path), f"cannot be opened: {reason_of(error)}") from error
+
+    def reopen(self) -> None:
+        """Go on in the file that now has the log's name, after the old one was moved away. Nothing is lost."""
+        self.sync()
+        descriptor = self._opened()
+        with self._lock:
+            before, self._descriptor = self._descriptor, descriptor
+            os.close(before)
 
     @property
     def noted(self) -> int:

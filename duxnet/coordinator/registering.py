@@ -51,7 +51,7 @@ class Registrations:
         arrival = Arrival(
             node_id,
             said,
-            scope["raw_path"].decode("latin-1"),
+            _path_below(scope),
             scope["query_string"].decode("latin-1"),
             body,
             headers,
@@ -68,3 +68,10 @@ class Registrations:
         if node.id != node_id:
             raise ValidationError("node.id", node.id, "must be the id in the address")
         return msgspec.json.encode(await self._coordinator.register_for(caller, node, said.interval_seconds))
+
+
+def _path_below(scope: Scope) -> str:
+    """The path that the node signed: as it came, without what is before it where this is mounted in another service."""
+    path: str = scope["raw_path"].decode("latin-1")
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path

@@ -104,7 +104,7 @@ def _run(
         raise StoreError(where, f"cannot be used: {error.strerror or error}") from error
     # Starting and stopping we tell ourselves; its warnings are one line for each malformed request, by anybody.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    server = _Server(config)
+    server = _Server(config, coordinator)
     asyncio_run = _runner(config)
     asyncio_run(_serve(server, coordinator, settings, listener, ready, most))
 
@@ -128,14 +128,37 @@ def _most_connections() -> int:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's raises the signal again when it has stopped, which would end the process before anything is saved."""
+    """uvicorn's raises the signal again when it has stopped, which would end the process before anything is saved.
+
+    SIGHUP is for what others replace under a running coordinator: the certificate, and the log of changes.
+    """
+
+    def __init__(self, config: uvicorn.Config, coordinator: Coordinator) -> None:
+        super().__init__(config)
+        self._coordinator = coordinator
+
+    def _renew(self) -> None:
+        """Open the audit log again, and read the certificate anew; what cannot be read leaves the old one in force."""
+        certificate, key = self.config.ssl_certfile, self.config.ssl_keyfile
+        try:
+            self._coordinator.audit.reopen()
+            if self.config.ssl is not None and certificate is not None:
+                self.config.ssl.load_cert_chain(certificate, key)
+        except OSError as error:  # ssl.SSLError is one
+            _log.error("SIGHUP: %s cannot be used, the old one stays: %s", certificate, error.strerror or error)
+        except StoreError as error:
+            _log.error("SIGHUP: %s", error)
+        else:
+            _log.info(
+                "SIGHUP: opened the audit log again and read the certificate; settings are read at the next start"
+            )
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.handle_exit, number, None)
-        loop.add_signal_handler(signal.SIGHUP, _log.warning, "SIGHUP: the configuration is read at the next start")
+        loop.add_signal_handler(signal.SIGHUP, self._renew)
         try:
             yield
         finally:

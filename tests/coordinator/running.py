@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -69,6 +70,10 @@ class Running:
 
     def kill(self) -> None:
         self.stop(signal.SIGKILL)
+
+    def certificate(self) -> str:
+        """What it proves itself by over TLS, in PEM."""
+        return ssl.get_server_certificate(("127.0.0.1", self.port))
 
     def operator_token(self) -> str:
         return (self.state_dir / "operator.token").read_text().strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -17,7 +18,7 @@ from duxnet.coordinator.access import Caller, may_speak_plainly, peer_address
 from duxnet.coordinator.addresses import is_counted, network_of
 from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.identity.wallets import proof_message
-from tests.agent.running import command, duxnet, environment
+from tests.agent.running import command, duxnet, environment, until
 from tests.coordinator.running import Running
 from tests.coordinator.test_identity import Signer, kind
 from tests.identity.ethereum import Wallet
@@ -421,6 +422,37 @@ def test_over_tls_a_node_trusts_the_ca_file_and_nothing_else(tmp_path: Path) -> 
         assert "not trusted" in untrusted.stderr
         trusted = duxnet("nodes", "list", "--registry", running.address, DUXNET_REGISTRY__CA_FILE=str(certificate))
         assert trusted.returncode == 0, trusted.stderr
+
+
+def test_a_new_certificate_and_a_moved_audit_log_are_taken_up_while_it_runs(tmp_path: Path) -> None:
+    openssl = need_program("openssl", "openssl")
+    key, certificate = tmp_path / "tls.key", tmp_path / "tls.crt"
+
+    def certify() -> None:
+        made = [openssl, *REQUEST.split(), "-keyout", str(key), "-out", str(certificate)]
+        subprocess.run(made, capture_output=True, check=True)
+
+    certify()
+    settings = {"tls_certificate": str(certificate), "tls_key": str(key), "join": "approval"}
+    with Running(tmp_path / "state", **settings) as running:  # type: ignore[arg-type]  # settings by name
+        old = running.certificate()
+        assert running.process is not None
+        audit = tmp_path / "state" / "audit.jsonl"
+        audit.rename(tmp_path / "state" / "audit.1.jsonl")
+        certify()
+        running.process.send_signal(signal.SIGHUP)
+        until(lambda: running.certificate() != old, "the new certificate")
+        until(audit.exists, "a new log")
+        certificate.write_text("no certificate")
+        running.process.send_signal(signal.SIGHUP)
+        until(lambda: "cannot be used" in running.output(), "a refusal")
+        assert duxnet("nodes", "list", "--registry", running.address).returncode == 1  # it still speaks TLS
+        made = command("agent", "--once", "--state-dir", tmp_path / "agent", "--registry", running.address)
+        certify()
+        running.process.send_signal(signal.SIGHUP)
+        trusting = environment({"DUXNET_REGISTRY__CA_FILE": str(certificate), "HOME": str(tmp_path)})
+        until(lambda: subprocess.run(made, env=trusting, capture_output=True).returncode in (0, 3), "an agent gets in")
+        assert '"registered"' in audit.read_text()
 
 
 def test_it_tells_the_service_manager_and_stops_when_asked(tmp_path: Path) -> None:
