@@ -36,15 +36,15 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "HOME": "/nonexistent", **more}
 
 
-def until(found: Callable[[], Optional[T]], what: str) -> T:
+def until(found: Callable[[], Optional[T]], what: str, seconds: float = PATIENCE_SECONDS) -> T:
     """What `found` returns once it is true."""
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = found()
         if value:
             return value
         time.sleep(0.02)
-    raise AssertionError(f"{what} did not happen within {PATIENCE_SECONDS:g} s")
+    raise AssertionError(f"{what} did not happen within {seconds:g} s")
 
 
 class RunningAgent:
