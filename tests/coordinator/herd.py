@@ -1,4 +1,4 @@
-"""A herd of simulated nodes against a real coordinator: real keys, signatures, sessions and connections, one event loop.
+"""A herd of simulated nodes against a real coordinator: real keys, signatures, sessions, connections; one event loop.
 
 They speak as `duxnet agent` does: one connection each, kept open; an answer that does not come in time is given up
 and the report is sent again with a higher sequence; "later" (429, 503) is obeyed for as long as it says, with jitter.
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import threading
 import time
 from collections import Counter
 from collections.abc import Coroutine, Iterable
@@ -162,7 +161,6 @@ class Herd:
         self._said = {"interval_seconds": interval_seconds, **said}
         self._coordinator = running.call("GET", "/v1/coordinator")[2]
         self.nodes = [self.newcomer() for _ in range(count)]
-        self._registered = threading.Event()
         self._executor = ThreadPoolExecutor(1)
         self._life: Optional[Future[None]] = None
 
@@ -185,7 +183,7 @@ class Herd:
 
     def __enter__(self) -> Herd:
         self._life = self._executor.submit(asyncio.run, self._live())
-        until(lambda: self._registered.is_set() or self._life_is_over(), "the herd is registered")
+        until(lambda: all(node.session for node in self.nodes) or self._life_is_over(), "the herd is registered")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -205,9 +203,7 @@ class Herd:
         self._loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
         lines = [self.line() for _ in self.nodes]
-        await asyncio.gather(*(node.register(line, self.registrations) for node, line in zip(self.nodes, lines)))
-        self._registered.set()
-        reporting = [asyncio.ensure_future(self._report(node, line)) for node, line in zip(self.nodes, lines)]
+        reporting = [asyncio.ensure_future(self._live_as(node, line)) for node, line in zip(self.nodes, lines)]
         over = asyncio.ensure_future(self._over.wait())
         try:
             done, _ = await asyncio.wait([over, *reporting], return_when=asyncio.FIRST_COMPLETED)
@@ -220,7 +216,8 @@ class Herd:
             for line in lines:
                 line.close()
 
-    async def _report(self, node: SimulatedNode, line: Line) -> None:
+    async def _live_as(self, node: SimulatedNode, line: Line) -> None:
+        await node.register(line, self.registrations)
         pause = self.interval_seconds / REPORTS_PER_INTERVAL
         await asyncio.sleep(random.uniform(0, pause))
         while True:
@@ -281,7 +278,9 @@ class Followed:
     def falls(self, to: str = "down") -> list[str]:
         """The ids of nodes that became `to`, in order."""
         return [
-            event["node_id"]
-            for event in self.events
-            if event["kind"] == "liveness" and event["details"]["to"] == to
+            event["node_id"] for event in self.events if event["kind"] == "liveness" and event["details"]["to"] == to
         ]
+
+    def removed(self) -> list[str]:
+        """The ids of nodes that were removed, in order."""
+        return [event["node_id"] for event in self.events if event["kind"] == "deregistered"]
