@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional, TypeVar
 
@@ -48,14 +48,19 @@ def until(found: Callable[[], Optional[T]], what: str, seconds: float = PATIENCE
 
 
 class RunningAgent:
-    """Its log is in `log`, its state directory in `state_dir`."""
+    """Its log is in `log`, its state directory in `state_dir`. `wrapper`: a command that ends by executing it."""
 
     def __init__(
-        self, state_dir: Path, *flags: object, interval: float = 0.2, environ: Optional[Mapping[str, str]] = None
+        self,
+        state_dir: Path,
+        *flags: object,
+        interval: float = 0.2,
+        environ: Optional[Mapping[str, str]] = None,
+        wrapper: Sequence[str] = (),
     ) -> None:
         self.state_dir = state_dir
         self._log_path = state_dir.with_name(f"{state_dir.name}-{time.monotonic_ns()}.log")
-        arguments = command("agent", "--state-dir", state_dir, "--interval", interval, *flags)
+        arguments = [*wrapper, *command("agent", "--state-dir", state_dir, "--interval", interval, *flags)]
         with self._log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 arguments, env=environment(environ or {}), stdin=subprocess.DEVNULL, stdout=log, stderr=log
