@@ -210,6 +210,7 @@ class Herd:
             for task in done:
                 task.result()  # a node that stopped reporting by a fault of ours is no silence
         finally:
+            self._over.set()
             for task in reporting:
                 task.cancel()
             await asyncio.gather(*reporting, return_exceptions=True)
@@ -220,14 +221,14 @@ class Herd:
         await node.register(line, self.registrations)
         pause = self.interval_seconds / REPORTS_PER_INTERVAL
         await asyncio.sleep(random.uniform(0, pause))
-        while True:
+        while not self._over.is_set():  # asked, since wait_for may swallow a cancellation
             begun = time.monotonic()
             if node.id not in self.silent:
                 await self._report_once(node, line)
             await asyncio.sleep(max(0.0, pause - (time.monotonic() - begun)))
 
     async def _report_once(self, node: SimulatedNode, line: Line) -> None:
-        while True:
+        while not self._over.is_set():
             try:
                 answer = await node.report(line, self.reports)
             except ConnectionError as error:
