@@ -78,7 +78,8 @@ def _print(folder: Path, found: Optional[FoundStatus], holder: Optional[int]) ->
         ("reports", f"{plain['reports_delivered']} delivered, {plain['reports_failed']} failed"),
     ]
     if plain["problem"] is not None:
-        pairs.append(("PROBLEM", plain["problem"]))
+        remedy = "`duxnet doctor` looks for the cause; once it is mended, reports go on by themselves"
+        pairs += [("PROBLEM", plain["problem"]), ("to mend it", remedy)]
     pairs += [("probe", str(error)) for error in plain["probe_errors"]]
     pairs += [("note", str(warning)) for warning in plain["warnings"]]
     print_pairs(pairs)

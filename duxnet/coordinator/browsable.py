@@ -29,7 +29,7 @@ async def document(request: Request[Any, Any, Any]) -> Response[Any]:
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>DuxNet coordinator</title>
-<meta name="viewport" content="width=device-width">
+<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
 <style>
  body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
  code,pre{font:14px/1.4 ui-monospace,monospace} summary{cursor:pointer;padding:.3rem 0}

@@ -91,7 +91,7 @@ def _agent(patient: Patient, environ: Mapping[str, str]) -> Iterator[Finding]:
         state_dir = Path(patient.state_dir) if patient.state_dir else own.state_path(environ)
         yield check_identity(state_dir)
         yield check_status(state_dir, environ)
-        yield from _registry(patient, settings)
+        yield from _registry(patient, settings, _told_registry(state_dir, environ))
         work_dir = Path(own.work_dir) if own.work_dir else state_dir
         yield from _seen(patient, work_dir)
 
@@ -113,18 +113,29 @@ def _service(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
         yield from check_credentials(unit)
 
 
-def _registry(patient: Patient, settings: Settings) -> Iterator[Finding]:
+def _told_registry(state_dir: Path, environ: Mapping[str, str]) -> str:
+    """The address that the running agent reports to, which its command line may have named; "" where it has none."""
+    from agent.registry_target import is_address
+    from agent.status import find_status
+
+    found = find_status(state_dir, environ)
+    told = str(found.plain["registry"]) if found is not None and found.is_running else ""
+    return told if is_address(told) else ""
+
+
+def _registry(patient: Patient, settings: Settings, told: str) -> Iterator[Finding]:
     from agent.settings import RegistrySettings
     from duxnet.doctor.reach import AllowList, check_address
 
     section = settings.section("registry", RegistrySettings)
-    if not section.target:
+    target = told or section.target
+    if not target:
         yield Finding("registry", OK, "the agent keeps its own, in its state directory")
         return
     found = patient.agent or {}
     allow_list = AllowList.from_properties(found.get("IPAddressDeny", ""), found.get("IPAddressAllow", ""))
     ca_file = getattr(section, "ca_file", "") or None
-    for address in section.target.replace(",", " ").split():
+    for address in target.replace(",", " ").split():
         if address.startswith(("http://", "https://")):
             yield from check_address(address, ca_file, allow_list)
 

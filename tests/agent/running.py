@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional, TypeVar
 
@@ -36,26 +36,31 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "HOME": "/nonexistent", **more}
 
 
-def until(found: Callable[[], Optional[T]], what: str) -> T:
+def until(found: Callable[[], Optional[T]], what: str, seconds: float = PATIENCE_SECONDS) -> T:
     """What `found` returns once it is true."""
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = found()
         if value:
             return value
         time.sleep(0.02)
-    raise AssertionError(f"{what} did not happen within {PATIENCE_SECONDS:g} s")
+    raise AssertionError(f"{what} did not happen within {seconds:g} s")
 
 
 class RunningAgent:
-    """Its log is in `log`, its state directory in `state_dir`."""
+    """Its log is in `log`, its state directory in `state_dir`. `wrapper`: a command that ends by executing it."""
 
     def __init__(
-        self, state_dir: Path, *flags: object, interval: float = 0.2, environ: Optional[Mapping[str, str]] = None
+        self,
+        state_dir: Path,
+        *flags: object,
+        interval: float = 0.2,
+        environ: Optional[Mapping[str, str]] = None,
+        wrapper: Sequence[str] = (),
     ) -> None:
         self.state_dir = state_dir
         self._log_path = state_dir.with_name(f"{state_dir.name}-{time.monotonic_ns()}.log")
-        arguments = command("agent", "--state-dir", state_dir, "--interval", interval, *flags)
+        arguments = [*wrapper, *command("agent", "--state-dir", state_dir, "--interval", interval, *flags)]
         with self._log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 arguments, env=environment(environ or {}), stdin=subprocess.DEVNULL, stdout=log, stderr=log

@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import struct
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.agent.moved_clock import MovableClock
 from tests.agent.running import RunningAgent
-from tests.needs import need_program
 
-SOURCE = Path(__file__).with_name("moved_clock.c")
 HOUR = 3600.0
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = need_program("gcc", "gcc")
-    built = tmp_path_factory.mktemp("clock") / "moved_clock.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", built, SOURCE, "-ldl"], check=True)
-    return built
-
-
-class MovableClock:
-    """The file that the library reads: seconds to add to the wall clock, and to the clock that counts sleep."""
-
-    def __init__(self, path: Path, library: Path) -> None:
-        path.write_bytes(struct.pack("dd", 0.0, 0.0))
-        self.environ = {"LD_PRELOAD": str(library), "MOVED_CLOCK_FILE": str(path)}
-        self._path = path
-
-    def move(self, wall: float = 0.0, boot: float = 0.0) -> None:
-        with self._path.open("r+b", buffering=0) as file:
-            os.pwrite(file.fileno(), struct.pack("dd", wall, boot), 0)
-
-
 @pytest.fixture
-def clock(tmp_path: Path, library: Path) -> MovableClock:
-    return MovableClock(tmp_path / "offsets", library)
+def clock(tmp_path: Path) -> MovableClock:
+    return MovableClock(tmp_path)
 
 
 @pytest.mark.parametrize("seconds", [-HOUR, HOUR, 20 * 365 * 24 * HOUR])

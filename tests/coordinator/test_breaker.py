@@ -2,85 +2,101 @@
 
 from __future__ import annotations
 
-import threading
+import json
 import time
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 
+from registry_core.rules.breaker import HOLD_INTERVALS
 from tests.agent.running import until
+from tests.coordinator.herd import Followed, Herd, Line, Tally, all_nodes
 from tests.coordinator.running import Running
-from tests.coordinator.test_identity import Signer
 
+NODES = 50
 INTERVAL = 0.5
+RETENTION_SECONDS = 2.0
 
 
-class Herd:
-    """Registered and approved nodes that report from one thread; `silent` ones do not."""
+def breakers(running: Running) -> list[str]:
+    return list(running.call("GET", "/healthz")[2]["breakers"])
 
-    def __init__(self, running: Running, count: int) -> None:
-        self.running = running
-        self.signers = [Signer(running) for _ in range(count)]
-        self.silent: set[str] = set()
-        self._sessions: dict[str, str] = {}
-        self._sequence = 0
-        self._over = threading.Event()
-        operator = running.operator_token()
-        for signer in self.signers:
-            self._sessions[signer.node_id] = signer.register(interval_seconds=INTERVAL)[2]["session"]
-            running.call("PUT", f"/v1/nodes/{signer.node_id}/admission", {"admission": "approved"}, operator)
-        self._thread: Optional[threading.Thread] = None
 
-    def __enter__(self) -> Herd:
-        self._thread = threading.Thread(target=self._report)
-        self._thread.start()
-        return self
+def who_say_degraded(running: Running, herd: Herd) -> set[str]:
+    """Which of the answers that tell it do: a list, who answers here, a heartbeat's, a registration's."""
+    told = {path: running.call("GET", path)[2]["degraded"] for path in ("/v1/nodes", "/v1/coordinator", "/healthz")}
 
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        assert self._thread is not None
-        self._thread.join()
+    async def spoken() -> None:
+        line, newcomer = Line(running.port, 10.0), herd.newcomer()
+        told["registration"] = (await newcomer.try_to_register(line, Tally())).plain["degraded"]
+        told["heartbeat"] = (await newcomer.report(line, Tally())).plain["degraded"]
+        line.close()
+        assert running.call("DELETE", f"/v1/nodes/{newcomer.id}", token=running.operator_token())[0] == 204
 
-    def _report(self) -> None:
-        while not self._over.wait(INTERVAL / 2):
-            self._sequence += 1
-            for node_id, session in self._sessions.items():
-                if node_id not in self.silent and not self._over.is_set():
-                    self.running.call("PUT", f"/v1/nodes/{node_id}/heartbeat", {"sequence": self._sequence}, session)
+    herd.alongside(spoken()).result()
+    return {name for name, degraded in told.items() if degraded}
 
-    def states(self) -> dict[str, int]:
-        nodes = self.running.call("GET", "/v1/nodes?limit=1000")[2]["nodes"]
-        found = [node["liveness"] for node in nodes]
-        return {state: found.count(state) for state in ("live", "suspect", "down")}
 
-    def breakers(self) -> Any:
-        return self.running.call("GET", "/healthz")[2]["breakers"]
+EVERYBODY = {"/v1/nodes", "/v1/coordinator", "/healthz", "registration", "heartbeat"}
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    return {"shortest_interval_seconds": INTERVAL, "retention_hours": RETENTION_SECONDS / 3600}
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(150)
-def test_when_most_fall_silent_nobody_is_called_down_and_real_losses_are_removed_in_the_end(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"shortest_interval_seconds": INTERVAL, "retention_hours": 2 / 3600}
-    with Running(tmp_path / "state", **settings) as running, Herd(running, 20) as herd:
-        until(lambda: herd.states()["live"] == 20, "all live")
-        herd.silent = {signer.node_id for signer in herd.signers[:12]}  # 60 %
-        until(lambda: herd.breakers() == ["global"], "the breaker opens")
-        assert running.call("GET", "/v1/nodes")[2]["degraded"] is True
-        until(lambda: herd.states()["suspect"] == 12, "the silent are suspect")
-        time.sleep(6 * INTERVAL)  # beyond the time of being called down, and of the retention
-        assert herd.states() == {"live": 8, "suspect": 12, "down": 0}
+@pytest.mark.timeout(120)
+def test_when_most_fall_silent_nobody_is_called_down_and_all_is_well_when_they_return(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    with Running(tmp_path / "state", **settings) as running, Herd(running, NODES, interval_seconds=INTERVAL) as herd:
+        herd.approve(herd.nodes)
+        until(lambda: herd.states()["live"] == NODES, "all live")
+        assert who_say_degraded(running, herd) == set()
+        events = Followed(running)
+        herd.silent = {node.id for node in herd.nodes[: NODES * 6 // 10]}
+        until(lambda: breakers(running) == ["global"], "the breaker opens")
+        assert who_say_degraded(running, herd) == EVERYBODY
+        until(lambda: herd.states()["suspect"] == len(herd.silent), "the silent are suspect")
+        time.sleep(6 * INTERVAL + RETENTION_SECONDS)  # beyond the time of being called down, and of the retention
+        assert herd.states() == {"live": NODES - len(herd.silent), "suspect": len(herd.silent), "down": 0}
+        assert events.read().falls() == []
+        assert set(events.removed()) & {node.id for node in herd.nodes} == set()
         herd.silent = set()
-        until(lambda: herd.breakers() == [], "it closes when they return")
-        until(lambda: herd.states()["live"] == 20, "all live again")
-        gone = {signer.node_id for signer in herd.signers[:5]}  # 25 %, for good
+        until(lambda: breakers(running) == [], "it closes when they return")
+        until(lambda: herd.states()["live"] == NODES, "all live again")
+        assert who_say_degraded(running, herd) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_the_fifth_that_never_returns_is_held_while_the_breaker_is_open_then_removed(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    with Running(tmp_path / "state", **settings) as running, Herd(running, NODES, interval_seconds=INTERVAL) as herd:
+        herd.approve(herd.nodes)
+        until(lambda: herd.states()["live"] == NODES, "all live")
+        events = Followed(running)
+        gone = {node.id for node in herd.nodes[: NODES // 5]}
         herd.silent = gone
-        until(lambda: herd.breakers() == ["global"], "it opens again")
-        begun = time.monotonic()
-        while herd.breakers() and time.monotonic() - begun < 40:
-            time.sleep(0.5)
-        assert herd.breakers() == []  # by itself, after 40 intervals
-        until(lambda: running.call("GET", "/v1/count")[2] == {"count": 15}, "the lost are removed")
-        assert herd.states()["live"] == 15
-        log = (tmp_path / "state" / "audit.jsonl").read_text()
-        assert log.count('"actor": "retention", "action": "removed"') == 5
+        until(lambda: breakers(running) == ["global"], "the breaker opens")
+        opened = time.monotonic()
+        while breakers(running):
+            assert not events.read().falls()  # read before the next look: it closed after that
+            assert running.call("GET", "/v1/count")[2] == {"count": NODES}
+            assert time.monotonic() - opened < 2 * HOLD_INTERVALS * INTERVAL, "it never closes"
+            time.sleep(INTERVAL / 5)
+        held = time.monotonic() - opened
+        assert held > 0.9 * HOLD_INTERVALS * INTERVAL  # by itself, and not before its time
+        until(lambda: running.call("GET", "/v1/count")[2] == {"count": NODES - len(gone)}, "the lost are removed")
+        assert sorted(events.read().falls()) == sorted(gone)  # each once, and nobody else
+        assert sorted(events.removed()) == sorted(gone)
+        assert {node["id"]: node["liveness"] for node in all_nodes(running)} == {
+            node.id: "live" for node in herd.nodes if node.id not in gone
+        }
+        assert who_say_degraded(running, herd) == set()
+    entries = [json.loads(line) for line in (tmp_path / "state" / "audit.jsonl").read_text().splitlines()]
+    by_retention = [entry["node_id"] for entry in entries if entry["actor"] == "retention"]
+    assert sorted(by_retention) == sorted(gone)

@@ -46,12 +46,12 @@ def own_node(state_dir: Path, **fields: Any) -> Node:
 class Signer:
     """Makes registrations by hand, so that a test can spoil them."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: Running, coordinator: Any = None) -> None:
         self.running = running
         self.key = Ed25519PrivateKey.generate()
         self.public_key = public_key_text(self.key.public_key())
         self.node_id = node_id_of_key(raw_public_key(self.key.public_key()))
-        self.coordinator = running.call("GET", "/v1/coordinator")[2]
+        self.coordinator = coordinator or running.call("GET", "/v1/coordinator")[2]
 
     def body(self, generation: int = 1, node: Any = None, **said: Any) -> bytes:
         plain = {"ip_address": "127.0.0.1", "id": self.node_id, "public_key": self.public_key, **(node or {})}
