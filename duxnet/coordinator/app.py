@@ -80,10 +80,10 @@ def create_app(
 ) -> Gate:
     """The ASGI application around a registry of one's own.
 
-    Keys, tokens and audit log lie in `state_dir`; default: where `duxnet coordinator` would keep them. The host runs the
-    application's lifespan (its upkeep lives there) and closes the registry. `clock` is the `listening_clock(settings)`
-    that the registry was made with; with another clock, time during which the host's loop stands still counts
-    against the nodes. Needs a registry that was made with `heartbeat_timeout_seconds`.
+    Keys, tokens and audit log lie in `state_dir`; default: where `duxnet coordinator` would keep them. The host runs
+    the application's lifespan (its upkeep lives there) and closes the registry. `clock` is the
+    `listening_clock(settings)` that the registry was made with; with another clock, time during which the host's loop
+    stands still counts against the nodes. Needs a registry that was made with `heartbeat_timeout_seconds`.
     """
     chosen = settings if settings is not None else CoordinatorSettings()
     place = state_dir if state_dir is not None else chosen.state_path(os.environ)
