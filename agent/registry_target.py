@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
@@ -87,7 +88,8 @@ def _remote(target: str, settings: Optional[RegistrySettings], own_node: Optiona
         given.update(
             interval_seconds=own_node.interval_seconds,
             machine_hint=own_node.machine_hint,
-            boot_id=own_node.boot_id,
+            # Each start is one of its own: two agents of one boot with a copied key are found out as two boots are.
+            boot_id=f"{own_node.boot_id}.{secrets.token_hex(4)}",
             join_token=given.get("join_token") or own_node.join_token,
         )
     state_dir = own_node.state_dir if own_node is not None else None

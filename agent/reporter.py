@@ -31,12 +31,16 @@ REFUSED_PAUSE_INTERVALS = 20
 
 @dataclass(frozen=True)
 class Standing:
-    """How reporting goes: the newest health from the registry, the reason of a failure going on, and counts."""
+    """How reporting goes: the newest health from the registry, the reason of a failure going on, and counts.
+
+    `withheld` is why the registry gives this node no work although it reports.
+    """
 
     health: Optional[NodeHealth] = None
     problem: Optional[str] = None
     delivered: int = 0
     failed: int = 0
+    withheld: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,11 @@ class Reporter:
         if self.standing.problem is not None:
             _log.info("reporting again%s", f" after {self.gap}" if self.gap else "")
         self._forget_gap()
-        self.standing = Standing(health, None, self.standing.delivered + 1, self.standing.failed)
+        withheld: tuple[str, ...] = getattr(self._registry, "withheld", ())
+        for reason in withheld:
+            if reason not in self.standing.withheld:
+                _log.warning("the registry gives this node no work: %s", reason)
+        self.standing = Standing(health, None, self.standing.delivered + 1, self.standing.failed, withheld)
 
     def _failed(self, error: RegistryError, sample: Optional[Sample]) -> None:
         problem = str(error)

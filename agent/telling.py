@@ -171,7 +171,7 @@ def _status(doings: Doings, state: str) -> AgentStatus:
         conditions=None if health is None else health["conditions"],
         problem=standing.problem,
         probe_errors=doings.probe_errors,
-        warnings=doings.warnings,
+        warnings=(*doings.warnings, *(f"no work is given to this node: {reason}" for reason in standing.withheld)),
         reports_delivered=standing.delivered,
         reports_failed=standing.failed,
     )

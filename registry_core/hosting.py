@@ -61,6 +61,10 @@ class RegistryHost:
         record = self._store.read(limits.lookup_key(node_id))
         return None if record is None else record.host_state
 
+    def may_be_given_work(self, node_id: str) -> bool:
+        """Do admission and scheduling allow it, however the node fares? True for a node that is not known."""
+        return self._visible.may_be_given_work(node_id)
+
     def proven_wallet(self, node_id: str) -> str:
         """The wallet that the node has proven to be its own, or ""."""
         record = self._store.read(limits.lookup_key(node_id))

@@ -242,6 +242,13 @@ class Visible:
                 self._tell_liveness(node_id, was, is_now, at)
             return health
 
+    def may_be_given_work(self, node_id: str) -> bool:
+        """Do admission and scheduling allow it?"""
+        with self._lock:
+            slots = self._table.slots
+            slot = slots.by_id.get(node_id)
+            return slot is None or bool(slots.may_work[slot] and not slots.cordoned[slot])
+
     def judged(
         self, offer: NodeCapabilities, gauges: tuple[Optional[float], Optional[float], Optional[float]]
     ) -> NodeHealth:

@@ -15,6 +15,8 @@ from typing import Optional
 from registry_core.rules.breaker import (
     DOMAIN_LIMIT,
     GLOBAL_LIMIT,
+    HOLD_INTERVALS,
+    RETURN_INTERVALS,
     WINDOW_INTERVALS,
     hold_is_over,
     must_open,
@@ -75,6 +77,7 @@ class Fleet:
         self._owners = _Voices()
         self._recent: deque[tuple[float, str]] = deque()  # (when it fell silent, node id)
         self._open: dict[str, _Open] = {}
+        self._until: dict[str, float] = {}  # breakers that closed since most are back: the rest is held until then
 
     @property
     def open_breakers(self) -> tuple[str, ...]:
@@ -83,10 +86,11 @@ class Fleet:
 
     def is_held(self, node_id: str) -> bool:
         """Must this node not be called down now?"""
-        if not self._open:
+        if not self._open and not self._until:
             return False
         member = self._members.get(node_id)
-        return GLOBAL in self._open or (member is not None and member.domain in self._open)
+        names = (GLOBAL,) if member is None else (GLOBAL, member.domain)
+        return any(name in self._open or name in self._until for name in names)
 
     def knows(self, node_id: str) -> bool:
         """Is it counted already, so that its domain need not be told again?"""
@@ -121,9 +125,11 @@ class Fleet:
         """Open and close breakers; returns what opened and what closed."""
         while self._recent and self._recent[0][0] < now - WINDOW_INTERVALS * interval_seconds:
             self._recent.popleft()
+        self._until = {name: end for name, end in self._until.items() if end > now}
         closed = tuple(name for name in self._open if self._is_over(name, now, interval_seconds))
         for name in closed:
-            del self._open[name]
+            if now - self._open.pop(name).since < HOLD_INTERVALS * interval_seconds:
+                self._until[name] = now + RETURN_INTERVALS * interval_seconds
         if closed:
             self._recent.clear()  # what was judged is judged; only new silences open it again
         opened = tuple(self._that_open(now))

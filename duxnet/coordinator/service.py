@@ -34,21 +34,28 @@ from registry_core.identity.tokens import SessionToken, seal_session
 from registry_core.models.node import Node
 from registry_core.models.status import Admission, NodeHealth
 from registry_core.node_registry import NodeRegistry
+from registry_core.rules.explain import withheld
 from registry_core.version import __version__
-from registry_core.wire.shapes import CoordinatorInfo, Heartbeat, RegistrationReply
+from registry_core.wire.shapes import CoordinatorInfo, Heartbeat, RegistrationReply, Withheld
 
 __all__ = ["Coordinator"]
 
 WARMING_INTERVALS = 3.0
 """After a start, how long the list is not yet the whole truth: nodes have not all been heard again."""
 
+LET_IN_PER_SECOND = 1000
+"""So many registrations a second are counted on when a crowd is told when to come again. More than one core does: they
+come again in vain; fewer: they wait while nobody does anything."""
+LONGEST_SPREAD_SECONDS = 60
 
-class HeartbeatAnswer(msgspec.Struct):
+
+class HeartbeatAnswer(msgspec.Struct, omit_defaults=True):
     """As `HeartbeatReply`, with the record itself."""
 
     interval_seconds: float
     health: NodeHealth
     degraded: bool
+    withheld: list[Withheld] = []
 
 
 _encode_answer = msgspec.json.Encoder().encode
@@ -86,6 +93,7 @@ class Coordinator:
         self.is_stopping = False
         self._pulse = asyncio.Event()
         self._arrivals = 0
+        self.turned_away = 0.0  # registrations, of the last seconds: `upkeep` forgets them
         self._in_hand: dict[str, asyncio.Lock] = {}
         self._peers: Counter[str] = Counter()
         self.commits = Commits(registry, ledger, audit)
@@ -144,8 +152,12 @@ class Coordinator:
             self._arrivals -= 1
 
     def busy(self) -> Refused:
-        """Too many at once: come back later, each at another time."""
-        return Refused("busy", "too many nodes register at once", retry_after_seconds=1 + secrets.randbelow(5))
+        """Too many at once: come back later, each at another time, spread the wider the more there are."""
+        self.turned_away += 1
+        spread_seconds = min(LONGEST_SPREAD_SECONDS, 5 + int(self.turned_away / LET_IN_PER_SECOND))
+        return Refused(
+            "busy", "too many nodes register at once", retry_after_seconds=1 + secrets.randbelow(spread_seconds)
+        )
 
     async def _register(self, arrival: Arrival) -> RegistrationReply:
         unix_now = time.time()
@@ -208,7 +220,7 @@ class Coordinator:
             state=decision.host_state,
             pending_reason=pending,
         )
-        if decision.contested:
+        if decision.contested and (known is None or known.cordon is None):
             self.audit.note("coordinator", "contested", node_id, reason=decision.contested)
             self.registry.admin.cordon(node_id, reason=decision.contested, actor="coordinator")
         return self._registered(node_id)
@@ -299,7 +311,11 @@ class Coordinator:
 
     def _taken(self, node_id: str, said: Heartbeat) -> bytes:
         health = self.registry.update_node_health(node_id, said.load_average, said.memory_usage, said.disk_usage)
-        return _encode_answer(HeartbeatAnswer(self.interval_seconds, health, bool(self.fleet.open_breakers)))
+        answer = HeartbeatAnswer(self.interval_seconds, health, bool(self.fleet.open_breakers))
+        if not self.registry.host.may_be_given_work(node_id):
+            found = withheld(self._registered(node_id))
+            answer.withheld = [Withheld(each.condition, each.found, each.remedy) for each in found]
+        return _encode_answer(answer)
 
     async def remove(self, node_id: str, actor: str) -> bool:
         """Remove a node for good; False when it was not there. What a later registration is judged by is kept."""

@@ -79,6 +79,7 @@ class RemoteRegistry:
         self._closed = False
         self._interval_seconds = self._options.interval_seconds
         self.last_registration: Optional[RegistrationReply] = None
+        self.withheld: tuple[str, ...] = ()  # why this node is given no work, as last told
 
     @property
     def asked_interval_seconds(self) -> float:
@@ -308,6 +309,7 @@ class RemoteRegistry:
         reply = decoded(answer, HeartbeatReply)
         self._session = NodeSession(session.token, session.generation, reply.interval_seconds)
         self._gap = None
+        self.withheld = tuple(f"{each.condition} is {each.found}: {each.remedy}" for each in reply.withheld)
         return health_from_plain(reply.health)
 
     def _send_beat(

@@ -16,6 +16,9 @@ WINDOW_INTERVALS = 4.0
 HOLD_INTERVALS = 40.0
 """How long an open breaker waits for the silent to return: ten minutes at 15 s. Longer: real losses stay listed."""
 
+RETURN_INTERVALS = 2.0
+"""When it closes because most are back, how long the others still have to come back as well."""
+
 
 @dataclass(frozen=True)
 class BreakerLimit:

@@ -13,7 +13,7 @@ from registry_core.models.query import NodeQuery
 from registry_core.models.status import Admission, Condition, Liveness, Scheduling
 from registry_core.rules.matching import has_gpus, least_hundredths
 
-__all__ = ["Failing", "failing"]
+__all__ = ["Failing", "failing", "withheld"]
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,24 @@ def failing(node: Node, query: NodeQuery, expected_uptime: float = 1.0) -> list[
     return found
 
 
-def _readiness(node: Node) -> list[Failing]:
+def withheld(node: Node) -> list[Failing]:
+    """What admission and scheduling have against giving work to `node`, however well it is."""
     found = []
     if node.admission not in (Admission.APPROVED, Admission.PROBATION):
         reason = f"{node.admission} ({node.admission_reason})" if node.admission_reason else str(node.admission)
         found.append(Failing("admission", "approved or probation", reason, "an operator approves the node"))
+    if node.scheduling is not Scheduling.ELIGIBLE:
+        reason = node.cordon.reason if node.cordon is not None else ""
+        found.append(Failing("scheduling", "eligible", f"cordoned ({reason})", "an operator lifts the cordon"))
+    return found
+
+
+def _readiness(node: Node) -> list[Failing]:
+    found = withheld(node)
     if node.liveness is not Liveness.LIVE:
         found.append(
             Failing("liveness", "live", str(node.liveness), "look whether its agent runs and reaches the registry")
         )
-    if node.scheduling is not Scheduling.ELIGIBLE:
-        reason = node.cordon.reason if node.cordon is not None else ""
-        found.append(Failing("scheduling", "eligible", f"cordoned ({reason})", "an operator lifts the cordon"))
     found.extend(
         Failing(f"condition {gauge}", "ok", "critical", f"bring the node's {gauge} down")
         for gauge in ("load", "memory", "disk")

@@ -24,6 +24,8 @@ __all__ = [
     "RegistrationReply",
     "SuccessionLink",
     "TaskOutcome",
+    "WalletProof",
+    "Withheld",
 ]
 
 MAX_REGISTRATION_BYTES = 64 * 1024
@@ -50,8 +52,9 @@ class SuccessionLink(msgspec.Struct, frozen=True):
 class Registration(msgspec.Struct, frozen=True):
     """What a node says about itself. `generation` rises with every registration and is kept by both sides.
 
-    `machine_hint` tells one machine from a copy of it, `boot_id` one boot from the next. `interval_seconds` is how
-    often the node means to report. `first_public_key` and `succession` are for a node whose key was replaced.
+    `machine_hint` tells one machine from a copy of it, `boot_id` one boot, or start of the agent, from the next.
+    `interval_seconds` is how often the node means to report. `first_public_key` and `succession` are for a node whose
+    key was replaced.
     """
 
     node: dict[str, Any]
@@ -114,12 +117,24 @@ class Heartbeat(msgspec.Struct, frozen=True):
     gap: Optional[Gap] = None
 
 
+class Withheld(msgspec.Struct, frozen=True):
+    """Why a node that reports is given no work: what stands against it, and who can mend that."""
+
+    condition: str
+    found: str
+    remedy: str
+
+
 class HeartbeatReply(msgspec.Struct):
-    """What follows from it. `interval_seconds` is when the next one is wanted at the latest."""
+    """What follows from it. `interval_seconds` is when the next one is wanted at the latest.
+
+    `withheld`: why the node gets no work whatever it reports; absent where nothing stands against it.
+    """
 
     interval_seconds: float
     health: dict[str, Any]
     degraded: bool = False
+    withheld: list[Withheld] = []
 
 
 class TaskOutcome(msgspec.Struct, frozen=True):

@@ -67,6 +67,7 @@ def test_when_most_fall_silent_nobody_is_called_down_and_all_is_well_when_they_r
         herd.silent = set()
         until(lambda: breakers(running) == [], "it closes when they return")
         until(lambda: herd.states()["live"] == NODES, "all live again")
+        assert events.read().falls() == []  # nor did the last to return when it closed before them
         assert who_say_degraded(running, herd) == set()
 
 

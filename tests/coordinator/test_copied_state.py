@@ -106,3 +106,29 @@ def test_a_second_start_on_the_same_machine_takes_over_at_once_and_ends_the_sess
             assert refused(coordinator, "session-expired") == 0
             before.process.send_signal(signal.SIGCONT)
             until(lambda: refused(coordinator, "session-expired") >= 1, "the session before is void")
+
+
+def test_two_agents_that_share_an_identity_on_one_machine_are_flagged_and_told(
+    coordinator: Running, tmp_path: Path
+) -> None:
+    machine = Machine(tmp_path / "one")
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    with an_agent(original, coordinator, machine) as one:
+        node_id = one.wait_for_reports(1)["node_id"]
+        shutil.copytree(original, copy, ignore=shutil.ignore_patterns("agent.json"))
+        with an_agent(copy, coordinator, machine) as other:
+            cordoned = until(lambda: shown(coordinator, node_id)["cordon"], "the node is cordoned")
+            assert "two machines take turns" in cordoned["reason"]
+            for agent in (one, other):
+                until(lambda: any("take turns" in note for note in agent.status()["warnings"]), "the agent knows")  # noqa: B023 - asked in its turn
+            one.wait_for_reports(3)  # they go on, and the log does not grow by a line for each turn
+            audit = (coordinator.state_dir / "audit.jsonl").read_text()
+            assert audit.count('"contested"') == 1
+
+
+def test_an_agent_that_is_started_again_and_again_is_no_copy(coordinator: Running, tmp_path: Path) -> None:
+    for _ in range(6):
+        with an_agent(tmp_path / "agent", coordinator) as agent:
+            node_id = agent.wait_for_reports(1)["node_id"]
+            agent.process.kill()
+    assert shown(coordinator, node_id)["cordon"] is None

@@ -222,6 +222,11 @@ def test_the_breaker_closes_when_the_silent_return() -> None:
     for number in range(8):
         fleet.put(f"net{number}-0", domain=None, silent=False, now=8.0)
     assert fleet.judge(8.0, INTERVAL) == ((), ("global",))
+    assert fleet.is_held("net8-0")  # on its way back: it has two intervals yet
+    fleet.judge(8.0 + 1.9 * INTERVAL, INTERVAL)
+    assert fleet.is_held("net8-0")
+    fleet.judge(8.0 + 2 * INTERVAL, INTERVAL)
+    assert not fleet.is_held("net8-0")
 
 
 def test_single_failures_spread_over_time_open_nothing() -> None:

@@ -219,6 +219,19 @@ def test_a_refused_agent_says_what_to_do_and_does_not_hammer(tmp_path: Path) -> 
             assert "join token" in status["problem"]
 
 
+def test_an_agent_that_must_wait_is_told_why_and_by_whom_it_is_mended(tmp_path: Path) -> None:
+    with a_coordinator(tmp_path, join="approval") as running, an_agent(tmp_path, running) as agent:
+        status = agent.wait_for_reports(1)
+        assert status["problem"] is None
+        (note,) = status["warnings"]
+        assert "admission is pending (approval): an operator approves the node" in note
+        told = duxnet("status", "--state-dir", tmp_path / "agent")
+        assert "no work is given to this node" in told.stdout
+        path = f"/v1/nodes/{status['node_id']}/admission"
+        assert running.call("PUT", path, {"admission": "approved"}, running.operator_token())[0] == 200
+        until(lambda: agent.status()["warnings"] == [], "approved")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(150)
 def test_an_agent_asleep_for_120_intervals_recovers_once(tmp_path: Path) -> None:
