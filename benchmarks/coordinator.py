@@ -259,7 +259,7 @@ def lists(prepared: Prepared, seconds: float) -> None:
     with prepared.served(8612) as server:
         time.sleep(3)
         alone = server.per_core(prepared.script(LISTS), seconds, connections=4)
-        delayed = prepared.script(HEARTBEATS, first=50_000, delay="function delay() return 16 end")
+        delayed = prepared.script(HEARTBEATS, first=50_000, delay="function delay() return 14 end")
         command = ["taskset", "-c", CLIENT_CORE, "wrk", "-t1", "-c32", f"-d{seconds + 2:g}s", "-s", str(delayed)]
         before = server.metric("duxnet_heartbeats_total")
         beats = subprocess.Popen([*command, server.address], stdout=subprocess.DEVNULL)

@@ -27,7 +27,7 @@ from duxnet.coordinator.listening_clock import ListeningClock
 from duxnet.coordinator.problems import Refused, counted
 from duxnet.coordinator.routes_nodes import NODE_ROUTES
 from duxnet.coordinator.routes_operate import OPERATE_ROUTES
-from duxnet.coordinator.routes_read import READ_ROUTES, filters
+from duxnet.coordinator.routes_read import READ_ROUTES
 from duxnet.coordinator.routes_watch import WATCH_ROUTES
 from duxnet.coordinator.secrets_files import ensure_coordinator_identity, ensure_operator_token
 from duxnet.coordinator.service import Coordinator
@@ -125,9 +125,6 @@ def app_of(coordinator: Coordinator) -> Gate:
         route_handlers=[*NODE_ROUTES, *READ_ROUTES, *OPERATE_ROUTES, *WATCH_ROUTES, *PAGE_ROUTES],
         dependencies={
             "coordinator": Provide(lambda: coordinator, sync_to_thread=False),
-            "asked": Provide(
-                filters
-            ),  # needs the coordinator, so that one comes after the other: two at once cost tasks
         },
         exception_handlers={Exception: problem},
         lifespan=[lifespan],

@@ -13,63 +13,12 @@ from duxnet.coordinator.asgi import Scope
 from duxnet.coordinator.encoded_nodes import plain_node
 from duxnet.coordinator.problems import Refused
 from duxnet.coordinator.service import Coordinator
-from registry_core.errors import ValidationError
-from registry_core.models.node import Node, NodeCapabilities
-from registry_core.models.query import GpuDemand, NodeQuery
+from registry_core.models.node import Node
 
-__all__ = ["Filters", "answer_json", "body_as", "caller_of", "headers_in", "peer_in", "sees_addresses", "shown_node"]
+__all__ = ["answer_json", "body_as", "caller_of", "headers_in", "peer_in", "sees_addresses", "shown_node"]
 
 T = TypeVar("T")
 AnyRequest = Request[Any, Any, Any]
-
-
-class Filters(msgspec.Struct, frozen=True):
-    """The query parameters of a listing, as they came in."""
-
-    min_reputation: float = 0.0
-    only_healthy: bool = False
-    min_cpu_cores: int = 0
-    min_memory_gb: float = 0.0
-    min_storage_gb: float = 0.0
-    gpu: bool = False
-    gpu_count: int = 0
-    gpu_vendor: str = ""
-    gpu_model: str = ""
-    gpu_memory_gb: float = 0.0
-    wallet: Optional[str] = None
-    tag: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    order: str = "reputation"
-    seed: int = 0
-    min_uptime_probability: float = 0.0
-
-    def query(self, limit: Optional[int] = None, after: Optional[str] = None) -> NodeQuery:
-        """The checked query. Raises ValidationError naming the parameter."""
-        least = NodeCapabilities(self.min_cpu_cores, self.min_memory_gb, self.min_storage_gb, self.gpu)
-        gpus = None
-        if self.gpu_count or self.gpu_vendor or self.gpu_model or self.gpu_memory_gb:
-            gpus = GpuDemand(self.gpu_count or 1, self.gpu_vendor, self.gpu_model, self.gpu_memory_gb)
-        return NodeQuery(
-            self.min_reputation,
-            self.only_healthy,
-            least,
-            self.wallet,
-            gpus,
-            dict(_tag(item) for item in self.tag),
-            self.exclude,
-            self.order,  # type: ignore[arg-type]  # NodeQuery turns the text into its member, or refuses it
-            self.seed,
-            limit,
-            after,
-            self.min_uptime_probability,
-        )
-
-
-def _tag(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ValidationError("tag", text, "must be KEY=VALUE")
-    return key, value
 
 
 def caller_of(request: AnyRequest, coordinator: Coordinator) -> Caller:
@@ -121,7 +70,7 @@ def sees_addresses(caller: Caller, coordinator: Coordinator) -> bool:
 def answer_json(content: object, request: AnyRequest, headers: Optional[dict[str, str]] = None) -> Response[Any]:
     """A JSON answer with an ETag, or 304 where the asker has it already."""
     body = msgspec.json.encode(content)
-    tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    tag = f'"{hashlib.sha256(body).hexdigest()[:24]}"'
     sent = {"etag": tag, "cache-control": "no-cache", **(headers or {})}
     known = (item.strip() for item in request.headers.get("if-none-match", "").split(","))
     if any(item in (tag, f"W/{tag}", "*") for item in known):  # a proxy that compresses makes a tag weak

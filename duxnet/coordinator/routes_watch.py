@@ -6,18 +6,18 @@ import ipaddress
 import json
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Optional
+from typing import Any
 
 import msgspec
 from litestar import Request, Response, get
-from litestar.params import Parameter
 from litestar.response import Stream
 
 from duxnet.coordinator.access import Permission
+from duxnet.coordinator.asked import Discovery, EventsAsked, asked, operation_of
 from duxnet.coordinator.documented import ERRORS
 from duxnet.coordinator.metrics import OPENMETRICS, PLAIN, metrics_text
 from duxnet.coordinator.problems import Refused
-from duxnet.coordinator.requests import Filters, answer_json, caller_of
+from duxnet.coordinator.requests import answer_json, caller_of
 from duxnet.coordinator.service import Coordinator
 from duxnet.coordinator.views import EventPage, ScrapeTarget, StatusView
 from registry_core.errors import EventsCompacted
@@ -31,18 +31,19 @@ AnyRequest = Request[Any, Any, Any]
 MOST_FOLLOWERS = 1000
 KEEP_ALIVE_SECONDS = 15.0
 MOST_EVENTS = 1000
-LONGEST_WAIT_SECONDS = 30.0
-
-Since = Annotated[Optional[int], Parameter(ge=0, le=2**63 - 1, description="Events with a higher index; -: from now")]
-Wait = Annotated[float, Parameter(ge=0, le=LONGEST_WAIT_SECONDS, description="How long to wait for the first")]
 
 
-@get("/v1/events", responses=ERRORS, summary="What happened, in order", tags=["watch"])
-async def events(
-    request: AnyRequest, coordinator: Coordinator, since: Since = None, wait_seconds: Wait = 0.0
-) -> Response[EventPage]:
+@get(
+    "/v1/events",
+    responses=ERRORS,
+    operation_class=operation_of(EventsAsked),
+    summary="What happened, in order",
+    tags=["watch"],
+)
+async def events(request: AnyRequest, coordinator: Coordinator) -> Response[EventPage]:
     """A page of events; with `Accept: text/event-stream` a stream that resumes by Last-Event-ID. 410 when compacted."""
-    ring = coordinator.registry.events
+    wanted = asked(request.scope["query_string"], EventsAsked)
+    ring, since = coordinator.registry.events, wanted.since
     if "text/event-stream" in request.headers.get("accept", ""):
         last = request.headers.get("last-event-id", "")
         if last and not (last.isascii() and last.isdigit() and len(last) < 19):
@@ -54,7 +55,7 @@ async def events(
         return Stream(_frames(coordinator, index), media_type="text/event-stream")  # type: ignore[return-value]  # a stream of the same events
     index = ring.last_index if since is None else since
     found = ring.after(index)
-    deadline = time.monotonic() + wait_seconds
+    deadline = time.monotonic() + wanted.wait_seconds
     while not found and time.monotonic() < deadline:
         await coordinator.next_pulse(deadline - time.monotonic())
         found = ring.after(index)
@@ -113,22 +114,24 @@ async def metrics(request: AnyRequest, coordinator: Coordinator) -> Response[str
     return Response(content=text, media_type=OPENMETRICS if openmetrics else PLAIN)
 
 
-@get("/v1/sd/prometheus", responses=ERRORS, summary="Targets for Prometheus' http_sd", tags=["watch"])
-async def service_discovery(
-    request: AnyRequest,
-    coordinator: Coordinator,
-    asked: Filters,
-    scrape_port: Annotated[int, Parameter(ge=0, le=65535, description="In place of each node's own port")] = 0,
-) -> Response[list[ScrapeTarget]]:
+@get(
+    "/v1/sd/prometheus",
+    responses=ERRORS,
+    operation_class=operation_of(Discovery),
+    summary="Targets for Prometheus' http_sd",
+    tags=["watch"],
+)
+async def service_discovery(request: AnyRequest, coordinator: Coordinator) -> Response[list[ScrapeTarget]]:
     """Always the whole list. Shows addresses, so it needs a token unless the settings show them to all."""
     caller = caller_of(request, coordinator)
     if not coordinator.settings.show_addresses:
         caller.need(Permission.SEE_ADDRESSES)
     if coordinator.is_warming:  # Prometheus keeps the last list on an error
         raise Refused("warming-up", "", retry_after_seconds=coordinator.interval_seconds)
+    wanted = asked(request.scope["query_string"], Discovery)
     found = []
-    for node in (await coordinator.questions.find(asked.query())).nodes:
-        port = scrape_port or node.port
+    for node in (await coordinator.questions.find(wanted.query())).nodes:
+        port = wanted.scrape_port or node.port
         if not port:
             continue
         host = f"[{node.ip_address}]" if ipaddress.ip_address(node.ip_address).version == 6 else node.ip_address
