@@ -6,7 +6,6 @@ tolerance, so a coordinator that was stopped, starved or asleep blames no node f
 
 from __future__ import annotations
 
-import threading
 import time
 from datetime import datetime, timezone
 from typing import Callable
@@ -15,33 +14,34 @@ __all__ = ["ListeningClock"]
 
 
 class ListeningClock:
-    """A `registry_core.clock.Clock`. `tolerance_seconds` is how late a pulse may be before time stands still."""
+    """A `registry_core.clock.Clock`. `tolerance_seconds` is how late a pulse may be before time stands still.
+
+    Any thread may ask it; one gives the pulse. What a pulse changes is replaced in one step, so that nobody waits.
+    """
 
     def __init__(self, tolerance_seconds: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._tolerance = tolerance_seconds
         self._source = monotonic
-        self._lock = threading.Lock()
-        self._pulse = monotonic()
-        self._missed = 0.0
+        self._state = (monotonic() + tolerance_seconds, 0.0)  # where time stands still, and how long it did in all
 
     @property
     def missed_seconds(self) -> float:
         """How long nobody listened, in all."""
-        return self._missed
+        return self._state[1]
 
     def pulse(self) -> float:
         """The loop runs. Returns the seconds that it had stood still beyond the tolerance."""
-        with self._lock:
-            now = self._source()
-            stood = max(0.0, now - self._pulse - self._tolerance)
-            self._missed += stood
-            self._pulse = now
-            return stood
+        now = self._source()
+        end, missed = self._state
+        stood = max(0.0, now - end)
+        self._state = (now + self._tolerance, missed + stood)
+        return stood
 
     def monotonic(self) -> float:
         """Seconds during which somebody listened; never goes back."""
-        with self._lock:
-            return min(self._source(), self._pulse + self._tolerance) - self._missed
+        end, missed = self._state
+        now = self._source()
+        return (now if now < end else end) - missed
 
     def now(self) -> datetime:
         """The wall-clock time, UTC."""

@@ -107,20 +107,17 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         self.url += url
-        self._count(len(url))
+        self._head_bytes += len(url)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refusal = "headers-too-large"
+            raise ValueError("the address is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value))
-        self._count(len(name) + len(value) + 4)
-        if len(self.headers) > MAX_HEADERS:
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
             self._refusal = "headers-too-large"
             raise ValueError("too many headers")  # httptools wraps it; the answer is made in send_400_response
-
-    def _count(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._refusal = "headers-too-large"
-            raise ValueError("headers too large")
 
     def on_headers_complete(self) -> None:
         self.late_at = None
