@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from registry_core.storage.contract import Store
     from registry_core.visible import Visible
 
-__all__ = ["LivenessCounts", "RegistryHost"]
+__all__ = ["LivenessCounts", "Place", "RegistryHost"]
+
+
+class Place(NamedTuple):
+    """Where a node stands among the others."""
+
+    is_approved: bool
+    liveness: Liveness
 
 
 class LivenessCounts(NamedTuple):
@@ -64,6 +71,15 @@ class RegistryHost:
     def may_be_given_work(self, node_id: str) -> bool:
         """Do admission and scheduling allow it, however the node fares? True for a node that is not known."""
         return self._visible.may_be_given_work(node_id)
+
+    def place(self, node_id: str) -> Optional[Place]:
+        """Whether the node is approved, and its liveness; None for one that is not known. Reads no record."""
+        found = self._visible.place(node_id)
+        return None if found is None else Place(*found)
+
+    def ids(self) -> list[str]:
+        """All nodes, in order of registration."""
+        return self._visible.ids()
 
     def proven_wallet(self, node_id: str) -> str:
         """The wallet that the node has proven to be its own, or ""."""

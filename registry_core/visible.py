@@ -249,6 +249,15 @@ class Visible:
             slot = slots.by_id.get(node_id)
             return slot is None or bool(slots.may_work[slot] and not slots.cordoned[slot])
 
+    def place(self, node_id: str) -> Optional[tuple[bool, Liveness]]:
+        """Whether the node is approved, and its liveness; None for one that is not known. Reads no record."""
+        with self._lock:
+            slots = self._table.slots
+            slot = slots.by_id.get(node_id)
+            if slot is None:
+                return None
+            return bool(slots.may_work[slot] and not slots.newcomer[slot]), self._table.liveness(slot)
+
     def judged(
         self, offer: NodeCapabilities, gauges: tuple[Optional[float], Optional[float], Optional[float]]
     ) -> NodeHealth:

@@ -96,6 +96,8 @@ class Coordinator:
         self.turned_away = 0.0  # registrations, of the last seconds: `upkeep` forgets them
         self._in_hand: dict[str, asyncio.Lock] = {}
         self._peers: Counter[str] = Counter()
+        counts = settings.nodes_per_address or settings.nodes_per_network
+        self.uncounted = set(registry.host.ids()) if counts else set()  # nodes whose peers no quota knows yet
         self.commits = Commits(registry, ledger, audit)
         self.questions = Questions(registry)
         self.pace(settings.shortest_interval_seconds)
@@ -194,9 +196,14 @@ class Coordinator:
 
     async def _take_in(self, arrival: Arrival, decision: Decision, known: Optional[Node]) -> Node:
         """Count the node for its peer, then commit: counted later, all who come at once would be within the quota."""
+        if known is None and self.uncounted:  # just started: how many there are is not known yet
+            raise self.busy()
         earlier = None if known is None else (self.registry.host.state(known.id) or {}).get("peer")
         pending = self._reason_to_wait(arrival.peer) if known is None else ""
-        self.count_peer(earlier, -1)
+        if known is not None and known.id in self.uncounted:
+            self.uncounted.discard(known.id)
+        else:
+            self.count_peer(earlier, -1)
         self.count_peer(arrival.peer, 1)
         try:
             return await self.commits.made(lambda: self._commit(arrival, decision, known, pending))
@@ -335,7 +342,10 @@ class Coordinator:
                 self.registry.deregister_node(node_id)
 
             await self.commits.made(change)
-            self.count_peer(state.get("peer"), -1)
+            if node_id in self.uncounted:
+                self.uncounted.discard(node_id)
+            else:
+                self.count_peer(state.get("peer"), -1)
             self.sessions.forget(node_id)
         return True
 

@@ -17,10 +17,9 @@ from duxnet.coordinator.addresses import is_counted, network_of
 from duxnet.coordinator.service import Coordinator
 from registry_core.errors import EventsCompacted, StoreError
 from registry_core.events import Event, EventKind
+from registry_core.hosting import Place
 from registry_core.identity.wallets import canonical_wallet
-from registry_core.models.node import Node
-from registry_core.models.query import NodeQuery
-from registry_core.models.status import Admission, Liveness
+from registry_core.models.status import Liveness
 from registry_core.rules.liveness import paced_interval
 
 __all__ = ["Upkeep"]
@@ -37,9 +36,11 @@ FORGETTING = 0.95
 SYNC_PULSES = 4
 SETTLED_PER_SYNC = 500
 """Nodes whose hours of attendance are written at once: a million of them take half an hour of each."""
-PAGE = 50
+RESTORED_AT_ONCE_SECONDS = 0.002
 RESTORING_SHARE = 0.1
-"""How much of the loop's time the look at all nodes after a start may take."""
+RESTORING_SHARE_COUNTED = 0.5
+"""How much of the loop's time the look at all nodes after a start may take; the second, while newcomers wait for it."""
+_GONE = (Liveness.DOWN, Liveness.LEFT)
 
 
 class Upkeep:
@@ -121,23 +122,21 @@ class Upkeep:
             return
         if event.kind is EventKind.UPDATED and not coordinator.fleet.knows(event.node_id):
             return
-        node = coordinator.registry.get_node(event.node_id)
-        if node is None:
+        place = coordinator.registry.host.place(event.node_id)
+        if place is None:
             return
         if event.kind is EventKind.LIVENESS:
             if event.details.get("from") == "live" and event.details.get("to") != "left":
                 coordinator.counters["flaps"] += 1
-            self._note_liveness(node)
-        self._note_member(node, wallet_is_new="wallet" in event.details)
-
-    def _note_liveness(self, node: Node) -> None:
-        if node.liveness in (Liveness.DOWN, Liveness.LEFT):
-            self._note_gone(node.id)
-        else:
-            self._gone_since.pop(node.id, None)
+            if place.liveness in _GONE:
+                self._note_gone(event.node_id)
+            else:
+                self._gone_since.pop(event.node_id, None)
+        may_have_changed = event.kind is EventKind.UPDATED
+        self._note_member(event.node_id, place, wallet_may_have_changed=may_have_changed)
 
     def _note_all_gone(self) -> None:
-        for state in (Liveness.DOWN, Liveness.LEFT):
+        for state in _GONE:
             for node_id in self._coordinator.registry.host.ids_in(state):
                 self._note_gone(node_id)
 
@@ -147,21 +146,20 @@ class Upkeep:
             self._gone_since[node_id] = now
             self._order.append((now, node_id))
 
-    def _note_member(self, node: Node, *, wallet_is_new: bool = False) -> None:
-        coordinator = self._coordinator
-        if node.admission is not Admission.APPROVED or node.liveness is Liveness.LEFT:
-            coordinator.fleet.remove(node.id)
+    def _note_member(self, node_id: str, place: Place, *, wallet_may_have_changed: bool = False) -> None:
+        fleet, host = self._coordinator.fleet, self._coordinator.registry.host
+        if not place.is_approved or place.liveness is Liveness.LEFT:
+            fleet.remove(node_id)
             return
-        fleet, host = coordinator.fleet, coordinator.registry.host
         domain = wallet = None
-        is_new = not fleet.knows(node.id)
+        is_new = not fleet.knows(node_id)
         if is_new:
-            peer = (host.state(node.id) or {}).get("peer", "")
+            peer = (host.state(node_id) or {}).get("peer", "")
             domain = network_of(peer) if is_counted(peer) else None
-        if is_new or wallet_is_new or fleet.wallet_of(node.id) not in ("", canonical_wallet(node.wallet_address)):
-            wallet = canonical_wallet(host.proven_wallet(node.id))
-        silent = node.liveness is not Liveness.LIVE
-        fleet.put(node.id, domain=domain, wallet=wallet, silent=silent, now=coordinator.clock.monotonic())
+        if is_new or wallet_may_have_changed:
+            wallet = canonical_wallet(host.proven_wallet(node_id))
+        silent = place.liveness is not Liveness.LIVE
+        fleet.put(node_id, domain=domain, wallet=wallet, silent=silent, now=self._coordinator.clock.monotonic())
 
     def _tell(self, opened: Iterable[str], closed: Iterable[str]) -> None:
         for name in opened:
@@ -191,8 +189,8 @@ class Upkeep:
             since, node_id = self._order.popleft()
             if self._gone_since.get(node_id) != since:
                 continue  # it came back, and perhaps went again later
-            node = coordinator.registry.get_node(node_id)
-            if node is None or node.liveness not in (Liveness.DOWN, Liveness.LEFT):
+            place = coordinator.registry.host.place(node_id)
+            if place is None or place.liveness not in _GONE:
                 self._gone_since.pop(node_id, None)
                 continue
             try:
@@ -204,24 +202,24 @@ class Upkeep:
             coordinator.counters["removed"] += 1
 
     async def _restore(self) -> None:
-        """What the networks of registered nodes are, page by page, so that the loop goes on meanwhile."""
-        coordinator = self._coordinator
-        settings = coordinator.settings
-        counted = bool(settings.nodes_per_address or settings.nodes_per_network)
-        after = None
-        while True:
-            begun = time.monotonic()
-            page = coordinator.registry.find_nodes(NodeQuery(limit=PAGE, after=after))
-            for node in page.nodes:
-                if counted:
-                    state = coordinator.registry.host.state(node.id) or {}
-                    coordinator.count_peer(state.get("peer"), 1)
-                if node.admission is Admission.APPROVED:
-                    self._note_member(node)
-            after = page.next
-            if after is None:
-                return
-            await asyncio.sleep((time.monotonic() - begun) / RESTORING_SHARE)
+        """Of which networks registered nodes are, some at a time, so that the loop goes on meanwhile.
+
+        Only what is approved, or counted by a quota, has its record read.
+        """
+        coordinator, host = self._coordinator, self._coordinator.registry.host
+        begun = time.monotonic()
+        for node_id in host.ids():
+            place = host.place(node_id)
+            if node_id in coordinator.uncounted:
+                coordinator.uncounted.discard(node_id)
+                coordinator.count_peer((host.state(node_id) or {}).get("peer"), 1)
+            if place is not None and place.is_approved:
+                self._note_member(node_id, place)
+            if time.monotonic() - begun > RESTORED_AT_ONCE_SECONDS:
+                share = RESTORING_SHARE_COUNTED if coordinator.uncounted else RESTORING_SHARE
+                await asyncio.sleep(RESTORED_AT_ONCE_SECONDS / share)
+                begun = time.monotonic()
+        coordinator.uncounted.clear()  # who was removed meanwhile
 
 
 async def _in_thread(work: Callable[[], object]) -> None:

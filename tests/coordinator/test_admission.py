@@ -236,6 +236,32 @@ def test_beyond_a_quota_nodes_are_taken_but_wait(tmp_path: Path) -> None:
         assert [from_address("10.0.0.9") for _ in range(3)] == ["probation"] * 3  # private ones are never counted
 
 
+def test_a_quota_knows_after_a_restart_who_was_there_and_counts_nobody_twice(tmp_path: Path) -> None:
+    settings = {"nodes_per_address": 3, "proxies": '["127.0.0.0/8"]', "join": "open"}
+    running = Running(tmp_path / "state", **settings)  # type: ignore[arg-type]  # settings by name
+
+    def register(signer: Signer, generation: int = 1) -> str:
+        body = signer.body(generation)
+        status, headers, reply = signer.send(body, {**signer.headers(body), "X-Forwarded-For": "93.184.215.14"})
+        if status == 503:  # it counts yet
+            assert headers["retry-after"].isdigit()
+            return "later"
+        return f"{reply['admission']} {reply['admission_reason']}".strip()
+
+    with running:
+        signers = [Signer(running) for _ in range(3)]
+        assert [register(signer) for signer in signers] == ["probation"] * 3
+        operator = running.operator_token()
+    with running:  # the same state, another process
+        for generation in (2, 3):
+            assert [register(signer, generation) for signer in signers[:2]] == ["probation"] * 2
+        newcomers = [Signer(running) for _ in range(2)]
+        assert until(lambda: (said := register(newcomers[0])) != "later" and said, "counted") == "pending quota"
+        assert running.call("DELETE", f"/v1/nodes/{newcomers[0].node_id}", token=operator)[0] == 204
+        assert running.call("DELETE", f"/v1/nodes/{signers[2].node_id}", token=operator)[0] == 204
+        assert register(newcomers[1]) == "probation"  # two of three
+
+
 def test_beyond_its_quota_a_proven_wallet_gets_no_more_ready_nodes(tmp_path: Path) -> None:
     wallet = Wallet(31)
     with Running(tmp_path / "state", nodes_per_wallet=2) as running:
