@@ -43,7 +43,9 @@ registry.close()
 def mounted(tmp_path: Path) -> Iterator[Running]:
     (shown,) = re.findall(r"```python\n(from pathlib.*?)```", PAGE.read_text(), re.DOTALL)
     script = tmp_path / "service.py"
-    script.write_text(shown + HOST)
+    scaled = shown.replace("CoordinatorSettings()", "CoordinatorSettings(shortest_interval_seconds=0.5)")
+    assert scaled != shown
+    script.write_text(scaled + HOST)
     process = subprocess.Popen(
         [sys.executable, str(script)],
         cwd=tmp_path,
