@@ -204,7 +204,10 @@ def test_a_refused_agent_says_what_to_do_and_does_not_hammer(tmp_path: Path) -> 
     with a_coordinator(tmp_path, join="token") as running:
         with an_agent(tmp_path, running) as agent:
             status = until(lambda: (s := agent.status()).get("problem") and s, "a problem")
-            assert "duxnet token create" in status["problem"]
+            assert "duxnet token create join" in status["problem"]
+            assert "none was given" in status["problem"]
+            examined = duxnet("doctor", "--state-dir", tmp_path / "agent").stdout
+            assert "restart the agent after a change of [registry]" in examined
             until(lambda: agent.status()["reports_failed"] >= 6, "six kept back")
             page = running.call("GET", "/metrics")[2]
             (line,) = [text for text in page.splitlines() if 'kind="join-token"' in text]
@@ -212,6 +215,11 @@ def test_a_refused_agent_says_what_to_do_and_does_not_hammer(tmp_path: Path) -> 
             agent.stop()
         made = duxnet("token", "create", "join", "--state-dir", running.state_dir)
         assert made.returncode == 0, made.stderr
+        assert f"at the coordinator in {running.state_dir}, valid until" in made.stderr
+        assert "for 1 node;" in made.stderr
+        with an_agent(tmp_path, running, "wrong", DUXNET_REGISTRY__JOIN_TOKEN=running.operator_token()) as agent:
+            status = until(lambda: (s := agent.status()).get("problem") and s, "a problem")
+            assert "no join token of this network" in status["problem"]
         with an_agent(tmp_path, running, DUXNET_REGISTRY__JOIN_TOKEN=made.stdout.strip()) as agent:
             assert agent.wait_for_reports(1)["problem"] is None
         with an_agent(tmp_path, running, "second", DUXNET_REGISTRY__JOIN_TOKEN=made.stdout.strip()) as agent:
@@ -227,9 +235,14 @@ def test_an_agent_that_must_wait_is_told_why_and_by_whom_it_is_mended(tmp_path: 
         assert "admission is pending (approval): an operator approves the node" in note
         told = duxnet("status", "--state-dir", tmp_path / "agent")
         assert "no work is given to this node" in told.stdout
+        examined = duxnet("doctor", "--state-dir", tmp_path / "agent")
+        assert examined.returncode == 1
+        assert "PROBLEM work: no work is given to this node" in examined.stdout
         path = f"/v1/nodes/{status['node_id']}/admission"
         assert running.call("PUT", path, {"admission": "approved"}, running.operator_token())[0] == 200
         until(lambda: agent.status()["warnings"] == [], "approved")
+        agent.wait_for_log("the registry gives this node work again")
+        assert duxnet("doctor", "--state-dir", tmp_path / "agent").returncode == 0
 
 
 @pytest.mark.slow
