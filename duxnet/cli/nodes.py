@@ -220,7 +220,10 @@ def explain_command(node_id: str, registry: Optional[str], config: Optional[str]
 @click.argument("node_id", metavar="ID")
 @_where
 def remove_command(node_id: str, registry: Optional[str], config: Optional[str]) -> int:
-    """Take a node out of the registry."""
+    """Take a node out of the registry.
+
+    One whose agent goes on registers again: have its operator stop it, or ban it first.
+    """
     from duxnet.cli.desk import Desk, find_place, whole_id
     from registry_core.errors import UnknownNodeError
 

@@ -58,7 +58,8 @@ _KINDS = (
         "bad-signature",
         401,
         "The signature does not hold",
-        "check that the node's key and the coordinator's identity are the right ones",
+        "check that node.key is the right one; where the network has a new coordinator, set coordinator_id to its id "
+        "or remove remote.json from the agent's state directory, and restart the agent",
     ),
     ProblemKind(
         "signature-time",

@@ -227,6 +227,28 @@ def test_a_refused_agent_says_what_to_do_and_does_not_hammer(tmp_path: Path) -> 
             assert "join token" in status["problem"]
 
 
+def test_a_banned_agent_says_that_it_is_and_why(tmp_path: Path) -> None:
+    with a_coordinator(tmp_path) as running, an_agent(tmp_path, running) as agent:
+        path = f"/v1/nodes/{agent.wait_for_reports(1)['node_id']}/admission"
+        order = {"admission": "banned", "reason": "fake GPUs"}
+        assert running.call("PUT", path, order, running.operator_token())[0] == 200
+        status = until(lambda: (s := agent.status()).get("problem") and s, "a problem")
+        assert "excluded this node: fake GPUs; contact the network's operator" in status["problem"]
+
+
+def test_an_agent_whose_coordinator_was_made_anew_is_told_what_to_remove(tmp_path: Path) -> None:
+    with a_coordinator(tmp_path) as first, an_agent(tmp_path, first) as agent:
+        agent.wait_for_reports(1)
+        first.stop()
+        other = tmp_path / "anew"
+        with Running(other, first.port, shortest_interval_seconds=0.2):
+            until(lambda: "remove remote.json" in (agent.status()["problem"] or ""), "the remedy")
+            agent.stop()
+            (tmp_path / "agent" / "remote.json").unlink()
+            with an_agent(tmp_path, first) as again:
+                assert again.wait_for_reports(1)["problem"] is None
+
+
 def test_an_agent_that_must_wait_is_told_why_and_by_whom_it_is_mended(tmp_path: Path) -> None:
     with a_coordinator(tmp_path, join="approval") as running, an_agent(tmp_path, running) as agent:
         status = agent.wait_for_reports(1)
