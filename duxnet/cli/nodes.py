@@ -73,6 +73,8 @@ def list_command(registry: Optional[str], config: Optional[str], output: str, **
     with Desk.opened(find_place(registry, config), read_only=True) as desk:
         page = desk.find(query)
         print_nodes(page.nodes, page.next, desk, output)
+        if getattr(desk.registry, "degraded", False):
+            click.echo("many nodes fell silent at once: until that is over the registry calls none down", err=True)
     return 0
 
 
