@@ -44,7 +44,11 @@ def check_target(target: str) -> None:
         return
     from registry_core.opening import checked_path
 
-    checked_path(target)
+    try:
+        checked_path(target)
+    except ValidationError as error:
+        rule = f"{error.rule}; an address begins with http:// or https://"
+        raise ValidationError("registry", target, rule) from None
 
 
 def open_registry(

@@ -156,6 +156,8 @@ class Reporter:
         for reason in withheld:
             if reason not in self.standing.withheld:
                 _log.warning("the registry gives this node no work: %s", reason)
+        if self.standing.withheld and not withheld:
+            _log.info("the registry gives this node work again")
         self.standing = Standing(health, None, self.standing.delivered + 1, self.standing.failed, withheld)
 
     def _failed(self, error: RegistryError, sample: Optional[Sample]) -> None:

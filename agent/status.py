@@ -20,6 +20,7 @@ from agent.state_dir import LOCK_FILE, holder_of, replace_file
 from registry_core.models.times import time_to_text
 
 __all__ = [
+    "NO_WORK",
     "AgentStatus",
     "FoundStatus",
     "StatusFile",
@@ -30,6 +31,8 @@ __all__ = [
 ]
 
 SCHEMA = "duxnet.agent-status/1.0"
+NO_WORK = "no work is given to this node: "
+"""How a warning begins that tells what the registry has against this node."""
 # The folders of duxnet-agent.service. The second is a link into a folder that only root and the service may enter.
 UNIT_RUNTIME_FOLDER = Path("/run/duxnet-agent")
 UNIT_STATE_FOLDER = Path("/var/lib/duxnet-agent")
@@ -147,10 +150,14 @@ def _is_sound(plain: Mapping[str, Any]) -> bool:
 
 
 def _start_ticks(pid: int) -> Optional[int]:
-    """When a process started, in clock ticks since boot (proc(5), field 22): a reused id has another."""
+    """When a process started, in clock ticks since boot (proc(5), field 22): a reused id has another.
+
+    None where it ended, also where nobody has asked yet how (a zombie, as below an init that looks seldom).
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
-        return int(text.rpartition(")")[2].split()[19])
+        fields = text.rpartition(")")[2].split()
+        return None if fields[0] in ("Z", "X") else int(fields[19])
     except (OSError, ValueError, IndexError):
         return None
 

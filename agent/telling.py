@@ -14,7 +14,7 @@ from agent.description import offer_text
 from agent.reporter import Standing
 from agent.sampler import Sample
 from agent.screen import StatusLine
-from agent.status import AgentStatus, StatusFile
+from agent.status import NO_WORK, AgentStatus, StatusFile
 from duxnet.process.logs import configure_logs, is_journal
 from duxnet.process.notify import Notifier
 from registry_core.models.encoding import capabilities_to_plain, health_to_plain
@@ -171,7 +171,7 @@ def _status(doings: Doings, state: str) -> AgentStatus:
         conditions=None if health is None else health["conditions"],
         problem=standing.problem,
         probe_errors=doings.probe_errors,
-        warnings=(*doings.warnings, *(f"no work is given to this node: {reason}" for reason in standing.withheld)),
+        warnings=(*doings.warnings, *(f"{NO_WORK}{reason}" for reason in standing.withheld)),
         reports_delivered=standing.delivered,
         reports_failed=standing.failed,
     )

@@ -138,8 +138,8 @@ class StoreInUseError(StoreError):
         holder = f"process {holder_pid}" if holder_pid is not None else "another process"
         super().__init__(
             path,
-            f"{holder} has this registry open for writing; open it with read_only=True, "
-            "or make the change through the process that owns it",
+            f"{holder} has this registry open for writing; make the change through it, or stop it first "
+            "(to read beside it: read_only=True)",
         )
         self.holder_pid = holder_pid
 

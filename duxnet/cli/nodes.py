@@ -73,6 +73,8 @@ def list_command(registry: Optional[str], config: Optional[str], output: str, **
     with Desk.opened(find_place(registry, config), read_only=True) as desk:
         page = desk.find(query)
         print_nodes(page.nodes, page.next, desk, output)
+        if getattr(desk.registry, "degraded", False):
+            click.echo("many nodes fell silent at once: until that is over the registry calls none down", err=True)
     return 0
 
 
@@ -220,7 +222,10 @@ def explain_command(node_id: str, registry: Optional[str], config: Optional[str]
 @click.argument("node_id", metavar="ID")
 @_where
 def remove_command(node_id: str, registry: Optional[str], config: Optional[str]) -> int:
-    """Take a node out of the registry."""
+    """Take a node out of the registry.
+
+    One whose agent goes on registers again: have its operator stop it, or ban it first.
+    """
     from duxnet.cli.desk import Desk, find_place, whole_id
     from registry_core.errors import UnknownNodeError
 

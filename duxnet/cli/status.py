@@ -78,7 +78,9 @@ def _print(folder: Path, found: Optional[FoundStatus], holder: Optional[int]) ->
         ("reports", f"{plain['reports_delivered']} delivered, {plain['reports_failed']} failed"),
     ]
     if plain["problem"] is not None:
-        remedy = "`duxnet doctor` looks for the cause; once it is mended, reports go on by themselves"
+        remedy = (
+            "`duxnet doctor` looks for the cause; a change of [registry] takes a restart, all else goes on by itself"
+        )
         pairs += [("PROBLEM", plain["problem"]), ("to mend it", remedy)]
     pairs += [("probe", str(error)) for error in plain["probe_errors"]]
     pairs += [("note", str(warning)) for warning in plain["warnings"]]

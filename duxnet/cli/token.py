@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Optional
 import click
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from duxnet.coordinator.ledger import Ledger, TokenRow
 
 __all__ = ["token"]
@@ -65,7 +67,8 @@ def create(
     finally:
         ledger.close()
     click.echo(secret)
-    click.echo(f"token {row.id} ({role}); it is not shown again", err=True)
+    where = f"at the coordinator in {_folder(config, state_dir)}"
+    click.echo(f"token {row.id} ({role}) {where}, {_terms(row)}; it is not shown again", err=True)
 
 
 @token.command("list")
@@ -91,7 +94,7 @@ def list_tokens(form: str, config: Optional[str], state_dir: Optional[str]) -> N
     click.echo(f"{'ID':>4}  {'ROLE':<9} {'STATE':<8} {'USED':<9} {'EXPIRES':<17} LABEL")
     for row in rows:
         used = "" if row.role != "join" else f"{row.used} of {row.uses if row.uses is not None else 'any'}"
-        expires = time.strftime("%Y-%m-%d %H:%M", time.gmtime(row.expires)) if row.expires is not None else "never"
+        expires = _minute(row.expires) if row.expires is not None else "never"
         click.echo(f"{row.id:>4}  {row.role:<9} {_state(row, now):<8} {used:<9} {expires:<17} {row.label}")
 
 
@@ -113,6 +116,21 @@ def revoke(number: int, config: Optional[str], state_dir: Optional[str]) -> None
     click.echo(f"token {number} is revoked")
 
 
+def _terms(row: TokenRow) -> str:
+    """How long it is valid, and for how many nodes."""
+    lifetime = "valid until revoked" if row.expires is None else f"valid until {_minute(row.expires)} UTC"
+    if row.role != "join":
+        return lifetime
+    nodes = "any number of nodes" if row.uses is None else f"{row.uses} node{'s' if row.uses > 1 else ''}"
+    return f"{lifetime} for {nodes}"
+
+
+def _minute(unix_time: float) -> str:
+    import time
+
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(unix_time))
+
+
 def _state(row: TokenRow, now: float) -> str:
     if row.revoked is not None:
         return "revoked"
@@ -123,15 +141,21 @@ def _state(row: TokenRow, now: float) -> str:
 
 def _ledger(config: Optional[str], state_dir: Optional[str]) -> Ledger:
     """The ledger of the coordinator that the configuration names, which must have been started once."""
+    from duxnet.coordinator.ledger import LEDGER_FILE, Ledger
+
+    path = _folder(config, state_dir) / LEDGER_FILE
+    if not path.exists():
+        raise click.ClickException(f"{path} is not there: start the coordinator once, or give --state-dir")
+    return Ledger(path)
+
+
+def _folder(config: Optional[str], state_dir: Optional[str]) -> Path:
+    """The coordinator's state directory."""
     import os
 
-    from duxnet.coordinator.ledger import LEDGER_FILE, Ledger
     from duxnet.coordinator.settings import CoordinatorSettings
     from duxnet.process.settings import load_settings
 
     flags = {"coordinator.state_dir": state_dir}
     settings = load_settings({"coordinator": CoordinatorSettings}, config=config, flags=flags)
-    path = settings.section("coordinator", CoordinatorSettings).state_path(os.environ) / LEDGER_FILE
-    if not path.exists():
-        raise click.ClickException(f"{path} is not there: start the coordinator once, or give --state-dir")
-    return Ledger(path)
+    return settings.section("coordinator", CoordinatorSettings).state_path(os.environ)

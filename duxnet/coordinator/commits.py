@@ -7,6 +7,7 @@ because each more would only wait for the interpreter's lock, and make the loop 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ from registry_core.errors import RegistryError, StoreError
 from registry_core.node_registry import NodeRegistry
 
 __all__ = ["Commits"]
+
+_log = logging.getLogger("duxnet.coordinator")
 
 T = TypeVar("T")
 
@@ -45,6 +48,7 @@ class Commits:
         self._waiting: deque[_Waiting] = deque()
         self._alone = 0  # so many of the first that wait go one by one: together they failed
         self._under_way = False
+        self._fails = ""  # why nothing gets to the disk, as long as that goes on
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
 
     async def made(self, change: Callable[[], T]) -> T:
@@ -80,12 +84,22 @@ class Commits:
             self._waiting.extendleft(reversed(group))
             self._alone += len(group)
         else:
+            self._tell_operator(error)
             outcomes = work.result() if error is None else [_Outcome(None, None)]
             for waiting, outcome in zip(group, outcomes):
                 _tell(waiting.future, outcome.value, error or outcome.error)
         self._under_way = False
         if self._waiting:
             self._set_out(loop)
+
+    def _tell_operator(self, error: Optional[BaseException]) -> None:
+        """Say in the log when changes cannot be kept any more and when they can again; those who asked know it."""
+        fails = str(error) if isinstance(error, StoreError) else ""
+        if fails and not self._fails:
+            _log.error("registrations and orders cannot be kept, heartbeats go on: %s", fails)
+        elif self._fails and not fails:
+            _log.warning("registrations and orders are kept again")
+        self._fails = fails
 
     def _commit(self, changes: Sequence[Callable[[], Any]]) -> list[_Outcome]:
         """In the thread. All of them and their lines in the log, or none and an exception.

@@ -56,7 +56,7 @@ class Arrival:
 class Decision:
     """What follows: the record to register, what to keep beside it, why it must wait for approval, if so.
 
-    `contested` names why two machines seem to share the identity. `repeated`: nothing changed since the last time.
+    `contested` names why two agents seem to share the identity. `repeated`: nothing changed since the last time.
     """
 
     node: Node
@@ -183,7 +183,7 @@ class Registrar:
             raise Refused("duplicate-identity", "another machine holds this identity and is live")
 
     def _took_over(self, node_id: str, said: Registration, kept: Mapping[str, Any]) -> str:
-        """Note a take-over by another boot of the same machine; says so when two boots take turns."""
+        """Note a take-over by another boot, or start of the agent, here; says so when two of them take turns."""
         before = kept.get("boot_id", "")
         if not said.boot_id or not before or said.boot_id == before:
             return ""
@@ -196,4 +196,6 @@ class Registrar:
         if len(turns) <= MOST_TAKEOVERS or now - turns[0][0] > TAKEOVER_WINDOW_SECONDS:
             return ""
         boots = {boot for _, boot in turns}
-        return "two machines take turns with this identity: one is a copy of the other" if len(boots) <= 2 else ""
+        if len(boots) > 2:
+            return ""
+        return "two agents take turns with this identity: stop the copy, and remove its state directory"

@@ -100,13 +100,18 @@ def _run(
     try:
         config.load()
     except OSError as error:  # a certificate that is none, a key that cannot be read; ssl.SSLError is one
-        where = settings.tls_certificate or "the server"
+        where = _unreadable(settings.tls_certificate, settings.tls_key) or "the server"
         raise StoreError(where, f"cannot be used: {error.strerror or error}") from error
     # Starting and stopping we tell ourselves; its warnings are one line for each malformed request, by anybody.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     server = _Server(config, coordinator)
     asyncio_run = _runner(config)
     asyncio_run(_serve(server, coordinator, settings, listener, ready, most))
+
+
+def _unreadable(certificate: str, key: str) -> str:
+    """Which of the two files an error is about, for it does not say: the key where that cannot be read."""
+    return key if os.access(certificate, os.R_OK) and not os.access(key, os.R_OK) else certificate
 
 
 def _most_connections() -> int:
@@ -122,7 +127,7 @@ def _most_connections() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if 0 <= soft < wanted:
         most = max(1, soft - FILES_BESIDE_CONNECTIONS)
-        _log.warning("at most %d connections at once: the limit of open files is %d", most, soft)
+        _log.warning("at most %d connections at once: the limit of open files is %d (ulimit -n)", most, soft)
         return most
     return MOST_CONNECTIONS
 
@@ -145,7 +150,8 @@ class _Server(uvicorn.Server):
             if self.config.ssl is not None and certificate is not None:
                 self.config.ssl.load_cert_chain(certificate, key)
         except OSError as error:  # ssl.SSLError is one
-            _log.error("SIGHUP: %s cannot be used, the old one stays: %s", certificate, error.strerror or error)
+            which = _unreadable(str(certificate), str(key))
+            _log.error("SIGHUP: %s cannot be used, the old one stays: %s", which, error.strerror or error)
         except StoreError as error:
             _log.error("SIGHUP: %s", error)
         else:
@@ -221,7 +227,14 @@ async def _tell_manager(
     gc.freeze()  # what the start made stays; looking through it again and again was a tenth of a heartbeat
     gc.set_threshold(*GC_THRESHOLDS)
     sys.setswitchinterval(SWITCH_SECONDS)
-    _log.info("coordinator %s listens on %s; nodes join: %s", coordinator.identity.id, address, _policy(coordinator))
+    place = coordinator.settings.state_path(os.environ)
+    _log.info(
+        "coordinator %s listens on %s; nodes join: %s; operators' first token: %s",
+        coordinator.identity.id,
+        address,
+        _policy(coordinator),
+        place / OPERATOR_TOKEN_FILE,
+    )
     notifier.ready(f"listening on {address}")
     if ready is not None:
         ready(address)
@@ -238,4 +251,4 @@ async def _tell_manager(
 
 def _policy(coordinator: Coordinator) -> str:
     words = {"open": "freely", "token": "by token", "approval": "freely, and wait for approval"}
-    return f"{words[coordinator.settings.join_policy]}; operators' first token: {OPERATOR_TOKEN_FILE}"
+    return words[coordinator.settings.join_policy]

@@ -7,6 +7,7 @@ Here: the order of steps and who may take them. Not here: HTTP (`app`, `heartbea
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections import Counter
@@ -39,6 +40,8 @@ from registry_core.version import __version__
 from registry_core.wire.shapes import CoordinatorInfo, Heartbeat, RegistrationReply, Withheld
 
 __all__ = ["Coordinator"]
+
+_log = logging.getLogger("duxnet.coordinator")
 
 WARMING_INTERVALS = 3.0
 """After a start, how long the list is not yet the whole truth: nodes have not all been heard again."""
@@ -229,6 +232,7 @@ class Coordinator:
         )
         if decision.contested and (known is None or known.cordon is None):
             self.audit.note("coordinator", "contested", node_id, reason=decision.contested)
+            _log.warning("%s is cordoned: %s", node_id, decision.contested)
             self.registry.admin.cordon(node_id, reason=decision.contested, actor="coordinator")
         return self._registered(node_id)
 
@@ -242,9 +246,11 @@ class Coordinator:
         """Before the dear checks: could this token let a new node in?"""
         if self.settings.join_policy != "token":
             return
-        token = self.ledger.find(arrival.said.join_token) if arrival.said.join_token else None
+        if not arrival.said.join_token:
+            raise Refused("join-token", "this network lets nodes in by join token only, and none was given")
+        token = self.ledger.find(arrival.said.join_token)
         if token is None or token.role != "join" or token.revoked is not None:
-            raise Refused("join-token", "this network lets nodes in by join token only")
+            raise Refused("join-token", "what was given is no join token of this network, or a revoked one")
         if not token.is_valid(unix_now) and token.used == 0:
             raise Refused("join-token", "the join token has expired")
 

@@ -165,7 +165,7 @@ class Upkeep:
         for name in opened:
             _log.warning("breaker %s opened: many approved nodes fell silent at once; nobody is called down", name)
         for name in closed:
-            _log.warning("breaker %s closed: what is silent now is taken for down", name)
+            _log.warning("breaker %s closed: who stays silent is taken for down", name)
 
     def _pace(self) -> None:
         coordinator = self._coordinator

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Optional
 
@@ -11,7 +11,7 @@ from duxnet.process.errors import ConfigurationError
 from duxnet.process.settings import Settings
 from duxnet.service.placement import closed_to_others
 
-__all__ = ["check_configuration", "check_identity", "check_status"]
+__all__ = ["check_configuration", "check_identity", "check_status", "check_warnings"]
 
 
 def check_configuration(config: Optional[str], by_service: bool) -> tuple[Optional[Settings], list[Finding]]:
@@ -63,11 +63,29 @@ def check_status(state_dir: Path, environ: Mapping[str, str]) -> Finding:
         start = "start it: `sudo duxnet service install`, or `duxnet agent` in a terminal"
         return Finding("agent", PROBLEM, "no agent runs here", start)
     if not found.is_fresh:
-        remedy = "it hangs: `sudo systemctl restart duxnet-agent.service`; its journal may say what it waits for"
+        remedy = (
+            f"it hangs, or cannot write {found.path} (is that disk full?): its journal may say what it waits for; "
+            "then `sudo systemctl restart duxnet-agent.service`"
+        )
         return Finding("agent", PROBLEM, f"its newest report is {found.age_seconds or 0.0:.0f} s old", remedy)
     problem = found.plain["problem"]
     if problem is not None:
-        return Finding("agent", PROBLEM, f"it runs, but cannot report: {problem}", "see what is said of the registry")
+        remedy = "mend what that names, or what is said of the registry; restart the agent after a change of [registry]"
+        return Finding("agent", PROBLEM, f"it runs, but cannot report: {problem}", remedy)
     delivered = found.plain["reports_delivered"]
     words = f"node {found.plain['node_id']} reported {found.age_seconds or 0.0:.0f} s ago, {delivered} times so far"
     return Finding("agent", OK, words)
+
+
+def check_warnings(state_dir: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """What the running agent warns of, although it reports."""
+    from agent.status import NO_WORK, find_status
+
+    found = find_status(state_dir, environ)
+    if found is None or not found.is_running:
+        return
+    for warning in map(str, found.plain["warnings"]):
+        if warning.startswith(NO_WORK):
+            yield Finding("work", PROBLEM, warning, "mend what it names, or ask the network's operator")
+        else:
+            yield Finding("agent", NOTE, warning)

@@ -77,7 +77,7 @@ def examine(patient: Patient, environ: Mapping[str, str]) -> Iterator[Finding]:
 
 def _agent(patient: Patient, environ: Mapping[str, str]) -> Iterator[Finding]:
     from agent.settings import AgentSettings
-    from duxnet.doctor.agent_checks import check_configuration, check_identity, check_status
+    from duxnet.doctor.agent_checks import check_configuration, check_identity, check_status, check_warnings
 
     if patient.agent is not None:
         yield from _service(AGENT, patient.agent)
@@ -91,6 +91,7 @@ def _agent(patient: Patient, environ: Mapping[str, str]) -> Iterator[Finding]:
         state_dir = Path(patient.state_dir) if patient.state_dir else own.state_path(environ)
         yield check_identity(state_dir)
         yield check_status(state_dir, environ)
+        yield from check_warnings(state_dir, environ)
         yield from _registry(patient, settings, _told_registry(state_dir, environ))
         work_dir = Path(own.work_dir) if own.work_dir else state_dir
         yield from _seen(patient, work_dir)

@@ -22,7 +22,8 @@ from registry_core.models.times import time_from_text
 __all__ = ["AllowList", "check_address", "clock_finding"]
 
 TIMEOUT_SECONDS = 5.0
-DEFAULT_PORT = 8410
+DEFAULT_PORTS = {"http": 80, "https": 443}
+"""Where the agent goes when the address names no port."""
 CERTIFICATE_DAYS_LEFT = 14
 LONGEST_ANSWER_BYTES = 16_384
 # Nobody is harmed by less.
@@ -54,7 +55,7 @@ def check_address(url: str, ca_file: Optional[str], allow_list: AllowList) -> It
     """Follow a request to the coordinator at `url` as far as it gets."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    port = parts.port or DEFAULT_PORT
+    port = parts.port or DEFAULT_PORTS[parts.scheme]
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -64,7 +65,7 @@ def check_address(url: str, ca_file: Optional[str], allow_list: AllowList) -> It
     addresses = [str(entry[4][0]) for entry in found]
     yield from _closed(host, addresses, allow_list)
     try:
-        yield from _asked(parts.scheme, host, port, ca_file)
+        yield from _asked(f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}", ca_file)
     except ssl.SSLCertVerificationError as error:
         yield Finding("TLS", PROBLEM, f"{url}: {error.verify_message}", _certificate_remedy(error, host))
     except ssl.SSLError as error:
@@ -100,9 +101,11 @@ def _closed(host: str, addresses: Sequence[str], allow_list: AllowList) -> Itera
         )
 
 
-def _asked(scheme: str, host: str, port: int, ca_file: Optional[str]) -> Iterator[Finding]:
+def _asked(where: str, ca_file: Optional[str]) -> Iterator[Finding]:
+    parts = urlsplit(where)
+    host, port = parts.hostname or "", parts.port
     connection: http.client.HTTPConnection
-    if scheme == "https":
+    if parts.scheme == "https":
         context = ssl.create_default_context()
         if ca_file:
             context.load_verify_locations(cafile=ca_file)
@@ -114,13 +117,13 @@ def _asked(scheme: str, host: str, port: int, ca_file: Optional[str]) -> Iterato
         if isinstance(connection.sock, ssl.SSLSocket):
             yield _certificate(connection.sock)
         sent = time.time()
-        connection.request("GET", "/healthz")
+        connection.request("GET", f"{parts.path}/healthz")
         answer = connection.getresponse()
         body = answer.read(LONGEST_ANSWER_BYTES)
         arrived = time.time()
     finally:
         connection.close()
-    yield _answered(f"{scheme}://{host}:{port}", answer.status, arrived - sent)
+    yield _answered(where, answer.status, arrived - sent)
     theirs = _time_in(body)
     if theirs is not None:
         yield clock_finding((sent + arrived) / 2 - theirs, "the registry")

@@ -88,4 +88,6 @@ def _error(answer: Answer, problem: Problem, name: str, node_id: str) -> Registr
         return EventsCompacted(0, problem.oldest_index or 0)
     if name in ("not-supported", "unknown-address", "method-not-allowed"):
         return NotSupportedError(f"{answer.address}: {reason}")
+    if name == "banned" and problem.detail:  # the operator's words, which need not say what they are about
+        reason = f"{problem.title}: {problem.detail}"
     return RefusedError(name, reason, problem.remedy)

@@ -80,6 +80,7 @@ class RemoteRegistry:
         self._interval_seconds = self._options.interval_seconds
         self.last_registration: Optional[RegistrationReply] = None
         self.withheld: tuple[str, ...] = ()  # why this node is given no work, as last told
+        self.degraded = False  # did so many fall silent at once that none is called down, when last listed?
 
     @property
     def asked_interval_seconds(self) -> float:
@@ -225,6 +226,7 @@ class RemoteRegistry:
         while limit is None or len(nodes) < limit:
             query["limit"] = str(PAGE if limit is None else min(PAGE, limit - len(nodes)))
             page = decoded(self._good("GET", "/v1/nodes", query=query), _Page)
+            self.degraded = page.degraded
             nodes.extend(_node(plain) for plain in page.nodes)
             if not page.next:
                 break
@@ -351,6 +353,7 @@ class RemoteRegistry:
 class _Page(msgspec.Struct):
     nodes: list[dict[str, Any]]
     next: Optional[str] = None
+    degraded: bool = False
 
 
 class _Count(msgspec.Struct):

@@ -130,10 +130,10 @@ class Sender:
                     method, address + path, params=query or None, content=body, headers=sent_headers
                 )
             except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-                last = UnreachableError(address, _reason(error))
+                last = UnreachableError(address, _reason(error, address))
                 continue
             except (httpx.HTTPError, httpx.InvalidURL) as error:
-                last = (UnreachableError if repeatable else _PerhapsDoneError)(address, _reason(error))
+                last = (UnreachableError if repeatable else _PerhapsDoneError)(address, _reason(error, address))
                 if not repeatable:
                     raise last from None
                 continue
@@ -182,12 +182,27 @@ def _seconds(text: str) -> Optional[float]:
     return float(text) if text.isascii() and text.isdigit() and len(text) <= 6 else None
 
 
-def _reason(error: Exception) -> str:
+_CERTIFICATE_REMEDIES = (
+    ("is not valid for", "issue it for that name, or use the name that it has"),
+    ("has expired", "renew it, or set this machine's clock"),
+    ("not yet valid", "set this machine's clock"),
+)
+
+
+def _reason(error: Exception, address: str) -> str:
+    """Why `address` cannot be had, and where that is known what to do."""
     words = str(error) or type(error).__name__
     if isinstance(error, httpx.TimeoutException):
         return "did not answer in time"
     if "CERTIFICATE_VERIFY_FAILED" in words:
-        return f"its certificate is not trusted ({words}); give its CA with ca_file"
+        why = words.rpartition("verify failed: ")[2].partition(" (_ssl")[0].rstrip(".")
+        remedy = next((remedy for part, remedy in _CERTIFICATE_REMEDIES if part in why), "give its CA with ca_file")
+        return f"its certificate is not trusted ({why}); {remedy}"
+    words = words.rpartition("] ")[2] if words.startswith("[Errno") else words.rstrip(".")
+    if "[SSL" in words:
+        return f"cannot be reached: {words}; does it speak TLS there? With http:// it does not"
+    if isinstance(error, httpx.RemoteProtocolError) and address.startswith("http:"):
+        return f"cannot be reached: {words}; does it speak TLS there? Then the address begins with https://"
     return f"cannot be reached: {words}"
 
 

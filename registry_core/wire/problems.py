@@ -47,13 +47,19 @@ class Problem(msgspec.Struct, omit_defaults=True):
 _AGAIN = "try again later"
 _KINDS = (
     ProblemKind("malformed", 400, "The request cannot be read"),
-    ProblemKind("token-required", 401, "This needs a token", "send Authorization: Bearer with a valid token"),
+    ProblemKind(
+        "token-required",
+        401,
+        "This needs a token",
+        "send Authorization: Bearer with a token of this coordinator (duxnet token create)",
+    ),
     ProblemKind("session-expired", 401, "The session has ended", "register again"),
     ProblemKind(
         "bad-signature",
         401,
         "The signature does not hold",
-        "check that the node's key and the coordinator's identity are the right ones",
+        "check that node.key is the right one; where the network has a new coordinator, set coordinator_id to its id "
+        "or remove remote.json from the agent's state directory, and restart the agent",
     ),
     ProblemKind(
         "signature-time",
@@ -69,7 +75,10 @@ _KINDS = (
     ),
     ProblemKind("not-allowed", 403, "The caller may not do this", "use a token with the right role"),
     ProblemKind(
-        "join-token", 403, "A valid join token is needed", "ask the network's operator for one: duxnet token create"
+        "join-token",
+        403,
+        "A valid join token is needed",
+        "ask the network's operator for one (duxnet token create join), and start the agent with it as join_token",
     ),
     ProblemKind("banned", 403, "The operator has excluded this node", "contact the network's operator"),
     ProblemKind("unknown-node", 404, "No such node is registered", "register it"),

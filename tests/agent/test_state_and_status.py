@@ -6,6 +6,8 @@ import fcntl
 import json
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from hypothesis import strategies as st
 from agent.state_dir import AgentRunningError, StateDir, holder_of, replace_file
 from agent.status import AgentStatus, StatusFile, find_status, read_status, status_candidates
 from registry_core.errors import StoreError
+
+ROOT = Path(__file__).parents[2]
 
 
 def some_status(state_dir: Path, **changes: Any) -> AgentStatus:
@@ -103,6 +107,27 @@ def test_a_reused_process_id_and_another_boot_are_not_taken_for_the_agent(tmp_pa
         found = read_status(file.path)
         assert found is not None
         assert not found.is_running
+
+
+def test_a_killed_agent_that_nobody_has_buried_yet_does_not_run(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from tests.agent.test_state_and_status import *;"
+        "folder = Path(sys.argv[1]); StatusFile(folder, {}).write(some_status(folder)); print(flush=True); input()"
+    )
+    agent = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    )
+    assert agent.stdout is not None
+    assert agent.stdout.readline() == b"\n"
+    found = find_status(tmp_path, {})
+    assert found is not None
+    assert found.is_running
+    agent.kill()
+    os.waitid(os.P_PID, agent.pid, os.WEXITED | os.WNOWAIT)  # it ended, and stays a zombie until somebody asks how
+    found = find_status(tmp_path, {})
+    assert found is not None
+    assert not found.is_running
+    agent.communicate()
 
 
 def test_an_old_status_of_a_running_process_is_not_fresh(tmp_path: Path) -> None:

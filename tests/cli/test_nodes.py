@@ -240,6 +240,7 @@ def test_bad_input_is_one_line_and_changes_nothing(
         ("a\x00b", 2, "registry:"),
         ("/nowhere/nodes.json", 1, "does not exist"),
         ("/nowhere/nodes.xml", 2, "nodes.xml"),
+        ("192.0.2.1:8410", 2, "an address begins with http:// or https://"),
         ("/proc/self/mem/nodes.json", 1, "/proc/self/mem"),
     ],
 )

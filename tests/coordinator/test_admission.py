@@ -446,8 +446,28 @@ def test_over_tls_a_node_trusts_the_ca_file_and_nothing_else(tmp_path: Path) -> 
         untrusted = duxnet("nodes", "list", "--registry", running.address)
         assert untrusted.returncode == 1
         assert "not trusted" in untrusted.stderr
+        assert "give its CA with ca_file" in untrusted.stderr
         trusted = duxnet("nodes", "list", "--registry", running.address, DUXNET_REGISTRY__CA_FILE=str(certificate))
         assert trusted.returncode == 0, trusted.stderr
+        plain = duxnet("nodes", "list", "--registry", running.address.replace("https:", "http:"))
+        assert "Then the address begins with https://" in plain.stderr
+    given = {"DUXNET_COORDINATOR__TLS_CERTIFICATE": str(certificate), "DUXNET_COORDINATOR__TLS_KEY": "/nowhere.key"}
+    refused = duxnet("coordinator", "--state-dir", tmp_path / "state", "--port", 0, **given)
+    assert "'/nowhere.key': cannot be used: No such file" in refused.stderr
+
+
+def test_a_certificate_for_another_name_is_not_blamed_on_the_ca(tmp_path: Path) -> None:
+    openssl = need_program("openssl", "openssl")
+    key, certificate = tmp_path / "tls.key", tmp_path / "tls.crt"
+    request = REQUEST.replace("DNS:localhost,IP:127.0.0.1", "DNS:elsewhere")
+    subprocess.run(
+        [openssl, *request.split(), "-keyout", str(key), "-out", str(certificate)], capture_output=True, check=True
+    )
+    settings = {"tls_certificate": str(certificate), "tls_key": str(key)}
+    with Running(tmp_path / "state", **settings) as running:  # type: ignore[arg-type]  # settings by name
+        asked = duxnet("nodes", "list", "--registry", running.address, DUXNET_REGISTRY__CA_FILE=str(certificate))
+        assert "not valid for '127.0.0.1'); issue it for that name" in asked.stderr
+        assert "ca_file" not in asked.stderr
 
 
 def test_a_new_certificate_and_a_moved_audit_log_are_taken_up_while_it_runs(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_two_agents_that_share_an_identity_on_one_machine_are_flagged_and_told(
         shutil.copytree(original, copy, ignore=shutil.ignore_patterns("agent.json"))
         with an_agent(copy, coordinator, machine) as other:
             cordoned = until(lambda: shown(coordinator, node_id)["cordon"], "the node is cordoned")
-            assert "two machines take turns" in cordoned["reason"]
+            assert "two agents take turns" in cordoned["reason"]
             for agent in (one, other):
                 until(lambda: any("take turns" in note for note in agent.status()["warnings"]), "the agent knows")  # noqa: B023 - asked in its turn
             one.wait_for_reports(3)  # they go on, and the log does not grow by a line for each turn

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from registry_core.remote import RemoteOptions, RemoteRegistry
-from tests.agent.running import environment, until
+from tests.agent.running import duxnet, environment, until
 from tests.coordinator.running import Running
 from tests.coordinator.test_identity import own_node
 
@@ -74,6 +74,8 @@ def test_a_node_joins_reports_and_is_found_below_the_host_s_path(mounted: Runnin
         (found,) = registry.list_nodes(only_healthy=True)
         assert found.id == node_id
         assert registry.get_node("nobody") is None
+        asked = duxnet("doctor", "--state-dir", folder, DUXNET_REGISTRY__TARGET=mounted.address)
+        assert f"{mounted.address} answers" in asked.stdout
         registry.leave(node_id)
     assert mounted.call("GET", f"/v1/nodes/{node_id}")[2]["liveness"] == "left"
     outcome = mounted.call("POST", f"/v1/nodes/{node_id}/outcomes", {"success": True}, mounted.operator_token())

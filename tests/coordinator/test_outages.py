@@ -204,7 +204,10 @@ def test_a_refused_agent_says_what_to_do_and_does_not_hammer(tmp_path: Path) -> 
     with a_coordinator(tmp_path, join="token") as running:
         with an_agent(tmp_path, running) as agent:
             status = until(lambda: (s := agent.status()).get("problem") and s, "a problem")
-            assert "duxnet token create" in status["problem"]
+            assert "duxnet token create join" in status["problem"]
+            assert "none was given" in status["problem"]
+            examined = duxnet("doctor", "--state-dir", tmp_path / "agent").stdout
+            assert "restart the agent after a change of [registry]" in examined
             until(lambda: agent.status()["reports_failed"] >= 6, "six kept back")
             page = running.call("GET", "/metrics")[2]
             (line,) = [text for text in page.splitlines() if 'kind="join-token"' in text]
@@ -212,11 +215,38 @@ def test_a_refused_agent_says_what_to_do_and_does_not_hammer(tmp_path: Path) -> 
             agent.stop()
         made = duxnet("token", "create", "join", "--state-dir", running.state_dir)
         assert made.returncode == 0, made.stderr
+        assert f"at the coordinator in {running.state_dir}, valid until" in made.stderr
+        assert "for 1 node;" in made.stderr
+        with an_agent(tmp_path, running, "wrong", DUXNET_REGISTRY__JOIN_TOKEN=running.operator_token()) as agent:
+            status = until(lambda: (s := agent.status()).get("problem") and s, "a problem")
+            assert "no join token of this network" in status["problem"]
         with an_agent(tmp_path, running, DUXNET_REGISTRY__JOIN_TOKEN=made.stdout.strip()) as agent:
             assert agent.wait_for_reports(1)["problem"] is None
         with an_agent(tmp_path, running, "second", DUXNET_REGISTRY__JOIN_TOKEN=made.stdout.strip()) as agent:
             status = until(lambda: (s := agent.status()).get("problem") and s, "a problem")  # it was for one node
             assert "join token" in status["problem"]
+
+
+def test_a_banned_agent_says_that_it_is_and_why(tmp_path: Path) -> None:
+    with a_coordinator(tmp_path) as running, an_agent(tmp_path, running) as agent:
+        path = f"/v1/nodes/{agent.wait_for_reports(1)['node_id']}/admission"
+        order = {"admission": "banned", "reason": "fake GPUs"}
+        assert running.call("PUT", path, order, running.operator_token())[0] == 200
+        status = until(lambda: (s := agent.status()).get("problem") and s, "a problem")
+        assert "excluded this node: fake GPUs; contact the network's operator" in status["problem"]
+
+
+def test_an_agent_whose_coordinator_was_made_anew_is_told_what_to_remove(tmp_path: Path) -> None:
+    with a_coordinator(tmp_path) as first, an_agent(tmp_path, first) as agent:
+        agent.wait_for_reports(1)
+        first.stop()
+        other = tmp_path / "anew"
+        with Running(other, first.port, shortest_interval_seconds=0.2):
+            until(lambda: "remove remote.json" in (agent.status()["problem"] or ""), "the remedy")
+            agent.stop()
+            (tmp_path / "agent" / "remote.json").unlink()
+            with an_agent(tmp_path, first) as again:
+                assert again.wait_for_reports(1)["problem"] is None
 
 
 def test_an_agent_that_must_wait_is_told_why_and_by_whom_it_is_mended(tmp_path: Path) -> None:
@@ -227,9 +257,14 @@ def test_an_agent_that_must_wait_is_told_why_and_by_whom_it_is_mended(tmp_path: 
         assert "admission is pending (approval): an operator approves the node" in note
         told = duxnet("status", "--state-dir", tmp_path / "agent")
         assert "no work is given to this node" in told.stdout
+        examined = duxnet("doctor", "--state-dir", tmp_path / "agent")
+        assert examined.returncode == 1
+        assert "PROBLEM work: no work is given to this node" in examined.stdout
         path = f"/v1/nodes/{status['node_id']}/admission"
         assert running.call("PUT", path, {"admission": "approved"}, running.operator_token())[0] == 200
         until(lambda: agent.status()["warnings"] == [], "approved")
+        agent.wait_for_log("the registry gives this node work again")
+        assert duxnet("doctor", "--state-dir", tmp_path / "agent").returncode == 0
 
 
 @pytest.mark.slow
