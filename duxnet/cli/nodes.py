@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
 from duxnet.cli.group import SuggestingGroup
+from duxnet.cli.nodes_operate import OPERATE
+from duxnet.cli.registry_option import with_registry
 
 if TYPE_CHECKING:
     from registry_core.models.node import Node
@@ -15,18 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["nodes"]
 
-_registry = click.option(
-    "--registry",
-    metavar="PATH-or-URL",
-    help="Default: $DUXNET_REGISTRY, then the configuration, then the agent on this machine.",
-)
-_config = click.option("--config", metavar="FILE", help="Configuration file; it must be there.")
 _format = click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-
-
-def _where(command: Callable[..., int]) -> Callable[..., int]:
-    """The options that every command of the group has."""
-    return _registry(_config(command))
 
 
 @click.group("nodes", cls=SuggestingGroup)
@@ -38,8 +29,12 @@ def nodes() -> None:
     """
 
 
+for _command in OPERATE:
+    nodes.add_command(_command)
+
+
 @nodes.command("list")
-@_where
+@with_registry
 @_format
 @click.option("--min-reputation", type=float, default=0.0, help="At least this score, 0 to 5.")
 @click.option("--healthy", is_flag=True, help="Only nodes that may get work now.")
@@ -109,7 +104,7 @@ def _query(asked: dict[str, Any]) -> NodeQuery:
 
 @nodes.command("show")
 @click.argument("node_id", metavar="ID")
-@_where
+@with_registry
 @_format
 def show_command(node_id: str, registry: Optional[str], config: Optional[str], output: str) -> int:
     """Everything about one node."""
@@ -137,7 +132,7 @@ def show_command(node_id: str, registry: Optional[str], config: Optional[str], o
 @click.option("--storage-gb", type=float)
 @click.option("--gpu", is_flag=True, help="It has a usable GPU.")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="May be given several times.")
-@_where
+@with_registry
 def register_command(source: Optional[str], registry: Optional[str], config: Optional[str], **given: Any) -> int:
     """Take a node in, or update the description of one, and print its id."""
     from duxnet.cli.desk import Desk, find_place
@@ -153,7 +148,7 @@ def register_command(source: Optional[str], registry: Optional[str], config: Opt
 @click.option("--load-average", type=float, help="1-minute load of the host.")
 @click.option("--memory-usage", type=float, help="Percent, 0 to 100.")
 @click.option("--disk-usage", type=float, help="Percent, 0 to 100.")
-@_where
+@with_registry
 def update_health_command(
     node_id: str,
     load_average: Optional[float],
@@ -179,7 +174,7 @@ def update_health_command(
 @click.option("--task-id", help="The task's name: told again, it counts once.")
 @click.option("--weight", type=float, default=1.0, help="Above 0, at most 5: a result proven wrong. Default 1.")
 @click.option("--rater", metavar="ID", help="The node whose opinion this is. Default: you verified it yourself.")
-@_where
+@with_registry
 def update_reputation_command(
     node_id: str,
     task_success: Optional[bool],
@@ -205,7 +200,7 @@ def update_reputation_command(
 
 @nodes.command("explain")
 @click.argument("node_id", metavar="ID")
-@_where
+@with_registry
 @_format
 def explain_command(node_id: str, registry: Optional[str], config: Optional[str], output: str) -> int:
     """Why a node's reputation is what it is."""
@@ -220,7 +215,7 @@ def explain_command(node_id: str, registry: Optional[str], config: Optional[str]
 
 @nodes.command("remove")
 @click.argument("node_id", metavar="ID")
-@_where
+@with_registry
 def remove_command(node_id: str, registry: Optional[str], config: Optional[str]) -> int:
     """Take a node out of the registry.
 

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Callable, Optional
+from typing import Optional
 
 import click
 
 from duxnet.cli.group import SuggestingGroup
+from duxnet.cli.registry_option import with_registry
 
 __all__ = ["wallet"]
-
-_registry = click.option(
-    "--registry",
-    metavar="PATH-or-URL",
-    help="Default: $DUXNET_REGISTRY, then the configuration, then the agent on this machine.",
-)
-_config = click.option("--config", metavar="FILE", help="Configuration file; it must be there.")
-
-
-def _where(command: Callable[..., int]) -> Callable[..., int]:
-    return _registry(_config(command))
 
 
 @click.group("wallet", cls=SuggestingGroup)
@@ -33,7 +23,7 @@ def wallet() -> None:
 
 @wallet.command("message")
 @click.argument("node_id", metavar="ID")
-@_where
+@with_registry
 def message_command(node_id: str, registry: Optional[str], config: Optional[str]) -> int:
     """Print what the wallet must sign: two lines, without the line end after the second."""
     from duxnet.cli.desk import Desk, find_place, whole_id
@@ -51,7 +41,7 @@ def message_command(node_id: str, registry: Optional[str], config: Optional[str]
 @wallet.command("attach")
 @click.argument("node_id", metavar="ID")
 @click.argument("signature")
-@_where
+@with_registry
 def attach_command(node_id: str, signature: str, registry: Optional[str], config: Optional[str]) -> int:
     """Check the SIGNATURE (0x and 130 hexadecimal digits) of the node's wallet, and keep it.
 
@@ -60,17 +50,13 @@ def attach_command(node_id: str, signature: str, registry: Optional[str], config
     """
     from duxnet.cli.desk import Desk, find_place, whole_id
     from registry_core.errors import NotSupportedError
-    from registry_core.node_registry import NodeRegistry
 
     with Desk.opened(find_place(registry, config), read_only=False) as desk:
         whole = whole_id(desk.registry, node_id)
-        if isinstance(desk.registry, NodeRegistry):
-            desk.registry.admin.attach_wallet(whole, signature, actor="duxnet wallet")
-        else:
-            attach: Optional[Callable[[str, str], None]] = getattr(desk.registry, "attach_wallet", None)
-            if attach is None:
-                raise NotSupportedError("this registry takes no proof of a wallet")
-            attach(whole, signature)
+        admin = getattr(desk.registry, "admin", None)
+        if admin is None:
+            raise NotSupportedError("this registry takes no proof of a wallet")
+        admin.attach_wallet(whole, signature, actor="duxnet wallet")
         reputation = desk.registry.get_reputation(whole)
         click.echo(f"{whole}: wallet proven; standing {reputation.standing}, reputation {reputation.score:.2f}")
     return 0

@@ -25,6 +25,7 @@ from registry_core.models.node import Node, NodeCapabilities
 from registry_core.models.query import NO_TAGS, GpuDemand, NodeOrder, NodeQuery
 from registry_core.models.reputation import Reputation
 from registry_core.models.status import NodeHealth
+from registry_core.remote.admin import RemoteAdmin
 from registry_core.remote.answers import Answer, decoded, problem_in, raise_for
 from registry_core.remote.options import RemoteOptions, checked_addresses
 from registry_core.remote.registration import NodeSession, Registrar
@@ -41,7 +42,6 @@ from registry_core.wire.shapes import (
     Registration,
     RegistrationReply,
     TaskOutcome,
-    WalletProof,
 )
 
 __all__ = ["RemoteRegistry"]
@@ -77,6 +77,7 @@ class RemoteRegistry:
         self._node: Optional[Node] = None
         self._gap: Optional[Gap] = None
         self._closed = False
+        self.admin = RemoteAdmin(self._order)
         self._interval_seconds = self._options.interval_seconds
         self.last_registration: Optional[RegistrationReply] = None
         self.withheld: tuple[str, ...] = ()  # why this node is given no work, as last told
@@ -178,11 +179,6 @@ class RemoteRegistry:
         """As `Registry.get_reputation`."""
         answer = self._good("GET", _path(node_id, "reputation"), node_id=node_id)
         return reputation_from_plain(decoded(answer, dict[str, Any]))
-
-    def attach_wallet(self, node_id: str, signature: str) -> None:
-        """As `registry.admin.attach_wallet`, checked by the coordinator; needs an operator's token."""
-        body = msgspec.json.encode(WalletProof(limits.text("signature", signature, "wallet_proof")))
-        self._good("PUT", _path(node_id, "wallet-proof"), body=body, node_id=node_id)
 
     def list_nodes(
         self,
@@ -322,6 +318,9 @@ class RemoteRegistry:
         headers = {"authorization": f"Bearer {session.token}"}
         path = _path(self._registrar.node_id if self._registrar is not None else "", "heartbeat")
         return self._sender.send("PUT", path, body=body, headers=lambda: headers)
+
+    def _order(self, method: str, node_id: str, part: str, body: Optional[bytes]) -> None:
+        self._good(method, _path(node_id, part), body=body, node_id=node_id)
 
     def _good(
         self,

@@ -43,8 +43,8 @@ def test_a_coordinator_takes_a_proof_from_its_operator_only_and_logs_it(tmp_path
             assert refused.returncode == 1
             assert "proven" not in " ".join(registry.get_reputation("worker").reasons)
             with pytest.raises(ValidationError):
-                registry.attach_wallet("worker", Wallet(22).sign(message))
-            registry.attach_wallet("worker", WALLET.sign(message))
+                registry.admin.attach_wallet("worker", Wallet(22).sign(message))
+            registry.admin.attach_wallet("worker", WALLET.sign(message))
             assert "proven" in " ".join(registry.get_reputation("worker").reasons)
     lines = (tmp_path / "state" / "audit.jsonl").read_text().splitlines()
     assert [json.loads(line)["node_id"] for line in lines if json.loads(line)["action"] == "wallet-proof"] == ["worker"]

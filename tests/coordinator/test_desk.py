@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Optional
 
 from registry_core.models.node import Node
+from registry_core.node_registry import NodeRegistry
 from registry_core.remote import RemoteOptions, RemoteRegistry
 from tests.agent.running import duxnet
 from tests.coordinator.running import Running
@@ -41,3 +42,40 @@ def test_every_filter_and_the_next_page_work_over_the_network(tmp_path: Path) ->
         found, cursor = listed("--limit", 2)
         assert found == ["first", "second"]
         assert listed("--limit", 2, "--after", cursor) == (["third"], None)
+
+
+def test_an_operator_gives_orders_from_the_command_line_on_a_file_and_over_the_network(tmp_path: Path) -> None:
+    path = tmp_path / "nodes.json"
+    with NodeRegistry(path) as registry:
+        registry.register_node(Node("192.0.2.7", id="worker-1"))
+    with Running(tmp_path / "state") as running:
+        token = running.operator_token()
+        with RemoteRegistry(running.address, options=RemoteOptions(token=token)) as remote:
+            remote.register_node(Node("192.0.2.7", id="worker-1"))
+        for where, environ in ((str(path), {}), (running.address, {"DUXNET_REGISTRY__TOKEN": token})):
+
+            def ordered(*words: str) -> str:
+                answer = duxnet("nodes", words[0], "work", *words[1:], "--registry", where, **environ)  # noqa: B023 - asked in its turn
+                assert answer.returncode == 0, answer.stderr
+                return answer.stdout.strip()
+
+            assert ordered("approve") == "worker-1: approved, eligible; ready for work"
+            assert ordered("cordon", "--reason", "disk", "--until", "2126-01-31T12:00:00Z").endswith(
+                "cordoned; gets no work"
+            )
+            assert "disk" in ordered("show")
+            assert ordered("uncordon").endswith("eligible; ready for work")
+            assert ordered("suspend", "--reason", "audit") == "worker-1: suspended, eligible; gets no work"
+            assert ordered("probation") == "worker-1: probation, eligible; ready for work"
+            assert ordered("ban", "--reason", "fake") == "worker-1: banned, eligible; gets no work"
+            again = duxnet("nodes", "suspend", "work", "--registry", where, **environ)
+            assert again.returncode == 2
+            assert "banned" in again.stderr
+            bad = duxnet("nodes", "cordon", "work", "--until", "tomorrow", "--registry", where, **environ)
+            assert bad.returncode == 2
+            assert "until" in bad.stderr
+        refused = duxnet("nodes", "approve", "worker-1", "--registry", running.address)
+        assert refused.returncode == 1
+        assert "token" in refused.stderr
+        log = (tmp_path / "state" / "audit.jsonl").read_text()
+        assert '"action": "admission banned"' in log

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,42 @@ def test_queries_ask_for_nodes_that_will_probably_stay(registry: Registry) -> No
     assert ids(registry.list_nodes(min_uptime_probability=0.01, after="node-1")) == ["node-2"]
     with pytest.raises(ValidationError, match="min_uptime_probability"):
         registry.list_nodes(min_uptime_probability=1.5)
+
+
+def test_operators_admit_and_cordon_alike(registry: Registry) -> None:
+    admin: Any = registry.admin  # type: ignore[attr-defined]  # both have it, the agent's contract does not ask for it
+    registry.register_node(Node("192.0.2.1", id="judged"))
+
+    def now() -> tuple[str, str, bool]:
+        node = registry.get_node("judged")
+        assert node is not None
+        return str(node.admission), node.admission_reason, node.is_ready
+
+    admin.approve("judged", actor="op")
+    assert now() == ("approved", "", True)
+    admin.suspend("judged", reason="audit", actor="op")
+    assert now() == ("suspended", "audit", False)
+    admin.put_on_probation("judged")
+    assert now() == ("probation", "", True)
+    until = datetime(2126, 1, 31, 12, tzinfo=timezone.utc)
+    admin.cordon("judged", reason="new disk", until=until)
+    node = registry.get_node("judged")
+    assert node is not None
+    assert node.cordon is not None
+    assert (node.cordon.reason, node.cordon.until, node.is_ready) == ("new disk", until, False)
+    admin.uncordon("judged")
+    admin.uncordon("judged")  # not cordoned: no error
+    assert now() == ("probation", "", True)
+    admin.ban("judged", reason="fake GPUs")
+    assert now() == ("banned", "fake GPUs", False)
+    for order in (admin.suspend, admin.put_on_probation):
+        with pytest.raises(ValidationError, match="admission"):
+            order("judged")
+    with pytest.raises(ValidationError, match="reason"):
+        admin.approve("judged", reason="a\x1b[2J")
+    for order in (admin.approve, admin.cordon, admin.uncordon):
+        with pytest.raises(UnknownNodeError):
+            order("nobody")
 
 
 def test_an_unknown_node_is_none_in_a_query_and_an_error_in_an_update(registry: Registry) -> None:
