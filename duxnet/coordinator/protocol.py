@@ -58,6 +58,7 @@ class BoundedProtocol(HttpToolsProtocol):
     idle_since: Optional[float] = None
     _phase = _IDLE
     _head_bytes = 0
+    _line_bytes = 0  # since the parser last had something to say: part of a line that has no end yet
     _refusal = "malformed"
     _is_open = False
     _node_id: Optional[str] = None  # of the heartbeat that is being received in the lane
@@ -85,24 +86,22 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        began_in_head = self._phase is not _BODY
         self.idle_since = None
+        self._line_bytes += len(data)
         super().data_received(data)
         if self._phase is _IDLE or self.parser is None:
             return
         if self.late_at is None:
             self.late_at = self.loop.time() + (HEAD_SECONDS if self._phase is _HEAD else BODY_SECONDS)
-        if began_in_head and self._phase is _HEAD:  # an endless header shows in no callback
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self.refuse("headers-too-large")
+        if self._head_bytes + self._line_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.refuse("headers-too-large")  # an endless header, or trailer, shows in no callback
 
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
         self.late_at = None
         self._phase = _HEAD
-        self._head_bytes = 0
+        self._head_bytes = self._line_bytes = 0
         self._node_id = None
 
     def on_url(self, url: bytes) -> None:
@@ -110,13 +109,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self._count(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        if self._phase is _HEAD:  # else a trailer: no header, since a proxy looks at those only
+            self.headers.append((name.lower(), value))
         self._count(len(name) + len(value) + 4)
         if len(self.headers) > MAX_HEADERS:
             self._refusal = "headers-too-large"
             raise ValueError("too many headers")  # httptools wraps it; the answer is made in send_400_response
 
     def _count(self, size: int) -> None:
+        self._line_bytes = 0
         self._head_bytes += size
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refusal = "headers-too-large"
@@ -125,7 +126,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self.late_at = None
         self._phase = _BODY
-        self._head_bytes = 0
+        self._head_bytes = self._line_bytes = 0
         if self._is_open and self.url.endswith(_SUFFIX) and self._enters_lane():
             return
         url, headers = self.url, self.headers
@@ -158,6 +159,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return True
 
     def on_body(self, body: bytes) -> None:
+        self._line_bytes = 0
         if self._node_id is None:
             super().on_body(body)
             return

@@ -127,6 +127,28 @@ def test_floods_of_headers_are_cut_off(running: Running) -> None:
     assert not endless or problem(endless) == (431, "headers-too-large")
 
 
+@pytest.mark.parametrize("path", ["/v1/nodes/a/heartbeat", "/v1/nodes/a"])
+def test_trailers_are_cut_off_as_headers_are(running: Running, path: str) -> None:
+    begun = (
+        f"PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "2\r\n{}\r\n0\r\n"
+    )
+    for line in (b"y" * 65536, b"\r\nx: " + b"y" * 65536):
+        with socket.create_connection(("127.0.0.1", running.port), timeout=8) as connection:
+            connection.sendall(begun.encode() + b"x: ")
+            with pytest.raises((BrokenPipeError, ConnectionResetError)):
+                for _ in range(400):  # far more than the system's buffers hold
+                    connection.sendall(line)
+
+
+def test_a_trailer_is_no_header(running: Running) -> None:
+    head = f"PUT /v1/nodes/a HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    bearer = f"Authorization: Bearer {running.operator_token()}\r\n"
+    body = b'{"node": {"id": "a", "ip_address": "127.0.0.1"}, "generation": 1}'
+    request = f"{head}Transfer-Encoding: chunked\r\n\r\n{len(body):x}\r\n{body.decode()}\r\n0\r\n{bearer}\r\n"
+    assert problem(spoken(running, request.encode()))[0] == 401
+
+
 def test_what_is_not_http_is_told_so(running: Running) -> None:
     tls = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 10
     for noise in (tls, b"SSH-2.0-x\r\n\r\n", b"GET\r\n\r\n", b"\x00" * 500):
