@@ -34,6 +34,7 @@ SWEEP_SECONDS = 2.0
 _PREFIX, _SUFFIX = b"/v1/nodes/", b"/heartbeat"
 _OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 _IDLE, _HEAD, _BODY = 0, 1, 2
+_BODY_HEADERS = (b"content-length", b"transfer-encoding")
 
 
 class HeartbeatLane(Protocol):
@@ -60,6 +61,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _line_bytes = 0  # since the parser last had something to say: part of a line that has no end yet
     _refusal = "malformed"
+    _reason = ""
     _is_open = False
     _node_id: Optional[str] = None  # of the heartbeat that is being received in the lane
     _authorization = _content_type = _heartbeat = b""
@@ -127,6 +129,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self.late_at = None
         self._phase = _BODY
         self._head_bytes = self._line_bytes = 0
+        if self.parser.should_upgrade() and any(name in _BODY_HEADERS and value != b"0" for name, value in self.headers):
+            self._reason = "Upgrade: a request that has it must have no body"
+            raise ValueError(self._reason)  # the parser takes the body for what comes after the upgrade
         if self._is_open and self.url.endswith(_SUFFIX) and self._enters_lane():
             return
         url, headers = self.url, self.headers
@@ -193,7 +198,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls for a request that cannot be parsed; here in the shape of every other error."""
-        self.refuse(self._refusal, msg)
+        self.refuse(self._refusal, self._reason or msg)
 
     def refuse(self, kind_name: str, detail: str = "", *, retry_after_seconds: Optional[float] = None) -> None:
         """Answer with a problem and close."""
