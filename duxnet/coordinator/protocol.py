@@ -88,7 +88,6 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self.idle_since = None
         self._line_bytes += len(data)
         super().data_received(data)
         if self._phase is _IDLE or self.parser is None:
@@ -101,7 +100,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
-        self.late_at = None
+        self.late_at = self.idle_since = None
         self._phase = _HEAD
         self._head_bytes = self._line_bytes = 0
         self._node_id = None
@@ -127,12 +126,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self.late_at = None
-        self._phase = _BODY
         self._head_bytes = self._line_bytes = 0
         if self.parser.should_upgrade() and any(name in _BODY_HEADERS and value != b"0" for name, value in self.headers):
             self._reason = "Upgrade: a request that has it must have no body"
             raise ValueError(self._reason)  # the parser takes the body for what comes after the upgrade
         if self._is_open and self.url.endswith(_SUFFIX) and self._enters_lane():
+            self._phase = _BODY
             return
         url, headers = self.url, self.headers
         super().on_message_begin()  # what the lane does without
@@ -140,6 +139,7 @@ class BoundedProtocol(HttpToolsProtocol):
         for name, value in headers:
             super().on_header(name, value)
         super().on_headers_complete()
+        self._phase = _BODY
 
     def _enters_lane(self) -> bool:
         """Is it a plain heartbeat on a connection with nothing else under way? Then its headers are kept."""
@@ -148,8 +148,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return False
         if self.parser.get_method() != b"PUT" or self.flow.write_paused:
             return False
-        under_way: Optional[RequestResponseCycle] = self.cycle
-        if under_way is not None and not under_way.response_complete:
+        if self._is_answering():
             return False
         authorization = content_type = b""
         for name, value in self.headers:
@@ -178,6 +177,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._phase = _IDLE
         if self._node_id is None:
             super().on_message_complete()
+            self._rest()  # where the answer did not wait for the body
             return
         node_id, self._node_id = self._node_id, None
         assert self._lane is not None
@@ -194,18 +194,41 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self.idle_since = self.loop.time()
+        self._rest()
+
+    def _is_answering(self) -> bool:
+        """Is an answer of the application still to come, or not yet whole?"""
+        last: Optional[RequestResponseCycle] = self.cycle
+        return last is not None and not last.response_complete
+
+    def _rest(self) -> None:
+        if self._phase is _IDLE and not self._is_answering():
+            self.idle_since = self.loop.time()
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls for a request that cannot be parsed; here in the shape of every other error."""
         self.refuse(self._refusal, self._reason or msg)
 
     def refuse(self, kind_name: str, detail: str = "", *, retry_after_seconds: Optional[float] = None) -> None:
-        """Answer with a problem and close."""
+        """Answer with a problem, unless it would be taken for another request's answer or a part of it, and close."""
         self.late_at = None
-        refused = Refused(kind_name, detail, retry_after_seconds=retry_after_seconds)
-        self.transport.write(_response(answer_to(refused), keep_alive=False))
+        answers_this = not self._is_answering()
+        if self._phase is _BODY and self._node_id is None:
+            answers_this = not self.pipeline and not self.cycle.response_started
+        if answers_this:
+            refused = Refused(kind_name, detail, retry_after_seconds=retry_after_seconds)
+            self.transport.write(_response(answer_to(refused), keep_alive=False))
         self.transport.close()
+
+    def sweep(self, now: float, longest_idle_seconds: float) -> None:
+        """Close it if the peer is late or rests too long."""
+        if self.late_at is not None and self.late_at < now:
+            if self.flow.read_paused:  # it is we who do not listen
+                self.late_at = now + HEAD_SECONDS
+            else:
+                self.refuse("too-slow")
+        elif self.idle_since is not None and self.idle_since < now - longest_idle_seconds:
+            self.transport.close()
 
 
 def _response(answer: Union[bytes, ProblemAnswer], *, keep_alive: bool) -> bytes:
@@ -229,7 +252,4 @@ async def sweep_connections(connections: set[BoundedProtocol], most_connections:
         now = loop.time()
         longest_idle = IDLE_SECONDS if 4 * len(connections) <= 3 * most_connections else CROWDED_IDLE_SECONDS
         for connection in list(connections):
-            if connection.late_at is not None and connection.late_at < now:
-                connection.refuse("too-slow")
-            elif connection.idle_since is not None and connection.idle_since < now - longest_idle:
-                connection.transport.close()
+            connection.sweep(now, longest_idle)

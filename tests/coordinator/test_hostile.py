@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +269,51 @@ def test_where_it_gets_crowded_idle_connections_make_room(tmp_path: Path) -> Non
             while connection.recv(4096):  # until it is closed, long before its 75 seconds are over
                 pass
             connection.close()
+
+
+HELD = b"GET /v1/events?wait_seconds=%d HTTP/1.1\r\nHost: x\r\n\r\n"
+"""A request whose answer comes so many seconds later."""
+SHORT = b"GET /v1/count HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def test_a_request_that_is_being_answered_is_not_idle_where_it_gets_crowded(tmp_path: Path) -> None:
+    need_program("prlimit", "util-linux")
+    with Running(tmp_path / "state", open_files=300) as limited, ExitStack() as held:
+        for _ in range(40):
+            held.enter_context(socket.create_connection(("127.0.0.1", limited.port), timeout=10))
+        said = spoken(limited, SHORT + HELD % 6)
+        assert said.count(b"HTTP/1.1 200 OK") == 2  # and then it was closed: it rested
+
+
+def test_a_line_s_end_after_a_request_keeps_no_connection(tmp_path: Path) -> None:
+    need_program("prlimit", "util-linux")
+    with Running(tmp_path / "state", open_files=300) as limited, ExitStack() as held:
+        for _ in range(40):
+            held.enter_context(socket.create_connection(("127.0.0.1", limited.port), timeout=10))
+        with socket.create_connection(("127.0.0.1", limited.port), timeout=10) as connection:
+            connection.sendall(SHORT)
+            assert connection.recv(12) == b"HTTP/1.1 200"
+            connection.sendall(b"\r\n")
+            while connection.recv(4096):
+                pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("behind", [b"GE", b"\x00"])
+def test_a_bad_request_behind_another_gets_no_answer_that_would_be_taken_for_the_other_s(
+    running: Running, behind: bytes
+) -> None:
+    assert spoken(running, HELD % 20 + behind, seconds=18.0) == b""
+
+
+@pytest.mark.slow
+def test_a_request_is_not_late_while_nobody_listens_to_it(running: Running) -> None:
+    with socket.create_connection(("127.0.0.1", running.port), timeout=30) as connection:
+        connection.sendall(HELD % 15 + SHORT + SHORT[:5])
+        stream = connection.makefile("rb")
+        assert b" 200 " in stream.readline()
+        connection.sendall(SHORT[5:] + SHORT.replace(b"Host", b"Connection: close\r\nHost"))
+        assert stream.read().count(b" 200 OK") == 3
 
 
 @pytest.fixture
