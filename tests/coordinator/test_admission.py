@@ -455,6 +455,26 @@ def test_a_new_certificate_and_a_moved_audit_log_are_taken_up_while_it_runs(tmp_
         assert '"registered"' in audit.read_text()
 
 
+@pytest.mark.parametrize("spoiled", ["key of another", "no key"])
+def test_a_certificate_whose_key_does_not_fit_leaves_the_old_one_in_force(tmp_path: Path, spoiled: str) -> None:
+    openssl = need_program("openssl", "openssl")
+    key, certificate, other = tmp_path / "tls.key", tmp_path / "tls.crt", tmp_path / "other.crt"
+    for made in (other, certificate):  # the key that stays is the second one's
+        made_by = [openssl, *REQUEST.split(), "-keyout", str(key), "-out", str(made)]
+        subprocess.run(made_by, capture_output=True, check=True)
+    settings = {"tls_certificate": str(certificate), "tls_key": str(key)}
+    with Running(tmp_path / "state", **settings) as running:  # type: ignore[arg-type]  # settings by name
+        old = running.certificate()
+        if spoiled == "no key":
+            key.write_text("no key")
+        else:
+            other.replace(certificate)
+        assert running.process is not None
+        running.process.send_signal(signal.SIGHUP)
+        until(lambda: "cannot be used, the old one stays" in running.output(), "a refusal")
+        assert running.certificate() == old
+
+
 def test_it_tells_the_service_manager_and_stops_when_asked(tmp_path: Path) -> None:
     import socket
 
