@@ -174,6 +174,9 @@ def test_unknown_places_and_methods_answer_in_the_same_shape(running: Running) -
     nowhere = ("/nope", "/v1", "/v1/nodes/a/b/c", "/v1/nodes//heartbeat", "/.openapi/x", "/.openapi", "/%00")
     for path in (*nowhere, "/v1/nodes/%2e%2e"):
         assert kind(running.call("GET", path)) in ("unknown-address", "unknown-node", "method-not-allowed"), path
+    body = {"node": {"id": "a", "ip_address": "127.0.0.1"}, "generation": 1, "sequence": 1}
+    for path in ("//v1/nodes/a", "/v1//nodes/a", "/v1/nodes/a/", "/v1/nodes/a/heartbeat/", "/v1/nodes/a//heartbeat"):
+        assert kind(running.call("PUT", path, body, running.operator_token())) == "unknown-address", path
     for method in ("DELETE", "PATCH", "TRACE", "BREW"):
         answer = running.call(method, "/v1/nodes")
         assert kind(answer) in ("method-not-allowed", "wrong-content-type", "malformed")
