@@ -29,6 +29,10 @@ IDLE_SECONDS = 75.0
 """Longer than an agent of the usual pace rests: a new connection costs three heartbeats, with TLS thirty and more."""
 CROWDED_IDLE_SECONDS = 2.0
 """The same when three quarters of all connections that may be are taken, 10 KiB each."""
+STUCK_SECONDS = 30.0
+"""How long a peer may take nothing of an answer that waits for it; until then the answer lies in memory."""
+MOST_UNSENT_BYTES = 256 * 2**20
+"""All answers together that wait for peers who do not take them. Beyond it the largest are given up."""
 SWEEP_SECONDS = 2.0
 
 _PREFIX, _SUFFIX = b"/v1/nodes/", b"/heartbeat"
@@ -52,11 +56,14 @@ class HeartbeatLane(Protocol):
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. `late_at` is the loop's time by which what is being received must be whole; None: nothing is.
 
-    `idle_since` is when the last request was answered, while nothing came after it.
+    `idle_since` is when the last request was answered, while nothing came after it. `unsent_bytes`, from `stuck_since`
+    on, is what waits until the peer takes it, as it was at the last sweep.
     """
 
     late_at: Optional[float] = None
     idle_since: Optional[float] = None
+    stuck_since: Optional[float] = None
+    unsent_bytes = 0
     _phase = _IDLE
     _head_bytes = 0
     _line_bytes = 0  # since the parser last had something to say: part of a line that has no end yet
@@ -221,14 +228,25 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def sweep(self, now: float, longest_idle_seconds: float) -> None:
-        """Close it if the peer is late or rests too long."""
-        if self.late_at is not None and self.late_at < now:
+        """Close it if the peer is late, rests too long, or takes nothing."""
+        if self._is_stuck(now):
+            self.transport.abort()  # to close would be to wait until all is taken
+        elif self.late_at is not None and self.late_at < now:
             if self.flow.read_paused:  # it is we who do not listen
                 self.late_at = now + HEAD_SECONDS
             else:
                 self.refuse("too-slow")
         elif self.idle_since is not None and self.idle_since < now - longest_idle_seconds:
             self.transport.close()
+
+    def _is_stuck(self, now: float) -> bool:
+        if not (self.flow.write_paused or self.transport.is_closing()):
+            self.stuck_since, self.unsent_bytes = None, 0
+            return False
+        before, self.unsent_bytes = self.unsent_bytes, self.transport.get_write_buffer_size()
+        if self.stuck_since is None or self.unsent_bytes < before:
+            self.stuck_since = now
+        return now - self.stuck_since > STUCK_SECONDS
 
 
 def _response(answer: Union[bytes, ProblemAnswer], *, keep_alive: bool) -> bytes:
@@ -245,7 +263,7 @@ def _response(answer: Union[bytes, ProblemAnswer], *, keep_alive: bool) -> bytes
 
 
 async def sweep_connections(connections: set[BoundedProtocol], most_connections: int = MOST_CONNECTIONS) -> None:
-    """Close connections whose request does not become whole in time, and idle ones. Runs until cancelled."""
+    """Close connections whose request does not become whole in time, idle and stuck ones. Runs until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
@@ -253,3 +271,15 @@ async def sweep_connections(connections: set[BoundedProtocol], most_connections:
         longest_idle = IDLE_SECONDS if 4 * len(connections) <= 3 * most_connections else CROWDED_IDLE_SECONDS
         for connection in list(connections):
             connection.sweep(now, longest_idle)
+        _give_up_largest(connections)
+
+
+def _give_up_largest(connections: set[BoundedProtocol]) -> None:
+    total = sum(connection.unsent_bytes for connection in connections)
+    if total <= MOST_UNSENT_BYTES:
+        return
+    for connection in sorted(connections, key=lambda each: each.unsent_bytes, reverse=True):
+        connection.transport.abort()
+        total -= connection.unsent_bytes
+        if total <= MOST_UNSENT_BYTES:
+            return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import socket
 import subprocess
@@ -272,6 +273,53 @@ def test_where_it_gets_crowded_idle_connections_make_room(tmp_path: Path) -> Non
             while connection.recv(4096):  # until it is closed, long before its 75 seconds are over
                 pass
             connection.close()
+
+
+def unread(limited: Running, request: bytes) -> socket.socket:
+    """A connection on which the answer to `request` is asked for and never read."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect(("127.0.0.1", limited.port))
+    connection.sendall(request)
+    return connection
+
+
+def sockets_of(running: Running) -> int:
+    """How many the process has open. That one was closed shows to nobody who does not read from the other end."""
+    assert running.process is not None
+    opened = Path(f"/proc/{running.process.pid}/fd").iterdir()
+    return sum(1 for each in opened if os.readlink(each).startswith("socket:"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_who_never_reads_an_answer_is_cut_off(tmp_path: Path) -> None:
+    many = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 300
+    with Running(tmp_path / "state") as running, ExitStack() as held:
+        before = sockets_of(running)
+        held.enter_context(unread(running, many))
+        held.enter_context(unread(running, many + b"x" * 20_000))  # refused, and closed by us
+        until(lambda: sockets_of(running) == before + 2, "both are there")
+        until(lambda: sockets_of(running) == before, "both are cut off", 60)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_answers_that_nobody_reads_fill_no_memory(tmp_path: Path) -> None:
+    with Running(tmp_path / "state") as large, ExitStack() as held:
+        token = large.operator_token()
+        for number in range(1000):
+            node = {"ip_address": "127.0.0.1", "id": f"n{number}", "extra_of_mine": "x" * 10_000}
+            assert large.call("PUT", f"/v1/nodes/n{number}", {"node": node, "generation": 1}, token)[0] == 200
+        page = b"GET /v1/nodes?limit=1000 HTTP/1.1\r\nHost: x\r\n\r\n"
+        assert spoken(large, page.replace(b"Host", b"Connection: close\r\nHost")).count(b"extra_of_mine") == 1000
+        before = sockets_of(large)
+        for _ in range(60):
+            held.enter_context(unread(large, page))
+        until(lambda: sockets_of(large) == before + 60, "all are there")
+        until(lambda: sockets_of(large) <= before + 40, "all but what 256 MiB hold are given up", 25)  # 8 MB each
+        assert sockets_of(large) > before + 15  # and no more than that
+        assert large.call("GET", "/healthz")[0] == 200
 
 
 HELD = b"GET /v1/events?wait_seconds=%d HTTP/1.1\r\nHost: x\r\n\r\n"
