@@ -23,6 +23,8 @@ __all__ = ["MOST_CONNECTIONS", "BoundedProtocol", "HeartbeatLane", "sweep_connec
 MOST_CONNECTIONS = 20_000
 MAX_HEAD_BYTES = 16 * 1024
 MAX_HEADERS = 64
+MOST_PIPELINED = 32
+"""Requests on one connection that wait for the answer before theirs, 1 KiB each and more."""
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0
 IDLE_SECONDS = 75.0
@@ -78,6 +80,7 @@ class BoundedProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(*args, **named)
         self._lane = lane
+        self._earlier: list[RequestResponseCycle] = []  # of this connection, perhaps not yet answered, but the last
         self._most_connections = most_connections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
@@ -93,6 +96,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self.late_at = self.idle_since = None
         super().connection_lost(exc)
+        for cycle in self._earlier:  # uvicorn tells the last only; the others would write to what is closed
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         self._line_bytes += len(data)
@@ -134,12 +140,18 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self.late_at = None
         self._head_bytes = self._line_bytes = 0
-        if self.parser.should_upgrade() and any(name in _BODY_HEADERS and value != b"0" for name, value in self.headers):
+        if self.parser.should_upgrade() and any(
+            name in _BODY_HEADERS and value != b"0" for name, value in self.headers
+        ):
             self._reason = "Upgrade: a request that has it must have no body"
             raise ValueError(self._reason)  # the parser takes the body for what comes after the upgrade
         if self._is_open and self.url.endswith(_SUFFIX) and self._enters_lane():
             self._phase = _BODY
             return
+        if self._is_answering():
+            if len(self._earlier) >= MOST_PIPELINED:
+                raise ValueError("too many requests wait for their answers")
+            self._earlier.append(self.cycle)
         url, headers = self.url, self.headers
         super().on_message_begin()  # what the lane does without
         self.url = url
@@ -209,8 +221,10 @@ class BoundedProtocol(HttpToolsProtocol):
         return last is not None and not last.response_complete
 
     def _rest(self) -> None:
-        if self._phase is _IDLE and not self._is_answering():
-            self.idle_since = self.loop.time()
+        if not self._is_answering():
+            self._earlier.clear()
+            if self._phase is _IDLE:
+                self.idle_since = self.loop.time()
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls for a request that cannot be parsed; here in the shape of every other error."""

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,11 @@ from tests.agent.running import until
 from tests.coordinator.running import Running
 from tests.coordinator.test_identity import Signer, kind
 from tests.needs import need_program
+
+
+HELD = b"GET /v1/events?wait_seconds=%d HTTP/1.1\r\nHost: x\r\n\r\n"
+"""A request whose answer comes so many seconds later."""
+SHORT = b"GET /v1/count HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +166,21 @@ def test_what_is_not_http_is_told_so(running: Running) -> None:
     assert problem(spoken(running, smuggled))[0] in (400, 415)
 
 
+def test_requests_that_wait_for_others_are_few(running: Running) -> None:
+    before, rows = resident_mib(running), SHORT * 6000
+    with ExitStack() as held:
+        for _ in range(10):
+            connection = held.enter_context(socket.create_connection(("127.0.0.1", running.port), timeout=8))
+            connection.setblocking(False)
+            with suppress(BlockingIOError):
+                connection.send(HELD % 20 + rows)
+        assert resident_mib(running) < before + 30
+        assert running.call("GET", "/healthz")[0] == 200
+        assert resident_mib(running) < before + 30
+    few = spoken(running, SHORT * 30 + SHORT.replace(b"Host", b"Connection: close\r\nHost"))
+    assert few.count(b"HTTP/1.1 200 OK") == 31
+
+
 def test_other_content_types_are_refused(running: Running) -> None:
     forms = ("text/plain", "application/x-www-form-urlencoded", "application/xml")
     for content_type in (*forms, "", "application/json; charset=utf-16"):
@@ -293,38 +313,26 @@ def sockets_of(running: Running) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_who_never_reads_an_answer_is_cut_off(tmp_path: Path) -> None:
-    many = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 300
-    with Running(tmp_path / "state") as running, ExitStack() as held:
-        before = sockets_of(running)
-        held.enter_context(unread(running, many))
-        held.enter_context(unread(running, many + b"x" * 20_000))  # refused, and closed by us
-        until(lambda: sockets_of(running) == before + 2, "both are there")
-        until(lambda: sockets_of(running) == before, "both are cut off", 60)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(120)
-def test_answers_that_nobody_reads_fill_no_memory(tmp_path: Path) -> None:
+def test_answers_that_nobody_reads_fill_no_memory_and_are_given_up(tmp_path: Path) -> None:
     with Running(tmp_path / "state") as large, ExitStack() as held:
-        token = large.operator_token()
+        before, token = sockets_of(large), large.operator_token()
         for number in range(1000):
             node = {"ip_address": "127.0.0.1", "id": f"n{number}", "extra_of_mine": "x" * 10_000}
             assert large.call("PUT", f"/v1/nodes/n{number}", {"node": node, "generation": 1}, token)[0] == 200
         page = b"GET /v1/nodes?limit=1000 HTTP/1.1\r\nHost: x\r\n\r\n"
-        assert spoken(large, page.replace(b"Host", b"Connection: close\r\nHost")).count(b"extra_of_mine") == 1000
-        before = sockets_of(large)
+        until(lambda: sockets_of(large) == before, "all is quiet")
+        with unread(large, page + page):
+            until(lambda: sockets_of(large) > before, "it is there")
+            assert large.call("GET", "/healthz")[0] == 200  # and what it asked for as well
+        until(lambda: sockets_of(large) == before, "it is gone")
+        held.enter_context(unread(large, page + b"x" * 20_000))  # refused, and closed by us
         for _ in range(60):
             held.enter_context(unread(large, page))
-        until(lambda: sockets_of(large) == before + 60, "all are there")
+        until(lambda: sockets_of(large) >= before + 60, "all are there")
         until(lambda: sockets_of(large) <= before + 40, "all but what 256 MiB hold are given up", 25)  # 8 MB each
         assert sockets_of(large) > before + 15  # and no more than that
-        assert large.call("GET", "/healthz")[0] == 200
-
-
-HELD = b"GET /v1/events?wait_seconds=%d HTTP/1.1\r\nHost: x\r\n\r\n"
-"""A request whose answer comes so many seconds later."""
-SHORT = b"GET /v1/count HTTP/1.1\r\nHost: x\r\n\r\n"
+        until(lambda: sockets_of(large) == before, "the others have had their time", 60)
+        assert "Traceback" not in large.output()
 
 
 def test_a_request_that_is_being_answered_is_not_idle_where_it_gets_crowded(tmp_path: Path) -> None:
