@@ -157,7 +157,7 @@ class Fleet:
     def _is_over(self, name: str, now: float, interval_seconds: float) -> bool:
         state = self._open[name]
         if name == GLOBAL:
-            silent = _bounded(*(voices.lost(voices.silent) for voices in (self._networks, self._owners)))
+            silent: tuple[int, ...] = _bounded(*(each.lost(each.silent) for each in (self._networks, self._owners)))
         else:
             silent = (self._networks.silent[name],)
         open_seconds = now - state.since

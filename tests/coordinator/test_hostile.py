@@ -22,7 +22,6 @@ from tests.coordinator.running import Running
 from tests.coordinator.test_identity import Signer, kind
 from tests.needs import need_program
 
-
 HELD = b"GET /v1/events?wait_seconds=%d HTTP/1.1\r\nHost: x\r\n\r\n"
 """A request whose answer comes so many seconds later."""
 SHORT = b"GET /v1/count HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -149,7 +148,7 @@ def test_trailers_are_cut_off_as_headers_are(running: Running, path: str) -> Non
 
 
 def test_a_trailer_is_no_header(running: Running) -> None:
-    head = f"PUT /v1/nodes/a HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    head = "PUT /v1/nodes/a HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
     bearer = f"Authorization: Bearer {running.operator_token()}\r\n"
     body = b'{"node": {"id": "a", "ip_address": "127.0.0.1"}, "generation": 1}'
     request = f"{head}Transfer-Encoding: chunked\r\n\r\n{len(body):x}\r\n{body.decode()}\r\n0\r\n{bearer}\r\n"
