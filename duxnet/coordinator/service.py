@@ -170,6 +170,8 @@ class Coordinator:
             decision, known = self._decide(arrival, node)
             if known is None or not decision.repeated:
                 known = await self._take_in(arrival, decision, known)
+            if known.admission is Admission.BANNED:  # meanwhile
+                raise Refused("banned", known.admission_reason)
             generation = arrival.said.generation
             self.sessions.begin(node.id, generation)
         seconds = self.settings.session_hours * 3600
