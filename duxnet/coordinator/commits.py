@@ -101,10 +101,11 @@ class Commits:
     def _tried(self, change: Callable[[], Any]) -> _Outcome:
         noted = self._audit.noted
         try:
-            return _Outcome(change(), None)
+            with self._ledger.part():
+                return _Outcome(change(), None)
         except StoreError:  # a file that failed may have undone the others' part
             raise
-        except RegistryError as error:  # it was refused and did nothing; the others go on
+        except RegistryError as error:  # it was refused, and the registry does nothing then; the others go on
             self._audit.forget_noted(noted)
             return _Outcome(None, error)
 

@@ -6,10 +6,13 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -68,6 +71,34 @@ def test_a_join_token_lets_in_as_many_nodes_as_it_says_and_a_lost_answer_can_be_
         for secret in (once, twice):
             for path in running.state_dir.iterdir():
                 assert secret.encode() not in path.read_bytes(), path
+
+
+def test_a_refused_registration_uses_up_no_join_token(tmp_path: Path) -> None:
+    with Running(tmp_path / "state", join="token") as running:
+        once = token(running, "join")
+        too_large = {"extra_of_mine": ["x" * 100] * 200}  # found out where the record is made
+        assert kind(Signer(running).register(1, join_token=once, node=too_large)) == "invalid"
+        assert Signer(running).register(1, join_token=once)[0] == 200
+
+
+def test_a_node_that_is_banned_while_it_registers_gets_no_session(open_one: Running) -> None:
+    operator = open_one.operator_token()
+    signer, other = Signer(open_one), Signer(open_one)
+    assert signer.register(1)[0] == other.register(1)[0] == 200
+    ledger = sqlite3.connect(open_one.state_dir / "coordinator.db", isolation_level=None)
+    with ThreadPoolExecutor(3) as pool, closing(ledger):
+        ledger.execute("BEGIN IMMEDIATE")  # so that what is committed waits, less than the five seconds that it may
+        answers = []
+        for ask in (
+            lambda: open_one.call("DELETE", f"/v1/nodes/{other.node_id}", token=operator),
+            lambda: open_one.call("PUT", f"/v1/nodes/{signer.node_id}/admission", {"admission": "banned"}, operator),
+            lambda: signer.register(2),
+        ):
+            answers.append(pool.submit(ask))
+            time.sleep(0.3)  # the next comes after it
+        ledger.execute("ROLLBACK")
+        removed, banned, registered = (answer.result() for answer in answers)
+    assert (removed[0], banned[0], kind(registered)) == (204, 200, "banned")
 
 
 def test_under_approval_a_node_waits_and_an_operator_lets_it_in(tmp_path: Path) -> None:
