@@ -512,15 +512,20 @@ def test_it_tells_the_service_manager_and_stops_when_asked(tmp_path: Path) -> No
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(20)
-        environ = environment({"NOTIFY_SOCKET": str(tmp_path / "notify"), "HOME": str(tmp_path)})
+        told = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000", "HOME": str(tmp_path)}
+        environ = environment(told)
         process = subprocess.Popen(
             command("coordinator", "--state-dir", tmp_path / "s", "--port", 0),
             env=environ,
             stderr=subprocess.PIPE,
         )
         assert b"READY=1" in manager.recv(4096)
+        for _ in range(3):
+            assert manager.recv(4096) == b"WATCHDOG=1"
         os.kill(process.pid, 15)
-        assert b"STOPPING=1" in manager.recv(4096)
+        while (said := manager.recv(4096)) == b"WATCHDOG=1":
+            pass
+        assert b"STOPPING=1" in said
         assert process.wait(10) == 0
         assert process.stderr is not None
         assert b"Traceback" not in process.stderr.read()
