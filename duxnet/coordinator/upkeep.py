@@ -15,7 +15,7 @@ from typing import Callable
 
 from duxnet.coordinator.addresses import is_counted, network_of
 from duxnet.coordinator.service import Coordinator
-from registry_core.errors import EventsCompacted, StoreError
+from registry_core.errors import DamagedStoreError, EventsCompacted, StoreError
 from registry_core.events import Event, EventKind
 from registry_core.identity.wallets import canonical_wallet
 from registry_core.models.node import Node
@@ -109,7 +109,10 @@ class Upkeep:
             self._note_all_gone()
         for event in new:
             self._seen_index = event.index
-            self._note(event)
+            try:
+                self._note(event)
+            except StoreError as error:  # one record that cannot be read; time goes on for all others
+                _log.error("cannot follow %s: %s", event.node_id, error)
 
     def _note(self, event: Event) -> None:
         coordinator = self._coordinator
@@ -191,12 +194,16 @@ class Upkeep:
             since, node_id = self._order.popleft()
             if self._gone_since.get(node_id) != since:
                 continue  # it came back, and perhaps went again later
-            node = coordinator.registry.get_node(node_id)
-            if node is None or node.liveness not in (Liveness.DOWN, Liveness.LEFT):
+            try:
+                node = coordinator.registry.get_node(node_id)
+                if node is None or node.liveness not in (Liveness.DOWN, Liveness.LEFT):
+                    self._gone_since.pop(node_id, None)
+                    continue
+                await coordinator.remove(node_id, "retention")
+            except DamagedStoreError as error:  # it stays until somebody mends it
+                _log.error("cannot remove %s: %s", node_id, error)
                 self._gone_since.pop(node_id, None)
                 continue
-            try:
-                await coordinator.remove(node_id, "retention")
             except StoreError as error:
                 _log.error("cannot remove %s: %s", node_id, error)
                 self._order.appendleft((since, node_id))
@@ -211,7 +218,11 @@ class Upkeep:
         after = None
         while True:
             begun = time.monotonic()
-            page = coordinator.registry.find_nodes(NodeQuery(limit=PAGE, after=after))
+            try:
+                page = coordinator.registry.find_nodes(NodeQuery(limit=PAGE, after=after))
+            except StoreError as error:
+                _log.error("quotas and breakers do not know of all nodes: %s", error)
+                return
             for node in page.nodes:
                 if counted:
                     state = coordinator.registry.host.state(node.id) or {}
