@@ -6,6 +6,7 @@ Here: putting routes, errors, documentation and upkeep together. Not here: socke
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import AsyncIterator
@@ -41,6 +42,8 @@ from registry_core.version import __version__
 from registry_core.wire.shapes import MAX_REGISTRATION_BYTES
 
 __all__ = ["app_of", "create_app", "listening_clock", "open_coordinator"]
+
+_log = logging.getLogger("duxnet.coordinator")
 
 _KIND_OF_STATUS = {
     400: "malformed",
@@ -106,6 +109,7 @@ def app_of(coordinator: Coordinator) -> Gate:
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
         upkeep = asyncio.ensure_future(Upkeep(coordinator).run())
+        upkeep.add_done_callback(_told_if_failed)
         try:
             yield
         finally:
@@ -140,6 +144,11 @@ def app_of(coordinator: Coordinator) -> Gate:
         debug=False,
     )
     return Gate(app, coordinator)
+
+
+def _told_if_failed(upkeep: asyncio.Future[None]) -> None:
+    if not upkeep.cancelled() and upkeep.exception() is not None:
+        _log.critical("time stands still: nobody is called down any more; restart", exc_info=upkeep.exception())
 
 
 def _ours(error: Exception) -> Exception:

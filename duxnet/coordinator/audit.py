@@ -1,7 +1,8 @@
 """The append-only log of what changed who may take part and how nodes are judged: one JSON line each.
 
 Here: writing. It names ids and tokens, never addresses or secrets. A change that cannot be logged is not made: its
-line is noted with it and written before it is committed. Lines reach the disk within a second.
+line is noted with it, written before it is committed, and taken back where that fails. Lines reach the disk within a
+second.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Callable
@@ -30,6 +33,7 @@ class AuditLog:
         self._now = now
         self._lock = threading.Lock()
         self._noted: list[bytes] = []
+        self._written = 0  # bytes of the lines of the commit under way
         self._unsynced = False
         self._descriptor = self._opened()
 
@@ -45,7 +49,26 @@ class AuditLog:
         descriptor = self._opened()
         with self._lock:
             before, self._descriptor = self._descriptor, descriptor
+            self._written = 0
             os.close(before)
+
+    @contextmanager
+    def commit(self) -> Iterator[None]:
+        """What is noted and written inside stays only if no exception comes out."""
+        self._written = 0
+        try:
+            yield
+        except BaseException:
+            self._take_back()
+            raise
+        finally:
+            self._noted.clear()
+
+    def _take_back(self) -> None:
+        with self._lock, suppress(OSError):
+            before = os.fstat(self._descriptor).st_size - self._written
+            if self._written and before >= 0:
+                os.ftruncate(self._descriptor, before)
 
     @property
     def noted(self) -> int:
@@ -62,7 +85,7 @@ class AuditLog:
         del self._noted[beyond:]
 
     def write_noted(self) -> None:
-        """Append the lines that were noted, whole or not at all."""
+        """Append the lines that were noted, whole or not at all. Inside `commit`."""
         lines = b"".join(self._noted)
         if not lines:
             return
@@ -75,7 +98,7 @@ class AuditLog:
             except OSError as error:
                 raise StoreError(str(self._path), f"cannot be written: {reason_of(error)}") from error
             self._unsynced = True
-        self._noted.clear()
+            self._written = written
 
     def sync(self) -> None:
         """Make what was written lasting; cheap when there is nothing."""

@@ -107,21 +107,19 @@ class Commits:
         The ledger's part is durable before the registry's: a join token is used for a node before the node is there,
         which its repetition mends, and never the other way.
         """
-        try:
-            with self._registry.batch(), self._ledger.batch():
-                outcomes = [self._tried(change) for change in changes]
-                self._audit.write_noted()
-        finally:
-            self._audit.forget_noted(0)
+        with self._audit.commit(), self._registry.batch(), self._ledger.batch():
+            outcomes = [self._tried(change) for change in changes]
+            self._audit.write_noted()
         return outcomes
 
     def _tried(self, change: Callable[[], Any]) -> _Outcome:
         noted = self._audit.noted
         try:
-            return _Outcome(change(), None)
+            with self._ledger.part():
+                return _Outcome(change(), None)
         except StoreError:  # a file that failed may have undone the others' part
             raise
-        except RegistryError as error:  # it was refused and did nothing; the others go on
+        except RegistryError as error:  # it was refused, and the registry does nothing then; the others go on
             self._audit.forget_noted(noted)
             return _Outcome(None, error)
 

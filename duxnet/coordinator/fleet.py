@@ -68,7 +68,8 @@ class Fleet:
     """The approved nodes. Written by the event loop; `is_held` may be asked from any thread.
 
     The global breaker hears each public network once, and each verified wallet once: it opens when too many fell silent
-    in both counts, so that neither many nodes in one network nor many networks of one wallet can open it.
+    in both counts, so that neither many nodes in one network nor many networks of one wallet can open it. Wallets only
+    take voices together: with more wallets than networks, those of one network would drown all others.
     """
 
     def __init__(self) -> None:
@@ -146,8 +147,8 @@ class Fleet:
             if domain not in self._open and must_open(count, self._networks.alive[domain], DOMAIN_LIMIT):
                 opened.append(domain)
                 self._open[domain] = _Open(now, (count,))
-        lost = self._networks.lost(fell), self._owners.lost({member.owner for member in fallen})
-        alive = len(self._networks.alive), len(self._owners.alive)
+        lost = _bounded(self._networks.lost(fell), self._owners.lost({member.owner for member in fallen}))
+        alive = _bounded(len(self._networks.alive), len(self._owners.alive))
         if GLOBAL not in self._open and all(must_open(*counts, GLOBAL_LIMIT) for counts in zip(lost, alive)):
             opened.append(GLOBAL)
             self._open[GLOBAL] = _Open(now, lost)
@@ -156,7 +157,7 @@ class Fleet:
     def _is_over(self, name: str, now: float, interval_seconds: float) -> bool:
         state = self._open[name]
         if name == GLOBAL:
-            silent = tuple(voices.lost(voices.silent) for voices in (self._networks, self._owners))
+            silent: tuple[int, ...] = _bounded(*(each.lost(each.silent) for each in (self._networks, self._owners)))
         else:
             silent = (self._networks.silent[name],)
         open_seconds = now - state.since
@@ -167,3 +168,8 @@ class Fleet:
     def _count(self, member: _Member, step: int) -> None:
         self._networks.count(member.domain, member.silent, step)
         self._owners.count(member.owner, member.silent, step)
+
+
+def _bounded(networks: int, owners: int) -> tuple[int, int]:
+    """Both counts of voices; wallets make them fewer, never more."""
+    return networks, min(networks, owners)

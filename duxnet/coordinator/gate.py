@@ -55,7 +55,7 @@ class Gate:
                 await self.heartbeats(scope, receive, send, node_id)
                 return
         try:
-            self._check(scope, method, path)
+            self._check(scope, method, _below_root(scope, path))
         except RegistryError as error:
             await send_problem(send, answer_to(error, path))
             return
@@ -76,7 +76,7 @@ class Gate:
                 raise Refused("too-large", f"a request has at most {MAX_REGISTRATION_BYTES} bytes")
             if name == b"content-type":
                 content_type = value
-        if path.startswith("/v1/") and not path.endswith("/leave"):
+        if path.lstrip("/").startswith("v1/") and not path.endswith("/leave"):  # the framework takes //v1 for /v1
             refuse_content_type(content_type)
 
 
@@ -94,10 +94,14 @@ def _without_body(send: Send) -> Send:
 
 def _node_of(scope: Scope, path: str, suffix: str) -> Optional[str]:
     """The node id in the path of a node, or of a part of it; None where it is no such path."""
-    root: str = scope.get("root_path", "")
-    if root and path.startswith(root):
-        path = path[len(root) :]
+    path = _below_root(scope, path)
     if not path.startswith(_PREFIX):
         return None
     node_id = path[len(_PREFIX) : len(path) - len(suffix)]
     return unquote(node_id) if node_id and "/" not in node_id else None
+
+
+def _below_root(scope: Scope, path: str) -> str:
+    """The path without what is before it where this is mounted in another service."""
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(root) else path

@@ -111,6 +111,22 @@ class Ledger:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
 
+    @contextlib.contextmanager
+    def part(self) -> Iterator[None]:
+        """Inside `batch`: what an exception out of this leaves behind is undone, and the rest of the batch goes on."""
+        began_within = self._db.in_transaction
+        if began_within:
+            self._db.execute("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK TO part" if began_within else "ROLLBACK")
+            raise
+        finally:
+            if began_within and self._db.in_transaction:
+                self._db.execute("RELEASE part")
+
     def create(
         self,
         role: str,

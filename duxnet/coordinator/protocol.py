@@ -23,17 +23,24 @@ __all__ = ["MOST_CONNECTIONS", "BoundedProtocol", "HeartbeatLane", "sweep_connec
 MOST_CONNECTIONS = 20_000
 MAX_HEAD_BYTES = 16 * 1024
 MAX_HEADERS = 64
+MOST_PIPELINED = 32
+"""Requests on one connection that wait for the answer before theirs, 1 KiB each and more."""
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0
 IDLE_SECONDS = 75.0
 """Longer than an agent of the usual pace rests: a new connection costs three heartbeats, with TLS thirty and more."""
 CROWDED_IDLE_SECONDS = 2.0
 """The same when three quarters of all connections that may be are taken, 10 KiB each."""
+STUCK_SECONDS = 30.0
+"""How long a peer may take nothing of an answer that waits for it; until then the answer lies in memory."""
+MOST_UNSENT_BYTES = 256 * 2**20
+"""All answers together that wait for peers who do not take them. Beyond it the largest are given up."""
 SWEEP_SECONDS = 2.0
 
 _PREFIX, _SUFFIX = b"/v1/nodes/", b"/heartbeat"
 _OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 _IDLE, _HEAD, _BODY = 0, 1, 2
+_BODY_HEADERS = (b"content-length", b"transfer-encoding")
 
 
 class HeartbeatLane(Protocol):
@@ -51,14 +58,19 @@ class HeartbeatLane(Protocol):
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. `late_at` is the loop's time by which what is being received must be whole; None: nothing is.
 
-    `idle_since` is when the last request was answered, while nothing came after it.
+    `idle_since` is when the last request was answered, while nothing came after it. `unsent_bytes`, from `stuck_since`
+    on, is what waits until the peer takes it, as it was at the last sweep.
     """
 
     late_at: Optional[float] = None
     idle_since: Optional[float] = None
+    stuck_since: Optional[float] = None
+    unsent_bytes = 0
     _phase = _IDLE
     _head_bytes = 0
+    _line_bytes = 0  # since the parser last had something to say: part of a line that has no end yet
     _refusal = "malformed"
+    _reason = ""
     _is_open = False
     _node_id: Optional[str] = None  # of the heartbeat that is being received in the lane
     _authorization = _content_type = _heartbeat = b""
@@ -68,6 +80,7 @@ class BoundedProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(*args, **named)
         self._lane = lane
+        self._earlier: list[RequestResponseCycle] = []  # of this connection, perhaps not yet answered, but the last
         self._most_connections = most_connections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
@@ -83,37 +96,40 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self.late_at = self.idle_since = None
         super().connection_lost(exc)
+        for cycle in self._earlier:  # uvicorn tells the last only; the others would write to what is closed
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def data_received(self, data: bytes) -> None:
-        began_in_head = self._phase is not _BODY
-        self.idle_since = None
+        self._line_bytes += len(data)
         super().data_received(data)
         if self._phase is _IDLE or self.parser is None:
             return
         if self.late_at is None:
             self.late_at = self.loop.time() + (HEAD_SECONDS if self._phase is _HEAD else BODY_SECONDS)
-        if began_in_head and self._phase is _HEAD:  # an endless header shows in no callback
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self.refuse("headers-too-large")
+        if self._head_bytes + self._line_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.refuse("headers-too-large")  # an endless header, or trailer, shows in no callback
 
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
-        self.late_at = None
+        self.late_at = self.idle_since = None
         self._phase = _HEAD
-        self._head_bytes = 0
+        self._head_bytes = self._line_bytes = 0
         self._node_id = None
 
     def on_url(self, url: bytes) -> None:
         self.url += url
+        self._line_bytes = 0
         self._head_bytes += len(url)
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refusal = "headers-too-large"
             raise ValueError("the address is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        if self._phase is _HEAD:  # else a trailer: no header, since a proxy looks at those only
+            self.headers.append((name.lower(), value))
+        self._line_bytes = 0
         self._head_bytes += len(name) + len(value) + 4
         if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
             self._refusal = "headers-too-large"
@@ -121,16 +137,26 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self.late_at = None
-        self._phase = _BODY
-        self._head_bytes = 0
+        self._head_bytes = self._line_bytes = 0
+        if self.parser.should_upgrade() and any(
+            name in _BODY_HEADERS and value != b"0" for name, value in self.headers
+        ):
+            self._reason = "Upgrade: a request that has it must have no body"
+            raise ValueError(self._reason)  # the parser takes the body for what comes after the upgrade
         if self._is_open and self.url.endswith(_SUFFIX) and self._enters_lane():
+            self._phase = _BODY
             return
+        if self._is_answering():
+            if len(self._earlier) >= MOST_PIPELINED:
+                raise ValueError("too many requests wait for their answers")
+            self._earlier.append(self.cycle)
         url, headers = self.url, self.headers
         super().on_message_begin()  # what the lane does without
         self.url = url
         for name, value in headers:
             super().on_header(name, value)
         super().on_headers_complete()
+        self._phase = _BODY
 
     def _enters_lane(self) -> bool:
         """Is it a plain heartbeat on a connection with nothing else under way? Then its headers are kept."""
@@ -139,8 +165,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return False
         if self.parser.get_method() != b"PUT" or self.flow.write_paused:
             return False
-        under_way: Optional[RequestResponseCycle] = self.cycle
-        if under_way is not None and not under_way.response_complete:
+        if self._is_answering():
             return False
         authorization = content_type = b""
         for name, value in self.headers:
@@ -155,6 +180,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return True
 
     def on_body(self, body: bytes) -> None:
+        self._line_bytes = 0
         if self._node_id is None:
             super().on_body(body)
             return
@@ -168,6 +194,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._phase = _IDLE
         if self._node_id is None:
             super().on_message_complete()
+            self._rest()  # where the answer did not wait for the body
             return
         node_id, self._node_id = self._node_id, None
         assert self._lane is not None
@@ -184,18 +211,54 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self.idle_since = self.loop.time()
+        self._rest()
+
+    def _is_answering(self) -> bool:
+        """Is an answer of the application still to come, or not yet whole?"""
+        last: Optional[RequestResponseCycle] = self.cycle
+        return last is not None and not last.response_complete
+
+    def _rest(self) -> None:
+        if not self._is_answering():
+            self._earlier.clear()
+            if self._phase is _IDLE:
+                self.idle_since = self.loop.time()
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls for a request that cannot be parsed; here in the shape of every other error."""
-        self.refuse(self._refusal, msg)
+        self.refuse(self._refusal, self._reason or msg)
 
     def refuse(self, kind_name: str, detail: str = "", *, retry_after_seconds: Optional[float] = None) -> None:
-        """Answer with a problem and close."""
+        """Answer with a problem, unless it would be taken for another request's answer or a part of it, and close."""
         self.late_at = None
-        refused = Refused(kind_name, detail, retry_after_seconds=retry_after_seconds)
-        self.transport.write(_response(answer_to(refused), keep_alive=False))
+        answers_this = not self._is_answering()
+        if self._phase is _BODY and self._node_id is None:
+            answers_this = not self.pipeline and not self.cycle.response_started
+        if answers_this:
+            refused = Refused(kind_name, detail, retry_after_seconds=retry_after_seconds)
+            self.transport.write(_response(answer_to(refused), keep_alive=False))
         self.transport.close()
+
+    def sweep(self, now: float, longest_idle_seconds: float) -> None:
+        """Close it if the peer is late, rests too long, or takes nothing."""
+        if self._is_stuck(now):
+            self.transport.abort()  # to close would be to wait until all is taken
+        elif self.late_at is not None and self.late_at < now:
+            if self.flow.read_paused:  # it is we who do not listen
+                self.late_at = now + HEAD_SECONDS
+            else:
+                self.refuse("too-slow")
+        elif self.idle_since is not None and self.idle_since < now - longest_idle_seconds:
+            self.transport.close()
+
+    def _is_stuck(self, now: float) -> bool:
+        if not (self.flow.write_paused or self.transport.is_closing()):
+            self.stuck_since, self.unsent_bytes = None, 0
+            return False
+        before, self.unsent_bytes = self.unsent_bytes, self.transport.get_write_buffer_size()
+        if self.stuck_since is None or self.unsent_bytes < before:
+            self.stuck_since = now
+        return now - self.stuck_since > STUCK_SECONDS
 
 
 def _response(answer: Union[bytes, ProblemAnswer], *, keep_alive: bool) -> bytes:
@@ -212,14 +275,23 @@ def _response(answer: Union[bytes, ProblemAnswer], *, keep_alive: bool) -> bytes
 
 
 async def sweep_connections(connections: set[BoundedProtocol], most_connections: int = MOST_CONNECTIONS) -> None:
-    """Close connections whose request does not become whole in time, and idle ones. Runs until cancelled."""
+    """Close connections whose request does not become whole in time, idle and stuck ones. Runs until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         now = loop.time()
         longest_idle = IDLE_SECONDS if 4 * len(connections) <= 3 * most_connections else CROWDED_IDLE_SECONDS
         for connection in list(connections):
-            if connection.late_at is not None and connection.late_at < now:
-                connection.refuse("too-slow")
-            elif connection.idle_since is not None and connection.idle_since < now - longest_idle:
-                connection.transport.close()
+            connection.sweep(now, longest_idle)
+        _give_up_largest(connections)
+
+
+def _give_up_largest(connections: set[BoundedProtocol]) -> None:
+    total = sum(connection.unsent_bytes for connection in connections)
+    if total <= MOST_UNSENT_BYTES:
+        return
+    for connection in sorted(connections, key=lambda each: each.unsent_bytes, reverse=True):
+        connection.transport.abort()
+        total -= connection.unsent_bytes
+        if total <= MOST_UNSENT_BYTES:
+            return

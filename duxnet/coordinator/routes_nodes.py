@@ -9,6 +9,7 @@ from litestar.params import Body
 
 from duxnet.coordinator.access import Permission
 from duxnet.coordinator.documented import ERRORS
+from duxnet.coordinator.problems import Refused
 from duxnet.coordinator.requests import caller_of
 from duxnet.coordinator.service import Coordinator
 from duxnet.coordinator.views import Outcome
@@ -17,7 +18,8 @@ from registry_core.wire.shapes import Heartbeat, HeartbeatReply, Registration, R
 
 __all__ = ["NODE_ROUTES"]
 
-_ELSEWHERE = "the gate answers this before the framework"
+_EXACTLY = "a node's address has neither a slash at its end nor two in a row"
+"""Such a one the framework takes for the same; a node signs its address as it stands."""
 
 
 @put(
@@ -32,7 +34,7 @@ async def register(
     data: Annotated[Registration, Body()],  # noqa: ARG001
 ) -> Response[RegistrationReply]:
     """Signed by the node's key (RFC 9421), or with an operator's token."""
-    raise AssertionError(_ELSEWHERE)
+    raise Refused("unknown-address", _EXACTLY)
 
 
 @put(
@@ -47,7 +49,7 @@ async def heartbeat(
     data: Annotated[Heartbeat, Body()],  # noqa: ARG001
 ) -> Response[HeartbeatReply]:
     """With the session's token."""
-    raise AssertionError(_ELSEWHERE)
+    raise Refused("unknown-address", _EXACTLY)
 
 
 @post(

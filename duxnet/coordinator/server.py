@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -148,6 +149,8 @@ class _Server(uvicorn.Server):
         try:
             self._coordinator.audit.reopen()
             if self.config.ssl is not None and certificate is not None:
+                # First elsewhere: a key of another certificate would leave the running context without any.
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
                 self.config.ssl.load_cert_chain(certificate, key)
         except OSError as error:  # ssl.SSLError is one
             which = _unreadable(str(certificate), str(key))

@@ -94,7 +94,7 @@ class Coordinator:
         self.started = clock.monotonic()
         self.followers = 0
         self.is_stopping = False
-        self._pulse = asyncio.Event()
+        self._pulse: Optional[asyncio.Event] = None  # made by who waits: in Python 3.9 it is bound to the loop of then
         self._arrivals = 0
         self.turned_away = 0.0  # registrations, of the last seconds: `upkeep` forgets them
         self._in_hand: dict[str, asyncio.Lock] = {}
@@ -123,11 +123,14 @@ class Coordinator:
 
     def pulsed(self) -> None:
         """Wake who waits for the next pulse."""
-        waiting, self._pulse = self._pulse, asyncio.Event()
-        waiting.set()
+        waiting, self._pulse = self._pulse, None
+        if waiting is not None:
+            waiting.set()
 
     async def next_pulse(self, seconds: float) -> None:
         """Return at the next pulse, or after `seconds`."""
+        if self._pulse is None:
+            self._pulse = asyncio.Event()
         try:
             await asyncio.wait_for(self._pulse.wait(), seconds)
         except asyncio.TimeoutError:
@@ -175,6 +178,8 @@ class Coordinator:
             decision, known = self._decide(arrival, node)
             if known is None or not decision.repeated:
                 known = await self._take_in(arrival, decision, known)
+            if known.admission is Admission.BANNED:  # meanwhile
+                raise Refused("banned", known.admission_reason)
             generation = arrival.said.generation
             self.sessions.begin(node.id, generation)
         seconds = self.settings.session_hours * 3600

@@ -15,7 +15,7 @@ from typing import Callable
 
 from duxnet.coordinator.addresses import is_counted, network_of
 from duxnet.coordinator.service import Coordinator
-from registry_core.errors import EventsCompacted, StoreError
+from registry_core.errors import DamagedStoreError, EventsCompacted, StoreError
 from registry_core.events import Event, EventKind
 from registry_core.hosting import Place
 from registry_core.identity.wallets import canonical_wallet
@@ -110,7 +110,10 @@ class Upkeep:
             self._note_all_gone()
         for event in new:
             self._seen_index = event.index
-            self._note(event)
+            try:
+                self._note(event)
+            except StoreError as error:  # one record that cannot be read; time goes on for all others
+                _log.error("cannot follow %s: %s", event.node_id, error)
 
     def _note(self, event: Event) -> None:
         coordinator = self._coordinator
@@ -189,12 +192,16 @@ class Upkeep:
             since, node_id = self._order.popleft()
             if self._gone_since.get(node_id) != since:
                 continue  # it came back, and perhaps went again later
-            place = coordinator.registry.host.place(node_id)
-            if place is None or place.liveness not in _GONE:
+            try:
+                place = coordinator.registry.host.place(node_id)
+                if place is None or place.liveness not in _GONE:
+                    self._gone_since.pop(node_id, None)
+                    continue
+                await coordinator.remove(node_id, "retention")
+            except DamagedStoreError as error:  # it stays until somebody mends it
+                _log.error("cannot remove %s: %s", node_id, error)
                 self._gone_since.pop(node_id, None)
                 continue
-            try:
-                await coordinator.remove(node_id, "retention")
             except StoreError as error:
                 _log.error("cannot remove %s: %s", node_id, error)
                 self._order.appendleft((since, node_id))
@@ -210,11 +217,14 @@ class Upkeep:
         begun = time.monotonic()
         for node_id in host.ids():
             place = host.place(node_id)
-            if node_id in coordinator.uncounted:
-                coordinator.uncounted.discard(node_id)
-                coordinator.count_peer((host.state(node_id) or {}).get("peer"), 1)
-            if place is not None and place.is_approved:
-                self._note_member(node_id, place)
+            try:
+                if node_id in coordinator.uncounted:
+                    coordinator.uncounted.discard(node_id)
+                    coordinator.count_peer((host.state(node_id) or {}).get("peer"), 1)
+                if place is not None and place.is_approved:
+                    self._note_member(node_id, place)
+            except StoreError as error:  # one record that cannot be read; all others are known
+                _log.error("cannot follow %s: %s", node_id, error)
             if time.monotonic() - begun > RESTORED_AT_ONCE_SECONDS:
                 share = RESTORING_SHARE_COUNTED if coordinator.uncounted else RESTORING_SHARE
                 await asyncio.sleep(RESTORED_AT_ONCE_SECONDS / share)

@@ -6,10 +6,13 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -68,6 +71,34 @@ def test_a_join_token_lets_in_as_many_nodes_as_it_says_and_a_lost_answer_can_be_
         for secret in (once, twice):
             for path in running.state_dir.iterdir():
                 assert secret.encode() not in path.read_bytes(), path
+
+
+def test_a_refused_registration_uses_up_no_join_token(tmp_path: Path) -> None:
+    with Running(tmp_path / "state", join="token") as running:
+        once = token(running, "join")
+        too_large = {"extra_of_mine": ["x" * 100] * 200}  # found out where the record is made
+        assert kind(Signer(running).register(1, join_token=once, node=too_large)) == "invalid"
+        assert Signer(running).register(1, join_token=once)[0] == 200
+
+
+def test_a_node_that_is_banned_while_it_registers_gets_no_session(open_one: Running) -> None:
+    operator = open_one.operator_token()
+    signer, other = Signer(open_one), Signer(open_one)
+    assert signer.register(1)[0] == other.register(1)[0] == 200
+    ledger = sqlite3.connect(open_one.state_dir / "coordinator.db", isolation_level=None)
+    with ThreadPoolExecutor(3) as pool, closing(ledger):
+        ledger.execute("BEGIN IMMEDIATE")  # so that what is committed waits, less than the five seconds that it may
+        answers = []
+        for ask in (
+            lambda: open_one.call("DELETE", f"/v1/nodes/{other.node_id}", token=operator),
+            lambda: open_one.call("PUT", f"/v1/nodes/{signer.node_id}/admission", {"admission": "banned"}, operator),
+            lambda: signer.register(2),
+        ):
+            answers.append(pool.submit(ask))
+            time.sleep(0.3)  # the next comes after it
+        ledger.execute("ROLLBACK")
+        removed, banned, registered = (answer.result() for answer in answers)
+    assert (removed[0], banned[0], kind(registered)) == (204, 200, "banned")
 
 
 def test_under_approval_a_node_waits_and_an_operator_lets_it_in(tmp_path: Path) -> None:
@@ -501,21 +532,46 @@ def test_a_new_certificate_and_a_moved_audit_log_are_taken_up_while_it_runs(tmp_
         assert '"registered"' in audit.read_text()
 
 
+@pytest.mark.parametrize("spoiled", ["key of another", "no key"])
+def test_a_certificate_whose_key_does_not_fit_leaves_the_old_one_in_force(tmp_path: Path, spoiled: str) -> None:
+    openssl = need_program("openssl", "openssl")
+    key, certificate, other = tmp_path / "tls.key", tmp_path / "tls.crt", tmp_path / "other.crt"
+    for made in (other, certificate):  # the key that stays is the second one's
+        made_by = [openssl, *REQUEST.split(), "-keyout", str(key), "-out", str(made)]
+        subprocess.run(made_by, capture_output=True, check=True)
+    settings = {"tls_certificate": str(certificate), "tls_key": str(key)}
+    with Running(tmp_path / "state", **settings) as running:  # type: ignore[arg-type]  # settings by name
+        old = running.certificate()
+        if spoiled == "no key":
+            key.write_text("no key")
+        else:
+            other.replace(certificate)
+        assert running.process is not None
+        running.process.send_signal(signal.SIGHUP)
+        until(lambda: "cannot be used, the old one stays" in running.output(), "a refusal")
+        assert running.certificate() == old
+
+
 def test_it_tells_the_service_manager_and_stops_when_asked(tmp_path: Path) -> None:
     import socket
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(20)
-        environ = environment({"NOTIFY_SOCKET": str(tmp_path / "notify"), "HOME": str(tmp_path)})
+        told = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000", "HOME": str(tmp_path)}
+        environ = environment(told)
         process = subprocess.Popen(
             command("coordinator", "--state-dir", tmp_path / "s", "--port", 0),
             env=environ,
             stderr=subprocess.PIPE,
         )
         assert b"READY=1" in manager.recv(4096)
+        for _ in range(3):
+            assert manager.recv(4096) == b"WATCHDOG=1"
         os.kill(process.pid, 15)
-        assert b"STOPPING=1" in manager.recv(4096)
+        while (said := manager.recv(4096)) == b"WATCHDOG=1":
+            pass
+        assert b"STOPPING=1" in said
         assert process.wait(10) == 0
         assert process.stderr is not None
         assert b"Traceback" not in process.stderr.read()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,10 @@ from tests.agent.running import until
 from tests.coordinator.running import Running
 from tests.coordinator.test_identity import Signer, kind
 from tests.needs import need_program
+
+HELD = b"GET /v1/events?wait_seconds=%d HTTP/1.1\r\nHost: x\r\n\r\n"
+"""A request whose answer comes so many seconds later."""
+SHORT = b"GET /v1/count HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +133,27 @@ def test_floods_of_headers_are_cut_off(running: Running) -> None:
     assert not endless or problem(endless) == (431, "headers-too-large")
 
 
+@pytest.mark.parametrize("path", ["/v1/nodes/a/heartbeat", "/v1/nodes/a"])
+def test_trailers_are_cut_off_as_headers_are(running: Running, path: str) -> None:
+    begun = (
+        f"PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "2\r\n{}\r\n0\r\n"
+    )
+    for line in (b"y" * 65536, b"\r\nx: " + b"y" * 65536):
+        with socket.create_connection(("127.0.0.1", running.port), timeout=8) as connection:
+            connection.sendall(begun.encode() + b"x: ")
+            with pytest.raises((BrokenPipeError, ConnectionResetError)):
+                connection.sendall(line * 400)  # far more than the system's buffers hold
+
+
+def test_a_trailer_is_no_header(running: Running) -> None:
+    head = "PUT /v1/nodes/a HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    bearer = f"Authorization: Bearer {running.operator_token()}\r\n"
+    body = b'{"node": {"id": "a", "ip_address": "127.0.0.1"}, "generation": 1}'
+    request = f"{head}Transfer-Encoding: chunked\r\n\r\n{len(body):x}\r\n{body.decode()}\r\n0\r\n{bearer}\r\n"
+    assert problem(spoken(running, request.encode()))[0] == 401
+
+
 def test_what_is_not_http_is_told_so(running: Running) -> None:
     tls = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 10
     for noise in (tls, b"SSH-2.0-x\r\n\r\n", b"GET\r\n\r\n", b"\x00" * 500):
@@ -135,6 +162,21 @@ def test_what_is_not_http_is_told_so(running: Running) -> None:
     assert problem(spoken(running, doubled))[0] == 400
     smuggled = doubled[: doubled.rindex(b"Content")] + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     assert problem(spoken(running, smuggled))[0] in (400, 415)
+
+
+def test_requests_that_wait_for_others_are_few(running: Running) -> None:
+    before, rows = resident_mib(running), SHORT * 6000
+    with ExitStack() as held:
+        for _ in range(10):
+            connection = held.enter_context(socket.create_connection(("127.0.0.1", running.port), timeout=8))
+            connection.setblocking(False)
+            with suppress(BlockingIOError):
+                connection.send(HELD % 20 + rows)
+        assert resident_mib(running) < before + 30
+        assert running.call("GET", "/healthz")[0] == 200
+        assert resident_mib(running) < before + 30
+    few = spoken(running, SHORT * 30 + SHORT.replace(b"Host", b"Connection: close\r\nHost"))
+    assert few.count(b"HTTP/1.1 200 OK") == 31
 
 
 def test_other_content_types_are_refused(running: Running) -> None:
@@ -151,6 +193,9 @@ def test_unknown_places_and_methods_answer_in_the_same_shape(running: Running) -
     nowhere = ("/nope", "/v1", "/v1/nodes/a/b/c", "/v1/nodes//heartbeat", "/.openapi/x", "/.openapi", "/%00")
     for path in (*nowhere, "/v1/nodes/%2e%2e"):
         assert kind(running.call("GET", path)) in ("unknown-address", "unknown-node", "method-not-allowed"), path
+    body = {"node": {"id": "a", "ip_address": "127.0.0.1"}, "generation": 1, "sequence": 1}
+    for path in ("//v1/nodes/a", "/v1//nodes/a", "/v1/nodes/a/", "/v1/nodes/a/heartbeat/", "/v1/nodes/a//heartbeat"):
+        assert kind(running.call("PUT", path, body, running.operator_token())) == "unknown-address", path
     for method in ("DELETE", "PATCH", "TRACE", "BREW"):
         answer = running.call(method, "/v1/nodes")
         assert kind(answer) in ("method-not-allowed", "wrong-content-type", "malformed")
@@ -248,6 +293,86 @@ def test_where_it_gets_crowded_idle_connections_make_room(tmp_path: Path) -> Non
             connection.close()
 
 
+def unread(limited: Running, request: bytes) -> socket.socket:
+    """A connection on which the answer to `request` is asked for and never read."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect(("127.0.0.1", limited.port))
+    connection.sendall(request)
+    return connection
+
+
+def sockets_of(running: Running) -> int:
+    """How many the process has open. That one was closed shows to nobody who does not read from the other end."""
+    assert running.process is not None
+    opened = Path(f"/proc/{running.process.pid}/fd").iterdir()
+    return sum(1 for each in opened if os.readlink(each).startswith("socket:"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_answers_that_nobody_reads_fill_no_memory_and_are_given_up(tmp_path: Path) -> None:
+    with Running(tmp_path / "state") as large, ExitStack() as held:
+        before, token = sockets_of(large), large.operator_token()
+        for number in range(1000):
+            node = {"ip_address": "127.0.0.1", "id": f"n{number}", "extra_of_mine": "x" * 10_000}
+            assert large.call("PUT", f"/v1/nodes/n{number}", {"node": node, "generation": 1}, token)[0] == 200
+        page = b"GET /v1/nodes?limit=1000 HTTP/1.1\r\nHost: x\r\n\r\n"
+        until(lambda: sockets_of(large) == before, "all is quiet")
+        with unread(large, page + page):
+            until(lambda: sockets_of(large) > before, "it is there")
+            assert large.call("GET", "/healthz")[0] == 200  # and what it asked for as well
+        until(lambda: sockets_of(large) == before, "it is gone")
+        held.enter_context(unread(large, page + b"x" * 20_000))  # refused, and closed by us
+        for _ in range(60):
+            held.enter_context(unread(large, page))
+        until(lambda: sockets_of(large) >= before + 60, "all are there")
+        until(lambda: sockets_of(large) <= before + 40, "all but what 256 MiB hold are given up", 25)  # 8 MB each
+        assert sockets_of(large) > before + 15  # and no more than that
+        until(lambda: sockets_of(large) == before, "the others have had their time", 60)
+        assert "Traceback" not in large.output()
+
+
+def test_a_request_that_is_being_answered_is_not_idle_where_it_gets_crowded(tmp_path: Path) -> None:
+    need_program("prlimit", "util-linux")
+    with Running(tmp_path / "state", open_files=300) as limited, ExitStack() as held:
+        for _ in range(40):
+            held.enter_context(socket.create_connection(("127.0.0.1", limited.port), timeout=10))
+        said = spoken(limited, SHORT + HELD % 6)
+        assert said.count(b"HTTP/1.1 200 OK") == 2  # and then it was closed: it rested
+
+
+def test_a_line_s_end_after_a_request_keeps_no_connection(tmp_path: Path) -> None:
+    need_program("prlimit", "util-linux")
+    with Running(tmp_path / "state", open_files=300) as limited, ExitStack() as held:
+        for _ in range(40):
+            held.enter_context(socket.create_connection(("127.0.0.1", limited.port), timeout=10))
+        with socket.create_connection(("127.0.0.1", limited.port), timeout=10) as connection:
+            connection.sendall(SHORT)
+            assert connection.recv(12) == b"HTTP/1.1 200"
+            connection.sendall(b"\r\n")
+            while connection.recv(4096):
+                pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("behind", [b"GE", b"\x00"])
+def test_a_bad_request_behind_another_gets_no_answer_that_would_be_taken_for_the_other_s(
+    running: Running, behind: bytes
+) -> None:
+    assert spoken(running, HELD % 20 + behind, seconds=18.0) == b""
+
+
+@pytest.mark.slow
+def test_a_request_is_not_late_while_nobody_listens_to_it(running: Running) -> None:
+    with socket.create_connection(("127.0.0.1", running.port), timeout=30) as connection:
+        connection.sendall(HELD % 15 + SHORT + SHORT[:5])
+        stream = connection.makefile("rb")
+        assert b" 200 " in stream.readline()
+        connection.sendall(SHORT[5:] + SHORT.replace(b"Host", b"Connection: close\r\nHost"))
+        assert stream.read().count(b" 200 OK") == 3
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
@@ -270,16 +395,19 @@ def test_on_a_full_disk_heartbeats_go_on_and_durable_changes_fail_whole(small_di
                     file.write(b"x" * 4096)
             except OSError:
                 pass
-        refused = None
+        left_out = {}
         for _ in range(200):  # a log that was given its space beforehand takes some
             other = Signer(running)
             answer = other.register(node={"os_version": "x" * 100})
             if answer[0] != 200:
-                refused = answer
+                left_out[other.node_id] = answer
+            if len(left_out) == 5:
                 break
-        assert refused is not None
+        assert len(left_out) == 5
+        refused = answer
         assert kind(refused) in ("disk-full", "store-failed")
         assert refused[0] in (503, 507)
+        assert not [node_id for node_id in left_out if node_id in (small_disk / "state" / "audit.jsonl").read_text()]
         assert str(small_disk) not in json.dumps(refused[2])
         assert running.output().count("cannot be kept, heartbeats go on") == 1  # the operator is told, once
         assert running.call("GET", f"/v1/nodes/{other.node_id}")[0] == 404

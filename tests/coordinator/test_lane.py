@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Optional
 
 import pytest
@@ -136,6 +137,22 @@ def test_a_body_that_is_too_large_ends_the_connection(running: Running, length_t
         status, headers, answer = _answer(connection.makefile("rb"))
     assert (status, headers["connection"], json.loads(answer)["type"]) == (413, "close", "urn:duxnet:problem:too-large")
     assert node.speak(node.beat(sample(1)))[0][0] == 200  # nothing of it counted
+
+
+@pytest.mark.parametrize("tail", [LANE, LONG])
+def test_the_body_of_an_upgrade_is_never_taken_for_a_request(running: Running, tail: str) -> None:
+    node = Node(running)
+    hidden = b"GET /v1/count HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = node.beat(hidden, tail, JSON + "Connection: Upgrade\r\nUpgrade: h2c\r\n")
+    with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
+        stream = connection.makefile("rb")
+        connection.sendall(request[: -len(hidden)])
+        status, headers, answer = _answer(stream)
+        assert (status, headers["connection"]) == (400, "close")
+        assert json.loads(answer)["detail"].startswith("Upgrade: ")
+        with suppress(ConnectionError):
+            connection.sendall(hidden)
+            assert stream.read() == b""
 
 
 def test_a_heartbeat_waits_for_the_answer_before_it(running: Running) -> None:

@@ -190,6 +190,26 @@ def test_many_wallets_in_one_network_have_one_voice_too() -> None:
     assert not fleet.is_held("net3-0")
 
 
+def test_many_wallets_in_one_network_neither_drown_the_others_nor_end_their_grace() -> None:
+    fleet = fleet_of({"sybil": 300, **{f"net{n}": 1 for n in range(30)}})
+    for number in range(300):
+        fleet.put(f"sybil-{number}", domain=None, silent=False, now=0.0, wallet=f"0x{number}")
+    for number in range(29):
+        silence(fleet, f"net{number}", 1, 5.0)
+    assert fleet.judge(5.0, INTERVAL) == (("global",), ())  # 29 of 31 networks, whatever 300 wallets say
+    fleet = fleet_of({"sybil": 300, **{f"net{n}": 1 for n in range(30)}})
+    for number in range(300):
+        fleet.put(f"sybil-{number}", domain=None, silent=False, now=0.0, wallet=f"0x{number}")
+    silence(fleet, "sybil", 300, 5.0)
+    for number in range(29):
+        silence(fleet, f"net{number}", 1, 5.0)
+    assert "global" in fleet.judge(5.0, INTERVAL)[0]
+    for number in range(300):
+        fleet.put(f"sybil-{number}", domain=None, silent=False, now=6.0)
+    assert "global" not in fleet.judge(6.0, INTERVAL)[1]  # 29 are still silent
+    assert fleet.is_held("net3-0")
+
+
 def test_a_wallet_that_is_named_no_more_is_forgotten() -> None:
     fleet = fleet_of({"net1": 1})
     fleet.put("net1-0", domain=None, silent=False, now=0.0, wallet="0xa")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from registry_core.models.node import Node
 from registry_core.node_registry import NodeRegistry
 from tests.agent.running import RunningAgent, duxnet, until
 from tests.coordinator.running import Running
+from tests.coordinator.test_identity import Signer
 from tests.core.hands import HandClock, a_node
 
 INTERVAL = 0.25
@@ -161,6 +164,22 @@ def test_a_node_that_was_down_before_a_restart_is_removed_after_its_retention(tm
         assert shown(running, kept)["liveness"] == "live"
         log = (tmp_path / "coordinator" / "audit.jsonl").read_text()
         assert log.count('"actor": "retention", "action": "removed"') == 1
+
+
+def test_a_record_that_cannot_be_read_stops_the_time_of_no_other_node(tmp_path: Path) -> None:
+    with a_coordinator(tmp_path, retention_hours=2 / 3600) as running:
+        signers = [Signer(running) for _ in range(2)]
+        for signer in signers:
+            assert signer.register(interval_seconds=INTERVAL)[0] == 200
+    damaged, other = (signer.node_id for signer in signers)
+    with closing(sqlite3.connect(tmp_path / "coordinator" / "nodes.db")) as file, file:
+        file.execute("UPDATE nodes SET record = substr(record, 1, length(record) - 9) || 'x' WHERE id = ?", [damaged])
+    with running:
+        assert shown(running, other)["liveness"] == "live"
+        assert running.call("GET", f"/v1/nodes/{damaged}")[0] == 503
+        until(lambda: not shown(running, other), "the other one goes down and is removed")
+        until(lambda: f"cannot follow {damaged}" in running.output(), "the damaged one is told of")
+        assert "Traceback" not in running.output()
 
 
 def test_more_nodes_than_events_are_kept_do_not_return_after_a_restart_and_are_removed_all_the_same(
