@@ -178,7 +178,7 @@ def test_a_record_that_cannot_be_read_stops_the_time_of_no_other_node(tmp_path: 
         assert shown(running, other)["liveness"] == "live"
         assert running.call("GET", f"/v1/nodes/{damaged}")[0] == 503
         until(lambda: not shown(running, other), "the other one goes down and is removed")
-        until(lambda: f"cannot follow {damaged}" in running.output(), "the damaged one is told of")
+        until(lambda: f"cannot remove {damaged}" in running.output(), "the damaged one is told of")
         assert "Traceback" not in running.output()
 
 
