@@ -95,7 +95,8 @@ class Coordinator:
         self._arrivals = 0
         self.turned_away = 0.0  # registrations, of the last seconds: `upkeep` forgets them
         self._in_hand: dict[str, asyncio.Lock] = {}
-        self._peers: Counter[str] = Counter()
+        self._peers: Counter[str] = Counter()  # how many nodes registered from there last
+        self._peer_of: dict[str, str] = {}
         self.commits = Commits(registry, ledger, audit)
         self.questions = Questions(registry)
         self.pace(settings.shortest_interval_seconds)
@@ -201,13 +202,11 @@ class Coordinator:
         """Count the node for its peer, then commit: counted later, all who come at once would be within the quota."""
         earlier = None if known is None else (self.registry.host.state(known.id) or {}).get("peer")
         pending = self._reason_to_wait(arrival.peer) if known is None else ""
-        self.count_peer(earlier, -1)
-        self.count_peer(arrival.peer, 1)
+        self.count_peer(decision.node.id, arrival.peer)
         try:
             return await self.commits.made(lambda: self._commit(arrival, decision, known, pending))
         except BaseException:
-            self.count_peer(arrival.peer, -1)
-            self.count_peer(earlier, 1)
+            self.count_peer(decision.node.id, earlier)
             raise
 
     def _commit(self, arrival: Arrival, decision: Decision, known: Optional[Node], pending: str) -> Node:
@@ -254,12 +253,21 @@ class Coordinator:
             return "quota"
         return ""
 
-    def count_peer(self, peer: Optional[str], step: int) -> None:
-        """A node that registered from `peer` came (1) or went (-1)."""
-        for key in quota_keys(peer):
-            self._peers[key] += step
+    def count_peer(self, node_id: str, peer: Optional[str]) -> None:
+        """The node registered from `peer` last; None: it is gone. However often it is told, it counts once."""
+        if not (self.settings.nodes_per_address or self.settings.nodes_per_network):
+            return
+        for key in quota_keys(self._peer_of.pop(node_id, None)):
+            self._peers[key] -= 1
             if self._peers[key] <= 0:
                 del self._peers[key]
+        if peer:
+            self._peer_of[node_id] = peer
+            self._peers.update(quota_keys(peer))
+
+    def knows_peer(self, node_id: str) -> bool:
+        """Has it been told where the node registered from?"""
+        return node_id in self._peer_of
 
     def _one_at_a_time(self, node_id: str) -> _Turn:
         return _Turn(self._in_hand, node_id)
@@ -340,7 +348,7 @@ class Coordinator:
                 self.registry.deregister_node(node_id)
 
             await self.commits.made(change)
-            self.count_peer(state.get("peer"), -1)
+            self.count_peer(node_id, None)
             self.sessions.forget(node_id)
         return True
 

@@ -224,9 +224,9 @@ class Upkeep:
                 _log.error("quotas and breakers do not know of all nodes: %s", error)
                 return
             for node in page.nodes:
-                if counted:
+                if counted and not coordinator.knows_peer(node.id):  # else it was faster than this
                     state = coordinator.registry.host.state(node.id) or {}
-                    coordinator.count_peer(state.get("peer"), 1)
+                    coordinator.count_peer(node.id, state.get("peer"))
                 if node.admission is Admission.APPROVED:
                     self._note_member(node)
             after = page.next
