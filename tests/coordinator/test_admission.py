@@ -21,6 +21,8 @@ from duxnet.coordinator.access import Caller, may_speak_plainly, peer_address
 from duxnet.coordinator.addresses import is_counted, network_of
 from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.identity.wallets import proof_message
+from registry_core.models.node import Node
+from registry_core.node_registry import NodeRegistry
 from tests.agent.running import command, duxnet, environment, until
 from tests.coordinator.running import Running
 from tests.coordinator.test_identity import Signer, kind
@@ -335,6 +337,37 @@ def test_a_quota_holds_for_many_at_once_and_for_nodes_that_move(tmp_path: Path) 
         moved = send(mover, 2, "93.184.217.1")
         assert running.call("DELETE", f"/v1/nodes/{mover.node_id}", token=moved["session"])[0] == 204
         assert [send(Signer(running), 1, "93.184.217.1")["admission"] for _ in range(2)] == ["probation", "pending"]
+
+
+def test_after_a_restart_a_node_that_is_faster_than_the_count_is_counted_once(tmp_path: Path) -> None:
+    settings = {"nodes_per_address": 2, "proxies": '["127.0.0.0/8"]', "join": "open"}
+    running = Running(tmp_path / "state", **settings)  # type: ignore[arg-type]  # settings by name
+
+    def send(signer: Signer, generation: int, address: str) -> dict[str, str]:
+        body = signer.body(generation)
+        reply: dict[str, str] = signer.send(body, {**signer.headers(body), "X-Forwarded-For": address})[2]
+        return reply
+
+    def is_full(address: str) -> bool:
+        reply = send(Signer(running), 1, address)
+        running.call("DELETE", f"/v1/nodes/{reply['node_id']}", token=reply["session"])
+        return reply["admission"] == "pending"
+
+    with running:
+        pass
+    with NodeRegistry(tmp_path / "state" / "nodes.db") as registry, registry.batch():
+        for number in range(3000):  # they are counted first, page by page
+            registry.register_node(Node("127.0.0.1", id=f"n{number}"))
+    with running:
+        early = Signer(running)
+        send(early, 1, "93.184.216.1")
+        for _ in range(2):
+            send(Signer(running), 1, "93.184.217.1")
+    with running:
+        assert send(early, 2, "93.184.216.1")["admission"] == "probation"
+        assert not is_full("93.184.217.1")  # they are not counted yet
+        until(lambda: is_full("93.184.217.1"), "all are counted")
+        assert not is_full("93.184.216.1")
 
 
 @pytest.mark.parametrize(
