@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 from http import HTTPStatus
-from typing import Any, Optional, Protocol, Union
+from typing import Any, Optional, Protocol, Union, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from duxnet.coordinator.asgi import Receive, Scope, Send
 from duxnet.coordinator.problems import ProblemAnswer, Refused, answer_to
 from registry_core.wire.shapes import MAX_HEARTBEAT_BYTES
 
@@ -35,6 +36,8 @@ STUCK_SECONDS = 30.0
 """How long a peer may take nothing of an answer that waits for it; until then the answer lies in memory."""
 MOST_UNSENT_BYTES = 256 * 2**20
 """All answers together that wait for peers who do not take them. Beyond it the largest are given up."""
+PIECE_BYTES = 64 * 1024
+"""Of a longer answer so much is written at once: over TLS a connection never says that it has too much otherwise."""
 SWEEP_SECONDS = 2.0
 
 _PREFIX, _SUFFIX = b"/v1/nodes/", b"/heartbeat"
@@ -66,6 +69,7 @@ class BoundedProtocol(HttpToolsProtocol):
     idle_since: Optional[float] = None
     stuck_since: Optional[float] = None
     unsent_bytes = 0
+    _kept_bytes = 0  # of the answer that is being written
     _phase = _IDLE
     _head_bytes = 0
     _line_bytes = 0  # since the parser last had something to say: part of a line that has no end yet
@@ -79,9 +83,25 @@ class BoundedProtocol(HttpToolsProtocol):
         self, *args: Any, lane: Optional[HeartbeatLane] = None, most_connections: int = MOST_CONNECTIONS, **named: Any
     ) -> None:
         super().__init__(*args, **named)
+        self._application, self.app = self.app, cast("Any", self._served)
         self._lane = lane
         self._earlier: list[RequestResponseCycle] = []  # of this connection, perhaps not yet answered, but the last
         self._most_connections = most_connections
+
+    async def _served(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application, its long answers in pieces, each when the one before has gone."""
+
+        async def send_in_pieces(message: dict[str, Any]) -> None:
+            body: bytes = message.get("body", b"")
+            gone = 0
+            while len(body) - gone > PIECE_BYTES:
+                self._kept_bytes = len(body) - gone
+                await send({**message, "body": body[gone : gone + PIECE_BYTES], "more_body": True})
+                gone += PIECE_BYTES
+            self._kept_bytes = 0
+            await send({**message, "body": body[gone:]} if gone else message)
+
+        await self._application(cast("Any", scope), cast("Any", receive), cast("Any", send_in_pieces))
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
@@ -255,7 +275,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if not (self.flow.write_paused or self.transport.is_closing()):
             self.stuck_since, self.unsent_bytes = None, 0
             return False
-        before, self.unsent_bytes = self.unsent_bytes, self.transport.get_write_buffer_size()
+        before, self.unsent_bytes = self.unsent_bytes, self.transport.get_write_buffer_size() + self._kept_bytes
         if self.stuck_since is None or self.unsent_bytes < before:
             self.stuck_since = now
         return now - self.stuck_since > STUCK_SECONDS
