@@ -327,9 +327,9 @@ def test_answers_that_nobody_reads_fill_no_memory_and_are_given_up(tmp_path: Pat
             need_program("openssl", "openssl"),
             *REQUEST.split(),
             "-keyout",
-            tmp_path / "key",
+            str(tmp_path / "key"),
             "-out",
-            tmp_path / "crt",
+            str(tmp_path / "crt"),
         ]
         subprocess.run(made, capture_output=True, check=True)
         settings = {"tls_certificate": str(tmp_path / "crt"), "tls_key": str(tmp_path / "key")}
