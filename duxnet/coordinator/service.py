@@ -104,6 +104,7 @@ class Coordinator:
         self.commits = Commits(registry, ledger, audit)
         self.questions = Questions(registry)
         self.pace(settings.shortest_interval_seconds)
+        registry.count_nodes()  # makes the index now, and not while somebody waits for the first list
         registry.host.hold_down(self.fleet.is_held)
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import sys
 from array import array
 
 __all__ = ["Deadlines"]
@@ -32,11 +33,16 @@ class Deadlines:
             heapq.heappush(self._order, place)
         bucket.append(slot)
 
-    def pop_due(self, now: float) -> list[int]:
-        """The slots whose time has come."""
+    def pop_due(self, now: float, most: int = sys.maxsize) -> list[int]:
+        """The slots whose time has come, at most so many: while there are more, `next_due` is not after `now`."""
         due: list[int] = []
-        while self._order and self._order[0] * GRAIN_SECONDS <= now:
-            due.extend(self._buckets.pop(heapq.heappop(self._order)))
+        while self._order and self._order[0] * GRAIN_SECONDS <= now and len(due) < most:
+            bucket = self._buckets[self._order[0]]
+            room = most - len(due)
+            due.extend(bucket[:room])
+            del bucket[:room]
+            if not bucket:
+                del self._buckets[heapq.heappop(self._order)]
         return due
 
     def next_due(self) -> float:

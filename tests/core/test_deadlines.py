@@ -29,6 +29,22 @@ def test_a_deadline_is_noticed_at_its_time_or_a_grain_later_never_earlier(
 
 
 @settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(0, 100), max_size=30), st.integers(1, 7))
+def test_what_is_due_may_be_asked_for_a_few_at_a_time(due: list[float], most: int) -> None:
+    deadlines, whole = Deadlines(), Deadlines()
+    for slot, time in enumerate(due):
+        deadlines.add(slot, time)
+        whole.add(slot, time)
+    found: list[int] = []
+    while deadlines.next_due() <= 60:
+        some = deadlines.pop_due(60, most)
+        assert 1 <= len(some) <= most
+        found += some
+    assert found == whole.pop_due(60)
+    assert deadlines.next_due() == whole.next_due()
+
+
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.one_of(st.none(), st.integers(0, 20))), max_size=30),
     st.integers(0, 25),
