@@ -53,8 +53,8 @@ FEWEST_TO_COMPACT = 10_000
 """So many empty slots (150 bytes each) are never worth a pause."""
 
 PACED_AT_ONCE = 5000
-"""Deadlines that a host which paces its nodes, and so comes back soon, lets fall in one call: about 10 ms. After a start
-all come at one moment, and nobody should wait for a million."""
+"""Deadlines that a host which paces its nodes, and so comes back soon, lets fall in one call: about 10 ms. After a
+start all come at one moment, and nobody should wait for a million."""
 
 DRAWN_FOR_EACH = 8
 """Ready candidates drawn for each node that `order="least_loaded"` shall return. More: closer to the least, slower."""
