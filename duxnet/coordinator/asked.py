@@ -5,7 +5,7 @@ Here: names, bounds and words of the parameters, reading them, and their OpenAPI
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Optional, TypeVar, cast
 from urllib.parse import parse_qsl
@@ -67,7 +67,7 @@ class Filters(msgspec.Struct, frozen=True):
             least,
             self.wallet,
             gpus,
-            dict(_tag(item) for item in self.tag),
+            _tags(self.tag),
             self.exclude,
             self.order,  # type: ignore[arg-type]  # NodeQuery turns the text into its member, or refuses it
             self.seed,
@@ -133,11 +133,15 @@ def asked(query_string: bytes, kind: type[Q]) -> Q:
         raise Refused("invalid", f"{place.partition('[')[0].rstrip('`')}: {rule}") from None
 
 
-def _tag(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ValidationError("tag", text, "must be KEY=VALUE")
-    return key, value
+def _tags(texts: Iterable[str]) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ValidationError("tag", text, "must be KEY=VALUE")
+        if tags.setdefault(key, value) != value:
+            raise ValidationError("tag", text, "asks for a second value of a key, and a node has one")
+    return tags
 
 
 def operation_of(kind: type[msgspec.Struct]) -> type[Operation]:

@@ -44,6 +44,13 @@ def test_every_filter_and_the_next_page_work_over_the_network(tmp_path: Path) ->
         assert listed("--limit", 2, "--after", cursor) == (["third"], None)
 
 
+def test_two_values_of_one_tag_are_a_question_that_no_node_answers(tmp_path: Path) -> None:
+    with Running(tmp_path / "state") as running:
+        status, _, problem = running.call("GET", "/v1/nodes?tag=zone=3&tag=rack=1&tag=zone=4")
+        assert (status, problem["field"], problem["value"]) == (422, "tag", "'zone=4'")
+        assert running.call("GET", "/v1/nodes?tag=zone=3&tag=zone=3")[0] == 200
+
+
 def test_an_operator_gives_orders_from_the_command_line_on_a_file_and_over_the_network(tmp_path: Path) -> None:
     path = tmp_path / "nodes.json"
     with NodeRegistry(path) as registry:
