@@ -17,7 +17,6 @@ from typing import Any, Optional
 import msgspec
 
 from duxnet.coordinator.access import Access, Caller, Permission
-from duxnet.coordinator.addresses import quota_keys
 from duxnet.coordinator.audit import AuditLog
 from duxnet.coordinator.commits import Commits
 from duxnet.coordinator.encoded_nodes import EncodedNodes
@@ -26,6 +25,7 @@ from duxnet.coordinator.ledger import Ledger
 from duxnet.coordinator.listening_clock import ListeningClock
 from duxnet.coordinator.problems import Refused
 from duxnet.coordinator.questions import Questions
+from duxnet.coordinator.quotas import Quotas
 from duxnet.coordinator.registration import Arrival, Decision, Registrar
 from duxnet.coordinator.secrets_files import CoordinatorIdentity
 from duxnet.coordinator.sessions import Session, Sessions
@@ -98,9 +98,7 @@ class Coordinator:
         self._arrivals = 0
         self.turned_away = 0.0  # registrations, of the last seconds: `upkeep` forgets them
         self._in_hand: dict[str, asyncio.Lock] = {}
-        self._peers: Counter[str] = Counter()
-        counts = settings.nodes_per_address or settings.nodes_per_network
-        self.uncounted = set(registry.host.ids()) if counts else set()  # nodes whose peers no quota knows yet
+        self.quotas = Quotas(settings.nodes_per_address, settings.nodes_per_network, registry.host.ids())
         self.commits = Commits(registry, ledger, audit)
         self.questions = Questions(registry)
         self.pace(settings.shortest_interval_seconds)
@@ -205,20 +203,15 @@ class Coordinator:
 
     async def _take_in(self, arrival: Arrival, decision: Decision, known: Optional[Node]) -> Node:
         """Count the node for its peer, then commit: counted later, all who come at once would be within the quota."""
-        if known is None and self.uncounted:  # just started: how many there are is not known yet
+        if known is None and self.quotas.are_counting:
             raise self.busy()
         earlier = None if known is None else (self.registry.host.state(known.id) or {}).get("peer")
         pending = self._reason_to_wait(arrival.peer) if known is None else ""
-        if known is not None and known.id in self.uncounted:
-            self.uncounted.discard(known.id)
-        else:
-            self.count_peer(earlier, -1)
-        self.count_peer(arrival.peer, 1)
+        self.quotas.moves(decision.node.id, earlier, arrival.peer)
         try:
             return await self.commits.made(lambda: self._commit(arrival, decision, known, pending))
         except BaseException:
-            self.count_peer(arrival.peer, -1)
-            self.count_peer(earlier, 1)
+            self.quotas.took_nothing(earlier, arrival.peer)
             raise
 
     def _commit(self, arrival: Arrival, decision: Decision, known: Optional[Node], pending: str) -> Node:
@@ -263,17 +256,7 @@ class Coordinator:
     def _reason_to_wait(self, peer: Optional[str]) -> str:
         if self.settings.join_policy == "approval":
             return "approval"
-        limits = (self.settings.nodes_per_address, self.settings.nodes_per_network)
-        if any(limit and self._peers[key] >= limit for limit, key in zip(limits, quota_keys(peer))):
-            return "quota"
-        return ""
-
-    def count_peer(self, peer: Optional[str], step: int) -> None:
-        """A node that registered from `peer` came (1) or went (-1)."""
-        for key in quota_keys(peer):
-            self._peers[key] += step
-            if self._peers[key] <= 0:
-                del self._peers[key]
+        return "quota" if self.quotas.are_full(peer) else ""
 
     def _one_at_a_time(self, node_id: str) -> _Turn:
         return _Turn(self._in_hand, node_id)
@@ -354,10 +337,7 @@ class Coordinator:
                 self.registry.deregister_node(node_id)
 
             await self.commits.made(change)
-            if node_id in self.uncounted:
-                self.uncounted.discard(node_id)
-            else:
-                self.count_peer(state.get("peer"), -1)
+            self.quotas.leaves(node_id, state.get("peer"))
             self.sessions.forget(node_id)
         return True
 

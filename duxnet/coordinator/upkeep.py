@@ -213,23 +213,22 @@ class Upkeep:
 
         Only what is approved, or counted by a quota, has its record read.
         """
-        coordinator, host = self._coordinator, self._coordinator.registry.host
+        quotas, host = self._coordinator.quotas, self._coordinator.registry.host
         begun = time.monotonic()
         for node_id in host.ids():
             place = host.place(node_id)
             try:
-                if node_id in coordinator.uncounted:
-                    coordinator.uncounted.discard(node_id)
-                    coordinator.count_peer((host.state(node_id) or {}).get("peer"), 1)
+                if quotas.wait_for(node_id):
+                    quotas.recount(node_id, (host.state(node_id) or {}).get("peer"))
                 if place is not None and place.is_approved:
                     self._note_member(node_id, place)
             except StoreError as error:  # one record that cannot be read; all others are known
                 _log.error("cannot follow %s: %s", node_id, error)
             if time.monotonic() - begun > RESTORED_AT_ONCE_SECONDS:
-                share = RESTORING_SHARE_COUNTED if coordinator.uncounted else RESTORING_SHARE
+                share = RESTORING_SHARE_COUNTED if quotas.are_counting else RESTORING_SHARE
                 await asyncio.sleep(RESTORED_AT_ONCE_SECONDS / share)
                 begun = time.monotonic()
-        coordinator.uncounted.clear()  # who was removed meanwhile
+        quotas.all_counted()
 
 
 async def _in_thread(work: Callable[[], object]) -> None:
