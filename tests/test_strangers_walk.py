@@ -78,6 +78,7 @@ def terminals(tmp_path: Path) -> Iterator[Terminals]:
     opened.close()
 
 
+@pytest.mark.slow
 def test_many_machines_one_registry_as_the_readme_says_and_through_an_outage(terminals: Terminals) -> None:
     install, coordinator, agent, listing = commands_of("Many machines, one registry")
     assert install == ".venv/bin/pip install -e '.[coordinator]'"  # done already, else nothing here would run

@@ -106,6 +106,7 @@ def test_without_a_reload_the_next_round_of_probes_finds_it(state_dir: Path) -> 
     assert registered(state_dir)["public_key"] == shown["public_key"]
 
 
+@pytest.mark.slow
 def test_at_a_coordinator_the_node_stays_the_same_and_a_copy_from_before_is_refused(
     state_dir: Path, tmp_path: Path
 ) -> None:

@@ -339,6 +339,7 @@ def test_a_quota_holds_for_many_at_once_and_for_nodes_that_move(tmp_path: Path) 
         assert [send(Signer(running), 1, "93.184.217.1")["admission"] for _ in range(2)] == ["probation", "pending"]
 
 
+@pytest.mark.slow
 def test_after_a_restart_a_node_that_is_faster_than_the_count_is_counted_once(tmp_path: Path) -> None:
     settings = {"nodes_per_address": 2, "proxies": '["127.0.0.0/8"]', "join": "open"}
     running = Running(tmp_path / "state", **settings)  # type: ignore[arg-type]  # settings by name

@@ -108,6 +108,7 @@ def test_a_second_start_on_the_same_machine_takes_over_at_once_and_ends_the_sess
             until(lambda: refused(coordinator, "session-expired") >= 1, "the session before is void")
 
 
+@pytest.mark.slow
 def test_two_agents_that_share_an_identity_on_one_machine_are_flagged_and_told(
     coordinator: Running, tmp_path: Path
 ) -> None:
@@ -126,6 +127,7 @@ def test_two_agents_that_share_an_identity_on_one_machine_are_flagged_and_told(
             assert audit.count('"contested"') == 1
 
 
+@pytest.mark.slow
 def test_an_agent_that_is_started_again_and_again_is_no_copy(coordinator: Running, tmp_path: Path) -> None:
     for _ in range(6):
         with an_agent(tmp_path / "agent", coordinator) as agent:

@@ -284,6 +284,7 @@ def test_connections_beyond_the_limit_of_files_are_told_to_come_again(tmp_path: 
         until(lambda: limited.call("GET", "/healthz")[0] == 200, "room again")
 
 
+@pytest.mark.slow
 def test_where_it_gets_crowded_idle_connections_make_room(tmp_path: Path) -> None:
     need_program("prlimit", "util-linux")
     with Running(tmp_path / "state", open_files=300) as limited:

@@ -93,6 +93,7 @@ def test_events_stream_resume_and_say_when_they_are_compacted(tmp_path: Path) ->
         assert gone[0] == 410
 
 
+@pytest.mark.slow
 def test_a_real_prometheus_reads_the_metrics_and_finds_the_nodes(tmp_path: Path) -> None:
     prometheus = need_program("prometheus", "prometheus")
     with Running(tmp_path / "state", shortest_interval_seconds=0.1) as running:

@@ -87,6 +87,7 @@ def test_an_agent_goes_on_through_an_outage_and_tells_of_the_gap_once(tmp_path: 
                 assert again.status()["problem"] is None
 
 
+@pytest.mark.slow
 def test_a_coordinator_that_stood_still_blames_nobody(tmp_path: Path) -> None:
     interval = 3 * INTERVAL  # the agent must be heard within four of them once it listens again, on a busy machine too
     with (
@@ -105,6 +106,7 @@ def test_a_coordinator_that_stood_still_blames_nobody(tmp_path: Path) -> None:
         assert shown(running, node_id)["liveness"] == "live"
 
 
+@pytest.mark.slow
 def test_a_killed_and_restarted_coordinator_takes_nobody_down(tmp_path: Path) -> None:
     running = a_coordinator(tmp_path)
     running.start()
@@ -147,6 +149,7 @@ def test_a_node_that_is_down_stays_so_over_restarts_until_it_is_heard(tmp_path: 
         assert liveness_events(running, asleep) == ["down-live"]
 
 
+@pytest.mark.slow
 def test_a_node_that_was_down_before_a_restart_is_removed_after_its_retention(tmp_path: Path) -> None:
     with (
         a_coordinator(tmp_path) as running,
@@ -182,6 +185,7 @@ def test_a_record_that_cannot_be_read_stops_the_time_of_no_other_node(tmp_path: 
         assert "Traceback" not in running.output()
 
 
+@pytest.mark.slow
 def test_more_nodes_than_events_are_kept_do_not_return_after_a_restart_and_are_removed_all_the_same(
     tmp_path: Path,
 ) -> None:

@@ -17,6 +17,7 @@ INTERVAL = 0.5
 HOUR = 3600.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [-HOUR, HOUR], ids=["an-hour-behind", "an-hour-ahead"])
 def test_a_node_whose_clock_is_an_hour_off_gets_in_reports_and_is_told_so(wrong: float, tmp_path: Path) -> None:
     clock = MovableClock(tmp_path)

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 
 def probe(*arguments: str) -> tuple[int, dict[str, object], float]:
     code = "import sys; from duxnet.cli import main; sys.exit(main(['probe', '--format', 'json', *sys.argv[1:]]))"
@@ -40,6 +42,7 @@ def test_a_dead_work_directory_offers_no_storage_and_says_why(silent_mount: Path
     assert seconds < 10
 
 
+@pytest.mark.slow
 def test_a_recording_of_a_dead_mount_replays_as_one(silent_mount: Path, tmp_path: Path) -> None:
     code, _, _ = probe("--only", "storage", "--work-dir", "/", "--record", str(tmp_path / "report"))
     assert code == 3

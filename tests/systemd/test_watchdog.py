@@ -10,6 +10,8 @@ import socket
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.agent.running import RunningAgent
 
 WATCHDOG_SECONDS = 1.0
@@ -37,6 +39,7 @@ def wait_for(manager: socket.socket, word: bytes, seconds: float) -> None:
     raise AssertionError(f"no {word!r} within {seconds} s")
 
 
+@pytest.mark.slow
 def test_a_mount_that_never_answers_stops_neither_start_nor_watchdog_nor_reload(
     silent_mount: Path, tmp_path: Path
 ) -> None:
