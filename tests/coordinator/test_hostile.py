@@ -367,6 +367,7 @@ def test_answers_that_nobody_reads_fill_no_memory_and_are_given_up(tmp_path: Pat
         assert "Traceback" not in large.output()
 
 
+@pytest.mark.slow
 def test_a_request_that_is_being_answered_is_not_idle_where_it_gets_crowded(tmp_path: Path) -> None:
     need_program("prlimit", "util-linux")
     with Running(tmp_path / "state", open_files=300) as limited, ExitStack() as held:
@@ -376,6 +377,7 @@ def test_a_request_that_is_being_answered_is_not_idle_where_it_gets_crowded(tmp_
         assert said.count(b"HTTP/1.1 200 OK") == 2  # and then it was closed: it rested
 
 
+@pytest.mark.slow
 def test_a_line_s_end_after_a_request_keeps_no_connection(tmp_path: Path) -> None:
     need_program("prlimit", "util-linux")
     with Running(tmp_path / "state", open_files=300) as limited, ExitStack() as held:

@@ -127,6 +127,7 @@ def ready_ids(running: Running) -> set[str]:
     return {node["id"] for node in running.call("GET", "/v1/nodes?only_healthy=true")[2]["nodes"]}
 
 
+@pytest.mark.slow
 def test_a_node_that_is_down_stays_so_over_restarts_until_it_is_heard(tmp_path: Path) -> None:
     with (
         a_coordinator(tmp_path) as running,
@@ -211,6 +212,7 @@ def test_nodes_that_were_down_before_a_restart_open_no_breaker(tmp_path: Path) -
         assert {shown(running, f"node-{number}")["liveness"] for number in range(8)} == {"down"}
 
 
+@pytest.mark.slow
 def test_a_sleeping_agent_wakes_once_and_does_not_flap(tmp_path: Path) -> None:
     with a_coordinator(tmp_path) as running, an_agent(tmp_path, running) as agent:
         node_id = agent.wait_for_reports(2)["node_id"]
