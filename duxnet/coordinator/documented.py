@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
 
 from registry_core.wire.problems import KINDS, PROBLEM_MEDIA_TYPE, Problem
 
-__all__ = ["ERRORS", "RETRY_AFTER"]
-
-RETRY_AFTER = ResponseHeader(name="retry-after", description="Seconds to wait", documentation_only=True)
+__all__ = ["ERRORS"]
 
 ERRORS: dict[int, ResponseSpec] = {
     status: ResponseSpec(

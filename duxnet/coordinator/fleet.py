@@ -97,11 +97,6 @@ class Fleet:
         """Is it counted already, so that its domain need not be told again?"""
         return node_id in self._members
 
-    def wallet_of(self, node_id: str) -> str:
-        """The verified wallet that it is counted for, or ""."""
-        member = self._members.get(node_id)
-        return "" if member is None else member.wallet
-
     def put(
         self, node_id: str, *, domain: Optional[str], silent: bool, now: float, wallet: Optional[str] = None
     ) -> None:

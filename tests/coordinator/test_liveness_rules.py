@@ -210,15 +210,16 @@ def test_many_wallets_in_one_network_neither_drown_the_others_nor_end_their_grac
     assert fleet.is_held("net3-0")
 
 
-def test_a_wallet_that_is_named_no_more_is_forgotten() -> None:
-    fleet = fleet_of({"net1": 1})
-    fleet.put("net1-0", domain=None, silent=False, now=0.0, wallet="0xa")
-    assert fleet.wallet_of("net1-0") == "0xa"
-    fleet.put("net1-0", domain=None, silent=True, now=1.0)
-    assert fleet.wallet_of("net1-0") == "0xa"
-    fleet.put("net1-0", domain=None, silent=True, now=2.0, wallet="")
-    assert fleet.wallet_of("net1-0") == ""
-    assert fleet.wallet_of("unknown") == ""
+def test_a_wallet_that_is_named_no_more_joins_no_voices() -> None:
+    for named, opened in (("0xa", ()), ("", ("global",))):
+        fleet = fleet_of({f"net{n}": 1 for n in range(50)})
+        for number in range(20):
+            fleet.put(f"net{number}-0", domain=None, silent=False, now=0.0, wallet="0xa")
+        for number in range(20):  # None would be: as before
+            fleet.put(f"net{number}-0", domain=None, silent=False, now=1.0, wallet=named)
+        for number in range(20):
+            silence(fleet, f"net{number}", 1, 5.0)
+        assert fleet.judge(5.0, INTERVAL) == (opened, ())
 
 
 def test_many_networks_silent_at_once_open_the_global_breaker_and_it_ends_by_itself() -> None:
