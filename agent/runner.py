@@ -96,14 +96,15 @@ class Agent:
         self._reporter = Reporter(self._open_registry(), gap_file=self._state.path / GAP_FILE)
         self._tell_who_and_what()
         self._describe_to_registry()
-        self._report()
+        delivered = self._send_report()
+        self._inbox.stop_at_once = False  # before anybody is told that it runs: from here a stop is in good order
+        self._tell_of_report(delivered=delivered)
         self._plan()
 
     def run(self) -> int:
         """Keep the schedule until SIGTERM or SIGINT; the exit code."""
         self._teller.ready(self._doings())
         try:
-            self._inbox.stop_at_once = False
             while (arrived := self._inbox.take()) in (None, signal.SIGHUP):
                 if arrived is signal.SIGHUP:
                     self._reload()
@@ -119,7 +120,6 @@ class Agent:
 
     def once(self) -> int:
         """End after the first report; the exit code says whether it was delivered and whole."""
-        self._inbox.stop_at_once = False
         standing = self._reporter.standing
         whole = not self._found.errors and self._sample is not None and not self._sample.failures
         line = self._doings().line()
@@ -247,9 +247,14 @@ class Agent:
         self._reporter.describe(Description(self._node, self._agent.interval_seconds))
 
     def _report(self) -> None:
+        self._tell_of_report(delivered=self._send_report())
+
+    def _send_report(self) -> bool:
         self._sample = self._sampler.take()
         self._sampled_at = time.monotonic()
-        delivered = self._reporter.report(self._sample)
+        return self._reporter.report(self._sample)
+
+    def _tell_of_report(self, *, delivered: bool) -> None:
         self._teller.told(self._doings(), delivered=delivered)
         self._follow_the_pace()
 
