@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
 from registry_core.models import limits
 from registry_core.models.json_values import frozen_json_map
 from registry_core.models.node import Node
+from registry_core.models.record import NodeRecord
 from registry_core.models.status import Liveness
 from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
 from registry_core.rules.registration import Terms
 from registry_core.wallets import proven_wallet
 
 if TYPE_CHECKING:
-    from registry_core.storage.contract import Store
     from registry_core.visible import Visible
 
 __all__ = ["LivenessCounts", "Place", "RegistryHost"]
@@ -43,9 +43,14 @@ class LivenessCounts(NamedTuple):
 class RegistryHost:
     """The calls of a host. Thread-safe, like the registry itself."""
 
-    def __init__(self, store: Store, visible: Visible, register: Callable[[Node, Optional[float], Terms], str]) -> None:
-        self._store = store
+    def __init__(
+        self,
+        visible: Visible,
+        record: Callable[[str], Optional[NodeRecord]],
+        register: Callable[[Node, Optional[float], Terms], str],
+    ) -> None:
         self._visible = visible
+        self._record = record
         self._register = register
 
     def register(
@@ -64,8 +69,8 @@ class RegistryHost:
         return self._register(node, interval_seconds, Terms(frozen_json_map("state", state), pending_reason))
 
     def state(self, node_id: str) -> Optional[Mapping[str, Any]]:
-        """What was kept beside the node, as last committed; None for a node that is not registered."""
-        record = self._store.read(limits.lookup_key(node_id))
+        """What is kept beside the node; None for a node that is not registered. Inside a batch, as the batch has it."""
+        record = self._record(node_id)
         return None if record is None else record.host_state
 
     def may_be_given_work(self, node_id: str) -> bool:
@@ -83,7 +88,7 @@ class RegistryHost:
 
     def proven_wallet(self, node_id: str) -> str:
         """The wallet that the node has proven to be its own, or ""."""
-        record = self._store.read(limits.lookup_key(node_id))
+        record = self._record(node_id)
         return "" if record is None else proven_wallet(record)
 
     def pace(self, interval_seconds: float) -> None:

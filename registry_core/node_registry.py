@@ -88,7 +88,7 @@ class NodeRegistry:
         self._reputations = Reputations(self._store, self._staging, self._visible, self._clock)
         self.admin = RegistryAdmin(self._staging, self._before_change, self._reputations)
         self.maintenance = RegistryMaintenance(self._staging, self._before_change, self._reputations)
-        self.host = RegistryHost(self._store, self._visible, self._register)
+        self.host = RegistryHost(self._visible, self._newest, self._register)
         _note_owner(self)
 
     @property
@@ -196,11 +196,16 @@ class NodeRegistry:
 
     def _record(self, node_id: str) -> NodeRecord:
         self._before_call()
-        staged = self._staging.in_own_batch(limits.lookup_key(node_id)) if self._staging.batch_is_open else None
-        record = self._store.read(limits.lookup_key(node_id)) if staged is None else staged[1]
+        record = self._newest(node_id)
         if record is None:
             raise UnknownNodeError(node_id)
         return record
+
+    def _newest(self, node_id: str) -> Optional[NodeRecord]:
+        """The record as the caller's own open batch has it, else as committed."""
+        key = limits.lookup_key(node_id)
+        staged = self._staging.in_own_batch(key) if self._staging.batch_is_open else None
+        return self._store.read(key) if staged is None else staged[1]
 
     def expected_uptime(self, node_id: str, hours: float) -> float:
         """The probability that the node, live now, stays live for the next `hours`. Raises UnknownNodeError.

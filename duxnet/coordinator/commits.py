@@ -1,7 +1,8 @@
 """Changes on their way to the disk, carried there together by one thread: what waits when it sets out is one commit.
 
 Here: collecting changes in the event loop, and whose error an error is. Not here: what a change does. One thread,
-because each more would only wait for the interpreter's lock, and make the loop wait for it too.
+because each more would only wait for the interpreter's lock, and make the loop wait for it too, and because changes
+that come one after the other need no locks among themselves.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Callable, NamedTuple, Optional, TypeVar
 
 from duxnet.coordinator.audit import AuditLog
 from duxnet.coordinator.ledger import Ledger
+from duxnet.coordinator.quotas import Quotas
 from registry_core.errors import RegistryError, StoreError
 from registry_core.node_registry import NodeRegistry
 
@@ -24,13 +27,15 @@ _log = logging.getLogger("duxnet.coordinator")
 
 T = TypeVar("T")
 
-MOST_TOGETHER = 256
-"""Changes in one commit, 5 to 20 ms of work. More: the first of them waits longer for nothing."""
+MOST_TOGETHER = 64
+"""Changes in one commit, about 15 ms of work. More: the first of them waits longer for nothing."""
+
+Told = Callable[[Any, Optional[BaseException]], None]
 
 
 class _Waiting(NamedTuple):
     change: Callable[[], Any]
-    future: asyncio.Future[Any]
+    told: Told
 
 
 class _Outcome(NamedTuple):
@@ -39,12 +44,24 @@ class _Outcome(NamedTuple):
 
 
 class Commits:
-    """Belongs to one event loop. Changes are carried out in the order in which they came."""
+    """Belongs to one event loop. Changes are carried out in the order in which they came.
 
-    def __init__(self, registry: NodeRegistry, ledger: Ledger, audit: AuditLog) -> None:
+    `completed` is called in the thread with what the changes of a commit returned, once it is durable.
+    """
+
+    def __init__(
+        self,
+        registry: NodeRegistry,
+        ledger: Ledger,
+        audit: AuditLog,
+        quotas: Quotas,
+        completed: Callable[[Sequence[object]], None],
+    ) -> None:
         self._registry = registry
         self._ledger = ledger
         self._audit = audit
+        self._quotas = quotas
+        self._completed = completed
         self._waiting: deque[_Waiting] = deque()
         self._alone = 0  # so many of the first that wait go one by one: together they failed
         self._under_way = False
@@ -56,12 +73,15 @@ class Commits:
 
         `change` is called in the thread, again where a commit that it shared has failed. What it raises is raised here.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        self._waiting.append(_Waiting(change, future))
-        if not self._under_way:
-            self._set_out(loop)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.make(change, lambda value, error: _tell(future, value, error))
         return await future
+
+    def make(self, change: Callable[[], T], told: Callable[[T, Optional[BaseException]], None]) -> None:
+        """As `made`, for who has no coroutine: `told` is called by the loop with the result, or what was raised."""
+        self._waiting.append(_Waiting(change, told))
+        if not self._under_way:
+            self._set_out(asyncio.get_running_loop())
 
     def close(self) -> None:
         """Finish what is under way."""
@@ -73,24 +93,39 @@ class Commits:
             self._alone, count = self._alone - 1, 1
         group = [self._waiting.popleft() for _ in range(count)]
         self._under_way = True
-        work = loop.run_in_executor(self._thread, self._commit, [waiting.change for waiting in group])
-        work.add_done_callback(lambda done: self._arrived(loop, group, done))
+        self._thread.submit(self._carry, loop, group)
+
+    def _carry(self, loop: asyncio.AbstractEventLoop, group: Sequence[_Waiting]) -> None:
+        """In the thread."""
+        outcomes: Sequence[_Outcome] = ()
+        failure: Optional[BaseException] = None
+        try:
+            outcomes = self._commit([waiting.change for waiting in group])
+            self._completed([outcome.value for outcome in outcomes])
+        except BaseException as error:  # noqa: BLE001 - who asked is told
+            failure = error
+        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
+            loop.call_soon_threadsafe(self._arrived, loop, group, outcomes, failure)
 
     def _arrived(
-        self, loop: asyncio.AbstractEventLoop, group: list[_Waiting], work: asyncio.Future[list[_Outcome]]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        group: Sequence[_Waiting],
+        outcomes: Sequence[_Outcome],
+        failure: Optional[BaseException],
     ) -> None:
-        error = work.exception()
-        if error is not None and len(group) > 1:  # whose fault it is shows when each goes alone
+        again = failure is not None and len(group) > 1  # whose fault it is shows when each goes alone
+        if again:
             self._waiting.extendleft(reversed(group))
             self._alone += len(group)
-        else:
-            self._tell_operator(error)
-            outcomes = work.result() if error is None else [_Outcome(None, None)]
-            for waiting, outcome in zip(group, outcomes):
-                _tell(waiting.future, outcome.value, error or outcome.error)
         self._under_way = False
         if self._waiting:
             self._set_out(loop)
+        if again:
+            return
+        self._tell_operator(failure)
+        for waiting, outcome in zip(group, outcomes or [_Outcome(None, None)]):
+            loop.call_soon(waiting.told, outcome.value, failure or outcome.error)
 
     def _tell_operator(self, error: Optional[BaseException]) -> None:
         """Say in the log when changes cannot be kept any more and when they can again; those who asked know it."""
@@ -102,18 +137,18 @@ class Commits:
         self._fails = fails
 
     def _commit(self, changes: Sequence[Callable[[], Any]]) -> list[_Outcome]:
-        """In the thread. All of them and their lines in the log, or none and an exception.
+        """All of them and their lines in the log, or none and an exception.
 
         The ledger's part is durable before the registry's: a join token is used for a node before the node is there,
         which its repetition mends, and never the other way.
         """
-        with self._audit.commit(), self._registry.batch(), self._ledger.batch():
+        with self._quotas.commit(), self._audit.commit(), self._registry.batch(), self._ledger.batch():
             outcomes = [self._tried(change) for change in changes]
             self._audit.write_noted()
         return outcomes
 
     def _tried(self, change: Callable[[], Any]) -> _Outcome:
-        noted = self._audit.noted
+        noted, moves = self._audit.noted, self._quotas.moves
         try:
             with self._ledger.part():
                 return _Outcome(change(), None)
@@ -121,6 +156,7 @@ class Commits:
             raise
         except RegistryError as error:  # it was refused, and the registry does nothing then; the others go on
             self._audit.forget_noted(noted)
+            self._quotas.forget_moves(moves)
             return _Outcome(None, error)
 
 

@@ -11,7 +11,8 @@ from urllib.parse import unquote
 from litestar.types import ASGIApp
 
 from duxnet.coordinator.asgi import Receive, Scope, Send, send_problem
-from duxnet.coordinator.heartbeat import Heartbeats, refuse_content_type
+from duxnet.coordinator.bodies import refuse_content_type
+from duxnet.coordinator.heartbeat import Heartbeats
 from duxnet.coordinator.problems import Refused, answer_to
 from duxnet.coordinator.registering import Registrations
 from duxnet.coordinator.service import Coordinator
@@ -34,7 +35,7 @@ class Gate:
     def __init__(self, inner: ASGIApp, coordinator: Coordinator) -> None:
         self._inner = inner
         self.heartbeats = Heartbeats(coordinator)
-        self._registrations = Registrations(coordinator)
+        self.registrations = Registrations(coordinator)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or run the framework's lifespan."""
@@ -61,7 +62,7 @@ class Gate:
             return
         node_id = _node_of(scope, path, "") if method == "PUT" else None
         if node_id is not None:
-            await self._registrations(scope, receive, send, node_id)
+            await self.registrations(scope, receive, send, node_id)
             return
         await self._inner(cast("Any", scope), cast("Any", receive), cast("Any", send))
 

@@ -14,11 +14,12 @@ import msgspec
 
 from duxnet.coordinator.access import may_speak_plainly
 from duxnet.coordinator.asgi import Receive, Scope, Send, body_of, send_json, send_problem
+from duxnet.coordinator.bodies import decoded, refuse_content_type
 from duxnet.coordinator.problems import ProblemAnswer, Refused, counted
 from duxnet.coordinator.service import Coordinator
 from registry_core.wire.shapes import MAX_HEARTBEAT_BYTES, Heartbeat
 
-__all__ = ["Heartbeats", "refuse_content_type"]
+__all__ = ["Heartbeats"]
 
 _decode = msgspec.json.Decoder(Heartbeat).decode
 
@@ -42,8 +43,7 @@ class Heartbeats:
     ) -> Union[bytes, ProblemAnswer]:
         """The body of a success, or what is wrong."""
         try:
-            if content_type != b"application/json":
-                refuse_content_type(content_type)
+            refuse_content_type(content_type)
             taken = self._beat(authorization.decode("latin-1"), node_id, _heartbeat_in(body))
         except Exception as error:  # noqa: BLE001 - the border of the process: logged and answered as `internal`
             return counted(error, "PUT", f"/v1/nodes/{node_id}/heartbeat", self._counters, "heartbeat ")
@@ -66,17 +66,4 @@ class Heartbeats:
 def _heartbeat_in(body: bytes) -> Heartbeat:
     if len(body) > MAX_HEARTBEAT_BYTES:
         raise Refused("too-large", f"a heartbeat has at most {MAX_HEARTBEAT_BYTES} bytes")
-    try:
-        return _decode(body)
-    except msgspec.ValidationError as error:
-        raise Refused("invalid", str(error)) from None
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise Refused("malformed", f"not JSON: {error}") from None
-
-
-def refuse_content_type(content_type: bytes) -> None:
-    """Raise Refused unless it is JSON in UTF-8."""
-    media_type, _, parameters = content_type.decode("latin-1").partition(";")
-    charset = parameters.strip().lower().replace('"', "")
-    if media_type.strip().lower() != "application/json" or charset not in ("", "charset=utf-8"):
-        raise Refused("wrong-content-type", "send Content-Type: application/json")
+    return decoded(body, _decode)

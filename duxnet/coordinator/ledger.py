@@ -14,12 +14,12 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from registry_core.errors import DamagedStoreError, StoreError, UnsupportedSchemaError, ValidationError
 from registry_core.identity.tokens import hashed_secret, new_secret
 
-__all__ = ["ROLES", "Ledger", "TokenRow"]
+__all__ = ["ROLES", "Gone", "Ledger", "TokenRow"]
 
 LEDGER_FILE = "coordinator.db"
 ROLES = ("join", "reader", "rater", "operator")
@@ -68,6 +68,18 @@ class TokenRow:
         return self.revoked is None and (self.expires is None or now < self.expires)
 
 
+class Gone(NamedTuple):
+    """What a removed node left: its last generation, why it was banned, after how many replacements it had which key.
+
+    None where nothing is known of it; `ban` is empty where it was not banned.
+    """
+
+    generation: Optional[int]
+    ban: Optional[str]
+    links: Optional[int]
+    key: Optional[str]
+
+
 class Ledger:
     """The open file. Thread-safe. Raises StoreError, DamagedStoreError, UnsupportedSchemaError."""
 
@@ -75,7 +87,7 @@ class Ledger:
         self._path = path
         self._lock = threading.RLock()
         self._reading_lock = threading.Lock()
-        self._batch_open = False
+        self._batch_thread: Optional[int] = None
         with self._translated():
             if not path.exists():  # SQLite would make it readable to others
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -101,13 +113,13 @@ class Ledger:
     def batch(self) -> Iterator[None]:
         """Changes of this thread inside are one commit, all or nothing. Without a change the file is not touched."""
         with self._lock, self._translated():
-            self._batch_open = True
+            self._batch_thread = threading.get_ident()
             try:
                 yield
                 if self._db.in_transaction:
                     self._db.execute("COMMIT")
             finally:
-                self._batch_open = False
+                self._batch_thread = None
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
 
@@ -209,22 +221,15 @@ class Ledger:
                 (MOST_GONE_KEYS,),
             )
 
-    def buried_key(self, node_id: str) -> Optional[tuple[int, str]]:
-        """After how many replacements a removed node had which key; None for one whose key was never replaced."""
+    def gone(self, node_id: str) -> Gone:
+        """What is remembered of a node that was removed."""
         with self._reading() as db:
-            row = db.execute("SELECT links, key FROM gone_keys WHERE node_id = ?", (node_id,)).fetchone()
-        return (int(row[0]), str(row[1])) if row is not None else None
-
-    def tombstone(self, node_id: str) -> Optional[tuple[int, str]]:
-        """The last generation of a removed node and why it is banned, or None."""
-        with self._reading() as db:
-            row = db.execute("SELECT generation, ban FROM gone WHERE node_id = ?", (node_id,)).fetchone()
-        return (int(row[0]), str(row[1])) if row is not None else None
+            return Gone(*db.execute(_GONE, (node_id,)).fetchone())
 
     @contextlib.contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
         with self._lock, self._translated():
-            if self._batch_open:
+            if self._batch_thread is not None:  # ours: the lock keeps other threads out
                 if not self._db.in_transaction:
                     self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
@@ -240,6 +245,11 @@ class Ledger:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
+        """For a thread that has a batch open, what that batch has changed."""
+        if self._batch_thread == threading.get_ident():
+            with self._translated():
+                yield self._db
+            return
         with self._reading_lock, self._translated():
             yield self._reader
 
@@ -258,4 +268,8 @@ class Ledger:
 _SELECT = (
     "SELECT t.id, t.role, t.label, t.wallet, t.created, t.expires, t.uses, count(j.node_id), t.revoked "
     "FROM tokens t LEFT JOIN joins j ON j.token = t.id"
+)
+_GONE = (
+    "SELECT g.generation, g.ban, k.links, k.key FROM (SELECT ? AS id) "
+    "LEFT JOIN gone g ON g.node_id = id LEFT JOIN gone_keys k ON k.node_id = id"
 )

@@ -1,9 +1,10 @@
-"""The HTTP/1.1 connection: bounds that uvicorn does not set, and a lane of their own for heartbeats.
+"""The HTTP/1.1 connection: bounds that uvicorn does not set, and a lane of their own for heartbeats and registrations.
 
-Here: what is refused before there is a request, and heartbeats from bytes to bytes. Not here: what a heartbeat means
-(`heartbeat`), the size of other bodies (`gate`), routes. A heartbeat never waits, so it needs neither a task nor the
-messages of ASGI, which cost more than all that it does; whatever is unusual about one goes the long way, to the same
-answer. Slow and idle peers are found by one sweep over the open connections, so that an honest request pays no timer.
+Here: what is refused before there is a request, and those two from bytes to bytes. Not here: what they mean
+(`heartbeat`, `registering`), the size of other bodies (`gate`), routes. A heartbeat never waits, and a registration
+waits for another thread, so neither needs a task or the messages of ASGI, which cost more than all that a heartbeat
+does; whatever is unusual about one goes the long way, to the same answer. Slow and idle peers are found by one sweep
+over the open connections, so that an honest request pays no timer.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ from __future__ import annotations
 import asyncio
 import secrets
 from http import HTTPStatus
-from typing import Any, Optional, Protocol, Union, cast
+from typing import Any, Optional, Union, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from duxnet.coordinator.asgi import Receive, Scope, Send
+from duxnet.coordinator.heartbeat import Heartbeats
+from duxnet.coordinator.intake import RegistrationRequest
 from duxnet.coordinator.problems import ProblemAnswer, Refused, answer_to
-from registry_core.wire.shapes import MAX_HEARTBEAT_BYTES
+from duxnet.coordinator.registering import RegistrationAnswer, Registrations
+from registry_core.wire.shapes import MAX_HEARTBEAT_BYTES, MAX_REGISTRATION_BYTES
 
-__all__ = ["MOST_CONNECTIONS", "BoundedProtocol", "HeartbeatLane", "sweep_connections"]
+__all__ = ["MOST_CONNECTIONS", "BoundedProtocol", "sweep_connections"]
 
 MOST_CONNECTIONS = 20_000
 MAX_HEAD_BYTES = 16 * 1024
@@ -40,22 +44,27 @@ PIECE_BYTES = 64 * 1024
 """Of a longer answer so much is written at once: over TLS a connection never says that it has too much otherwise."""
 SWEEP_SECONDS = 2.0
 
-_PREFIX, _SUFFIX = b"/v1/nodes/", b"/heartbeat"
+_PREFIX = b"/v1/nodes/"
 _OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 _IDLE, _HEAD, _BODY = 0, 1, 2
 _BODY_HEADERS = (b"content-length", b"transfer-encoding")
 
 
-class HeartbeatLane(Protocol):
-    """What answers a heartbeat at once."""
+class _Nobody:
+    def set(self) -> None:
+        """Nobody waits for the message of a request in the lane."""
 
-    def is_open_to(self, scheme: str, client: Optional[str]) -> bool:
-        """May this peer speak here at all? False sends it the long way, to be refused there."""
 
-    def answer(
-        self, node_id: str, authorization: bytes, content_type: bytes, body: bytes
-    ) -> Union[bytes, ProblemAnswer]:
-        """The body of a success, or what is wrong."""
+class _Awaited:
+    """A registration in the lane whose answer is still to come, where uvicorn keeps the request under way."""
+
+    message_event = _Nobody()
+    response_started = False
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+        self.response_complete = False
+        self.disconnected = False
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -76,15 +85,23 @@ class BoundedProtocol(HttpToolsProtocol):
     _refusal = "malformed"
     _reason = ""
     _is_open = False
-    _node_id: Optional[str] = None  # of the heartbeat that is being received in the lane
-    _authorization = _content_type = _heartbeat = b""
+    _node_id: Optional[str] = None  # of what is being received in the lane
+    _is_heartbeat = False
+    _authorization = _content_type = b""
+    _said: Union[bytes, bytearray] = b""
 
     def __init__(
-        self, *args: Any, lane: Optional[HeartbeatLane] = None, most_connections: int = MOST_CONNECTIONS, **named: Any
+        self,
+        *args: Any,
+        heartbeats: Heartbeats,
+        registrations: Registrations,
+        most_connections: int = MOST_CONNECTIONS,
+        **named: Any,
     ) -> None:
         super().__init__(*args, **named)
         self._application, self.app = self.app, cast("Any", self._served)
-        self._lane = lane
+        self._heartbeats = heartbeats
+        self._registrations = registrations
         self._earlier: list[RequestResponseCycle] = []  # of this connection, perhaps not yet answered, but the last
         self._most_connections = most_connections
 
@@ -109,9 +126,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.refuse("busy", "too many connections", retry_after_seconds=1 + secrets.randbelow(5))
             return
         self.late_at = self.loop.time() + HEAD_SECONDS
-        if self._lane is not None:
-            client = self.client[0] if self.client is not None else None
-            self._is_open = self._lane.is_open_to(self.scheme or "http", client)
+        self._is_open = self._heartbeats.is_open_to(self.scheme or "http", self._peer())
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self.late_at = self.idle_since = None
@@ -163,7 +178,7 @@ class BoundedProtocol(HttpToolsProtocol):
         ):
             self._reason = "Upgrade: a request that has it must have no body"
             raise ValueError(self._reason)  # the parser takes the body for what comes after the upgrade
-        if self._is_open and self.url.endswith(_SUFFIX) and self._enters_lane():
+        if self._is_open and self.url.startswith(_PREFIX) and self._enters_lane():
             self._phase = _BODY
             return
         if self._is_answering():
@@ -179,9 +194,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._phase = _BODY
 
     def _enters_lane(self) -> bool:
-        """Is it a plain heartbeat on a connection with nothing else under way? Then its headers are kept."""
-        node_id = self.url[len(_PREFIX) : -len(_SUFFIX)]
-        if not self.url.startswith(_PREFIX) or b"/" in node_id or b"%" in node_id or b"?" in node_id or not node_id:
+        """Is it a plain heartbeat or registration on a connection with nothing else under way? What it has is kept."""
+        node_id, slash, part = self.url[len(_PREFIX) :].partition(b"/")
+        if not node_id or (part != b"heartbeat" if slash else part) or b"%" in self.url or b"?" in self.url:
             return False
         if self.parser.get_method() != b"PUT" or self.flow.write_paused:
             return False
@@ -195,7 +210,9 @@ class BoundedProtocol(HttpToolsProtocol):
                 content_type = value
             elif name in (b"expect", b"upgrade"):
                 return False
-        self._authorization, self._content_type, self._heartbeat = authorization, content_type, b""
+        self._authorization, self._content_type = authorization, content_type
+        self._is_heartbeat = bool(slash)
+        self._said = b"" if slash else bytearray()
         self._node_id = node_id.decode("ascii", "replace")
         return True
 
@@ -204,10 +221,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._node_id is None:
             super().on_body(body)
             return
-        self._heartbeat += body
-        if len(self._heartbeat) > MAX_HEARTBEAT_BYTES:
+        self._said += body
+        most = MAX_HEARTBEAT_BYTES if self._is_heartbeat else MAX_REGISTRATION_BYTES
+        if len(self._said) > most:
             self._refusal = "too-large"
-            raise ValueError(f"a heartbeat has at most {MAX_HEARTBEAT_BYTES} bytes")
+            raise ValueError(f"a request has at most {most} bytes here")
 
     def on_message_complete(self) -> None:
         self.late_at = None
@@ -217,8 +235,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._rest()  # where the answer did not wait for the body
             return
         node_id, self._node_id = self._node_id, None
-        assert self._lane is not None
-        answer = self._lane.answer(node_id, self._authorization, self._content_type, self._heartbeat)
+        if not self._is_heartbeat:
+            self._register(node_id)
+            return
+        answer = self._heartbeats.answer(node_id, self._authorization, self._content_type, cast("bytes", self._said))
         keep_alive = self.parser.should_keep_alive()
         if type(answer) is bytes and keep_alive:
             self.transport.write(_OK % (len(answer), answer))
@@ -228,6 +248,29 @@ class BoundedProtocol(HttpToolsProtocol):
             self.idle_since = self.loop.time()
         else:
             self.transport.close()
+
+    def _register(self, node_id: str) -> None:
+        """Pass the registration on; what comes on this connection meanwhile waits, as behind any other request."""
+        awaited = _Awaited(keep_alive=self.parser.should_keep_alive())
+        self.cycle = cast("Any", awaited)
+
+        def answered(answer: Union[RegistrationAnswer, ProblemAnswer]) -> None:
+            if awaited.disconnected:
+                return
+            self.transport.write(_response(answer, keep_alive=awaited.keep_alive))
+            awaited.response_complete = True
+            if not awaited.keep_alive:
+                self.transport.close()
+            self.on_response_complete()
+
+        said = bytes(self._said)
+        self._registrations.take(
+            RegistrationRequest(node_id, self.url, b"", self.headers, said, self._peer()),
+            answered,
+        )
+
+    def _peer(self) -> Optional[str]:
+        return self.client[0] if self.client is not None else None
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -281,10 +324,12 @@ class BoundedProtocol(HttpToolsProtocol):
         return now - self.stuck_since > STUCK_SECONDS
 
 
-def _response(answer: Union[bytes, ProblemAnswer], *, keep_alive: bool) -> bytes:
+def _response(answer: Union[bytes, RegistrationAnswer, ProblemAnswer], *, keep_alive: bool) -> bytes:
     """An answer as HTTP/1.1 writes it."""
     if isinstance(answer, ProblemAnswer):
         status, headers, body = answer.status, dict(answer.headers), answer.body
+    elif isinstance(answer, RegistrationAnswer):
+        status, headers, body = 200, {"content-type": "application/json", **answer.headers}, answer.body
     else:
         status, headers, body = 200, {"content-type": "application/json"}, answer
     headers["content-length"] = str(len(body))

@@ -1,14 +1,16 @@
 """How many nodes registered from where last: the quotas for each address and each network.
 
 Here: counting, from the first node after a restart on. Not here: which addresses count (`addresses`), what happens to a
-node that is one too many (`service`), the quota of a wallet (`registry.admin.attach_wallet`).
+node that is one too many (`intake`), the quota of a wallet (`registry.admin.attach_wallet`).
 """
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Iterable
-from typing import Optional
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Callable, Optional
 
 from duxnet.coordinator.addresses import quota_keys
 
@@ -16,12 +18,17 @@ __all__ = ["Quotas"]
 
 
 class Quotas:
-    """Belongs to the event loop. A limit of 0 is none; `registered` are the ids that are to be counted yet."""
+    """Moves belong to the thread that commits, recounting to the event loop.
 
-    def __init__(self, per_address: int, per_network: int, registered: Iterable[str]) -> None:
+    A limit of 0 is none; `registered` gives the ids that are to be counted yet, and is asked only where there is one.
+    """
+
+    def __init__(self, per_address: int, per_network: int, registered: Callable[[], Iterable[str]]) -> None:
         self._limits = (per_address, per_network)  # in the order of quota_keys
         self._nodes: Counter[str] = Counter()
-        self._uncounted = set(registered) if any(self._limits) else set()
+        self._lock = threading.Lock()
+        self._moves: list[tuple[Optional[str], Optional[str]]] = []  # of the commit under way
+        self._uncounted = set(registered()) if any(self._limits) else set()
 
     @property
     def are_counting(self) -> bool:
@@ -32,31 +39,46 @@ class Quotas:
         """Would one more from this peer be too many?"""
         return any(limit and self._nodes[key] >= limit for limit, key in zip(self._limits, quota_keys(peer)))
 
-    def moves(self, node_id: str, earlier: Optional[str], peer: Optional[str]) -> None:
-        """The node registers from `peer`, and did so from `earlier` before (None: it is new)."""
-        self.leaves(node_id, earlier)
-        self._count(peer, 1)
+    @contextmanager
+    def commit(self) -> Iterator[None]:
+        """What moves inside stays moved only if no exception comes out."""
+        try:
+            yield
+        except BaseException:
+            self.forget_moves(0)
+            raise
+        finally:
+            self._moves.clear()
 
-    def took_nothing(self, earlier: Optional[str], peer: Optional[str]) -> None:
-        """The registration that `moves` was told of has failed."""
-        self._count(peer, -1)
-        self._count(earlier, 1)
+    @property
+    def moves(self) -> int:
+        """How many there were in the commit under way."""
+        return len(self._moves)
 
-    def leaves(self, node_id: str, peer: Optional[str]) -> None:
-        """The node is gone from there."""
-        if node_id in self._uncounted:
-            self._uncounted.discard(node_id)
-        else:
-            self._count(peer, -1)
+    def move(self, node_id: str, earlier: Optional[str], peer: Optional[str]) -> None:
+        """The node is at `peer` now and was at `earlier` before. None: nowhere, before it came or after it has gone."""
+        with self._lock:
+            if node_id in self._uncounted:
+                self._uncounted.discard(node_id)
+            else:
+                self._count(earlier, -1)
+            self._count(peer, 1)
+        self._moves.append((earlier, peer))
 
-    def wait_for(self, node_id: str) -> bool:
-        """Is this node to be counted yet? `recount` must follow."""
-        return node_id in self._uncounted
+    def forget_moves(self, beyond: int) -> None:
+        """Take back the moves beyond the first so many: their change was refused."""
+        with self._lock:
+            for earlier, peer in self._moves[beyond:]:
+                self._count(peer, -1)
+                self._count(earlier, 1)
+        del self._moves[beyond:]
 
-    def recount(self, node_id: str, peer: Optional[str]) -> None:
-        """Where a node that was registered before the start is."""
-        self._uncounted.discard(node_id)
-        self._count(peer, 1)
+    def recount(self, node_id: str, state_of: Callable[[str], Optional[Mapping[str, Any]]]) -> None:
+        """Count a node that was registered before the start where its state says that it is, unless it moved since."""
+        with self._lock:
+            if node_id in self._uncounted:
+                self._count((state_of(node_id) or {}).get("peer"), 1)
+                self._uncounted.discard(node_id)
 
     def all_counted(self) -> None:
         """There are no more that were registered before the start."""

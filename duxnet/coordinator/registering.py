@@ -1,25 +1,34 @@
 """PUT /v1/nodes/{id} without a framework: when a network comes back, this is all that a coordinator does.
 
-Here: from the request to `Coordinator.register` and back, signed by the node or with an operator's token. Not here:
-the judging (`registration`). The route stands in the OpenAPI document with the others (`routes_nodes`).
+Here: from the parts of a request to `Coordinator.register` and back, once for two carriers: the lane of our own server
+(`protocol`) and any ASGI server. Not here: what a registration does (`intake`). The route stands in the OpenAPI
+document with the others (`routes_nodes`).
 """
 
 from __future__ import annotations
 
-import msgspec
+import asyncio
+from typing import Callable, NamedTuple, Optional, Union
 
-from duxnet.coordinator.access import Permission
 from duxnet.coordinator.asgi import Receive, Scope, Send, body_of, send_json, send_problem
-from duxnet.coordinator.problems import Refused, counted
-from duxnet.coordinator.registration import Arrival
-from duxnet.coordinator.requests import body_as, headers_in, peer_in
+from duxnet.coordinator.bodies import refuse_content_type
+from duxnet.coordinator.intake import RegistrationRequest, TakenIn
+from duxnet.coordinator.problems import ProblemAnswer, Refused, counted
 from duxnet.coordinator.service import Coordinator
-from registry_core.errors import ValidationError
-from registry_core.identity.coordinator_id import SEAL_HEADER, seal_answer
-from registry_core.models.encoding import node_from_plain
-from registry_core.wire.shapes import MAX_REGISTRATION_BYTES, Registration
+from registry_core.identity.coordinator_id import SEAL_HEADER
+from registry_core.wire.shapes import MAX_REGISTRATION_BYTES
 
-__all__ = ["Registrations"]
+__all__ = ["RegistrationAnswer", "Registrations"]
+
+
+class RegistrationAnswer(NamedTuple):
+    """A success, ready to be sent."""
+
+    body: bytes
+    headers: dict[str, str]
+
+
+Answered = Callable[[Union[RegistrationAnswer, ProblemAnswer]], None]
 
 
 class Registrations:
@@ -28,50 +37,48 @@ class Registrations:
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
 
+    def take(self, request: RegistrationRequest, answered: Answered) -> None:
+        """Have `answered` called with the answer, now or when it is ready."""
+
+        def told(taken: Optional[TakenIn], error: Optional[BaseException]) -> None:
+            if taken is not None:
+                answered(RegistrationAnswer(taken.body, {SEAL_HEADER: taken.seal} if taken.seal else {}))
+            elif isinstance(error, Exception):
+                answered(counted(error, "PUT", f"/v1/nodes/{request.node_id}", self._coordinator.counters))
+
+        try:
+            if len(request.body) > MAX_REGISTRATION_BYTES:
+                raise Refused("too-large", f"a request has at most {MAX_REGISTRATION_BYTES} bytes")
+            refuse_content_type(next((value for name, value in request.headers if name == b"content-type"), b""))
+            self._coordinator.register(request, told)
+        except Exception as error:  # noqa: BLE001 - the border of the process: logged and answered as `internal`
+            told(None, error)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send, node_id: str) -> None:
-        """Answer one request."""
+        """Answer one request of an ASGI server."""
         body = await body_of(receive, MAX_REGISTRATION_BYTES)
         if body is None:
             return
-        try:
-            answer, headers = await self._answer(scope, node_id, body)
-        except Exception as error:  # noqa: BLE001 - the border of the process: logged and answered as `internal`
-            await send_problem(send, counted(error, "PUT", scope["path"], self._coordinator.counters))
-            return
-        await send_json(send, answer, headers)
-
-    async def _answer(self, scope: Scope, node_id: str, body: bytes) -> tuple[bytes, dict[str, str]]:
-        if len(body) > MAX_REGISTRATION_BYTES:
-            raise Refused("too-large", f"a request has at most {MAX_REGISTRATION_BYTES} bytes")
-        coordinator = self._coordinator
-        headers = headers_in(scope)
-        said = body_as(body, Registration)
-        if "signature-input" not in headers and "authorization" in headers:
-            return await self._register_for(headers["authorization"], node_id, said), {}
-        arrival = Arrival(
+        client = scope.get("client")
+        request = RegistrationRequest(
             node_id,
-            said,
             _path_below(scope),
-            scope["query_string"].decode("latin-1"),
+            scope["query_string"],
+            scope["headers"],
             body,
-            headers,
-            peer_in(scope, coordinator),
+            client[0] if client is not None else None,
         )
-        answer = msgspec.json.encode(await coordinator.register(arrival))
-        coordinator.counters["registrations"] += 1
-        return answer, {SEAL_HEADER: seal_answer(headers.get("signature", ""), answer, coordinator.identity.key)}
-
-    async def _register_for(self, authorization: str, node_id: str, said: Registration) -> bytes:
-        caller = self._coordinator.access.caller(authorization)
-        caller.need(Permission.OPERATE)
-        node = node_from_plain(said.node)
-        if node.id != node_id:
-            raise ValidationError("node.id", node.id, "must be the id in the address")
-        return msgspec.json.encode(await self._coordinator.register_for(caller, node, said.interval_seconds))
+        future: asyncio.Future[Union[RegistrationAnswer, ProblemAnswer]] = asyncio.get_running_loop().create_future()
+        self.take(request, lambda answer: None if future.done() else future.set_result(answer))
+        answer = await future
+        if isinstance(answer, ProblemAnswer):
+            await send_problem(send, answer)
+        else:
+            await send_json(send, answer.body, answer.headers)
 
 
-def _path_below(scope: Scope) -> str:
+def _path_below(scope: Scope) -> bytes:
     """The path that the node signed: as it came, without what is before it where this is mounted in another service."""
-    path: str = scope["raw_path"].decode("latin-1")
-    root: str = scope.get("root_path", "")
-    return path[len(root) :] if root and path.startswith(f"{root}/") else path
+    path: bytes = scope["raw_path"]
+    root = scope.get("root_path", "").encode("latin-1")
+    return path[len(root) :] if root and path.startswith(root + b"/") else path

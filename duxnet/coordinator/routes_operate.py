@@ -9,9 +9,10 @@ from litestar import Request, Response, delete, post, put
 from litestar.params import Body
 
 from duxnet.coordinator.access import Caller, Permission
+from duxnet.coordinator.bodies import body_as
 from duxnet.coordinator.documented import ERRORS
 from duxnet.coordinator.problems import Refused
-from duxnet.coordinator.requests import answer_json, body_as, caller_of, shown_node
+from duxnet.coordinator.requests import answer_json, caller_of, shown_node
 from duxnet.coordinator.service import Coordinator
 from duxnet.coordinator.views import NodeView, ReputationView
 from registry_core.errors import UnknownNodeError

@@ -83,7 +83,15 @@ def _run(
     most = _most_connections()
     config = uvicorn.Config(
         cast("Any", app),
-        http=cast("Any", partial(BoundedProtocol, lane=app.heartbeats, most_connections=most)),
+        http=cast(
+            "Any",
+            partial(
+                BoundedProtocol,
+                heartbeats=app.heartbeats,
+                registrations=app.registrations,
+                most_connections=most,
+            ),
+        ),
         ws="none",
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         lifespan="on",

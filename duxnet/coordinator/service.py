@@ -1,7 +1,7 @@
 """The coordinator behind its routes: what a registration, a heartbeat or an order does, whatever carries it.
 
-Here: the order of steps and who may take them. Not here: HTTP (`app`, `heartbeat`), the judging of registrations
-(`registration`), time (`upkeep`).
+Here: who may take which step, and how many at once. Not here: HTTP (`app`, `heartbeat`), how a node is taken in
+(`intake`), time (`upkeep`).
 """
 
 from __future__ import annotations
@@ -11,33 +11,30 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Callable, Optional
 
 import msgspec
 
-from duxnet.coordinator.access import Access, Caller, Permission
+from duxnet.coordinator.access import Access, Permission
 from duxnet.coordinator.audit import AuditLog
 from duxnet.coordinator.commits import Commits
 from duxnet.coordinator.encoded_nodes import EncodedNodes
 from duxnet.coordinator.fleet import Fleet
+from duxnet.coordinator.intake import Intake, RegistrationRequest, TakenIn
 from duxnet.coordinator.ledger import Ledger
 from duxnet.coordinator.listening_clock import ListeningClock
 from duxnet.coordinator.problems import Refused
 from duxnet.coordinator.questions import Questions
 from duxnet.coordinator.quotas import Quotas
-from duxnet.coordinator.registration import Arrival, Decision, Registrar
 from duxnet.coordinator.secrets_files import CoordinatorIdentity
 from duxnet.coordinator.sessions import Session, Sessions
 from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.errors import UnknownNodeError
-from registry_core.identity.tokens import SessionToken, seal_session
-from registry_core.models.node import Node
 from registry_core.models.status import Admission, NodeHealth
 from registry_core.node_registry import NodeRegistry
 from registry_core.rules.explain import withheld
 from registry_core.version import __version__
-from registry_core.wire.shapes import CoordinatorInfo, Heartbeat, RegistrationReply, Withheld
+from registry_core.wire.shapes import CoordinatorInfo, Heartbeat, Withheld
 
 __all__ = ["Coordinator"]
 
@@ -85,7 +82,6 @@ class Coordinator:
         self.fleet = Fleet()
         self.encoded = EncodedNodes()
         self.access = Access(ledger, time.time)
-        self.registrar = Registrar(identity, settings)
         self.sessions = Sessions(identity.secret, self._kept)
         self.counters: Counter[str] = Counter()
         self.proxy_networks = settings.proxy_networks()
@@ -97,9 +93,9 @@ class Coordinator:
         self._pulse: Optional[asyncio.Event] = None  # made by who waits: in Python 3.9 it is bound to the loop of then
         self._arrivals = 0
         self.turned_away = 0.0  # registrations, of the last seconds: `upkeep` forgets them
-        self._in_hand: dict[str, asyncio.Lock] = {}
-        self.quotas = Quotas(settings.nodes_per_address, settings.nodes_per_network, registry.host.ids())
-        self.commits = Commits(registry, ledger, audit)
+        self.quotas = Quotas(settings.nodes_per_address, settings.nodes_per_network, registry.host.ids)
+        self.intake = Intake(registry, identity, ledger, audit, settings, self.quotas, self.fleet, self.access)
+        self.commits = Commits(registry, ledger, audit, self.quotas, self.intake.seal)
         self.questions = Questions(registry)
         self.pace(settings.shortest_interval_seconds)
         registry.count_nodes()  # makes the index now, and not while somebody waits for the first list
@@ -117,7 +113,7 @@ class Coordinator:
 
     def pace(self, interval_seconds: float) -> None:
         """Ask nodes to report this often, and judge them by it."""
-        self.interval_seconds = interval_seconds
+        self.interval_seconds = self.intake.interval_seconds = interval_seconds
         self.registry.host.pace(interval_seconds)
 
     def pulsed(self) -> None:
@@ -148,15 +144,32 @@ class Coordinator:
             degraded=self.is_degraded,
         )
 
-    async def register(self, arrival: Arrival) -> RegistrationReply:
-        """A node registers itself. Checks in the order of their cost; raises Refused and our other errors."""
+    def register(
+        self, request: RegistrationRequest, told: Callable[[Optional[TakenIn], Optional[BaseException]], None]
+    ) -> None:
+        """A node registers, or an operator registers it. `told` hears what follows, or why nothing does.
+
+        Raises Refused where too many wait already: the crowd is told to come again, each at another time.
+        """
         if self._arrivals >= self.settings.registrations_at_once:
             raise self.busy()
+        if self.quotas.are_counting and self.registry.get_node(request.node_id) is None:
+            raise self.busy()
         self._arrivals += 1
-        try:
-            return await self._register(arrival)
-        finally:
+
+        def arrived(taken: TakenIn, error: Optional[BaseException]) -> None:
             self._arrivals -= 1
+            if error is None and taken.refused is not None:
+                error = taken.refused
+            if error is not None:
+                told(None, error)
+                return
+            if taken.generation is not None:
+                self.sessions.begin(taken.node_id, taken.generation)
+            self.counters["registrations"] += 1
+            told(taken, None)
+
+        self.commits.make(lambda: self.intake.take_in(request), arrived)
 
     def busy(self) -> Refused:
         """Too many at once: come back later, each at another time, spread the wider the more there are."""
@@ -165,130 +178,6 @@ class Coordinator:
         return Refused(
             "busy", "too many nodes register at once", retry_after_seconds=1 + secrets.randbelow(spread_seconds)
         )
-
-    async def _register(self, arrival: Arrival) -> RegistrationReply:
-        unix_now = time.time()
-        challenge = self.registrar.check_time(arrival, unix_now)
-        node = self.registrar.node_of(arrival)
-        if self.registry.get_node(node.id) is None:
-            self._check_join_token(arrival, unix_now)
-        self.registrar.check_signature(arrival, node, challenge, unix_now)
-        async with self._one_at_a_time(node.id):
-            decision, known = self._decide(arrival, node)
-            if known is None or not decision.repeated:
-                known = await self._take_in(arrival, decision, known)
-            if known.admission is Admission.BANNED:  # meanwhile
-                raise Refused("banned", known.admission_reason)
-            generation = arrival.said.generation
-            self.sessions.begin(node.id, generation)
-        seconds = self.settings.session_hours * 3600
-        session = seal_session(SessionToken(node.id, generation, int(unix_now + seconds)), self.identity.secret)
-        return self._reply(known, generation, session, seconds)
-
-    def _decide(self, arrival: Arrival, node: Node) -> tuple[Decision, Optional[Node]]:
-        known = self.registry.get_node(node.id)
-        state: Optional[Mapping[str, Any]] = self.registry.host.state(node.id) if known is not None else None
-        if known is None:
-            buried = self.ledger.tombstone(node.id)
-            if buried is not None and buried[1]:
-                raise Refused("banned", buried[1])
-            if buried is not None and arrival.said.generation <= buried[0]:
-                raise Refused(
-                    "stale-generation", "the node was removed after a later one", current_generation=buried[0]
-                )
-        if state is None or "links" not in state:  # removed before, and perhaps registered by an operator since
-            replaced = self.ledger.buried_key(node.id)
-            state = {**(state or {}), **({"links": replaced[0], "key": replaced[1]} if replaced else {})}
-        return self.registrar.decide(arrival, node, known, state), known
-
-    async def _take_in(self, arrival: Arrival, decision: Decision, known: Optional[Node]) -> Node:
-        """Count the node for its peer, then commit: counted later, all who come at once would be within the quota."""
-        if known is None and self.quotas.are_counting:
-            raise self.busy()
-        earlier = None if known is None else (self.registry.host.state(known.id) or {}).get("peer")
-        pending = self._reason_to_wait(arrival.peer) if known is None else ""
-        self.quotas.moves(decision.node.id, earlier, arrival.peer)
-        try:
-            return await self.commits.made(lambda: self._commit(arrival, decision, known, pending))
-        except BaseException:
-            self.quotas.took_nothing(earlier, arrival.peer)
-            raise
-
-    def _commit(self, arrival: Arrival, decision: Decision, known: Optional[Node], pending: str) -> Node:
-        """The token, the log, the record. A crash between them is mended by the node's own repetition."""
-        node_id = decision.node.id
-        if known is None:
-            if self.settings.join_policy == "token" and not self.ledger.join(
-                arrival.said.join_token, node_id, time.time()
-            ):
-                raise Refused("join-token", "the join token is not known, used up, revoked or expired")
-            self.audit.note(f"node {node_id}", "registered", node_id, pending=pending)
-        self.registry.host.register(
-            decision.node,
-            interval_seconds=arrival.said.interval_seconds,
-            state=decision.host_state,
-            pending_reason=pending,
-        )
-        if decision.contested and (known is None or known.cordon is None):
-            self.audit.note("coordinator", "contested", node_id, reason=decision.contested)
-            _log.warning("%s is cordoned: %s", node_id, decision.contested)
-            self.registry.admin.cordon(node_id, reason=decision.contested, actor="coordinator")
-        return self._registered(node_id)
-
-    def _registered(self, node_id: str) -> Node:
-        node = self.registry.get_node(node_id)
-        if node is None:  # removed in the same instant
-            raise UnknownNodeError(node_id)
-        return node
-
-    def _check_join_token(self, arrival: Arrival, unix_now: float) -> None:
-        """Before the dear checks: could this token let a new node in?"""
-        if self.settings.join_policy != "token":
-            return
-        if not arrival.said.join_token:
-            raise Refused("join-token", "this network lets nodes in by join token only, and none was given")
-        token = self.ledger.find(arrival.said.join_token)
-        if token is None or token.role != "join" or token.revoked is not None:
-            raise Refused("join-token", "what was given is no join token of this network, or a revoked one")
-        if not token.is_valid(unix_now) and token.used == 0:
-            raise Refused("join-token", "the join token has expired")
-
-    def _reason_to_wait(self, peer: Optional[str]) -> str:
-        if self.settings.join_policy == "approval":
-            return "approval"
-        return "quota" if self.quotas.are_full(peer) else ""
-
-    def _one_at_a_time(self, node_id: str) -> _Turn:
-        return _Turn(self._in_hand, node_id)
-
-    def _reply(
-        self, node: Node, generation: int = 0, session: str = "", session_seconds: float = 0.0
-    ) -> RegistrationReply:
-        return RegistrationReply(
-            node_id=node.id,
-            generation=generation,
-            session=session,
-            session_seconds=session_seconds,
-            interval_seconds=self.interval_seconds,
-            admission=str(node.admission),
-            admission_reason=node.admission_reason,
-            coordinator=self.identity.id,
-            degraded=self.is_degraded,
-        )
-
-    async def register_for(self, caller: Caller, node: Node, interval_seconds: float) -> RegistrationReply:
-        """An operator registers or changes a node, which gets no session."""
-        caller.need(Permission.OPERATE)
-        async with self._one_at_a_time(node.id):
-            known = self.registry.get_node(node.id)
-            state = dict(self.registry.host.state(node.id) or {"managed_by": "operator"})
-
-            def change() -> Node:
-                self.audit.note(caller.name, "registered" if known is None else "changed", node.id)
-                self.registry.host.register(node, interval_seconds=interval_seconds, state=state)
-                return self._registered(node.id)
-
-            return self._reply(await self.commits.made(change))
 
     def beat(self, authorization: str, node_id: str, said: Heartbeat) -> bytes:
         """A heartbeat: the answer's body. Soft: waits for nothing. Raises Refused and our other errors."""
@@ -315,30 +204,33 @@ class Coordinator:
         health = self.registry.update_node_health(node_id, said.load_average, said.memory_usage, said.disk_usage)
         answer = HeartbeatAnswer(self.interval_seconds, health, bool(self.fleet.open_breakers))
         if not self.registry.host.may_be_given_work(node_id):
-            found = withheld(self._registered(node_id))
-            answer.withheld = [Withheld(each.condition, each.found, each.remedy) for each in found]
+            node = self.registry.get_node(node_id)
+            if node is None:  # removed in the same instant
+                raise UnknownNodeError(node_id)
+            answer.withheld = [Withheld(each.condition, each.found, each.remedy) for each in withheld(node)]
         return _encode_answer(answer)
 
     async def remove(self, node_id: str, actor: str) -> bool:
         """Remove a node for good; False when it was not there. What a later registration is judged by is kept."""
-        async with self._one_at_a_time(node_id):
-            known = self.registry.get_node(node_id)
-            if known is None:
-                return False
-            state = self.registry.host.state(node_id) or {}
-            generation = state.get("generation")
-            ban = (known.admission_reason or "banned") if known.admission is Admission.BANNED else ""
-
-            def change() -> None:
-                self.audit.note(actor, "removed", node_id)
-                if state.get("links") and state.get("key"):
-                    self.ledger.bury_key(node_id, state["links"], state["key"], time.time())
-                self.ledger.bury(node_id, generation if isinstance(generation, int) else -1, ban, time.time())
-                self.registry.deregister_node(node_id)
-
-            await self.commits.made(change)
-            self.quotas.leaves(node_id, state.get("peer"))
+        was_there = await self.commits.made(lambda: self._removed(node_id, actor))
+        if was_there:
             self.sessions.forget(node_id)
+        return was_there
+
+    def _removed(self, node_id: str, actor: str) -> bool:
+        """In the committing thread."""
+        known = self.registry.get_node(node_id)
+        if known is None:
+            return False
+        state = self.registry.host.state(node_id) or {}
+        generation = state.get("generation")
+        ban = (known.admission_reason or "banned") if known.admission is Admission.BANNED else ""
+        self.audit.note(actor, "removed", node_id)
+        if state.get("links") and state.get("key"):
+            self.ledger.bury_key(node_id, state["links"], state["key"], time.time())
+        self.ledger.bury(node_id, generation if isinstance(generation, int) else -1, ban, time.time())
+        self.registry.deregister_node(node_id)
+        self.quotas.move(node_id, state.get("peer"), None)
         return True
 
     def speaks_for(self, authorization: str, node_id: str) -> Session:
@@ -367,23 +259,3 @@ def _bearer(authorization: str) -> str:
     if scheme.lower() != "bearer":
         raise Refused("token-required", "a node sends Authorization: Bearer with its session's token")
     return token
-
-
-class _Turn:
-    """One change of a node at a time; locks exist only while somebody holds or waits."""
-
-    def __init__(self, locks: dict[str, asyncio.Lock], node_id: str) -> None:
-        self._locks = locks
-        self._node_id = node_id
-
-    async def __aenter__(self) -> None:
-        lock = self._locks.get(self._node_id)
-        if lock is None:
-            lock = self._locks[self._node_id] = asyncio.Lock()
-        await lock.acquire()
-
-    async def __aexit__(self, *_exception: object) -> None:
-        lock = self._locks[self._node_id]
-        lock.release()
-        if not lock.locked() and not getattr(lock, "_waiters", None):
-            del self._locks[self._node_id]

@@ -218,8 +218,7 @@ class Upkeep:
         for node_id in host.ids():
             place = host.place(node_id)
             try:
-                if quotas.wait_for(node_id):
-                    quotas.recount(node_id, (host.state(node_id) or {}).get("peer"))
+                quotas.recount(node_id, host.state)
                 if place is not None and place.is_approved:
                     self._note_member(node_id, place)
             except StoreError as error:  # one record that cannot be read; all others are known

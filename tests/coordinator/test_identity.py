@@ -418,5 +418,5 @@ def test_of_removed_nodes_the_newest_keys_are_remembered_and_the_oldest_make_roo
     kept = ledger.Ledger(tmp_path / "coordinator.db")
     for at, node_id in enumerate(["a", "b", "a", "c"]):
         kept.bury_key(node_id, at + 1, f"key {at}", float(at))
-    assert [kept.buried_key(node_id) for node_id in ("a", "b", "c")] == [(3, "key 2"), None, (4, "key 3")]
+    assert [kept.gone(node_id)[2:] for node_id in ("a", "b", "c")] == [(3, "key 2"), (None, None), (4, "key 3")]
     kept.close()

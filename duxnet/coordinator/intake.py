@@ -1,0 +1,250 @@
+"""Taking nodes in, in the committing thread: from what a request carried to the body of its answer.
+
+Here: the order of steps, in the order of what they cost, join tokens, quotas, the record, the session, the seals. Not
+here: HTTP (`registering`), the verdict (`registration`), durability and who shares a commit (`commits`). One thread
+does all of it, one registration after the other: no two of them can be of two minds about a node, a token or a quota,
+and the event loop goes on answering heartbeats meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Optional
+
+import msgspec
+
+from duxnet.coordinator.access import Access, Permission, peer_address
+from duxnet.coordinator.audit import AuditLog
+from duxnet.coordinator.bodies import decoded
+from duxnet.coordinator.fleet import Fleet
+from duxnet.coordinator.ledger import Ledger
+from duxnet.coordinator.problems import Refused
+from duxnet.coordinator.quotas import Quotas
+from duxnet.coordinator.registration import Arrival, Decision, Registrar
+from duxnet.coordinator.secrets_files import CoordinatorIdentity
+from duxnet.coordinator.settings import CoordinatorSettings
+from registry_core.errors import UnknownNodeError, ValidationError
+from registry_core.identity.coordinator_id import seal_answers
+from registry_core.identity.tokens import SessionToken, seal_session
+from registry_core.models.encoding import node_from_plain
+from registry_core.models.node import Node
+from registry_core.models.status import Admission
+from registry_core.node_registry import NodeRegistry
+from registry_core.wire.shapes import Registration, RegistrationReply
+
+__all__ = ["Intake", "RegistrationRequest", "TakenIn"]
+
+_log = logging.getLogger("duxnet.coordinator")
+
+_decode = msgspec.json.Decoder(Registration).decode
+
+
+class RegistrationRequest(NamedTuple):
+    """What a carrier passes on: path and query as they came and were signed, and where the connection came from."""
+
+    node_id: str
+    path: bytes
+    query: bytes
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+    client: Optional[str]
+
+
+@dataclass
+class TakenIn:
+    """What follows from a registration: the answer's body and its seal, which only a node's own request gets.
+
+    `refused` says why the node that is kept may not speak. `generation` is that of its session, None without one.
+    """
+
+    node_id: str
+    body: bytes
+    generation: Optional[int] = None
+    request_signature: str = ""
+    refused: Optional[Refused] = None
+    seal: str = ""
+
+
+class Intake:
+    """Called by the committing thread only; `interval_seconds` is set by the loop."""
+
+    def __init__(
+        self,
+        registry: NodeRegistry,
+        identity: CoordinatorIdentity,
+        ledger: Ledger,
+        audit: AuditLog,
+        settings: CoordinatorSettings,
+        quotas: Quotas,
+        fleet: Fleet,
+        access: Access,
+    ) -> None:
+        self._registry = registry
+        self._identity = identity
+        self._ledger = ledger
+        self._audit = audit
+        self._settings = settings
+        self._quotas = quotas
+        self._fleet = fleet
+        self._access = access
+        self._registrar = Registrar(identity, settings)
+        self._proxies = settings.proxy_networks()
+        self.interval_seconds = settings.shortest_interval_seconds
+
+    def take_in(self, request: RegistrationRequest) -> TakenIn:
+        """A node registers itself, or an operator registers it. Raises Refused and our other errors."""
+        headers = _by_name(request.headers)
+        said = decoded(request.body, _decode)
+        if "signature-input" not in headers and "authorization" in headers:
+            return self._by_operator(headers["authorization"], request.node_id, said)
+        return self._by_itself(
+            Arrival(
+                request.node_id,
+                said,
+                request.path.decode("latin-1"),
+                request.query.decode("latin-1"),
+                request.body,
+                headers,
+                self._peer(request, headers),
+            )
+        )
+
+    def seal(self, taken: Sequence[object]) -> None:
+        """Seal the answers to nodes among the results of one commit, with one signature for all."""
+        to_nodes = [each for each in taken if isinstance(each, TakenIn) and each.request_signature]
+        if not to_nodes:
+            return
+        answers = [(each.request_signature, each.body) for each in to_nodes]
+        for each, seal in zip(to_nodes, seal_answers(answers, self._identity.key)):
+            each.seal = seal
+
+    def _peer(self, request: RegistrationRequest, headers: Mapping[str, str]) -> Optional[str]:
+        hops = []
+        if self._proxies and "x-forwarded-for" in headers:
+            named = (value for name, value in request.headers if name == b"x-forwarded-for")
+            hops = [hop for value in named for hop in value.decode("latin-1").split(",")]
+        return peer_address(request.client, hops, self._proxies)
+
+    def _by_itself(self, arrival: Arrival) -> TakenIn:
+        unix_now = time.time()
+        challenge = self._registrar.check_time(arrival, unix_now)
+        node = self._registrar.node_of(arrival)
+        known = self._registry.get_node(node.id)
+        if known is None:
+            self._check_join_token(arrival, unix_now)
+        self._registrar.check_signature(arrival, node, challenge, unix_now)
+        decision = self._decided(arrival, node, known)
+        if known is None or not decision.repeated:
+            known = self._kept(arrival, decision, known)
+        generation, seconds = arrival.said.generation, self._settings.session_hours * 3600
+        session = seal_session(SessionToken(node.id, generation, int(unix_now + seconds)), self._identity.secret)
+        return TakenIn(
+            node.id,
+            self._reply(known, generation, session, seconds),
+            generation,
+            arrival.headers.get("signature", ""),
+            Refused("banned", known.admission_reason) if known.admission is Admission.BANNED else None,
+        )
+
+    def _by_operator(self, authorization: str, node_id: str, said: Registration) -> TakenIn:
+        caller = self._access.caller(authorization)
+        caller.need(Permission.OPERATE)
+        node = node_from_plain(said.node)
+        if node.id != node_id:
+            raise ValidationError("node.id", node.id, "must be the id in the address")
+        known = self._registry.get_node(node_id)
+        state = self._registry.host.state(node_id) or {"managed_by": "operator"}
+        self._audit.note(caller.name, "registered" if known is None else "changed", node_id)
+        self._registry.host.register(node, interval_seconds=said.interval_seconds, state=state)
+        return TakenIn(node_id, self._reply(self._registered(node_id)))
+
+    def _decided(self, arrival: Arrival, node: Node, known: Optional[Node]) -> Decision:
+        state: Optional[Mapping[str, Any]] = None if known is None else self._registry.host.state(node.id)
+        if state is None or "links" not in state:  # removed before, and perhaps registered by an operator since
+            gone = self._ledger.gone(node.id)
+            if known is None and gone.generation is not None:
+                if gone.ban:
+                    raise Refused("banned", gone.ban)
+                if arrival.said.generation <= gone.generation:
+                    raise Refused(
+                        "stale-generation", "the node was removed after a later one", current_generation=gone.generation
+                    )
+            if gone.links is not None:
+                state = {**(state or {}), "links": gone.links, "key": gone.key}
+        return self._registrar.decide(arrival, node, known, state)
+
+    def _kept(self, arrival: Arrival, decision: Decision, known: Optional[Node]) -> Node:
+        """The token, the log, the record. A crash between them is mended by the node's own repetition."""
+        node_id = decision.node.id
+        earlier = None if known is None else (self._registry.host.state(node_id) or {}).get("peer")
+        pending = self._reason_to_wait(arrival.peer) if known is None else ""
+        if known is None:
+            if self._settings.join_policy == "token" and not self._ledger.join(
+                arrival.said.join_token, node_id, time.time()
+            ):
+                raise Refused("join-token", "the join token is not known, used up, revoked or expired")
+            self._audit.note(f"node {node_id}", "registered", node_id, pending=pending)
+        self._registry.host.register(
+            decision.node,
+            interval_seconds=arrival.said.interval_seconds,
+            state=decision.host_state,
+            pending_reason=pending,
+        )
+        self._quotas.move(node_id, earlier, arrival.peer)
+        if decision.contested and (known is None or known.cordon is None):
+            self._audit.note("coordinator", "contested", node_id, reason=decision.contested)
+            _log.warning("%s is cordoned: %s", node_id, decision.contested)
+            self._registry.admin.cordon(node_id, reason=decision.contested, actor="coordinator")
+        return self._registered(node_id)
+
+    def _registered(self, node_id: str) -> Node:
+        node = self._registry.get_node(node_id)
+        if node is None:
+            raise UnknownNodeError(node_id)
+        return node
+
+    def _check_join_token(self, arrival: Arrival, unix_now: float) -> None:
+        """Before the dear checks: could this token let a new node in?"""
+        if self._settings.join_policy != "token":
+            return
+        if not arrival.said.join_token:
+            raise Refused("join-token", "this network lets nodes in by join token only, and none was given")
+        token = self._ledger.find(arrival.said.join_token)
+        if token is None or token.role != "join" or token.revoked is not None:
+            raise Refused("join-token", "what was given is no join token of this network, or a revoked one")
+        if not token.is_valid(unix_now) and token.used == 0:
+            raise Refused("join-token", "the join token has expired")
+
+    def _reason_to_wait(self, peer: Optional[str]) -> str:
+        if self._settings.join_policy == "approval":
+            return "approval"
+        return "quota" if self._quotas.are_full(peer) else ""
+
+    def _reply(self, node: Node, generation: int = 0, session: str = "", session_seconds: float = 0.0) -> bytes:
+        return msgspec.json.encode(
+            RegistrationReply(
+                node_id=node.id,
+                generation=generation,
+                session=session,
+                session_seconds=session_seconds,
+                interval_seconds=self.interval_seconds,
+                admission=str(node.admission),
+                admission_reason=node.admission_reason,
+                coordinator=self._identity.id,
+                degraded=bool(self._fleet.open_breakers),
+            )
+        )
+
+
+def _by_name(pairs: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by lower-case name; a header that came twice is refused, since a signature could cover either."""
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        text = name.decode("latin-1").lower()
+        if text in headers and text.startswith(("signature", "content-", "duxnet-", "authorization")):
+            raise Refused("malformed", f"the header {text} came more than once")
+        headers[text] = value.decode("latin-1")
+    return headers
