@@ -28,6 +28,7 @@ from duxnet.coordinator.secrets_files import CoordinatorIdentity
 from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.errors import UnknownNodeError, ValidationError
 from registry_core.identity.coordinator_id import seal_answers
+from registry_core.identity.signatures import AUDIENCE_HEADER, claimed_signature
 from registry_core.identity.tokens import SessionToken, seal_session
 from registry_core.models.encoding import node_from_plain
 from registry_core.models.node import Node
@@ -40,6 +41,10 @@ __all__ = ["Intake", "RegistrationRequest", "TakenIn"]
 _log = logging.getLogger("duxnet.coordinator")
 
 _decode = msgspec.json.Decoder(Registration).decode
+_ASKED = {
+    name.encode("ascii"): name
+    for name in ("signature-input", "signature", "content-digest", "content-type", AUDIENCE_HEADER, "authorization")
+}
 
 
 class RegistrationRequest(NamedTuple):
@@ -92,6 +97,7 @@ class Intake:
         self._access = access
         self._registrar = Registrar(identity, settings)
         self._proxies = settings.proxy_networks()
+        self._join_policy = settings.join_policy
         self.interval_seconds = settings.shortest_interval_seconds
 
     def take_in(self, request: RegistrationRequest) -> TakenIn:
@@ -108,7 +114,7 @@ class Intake:
                 request.query.decode("latin-1"),
                 request.body,
                 headers,
-                self._peer(request, headers),
+                self._peer(request),
             )
         )
 
@@ -121,21 +127,22 @@ class Intake:
         for each, seal in zip(to_nodes, seal_answers(answers, self._identity.key)):
             each.seal = seal
 
-    def _peer(self, request: RegistrationRequest, headers: Mapping[str, str]) -> Optional[str]:
+    def _peer(self, request: RegistrationRequest) -> Optional[str]:
         hops = []
-        if self._proxies and "x-forwarded-for" in headers:
+        if self._proxies:
             named = (value for name, value in request.headers if name == b"x-forwarded-for")
             hops = [hop for value in named for hop in value.decode("latin-1").split(",")]
         return peer_address(request.client, hops, self._proxies)
 
     def _by_itself(self, arrival: Arrival) -> TakenIn:
         unix_now = time.time()
-        challenge = self._registrar.check_time(arrival, unix_now)
+        claimed = claimed_signature(arrival.headers)
+        challenge = self._registrar.check_time(claimed.parameters, unix_now)
         node = self._registrar.node_of(arrival)
         known = self._registry.get_node(node.id)
         if known is None:
             self._check_join_token(arrival, unix_now)
-        self._registrar.check_signature(arrival, node, challenge, unix_now)
+        self._registrar.check_signature(arrival, node, claimed, challenge, unix_now)
         decision = self._decided(arrival, node, known)
         if known is None or not decision.repeated:
             known = self._kept(arrival, decision, known)
@@ -174,7 +181,7 @@ class Intake:
                     )
             if gone.links is not None:
                 state = {**(state or {}), "links": gone.links, "key": gone.key}
-        return self._registrar.decide(arrival, node, known, state)
+        return self._registrar.decide(arrival, node, known, state, self.interval_seconds)
 
     def _kept(self, arrival: Arrival, decision: Decision, known: Optional[Node]) -> Node:
         """The token, the log, the record. A crash between them is mended by the node's own repetition."""
@@ -182,9 +189,7 @@ class Intake:
         earlier = None if known is None else (self._registry.host.state(node_id) or {}).get("peer")
         pending = self._reason_to_wait(arrival.peer) if known is None else ""
         if known is None:
-            if self._settings.join_policy == "token" and not self._ledger.join(
-                arrival.said.join_token, node_id, time.time()
-            ):
+            if self._join_policy == "token" and not self._ledger.join(arrival.said.join_token, node_id, time.time()):
                 raise Refused("join-token", "the join token is not known, used up, revoked or expired")
             self._audit.note(f"node {node_id}", "registered", node_id, pending=pending)
         self._registry.host.register(
@@ -208,7 +213,7 @@ class Intake:
 
     def _check_join_token(self, arrival: Arrival, unix_now: float) -> None:
         """Before the dear checks: could this token let a new node in?"""
-        if self._settings.join_policy != "token":
+        if self._join_policy != "token":
             return
         if not arrival.said.join_token:
             raise Refused("join-token", "this network lets nodes in by join token only, and none was given")
@@ -219,7 +224,7 @@ class Intake:
             raise Refused("join-token", "the join token has expired")
 
     def _reason_to_wait(self, peer: Optional[str]) -> str:
-        if self._settings.join_policy == "approval":
+        if self._join_policy == "approval":
             return "approval"
         return "quota" if self._quotas.are_full(peer) else ""
 
@@ -240,11 +245,13 @@ class Intake:
 
 
 def _by_name(pairs: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Headers by lower-case name; a header that came twice is refused, since a signature could cover either."""
+    """What is asked of the headers; one that came twice is refused, since a signature could cover either."""
     headers: dict[str, str] = {}
     for name, value in pairs:
-        text = name.decode("latin-1").lower()
-        if text in headers and text.startswith(("signature", "content-", "duxnet-", "authorization")):
+        text = _ASKED.get(name)
+        if text is None:
+            continue
+        if text in headers:
             raise Refused("malformed", f"the header {text} came more than once")
         headers[text] = value.decode("latin-1")
     return headers

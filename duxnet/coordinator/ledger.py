@@ -223,8 +223,14 @@ class Ledger:
 
     def gone(self, node_id: str) -> Gone:
         """What is remembered of a node that was removed."""
-        with self._reading() as db:
-            return Gone(*db.execute(_GONE, (node_id,)).fetchone())
+        if self._batch_thread != threading.get_ident():
+            with self._reading() as db:
+                return Gone(*db.execute(_GONE, (node_id,)).fetchone())
+        try:  # as each registration asks it
+            return Gone(*self._db.execute(_GONE, (node_id,)).fetchone())
+        except sqlite3.DatabaseError:
+            with self._translated():
+                raise
 
     @contextlib.contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:

@@ -273,7 +273,12 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.client[0] if self.client is not None else None
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
+        """As uvicorn's, without its timer: the sweep finds who rests."""
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
         self._rest()
 
     def _is_answering(self) -> bool:

@@ -11,8 +11,7 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from duxnet.coordinator.addresses import refuse_unreachable
 from duxnet.coordinator.problems import Refused
@@ -20,9 +19,10 @@ from duxnet.coordinator.secrets_files import CoordinatorIdentity
 from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.errors import ValidationError
 from registry_core.identity.signatures import (
+    ClaimedSignature,
+    SignatureParameters,
     SignatureRefused,
     SignedRequest,
-    request_parameters,
     verify_request,
 )
 from registry_core.identity.succession import Succession, current_key
@@ -35,12 +35,13 @@ from registry_core.wire.shapes import Registration
 __all__ = ["Arrival", "Decision", "Registrar"]
 
 TAKEOVER_WINDOW_SECONDS = 600.0
+TAKEOVER_WINDOW_INTERVALS = 4
+"""Two agents with one key take over once an interval each: what reports seldom is watched for longer."""
 MOST_TAKEOVERS = 3
 _MOST_WATCHED = 10_000  # identities whose take-overs are remembered at once
 
 
-@dataclass(frozen=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A registration as it came in: the path's node id, what was said, the bytes, lower-case headers, the peer."""
 
     node_id: str
@@ -52,8 +53,7 @@ class Arrival:
     peer: Optional[str]
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """What follows: the record to register, what to keep beside it, why it must wait for approval, if so.
 
     `contested` names why two agents seem to share the identity. `repeated`: nothing changed since the last time.
@@ -69,17 +69,22 @@ class Decision:
 class Registrar:
     """Judges arrivals. Holds only what it needs against clones; everything else is passed in."""
 
-    def __init__(self, identity: CoordinatorIdentity, settings: CoordinatorSettings) -> None:
+    def __init__(
+        self,
+        identity: CoordinatorIdentity,
+        settings: CoordinatorSettings,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._identity = identity
         self._settings = settings
+        self._monotonic = monotonic
         self._takeovers: dict[str, deque[tuple[float, str]]] = {}
 
-    def check_time(self, arrival: Arrival, unix_now: float) -> str:
-        """The first and cheapest look: is it signed, recently? Returns the challenge that it answers, or "".
+    def check_time(self, parameters: SignatureParameters, unix_now: float) -> str:
+        """The first and cheapest look: is it signed recently? Returns the challenge that it answers, or "".
 
         Raises SignatureRefused, and Refused with a fresh challenge where the time is wrong.
         """
-        parameters = request_parameters(arrival.headers)
         secret = self._identity.secret
         if valid_nonce(parameters.nonce, parameters.keyid, unix_now, secret):
             return parameters.nonce
@@ -101,7 +106,9 @@ class Registrar:
             refuse_unreachable(node)
         return node
 
-    def check_signature(self, arrival: Arrival, node: Node, challenge: str, unix_now: float) -> None:
+    def check_signature(
+        self, arrival: Arrival, node: Node, claimed: ClaimedSignature, challenge: str, unix_now: float
+    ) -> None:
         """The dearest look: does the node's key say this? Raises SignatureRefused, ValidationError."""
         said = arrival.said
         chain = (
@@ -119,14 +126,23 @@ class Registrar:
             self._identity.id,
             arrival.body,
         )
-        parameters = verify_request(request, arrival.headers, now=unix_now, challenge=challenge or None)
+        parameters = verify_request(
+            request, arrival.headers, now=unix_now, challenge=challenge or None, claimed=claimed
+        )
         if parameters.keyid != key:
             raise SignatureRefused("bad-signature", "the request is signed by another key than the node's")
 
     def decide(
-        self, arrival: Arrival, node: Node, known: Optional[Node], state: Optional[Mapping[str, Any]]
+        self,
+        arrival: Arrival,
+        node: Node,
+        known: Optional[Node],
+        state: Optional[Mapping[str, Any]],
+        asked_interval_seconds: float,
     ) -> Decision:
         """What follows for a node that has proven itself. `known` and `state` are what is kept under its id.
+
+        `asked_interval_seconds` is how often nodes are asked to report.
 
         Raises Refused for a banned node, an outdated generation, and a copy of a node that is alive.
         """
@@ -158,7 +174,10 @@ class Registrar:
         contested = ""
         if known is not None:
             self._check_holder(said, known, kept)
-            contested = self._took_over(node.id, said, kept)
+            interval = max(said.interval_seconds, asked_interval_seconds)
+            contested = self._took_over(
+                node.id, said, kept, max(TAKEOVER_WINDOW_SECONDS, TAKEOVER_WINDOW_INTERVALS * interval)
+            )
         return Decision(node, fresh, contested=contested)
 
     def _check_successor(self, said: Registration, kept: Mapping[str, Any]) -> None:
@@ -182,18 +201,18 @@ class Registrar:
         if holder and said.machine_hint != holder and known.liveness is Liveness.LIVE:
             raise Refused("duplicate-identity", "another machine holds this identity and is live")
 
-    def _took_over(self, node_id: str, said: Registration, kept: Mapping[str, Any]) -> str:
+    def _took_over(self, node_id: str, said: Registration, kept: Mapping[str, Any], window_seconds: float) -> str:
         """Note a take-over by another boot, or start of the agent, here; says so when two of them take turns."""
         before = kept.get("boot_id", "")
         if not said.boot_id or not before or said.boot_id == before:
             return ""
-        now = time.monotonic()
+        now = self._monotonic()
         turns = self._takeovers.pop(node_id, None) or deque(maxlen=MOST_TAKEOVERS + 1)
         turns.append((now, said.boot_id))
         self._takeovers[node_id] = turns  # the newest last
         while len(self._takeovers) > _MOST_WATCHED:
             del self._takeovers[next(iter(self._takeovers))]
-        if len(turns) <= MOST_TAKEOVERS or now - turns[0][0] > TAKEOVER_WINDOW_SECONDS:
+        if len(turns) <= MOST_TAKEOVERS or now - turns[0][0] > window_seconds:
             return ""
         boots = {boot for _, boot in turns}
         if len(boots) > 2:

@@ -15,7 +15,7 @@ import hmac
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -25,12 +25,13 @@ from registry_core.errors import RegistryError
 __all__ = [
     "AUDIENCE_HEADER",
     "COVERED",
+    "ClaimedSignature",
     "REGISTER_TAG",
     "SignatureParameters",
     "SignatureRefused",
     "SignedRequest",
+    "claimed_signature",
     "content_digest",
-    "request_parameters",
     "sign_request",
     "signature_base",
     "verify_request",
@@ -48,6 +49,7 @@ _INPUT = re.compile(
     rf"{_LABEL}=(\(((?:\"[a-z0-9@-]+\" ?)+)\)"
     rf";created=(\d{{1,12}});expires=(\d{{1,12}});nonce={_TEXT};keyid={_TEXT};tag={_TEXT})"
 )
+_COVERED_AS_WE_DO = " ".join(f'"{name}"' for name in COVERED)
 _SIGNATURE = re.compile(rf"{_LABEL}=:([A-Za-z0-9+/]{{86}}==):")
 
 
@@ -94,6 +96,14 @@ class SignatureParameters:
         )
 
 
+class ClaimedSignature(NamedTuple):
+    """What `Signature-Input` says, unproven: parameters, covered components in their order, the text that is signed."""
+
+    parameters: SignatureParameters
+    covered: tuple[str, ...]
+    text: str
+
+
 @dataclass(frozen=True)
 class SignedRequest:
     """What a signature covers, as signer and verifier each see it. `query` is without its question mark."""
@@ -132,15 +142,21 @@ def sign_request(request: SignedRequest, parameters: SignatureParameters, key: E
 
 
 def verify_request(
-    request: SignedRequest, headers: Mapping[str, str], *, now: float, challenge: Optional[str] = None
+    request: SignedRequest,
+    headers: Mapping[str, str],
+    *,
+    now: float,
+    challenge: Optional[str] = None,
+    claimed: Optional[ClaimedSignature] = None,
 ) -> SignatureParameters:
     """The parameters of a request whose signature holds for the key it names. Raises SignatureRefused.
 
     `headers` has lower-case names; `now` is Unix seconds. With `challenge`, a nonce of the verifier's own that it
     knows to be fresh, the signer's clock is not asked. That the key may speak for the node is for the caller.
     The time is judged before the signature, which costs a hundred times as much.
+    `claimed` is what `claimed_signature` found in these headers, for who has asked it already.
     """
-    parameters, covered, text = _parsed_input(headers.get("signature-input", ""))
+    parameters, covered, text = claimed or claimed_signature(headers)
     if parameters.tag != REGISTER_TAG:
         raise _bad(f"the tag of the signature must be {REGISTER_TAG}")
     if headers.get(AUDIENCE_HEADER) != request.audience:
@@ -159,9 +175,17 @@ def verify_request(
     return parameters
 
 
-def request_parameters(headers: Mapping[str, str]) -> SignatureParameters:
+def claimed_signature(headers: Mapping[str, str]) -> ClaimedSignature:
     """What the headers (lower-case names) claim, unproven. Raises SignatureRefused."""
-    return _parsed_input(headers.get("signature-input", ""))[0]
+    header = headers.get("signature-input", "")
+    found = _INPUT.fullmatch(header) if len(header) <= 1024 else None
+    if found is None:
+        raise _bad(f"Signature-Input must be given, as {_LABEL}=(…);created=…;expires=…;nonce=…;keyid=…;tag=…")
+    covered = COVERED if found[2] == _COVERED_AS_WE_DO else tuple(name.strip('"') for name in found[2].split())
+    if covered is not COVERED and sorted(covered) != sorted(COVERED):
+        raise _bad(f"the signature must cover exactly {', '.join(COVERED)}")
+    parameters = SignatureParameters(int(found[3]), int(found[4]), found[5], found[6], found[7])
+    return ClaimedSignature(parameters, covered, found[1])
 
 
 def _base(request: SignedRequest, digest: str, covered: Sequence[str], text: str) -> bytes:
@@ -174,17 +198,6 @@ def _base(request: SignedRequest, digest: str, covered: Sequence[str], text: str
         AUDIENCE_HEADER: request.audience,
     }
     return signature_base([(name, values[name]) for name in covered], text)
-
-
-def _parsed_input(header: str) -> tuple[SignatureParameters, tuple[str, ...], str]:
-    found = _INPUT.fullmatch(header) if len(header) <= 1024 else None
-    if found is None:
-        raise _bad(f"Signature-Input must be given, as {_LABEL}=(…);created=…;expires=…;nonce=…;keyid=…;tag=…")
-    covered = tuple(name.strip('"') for name in found[2].split())
-    if sorted(covered) != sorted(COVERED):
-        raise _bad(f"the signature must cover exactly {', '.join(COVERED)}")
-    parameters = SignatureParameters(int(found[3]), int(found[4]), found[5], found[6], found[7])
-    return parameters, covered, found[1]
 
 
 def _signature(header: str) -> bytes:

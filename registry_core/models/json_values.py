@@ -21,12 +21,16 @@ def frozen_json_map(field: str, value: object) -> FrozenMap[str, Any]:
         return value
     if not isinstance(value, Mapping):
         raise ValidationError(field, value, "must map field names to JSON values")
+    if all(type(key) is str and type(item) is str and key.isascii() and item.isascii() for key, item in value.items()):
+        return FrozenMap(value)
     frozen: FrozenMap[str, Any] = frozen_json(field, value)
     return frozen
 
 
 def frozen_json(field: str, value: object, depth: int = 0) -> Any:
     """`value` without anything that can be changed. Raises ValidationError for what is not JSON."""
+    if type(value) is str and value.isascii():  # nearly all that there is
+        return value
     if depth > MAX_DEPTH:
         raise ValidationError(field, "…", f"must not be nested deeper than {MAX_DEPTH} levels")
     if value is None or isinstance(value, bool):
@@ -54,6 +58,8 @@ def thawed(value: Any) -> Any:
 
 
 def _encodable(field: str, text: str) -> str:
+    if text.isascii():
+        return str(text)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -59,6 +59,8 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*\Z")
 
 def text(field: str, value: object, limit: str, *, empty: bool = True) -> str:
     """`value` as text within its limit, without control or bidirectional characters; else ValidationError."""
+    if value == "" and empty:
+        return ""
     longest = MAX_TEXT_CHARACTERS[limit]
     if not isinstance(value, str):
         raise ValidationError(field, value, "must be text")
@@ -99,12 +101,10 @@ def integer(field: str, value: object, least: int, most: int) -> int:
 
 def number(field: str, value: object, least: float, most: float) -> float:
     """`value` as a finite float within bounds; not a bool."""
-    rule = f"must be a number from {least:g} to {most:g}"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValidationError(field, value, rule)
-    if not least <= value <= most or not math.isfinite(value):  # NaN fails the first comparison
-        raise ValidationError(field, value, rule)
-    return float(value) + 0.0  # -0.0 becomes 0.0
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if is_number and least <= value <= most and math.isfinite(value):  # type: ignore[operator, arg-type]  # NaN is not
+        return float(value) + 0.0  # type: ignore[arg-type]  # -0.0 becomes 0.0
+    raise ValidationError(field, value, f"must be a number from {least:g} to {most:g}")
 
 
 def optional_number(field: str, value: object, least: float, most: float) -> Optional[float]:
@@ -133,6 +133,8 @@ def boolean(field: str, value: object) -> bool:
 
 def choice(field: str, value: object, words: type[_E]) -> _E:
     """`value` as a member of the closed set `words`, from the member itself or its text."""
+    if type(value) is words:
+        return value
     try:
         return words(value)
     except ValueError:

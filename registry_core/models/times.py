@@ -14,7 +14,8 @@ def time_to_text(value: Optional[datetime]) -> Optional[str]:
     """`2026-01-31T12:00:00.000Z`, or None for None. The time must carry its zone."""
     if value is None:
         return None
-    return value.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    in_utc = value if value.tzinfo is timezone.utc else value.astimezone(timezone.utc)
+    return in_utc.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def time_from_text(field: str, value: object) -> Optional[datetime]:

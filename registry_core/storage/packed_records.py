@@ -15,7 +15,7 @@ import msgspec
 
 from registry_core.models.encoding import cordon_from_plain, cordon_to_plain
 from registry_core.models.frozen_map import FrozenMap
-from registry_core.models.json_values import frozen_json_map, thawed
+from registry_core.models.json_values import frozen_json_map
 from registry_core.models.node import Gpu, Node, NodeCapabilities
 from registry_core.models.record import NodeRecord
 from registry_core.models.reputation import Evidence
@@ -65,9 +65,9 @@ def pack(record: NodeRecord) -> bytes:
     if record.interval_seconds is not None:
         plain["interval_seconds"] = record.interval_seconds
     if record.host_state:
-        plain["host_state"] = thawed(record.host_state)
+        plain["host_state"] = record.host_state
     if record.history:
-        plain["history"] = thawed(record.history)
+        plain["history"] = record.history
     if record.wallet_proof:
         plain["wallet_proof"] = dict(record.wallet_proof)
     return _encode(plain)

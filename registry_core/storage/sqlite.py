@@ -157,8 +157,7 @@ class SqliteStore(Store):
 
     def meta(self, key: str) -> Optional[str]:
         """One look-up."""
-        with self._reader("read") as connection:
-            row = connection.execute("SELECT value FROM state WHERE key = ?", (layout.META + key,)).fetchone()
+        row = self._one(layout.ONE_STATE, layout.META + key)
         return None if row is None else self._rows.opened_meta(key, row[0])
 
     def all_meta(self) -> dict[str, str]:
@@ -238,6 +237,21 @@ class SqliteStore(Store):
             connection.execute("DELETE FROM state WHERE key GLOB ?", (KEY_CHECK + "*",))
             connection.executemany(layout.PUT_STATE, key_state([self._keys.newest], self._store_id))
         return done
+
+    def _one(self, sql: str, *values: object) -> Optional[tuple[Any, ...]]:
+        """The first row; the way of `read`, for what is asked at each change."""
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            return next(iter(self._all(sql, *values)), None)
+        try:
+            row: Optional[tuple[Any, ...]] = connection.execute(sql, values).fetchone()
+            return row
+        except sqlite3.Error:
+            with translated(self.location, "read"):
+                raise
+        finally:
+            self._readers.append(connection)
 
     def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         with self._reader("read") as connection:

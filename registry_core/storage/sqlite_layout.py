@@ -95,6 +95,7 @@ SOME = f"{_WHOLE} WHERE sequence > ? ORDER BY sequence LIMIT ?"
 META = "registry:"  # before the keys of `meta` in the table `state`
 ALL_META = "SELECT key, value FROM state WHERE key GLOB 'registry:*'"
 PUT_STATE = "INSERT OR REPLACE INTO state VALUES (?, ?)"
+ONE_STATE = "SELECT value FROM state WHERE key = ?"
 DELETE_STATE = "DELETE FROM state WHERE key = ?"
 
 Clear = tuple[Any, ...]

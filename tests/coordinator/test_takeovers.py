@@ -1,0 +1,61 @@
+"""Two agents with one key take turns: the rule that finds them out, however seldom they report."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from duxnet.coordinator.registration import MOST_TAKEOVERS, Arrival, Registrar
+from duxnet.coordinator.secrets_files import identity_of
+from duxnet.coordinator.settings import CoordinatorSettings
+from registry_core.models.node import Node
+from registry_core.wire.shapes import Registration
+
+
+class Watched:
+    """One identity at a coordinator whose time the test gives."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        identity = identity_of(Ed25519PrivateKey.generate())
+        self._registrar = Registrar(identity, CoordinatorSettings(), lambda: self.now)
+        self._node = Node("10.0.0.1", id="n")
+        self._generation = 0
+        self._state: dict[str, object] = {"boot_id": "first", "machine_hint": "m"}
+
+    def registers(self, boot_id: str, interval: float, asked: float) -> bool:
+        """Does the registration show that two take turns?"""
+        self._generation += 1
+        said = Registration({}, self._generation, interval, machine_hint="m", boot_id=boot_id)
+        arrival = Arrival("n", said, "/v1/nodes/n", "", b"%d" % self._generation, {}, "10.0.0.1")
+        decision = self._registrar.decide(arrival, self._node, self._node, self._state, asked)
+        self._state = decision.host_state
+        return bool(decision.contested)
+
+
+@pytest.mark.parametrize(
+    ("interval", "asked", "apart", "is_found"),
+    [
+        (15.0, 5.0, 7.5, True),
+        (15.0, 5.0, 190.0, True),
+        (15.0, 5.0, 210.0, False),  # four of them take longer than ten minutes: restarts, by two that both may be true
+        (600.0, 5.0, 300.0, True),
+        (15.0, 900.0, 450.0, True),  # the coordinator asks for less
+        (900.0, 900.0, 900.0, True),
+        (900.0, 900.0, 1300.0, False),
+    ],
+)
+def test_two_that_take_turns_are_found(interval: float, asked: float, apart: float, is_found: bool) -> None:
+    watched = Watched()
+    found = []
+    for turn in range(MOST_TAKEOVERS + 1):
+        found.append(watched.registers(("second", "first")[turn % 2], interval, asked))
+        watched.now += apart
+    assert found == [*[False] * MOST_TAKEOVERS, is_found]
+
+
+def test_restarts_are_no_turns() -> None:
+    watched = Watched()
+    for start in range(10):
+        assert not watched.registers(f"start {start}", 15.0, 5.0)
+        watched.now += 1.0
