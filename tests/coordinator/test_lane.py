@@ -1,4 +1,4 @@
-"""The lane of heartbeats answers exactly what the long way answers, whatever way the bytes come.
+"""The lane of heartbeats and registrations answers exactly what the long way answers, whatever way the bytes come.
 
 The long way is taken by a path with an escaped letter: the same route, carried by ASGI.
 """
@@ -31,14 +31,30 @@ class Node:
 
     def __init__(self, running: Running) -> None:
         self.running = running
-        signer = Signer(running)
-        self.id = signer.node_id
-        self.session = signer.register()[2]["session"]
+        self.signer = Signer(running)
+        self.id = self.signer.node_id
+        self.session = self.signer.register()[2]["session"]
 
     def beat(self, body: bytes, tail: str = LANE, head: str = JSON, token: Optional[str] = None) -> bytes:
         bearer = f"Authorization: Bearer {self.session if token is None else token}\r\n"
         lines = f"PUT /v1/nodes/{self.id}{tail} HTTP/1.1\r\nHost: x\r\n{bearer}{head}"
         return f"{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+    def registration(
+        self, generation: int, long: bool = False, body: Optional[bytes] = None, **headers: Optional[str]
+    ) -> bytes:
+        """Signed for the path that it takes. A header given is put in place of ours, None leaves it out."""
+        path = f"/v1/nodes/{f'%{ord(self.id[0]):x}{self.id[1:]}' if long else self.id}"
+        said = self.signer.body(generation) if body is None else body
+        own: dict[str, Optional[str]] = {
+            "host": "x",
+            "content-type": "application/json",
+            "content-length": str(len(said)),
+            **self.signer.headers(said, path=path),
+        }
+        own.update((name.replace("_", "-"), value) for name, value in headers.items())
+        lines = [f"{name}: {value}" for name, value in own.items() if value is not None]
+        return "\r\n".join([f"PUT {path} HTTP/1.1", *lines, "", ""]).encode() + said
 
     def speak(self, *parts: bytes, answers: int = 1) -> list[tuple[int, dict[str, str], bytes]]:
         with socket.create_connection(("127.0.0.1", self.running.port), timeout=10) as connection:
@@ -162,3 +178,100 @@ def test_a_heartbeat_waits_for_the_answer_before_it(running: Running) -> None:
     assert "count" in json.loads(first[2])
     assert "health" in json.loads(second[2])
     assert "count" in json.loads(third[2])
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (None, {}, 200),
+        (None, {"content_type": 'application/json; charset="UTF-8"'}, 401),  # another one than was signed
+        (None, {"content_type": "text/plain"}, 415),
+        (None, {"content_type": None}, 415),
+        (None, {"signature": None}, 401),
+        (None, {"signature_input": None}, 401),
+        (None, {"duxnet_audience": "c1other"}, 401),
+        (None, {"authorization": "Bearer dux_operator_no", "signature_input": None}, 401),
+        (b"{", {}, 400),
+        (b"\xff\xfe", {}, 400),
+        pytest.param(b'{"x":' + b"[" * 2000, {}, 400, id="deep"),
+        (b'{"node": {}}', {}, 422),
+        (b'{"node": {"ip_address": "192.0.2.1"}, "generation": -1}', {}, 422),
+    ],
+)
+def test_both_ways_register_alike(
+    running: Running, body: Optional[bytes], headers: dict[str, Optional[str]], status: int
+) -> None:
+    found = []
+    for long in (False, True):
+        node = Node(running)
+        ((told, said, answer),) = node.speak(node.registration(2, long, body, **headers))
+        plain = json.loads(answer)
+        for name in ("node_id", "session", "instance"):
+            plain.pop(name, None)
+        sealed = "duxnet-signature" in said
+        assert sealed == (told == 200)
+        found.append((told, said["content-type"], said.get("www-authenticate"), plain))
+    assert found[0] == found[1]
+    assert found[0][0] == status
+
+
+def test_an_operator_registers_by_both_ways(running: Running) -> None:
+    token = f"Bearer {running.operator_token()}"
+    for long in (False, True):
+        node = Node(running)
+        ((status, headers, answer),) = node.speak(node.registration(2, long, signature_input=None, authorization=token))
+        assert (status, json.loads(answer)["node_id"]) == (200, node.id)
+        assert "duxnet-signature" not in headers
+
+
+def test_a_registration_may_come_in_pieces_and_what_follows_waits_for_its_answer(running: Running) -> None:
+    node = Node(running)
+    request = node.registration(2)
+    ((status, _, _),) = node.speak(*(request[at : at + 1] for at in range(len(request))))
+    assert status == 200
+    reading = b"GET /v1/count HTTP/1.1\r\nHost: x\r\n\r\n"
+    answers = node.speak(
+        node.registration(3) + reading + node.registration(4) + node.registration(5, long=True), answers=4
+    )
+    assert [status for status, _, _ in answers] == [200] * 4
+    assert [json.loads(answer).get("generation") for _, _, answer in answers] == [3, None, 4, 5]
+    session = json.loads(answers[-1][2])["session"]
+    beats = node.speak(node.registration(6) + node.beat(sample(1), token=session), answers=2)
+    assert [status for status, _, _ in beats] == [200, 401]  # that session ended with the registration before it
+
+
+def test_a_connection_ends_behind_the_registration_that_says_so(running: Running) -> None:
+    node = Node(running)
+    for generation, last in ((2, node.registration(2, connection="close")), (3, node.registration(3))):
+        with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
+            connection.sendall(last if generation == 2 else last.replace(b"HTTP/1.1", b"HTTP/1.0"))
+            said = b""
+            while chunk := connection.recv(4096):
+                said += chunk
+        head = said.partition(b"\r\n\r\n")[0].lower()
+        assert b" 200 ok" in head
+        assert b"connection: close" in head
+
+
+def test_who_hangs_up_before_the_answer_is_registered_and_harms_nobody(running: Running) -> None:
+    node = Node(running)
+    for generation in range(2, 20):
+        with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
+            connection.sendall(node.registration(generation) + node.beat(sample(1)))
+    status, _, answer = node.speak(node.registration(30))[0]
+    assert (status, json.loads(answer)["generation"]) == (200, 30)
+    assert "Traceback" not in running.log.decode()
+
+
+@pytest.mark.parametrize("length_told", [True, False])
+def test_a_registration_that_is_too_large_is_refused(running: Running, length_told: bool) -> None:
+    node = Node(running)
+    body = b'{"node": {}, "x": "' + b"x" * 70_000 + b'"}'
+    request = node.registration(2, body=body)
+    if not length_told:
+        request = node.registration(2, body=b"", content_length=None, transfer_encoding="chunked")
+        request += b"%x\r\n%b\r\n" % (len(body), body)
+    with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
+        connection.sendall(request)
+        status, _, answer = _answer(connection.makefile("rb"))
+    assert (status, json.loads(answer)["type"]) == (413, "urn:duxnet:problem:too-large")
