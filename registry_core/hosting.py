@@ -47,7 +47,7 @@ class RegistryHost:
         self,
         visible: Visible,
         record: Callable[[str], Optional[NodeRecord]],
-        register: Callable[[Node, Optional[float], Terms], str],
+        register: Callable[[Node, Optional[float], Terms], Node],
     ) -> None:
         self._visible = visible
         self._record = record
@@ -60,10 +60,11 @@ class RegistryHost:
         interval_seconds: Optional[float],
         state: Mapping[str, Any],
         pending_reason: str = "",
-    ) -> str:
+    ) -> Node:
         """As `register_node`, with `state` (JSON values) kept beside the record in the same commit.
 
-        A node that is new is `pending` when a reason is given. Raises as `register_node` does.
+        A node that is new is `pending` when a reason is given. Returns the node as it is kept, without health and
+        liveness. Raises as `register_node` does.
         """
         limits.text("pending_reason", pending_reason, "reason")
         return self._register(node, interval_seconds, Terms(frozen_json_map("state", state), pending_reason))

@@ -98,9 +98,9 @@ class NodeRegistry:
 
     def register_node(self, node: Node, *, interval_seconds: Optional[float] = None) -> str:
         """Take a node in, or update the description of the one with this id; see `Registry.register_node`."""
-        return self._register(node, interval_seconds, Terms())
+        return self._register(node, interval_seconds, Terms()).id
 
-    def _register(self, node: Node, interval_seconds: Optional[float], terms: Terms) -> str:
+    def _register(self, node: Node, interval_seconds: Optional[float], terms: Terms) -> Node:
         self._before_change()
         limits.instance("node", node, Node)
         interval = limits.optional_number("interval_seconds", interval_seconds, 0.001, MAX_INTERVAL_SECONDS)
@@ -126,7 +126,7 @@ class NodeRegistry:
                 kind = EventKind.REGISTERED if before is None else EventKind.UPDATED
                 unit.events.append((kind, node.id, FrozenMap()))
             unit.soft.append(lambda: self._visible.sign_of_life(node.id))
-        return node.id
+        return record.node
 
     def update_node_health(
         self,

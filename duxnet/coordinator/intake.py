@@ -26,7 +26,7 @@ from duxnet.coordinator.quotas import Quotas
 from duxnet.coordinator.registration import Arrival, Decision, Registrar
 from duxnet.coordinator.secrets_files import CoordinatorIdentity
 from duxnet.coordinator.settings import CoordinatorSettings
-from registry_core.errors import UnknownNodeError, ValidationError
+from registry_core.errors import ValidationError
 from registry_core.identity.coordinator_id import seal_answers
 from registry_core.identity.signatures import AUDIENCE_HEADER, claimed_signature
 from registry_core.identity.tokens import SessionToken, seal_session
@@ -165,8 +165,8 @@ class Intake:
         known = self._registry.get_node(node_id)
         state = self._registry.host.state(node_id) or {"managed_by": "operator"}
         self._audit.note(caller.name, "registered" if known is None else "changed", node_id)
-        self._registry.host.register(node, interval_seconds=said.interval_seconds, state=state)
-        return TakenIn(node_id, self._reply(self._registered(node_id)))
+        kept = self._registry.host.register(node, interval_seconds=said.interval_seconds, state=state)
+        return TakenIn(node_id, self._reply(kept))
 
     def _decided(self, arrival: Arrival, node: Node, known: Optional[Node]) -> Decision:
         state: Optional[Mapping[str, Any]] = None if known is None else self._registry.host.state(node.id)
@@ -192,7 +192,7 @@ class Intake:
             if self._join_policy == "token" and not self._ledger.join(arrival.said.join_token, node_id, time.time()):
                 raise Refused("join-token", "the join token is not known, used up, revoked or expired")
             self._audit.note(f"node {node_id}", "registered", node_id, pending=pending)
-        self._registry.host.register(
+        kept = self._registry.host.register(
             decision.node,
             interval_seconds=arrival.said.interval_seconds,
             state=decision.host_state,
@@ -203,13 +203,7 @@ class Intake:
             self._audit.note("coordinator", "contested", node_id, reason=decision.contested)
             _log.warning("%s is cordoned: %s", node_id, decision.contested)
             self._registry.admin.cordon(node_id, reason=decision.contested, actor="coordinator")
-        return self._registered(node_id)
-
-    def _registered(self, node_id: str) -> Node:
-        node = self._registry.get_node(node_id)
-        if node is None:
-            raise UnknownNodeError(node_id)
-        return node
+        return kept
 
     def _check_join_token(self, arrival: Arrival, unix_now: float) -> None:
         """Before the dear checks: could this token let a new node in?"""

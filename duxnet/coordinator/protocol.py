@@ -16,7 +16,7 @@ from typing import Any, Optional, Union, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from duxnet.coordinator.asgi import Receive, Scope, Send
+from duxnet.coordinator.asgi import Receive, Scope, Send, send_problem
 from duxnet.coordinator.heartbeat import Heartbeats
 from duxnet.coordinator.intake import RegistrationRequest
 from duxnet.coordinator.problems import ProblemAnswer, Refused, answer_to
@@ -43,6 +43,8 @@ MOST_UNSENT_BYTES = 256 * 2**20
 PIECE_BYTES = 64 * 1024
 """Of a longer answer so much is written at once: over TLS a connection never says that it has too much otherwise."""
 SWEEP_SECONDS = 2.0
+STOPPED_SECONDS = 5.0
+"""When to ask again who was waiting for a coordinator that stops."""
 
 _PREFIX = b"/v1/nodes/"
 _OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
@@ -107,8 +109,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     async def _served(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The application, its long answers in pieces, each when the one before has gone."""
+        has_begun = False
 
         async def send_in_pieces(message: dict[str, Any]) -> None:
+            nonlocal has_begun
+            has_begun = True
             body: bytes = message.get("body", b"")
             gone = 0
             while len(body) - gone > PIECE_BYTES:
@@ -118,7 +123,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._kept_bytes = 0
             await send({**message, "body": body[gone:]} if gone else message)
 
-        await self._application(cast("Any", scope), cast("Any", receive), cast("Any", send_in_pieces))
+        try:
+            await self._application(cast("Any", scope), cast("Any", receive), cast("Any", send_in_pieces))
+        except asyncio.CancelledError:  # the stop waits no longer; what waits for the disk may be done all the same
+            if not has_begun:
+                refused = Refused("busy", "the coordinator is stopping", retry_after_seconds=STOPPED_SECONDS)
+                await send_problem(send, answer_to(refused, scope["path"]))
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)

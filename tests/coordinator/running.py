@@ -20,16 +20,21 @@ START_SECONDS = 30.0
 
 
 class Running:
-    """`duxnet coordinator` in a state directory; stopped or killed at the end. `open_files`: how many it may have."""
+    """`duxnet coordinator` in a state directory; stopped or killed at the end.
 
-    def __init__(self, state_dir: Path, port: int = 0, open_files: int = 0, **settings: object) -> None:
+    `open_files`: how many it may have. `spoiled_by`: statements that its process runs first.
+    """
+
+    def __init__(
+        self, state_dir: Path, port: int = 0, open_files: int = 0, spoiled_by: str = "", **settings: object
+    ) -> None:
         self.state_dir = state_dir
         self.settings = settings
         self.port = port
         self.open_files = open_files
         self.process: Optional[subprocess.Popen[bytes]] = None
         self.address = ""
-        self.log = b""
+        self._spoiled_by = spoiled_by
 
     def start(self) -> Running:
         environ = {**os.environ, "DUXNET_COORDINATOR__PORT": str(self.port), "HOME": str(self.state_dir)}
@@ -37,7 +42,7 @@ class Running:
             text = value if isinstance(value, str) else json.dumps(value)
             environ[f"DUXNET_COORDINATOR__{name.upper()}"] = text
         environ.pop("DUXNET_CONFIG", None)
-        main = "import sys; from duxnet.cli import main; sys.exit(main())"
+        main = f"{self._spoiled_by}\nimport sys; from duxnet.cli import main; sys.exit(main())"
         command = [sys.executable, "-c", main, "coordinator", "--state-dir", str(self.state_dir)]
         self.state_dir.mkdir(parents=True, exist_ok=True)
         self._log_path = self.state_dir.with_suffix(f".log{time.monotonic_ns()}")

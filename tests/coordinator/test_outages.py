@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -303,3 +304,40 @@ def test_an_agent_asleep_for_120_intervals_recovers_once(tmp_path: Path) -> None
         agent.process.send_signal(signal.SIGCONT)
         agent.wait_for_reports(8)
         assert liveness_events(running, node_id, since) == ["live-suspect", "suspect-down", "down-live"]
+
+
+def test_who_waits_for_a_disk_that_does_not_answer_is_told_that_the_coordinator_stops(tmp_path: Path) -> None:
+    slow = (
+        "import time\n"
+        "from duxnet.coordinator.audit import AuditLog\n"
+        "write = AuditLog.write_noted\n"
+        "AuditLog.write_noted = lambda self: (self.noted and self._noted[0].count(b'cordoned') and time.sleep(8), "
+        "write(self))"
+    )
+    with Running(tmp_path / "state", spoiled_by=slow) as running:
+        signer, waiting = Signer(running), Signer(running)
+        assert signer.register()[0] == 200
+        answers: dict[str, Any] = {}
+
+        def order() -> None:
+            body = {"reason": "looks odd"}
+            path = f"/v1/nodes/{signer.node_id}/cordon"
+            answers["order"] = running.call("PUT", path, body, running.operator_token())
+
+        def register() -> None:
+            try:
+                answers["registration"] = waiting.register()
+            except OSError:  # it was not taken in, and nobody says that it was
+                answers["registration"] = None
+
+        threads = [threading.Thread(target=target) for target in (order, register)]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.5)
+        assert running.stop() == 0
+        for thread in threads:
+            thread.join()
+        status, headers, body = answers["order"]
+        assert (status, body["type"], headers["retry-after"]) == (503, "urn:duxnet:problem:busy", "5")
+        assert answers["registration"] is None
+        assert "Traceback" not in running.output()
