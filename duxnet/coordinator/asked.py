@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Optional, TypeVar, cast
 from urllib.parse import parse_qsl
 
@@ -29,6 +30,7 @@ MOST_NODES = 1000
 LONGEST_WAIT_SECONDS = 30.0
 MOST_PARAMETERS = 2_000
 """In one query string; what is beyond is refused before it is read. The longest honest one excludes many nodes."""
+_LONGEST_GUESSED_AT = 64
 
 Gigabytes = Annotated[float, Meta(ge=0, description="In 10⁹ bytes")]
 Index = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -103,10 +105,12 @@ _MANY = frozenset({"tag", "exclude"})
 
 
 def asked(query_string: bytes, kind: type[Q]) -> Q:
-    """The question in a query string. Parameters that it does not know are passed over: `/v1` only grows.
+    """The question in a query string.
 
-    Raises Refused for a value out of bounds, and for a parameter that comes twice where one is meant.
+    Raises Refused for a value out of bounds, for a parameter that comes twice where one is meant, and for one that the
+    question does not have: passed over, a misspelt condition would find nodes that do not meet it.
     """
+    known = kind.__struct_fields__
     given: dict[str, Any] = {}
     try:
         pairs = parse_qsl(
@@ -120,6 +124,8 @@ def asked(query_string: bytes, kind: type[Q]) -> Q:
             "invalid", f"the query is not percent-encoded UTF-8, or has over {MOST_PARAMETERS} parts"
         ) from None
     for name, value in pairs:
+        if name not in known:
+            raise Refused("unknown-parameter", f"{shown(name)} is no parameter here; {_instead(name, known)}")
         if name in _MANY:
             given.setdefault(name, []).append(value)
         elif name in given:
@@ -131,6 +137,11 @@ def asked(query_string: bytes, kind: type[Q]) -> Q:
     except msgspec.ValidationError as error:
         rule, _, place = str(error).partition(" - at `$.")
         raise Refused("invalid", f"{place.partition('[')[0].rstrip('`')}: {rule}") from None
+
+
+def _instead(name: str, known: tuple[str, ...]) -> str:
+    near = get_close_matches(name.lower(), known, 1) if len(name) <= _LONGEST_GUESSED_AT else []
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
 
 
 def _tags(texts: Iterable[str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from duxnet.coordinator.documented import ERRORS
 from duxnet.coordinator.requests import answer_json, caller_of, sees_addresses, shown_node
 from duxnet.coordinator.service import Coordinator
 from duxnet.coordinator.views import Count, Explanation, NodePage, NodeView, ReputationView
-from registry_core.errors import NotSupportedError, UnknownNodeError
+from registry_core.errors import UnknownNodeError, ValidationError
 from registry_core.rules.explain import failing
 from registry_core.wire.reputation import reputation_to_plain
 from registry_core.wire.shapes import CoordinatorInfo
@@ -69,7 +69,8 @@ async def count_nodes(request: AnyRequest, coordinator: Coordinator) -> Response
     """As the listing, without the nodes. Not for `min_uptime_probability`, which looks at every node: list them."""
     query = asked(request.scope["query_string"], Filters).query()
     if query.min_uptime_probability:
-        raise NotSupportedError("min_uptime_probability is not counted: list the nodes, page by page")
+        rule = "is not counted: list the nodes, page by page"
+        raise ValidationError("min_uptime_probability", query.min_uptime_probability, rule)
     count = coordinator.registry.count_nodes(
         query.min_reputation,
         query.only_healthy,
@@ -104,16 +105,16 @@ async def show_reputation(node_id: str, request: AnyRequest, coordinator: Coordi
 @get(
     "/v1/nodes/{node_id:str}/explain",
     responses=ERRORS,
-    operation_class=operation_of(Filters),
+    operation_class=operation_of(Listing),
     summary="Why a node is not selected",
     tags=["read"],
 )
 async def explain(node_id: str, request: AnyRequest, coordinator: Coordinator) -> Response[Explanation]:
-    """Each condition of the query that the node fails, and the remedy."""
+    """Each condition of the query that the node fails, and the remedy. `order`, `limit` and `after` keep none out."""
     node = coordinator.registry.get_node(node_id)
     if node is None:
         raise UnknownNodeError(node_id)
-    query = asked(request.scope["query_string"], Filters).query()
+    query = asked(request.scope["query_string"], Listing).query()
     stays = coordinator.registry.expected_uptime(node_id, 6.0) if query.min_uptime_probability else 1.0
     found = [asdict(item) for item in failing(node, query, stays)]
     return answer_json({"selected": not found, "failing": found}, request)

@@ -86,6 +86,8 @@ def _error(answer: Answer, problem: Problem, name: str, node_id: str) -> Registr
         return StoreError(answer.address, reason)
     if name == "events-compacted":
         return EventsCompacted(0, problem.oldest_index or 0)
+    if name == "unknown-parameter":  # this client sends none but those of its own version
+        return NotSupportedError(f"{answer.address}: {reason} (the coordinator is older than this client)")
     if name in ("not-supported", "unknown-address", "method-not-allowed"):
         return NotSupportedError(f"{answer.address}: {reason}")
     if name == "banned" and problem.detail:  # the operator's words, which need not say what they are about

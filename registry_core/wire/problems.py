@@ -98,6 +98,7 @@ _KINDS = (
     ProblemKind("too-large", 413, "The request is too large"),
     ProblemKind("wrong-content-type", 415, "The content must be application/json"),
     ProblemKind("invalid", 422, "A value is not accepted"),
+    ProblemKind("unknown-parameter", 422, "The query has a parameter that is not known here", "see /openapi.json"),
     ProblemKind("too-many-requests", 429, "Too many requests", "wait as long as Retry-After says"),
     ProblemKind("headers-too-large", 431, "The headers are too large"),
     ProblemKind("internal", 500, "The coordinator failed", "tell the network's operator; its log has the details"),

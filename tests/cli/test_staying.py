@@ -34,4 +34,4 @@ def test_so_it_does_over_the_network(tmp_path: Path) -> None:
         (node,) = running.call("GET", "/v1/nodes")[2]["nodes"]
         told = running.call("GET", f"/v1/nodes/{node['id']}/explain?min_uptime_probability=0.999999")[2]
         assert [item["condition"] for item in told["failing"]] == ["min_uptime_probability"]
-        assert running.call("GET", "/v1/count?min_uptime_probability=0.5")[0] == 501
+        assert running.call("GET", "/v1/count?min_uptime_probability=0.5")[0] == 422

@@ -48,6 +48,50 @@ def test_a_parameter_that_comes_twice_is_refused_where_one_is_meant(tmp_path: Pa
         assert running.call("GET", "/v1/count?tag=a=b&tag=c=d&exclude=x&exclude=y")[0] == 200
 
 
+def test_a_parameter_that_is_not_known_is_refused_with_the_nearest_or_all_that_are(tmp_path: Path) -> None:
+    with Running(tmp_path / "state") as running:
+        signer = Signer(running)
+        signer.register()
+        node = signer.node_id
+        for asked, wanted in (
+            ("/v1/nodes?min_cpu_core=8", "'min_cpu_core' is no parameter here; did you mean min_cpu_cores?"),
+            ("/v1/nodes?only-healthy=true&limit=5", "did you mean only_healthy?"),
+            ("/v1/nodes?MIN_MEMORY_GB=1", "did you mean min_memory_gb?"),
+            ("/v1/count?limit=5", "known are min_reputation, only_healthy, "),
+            ("/v1/count?tags=a=b", "did you mean tag?"),
+            (f"/v1/nodes/{node}/explain?healthy=true", "did you mean only_healthy?"),
+            ("/v1/events?sinc=5", "did you mean since?"),
+            ("/v1/events?=5", "'' is no parameter here; known are since, wait_seconds"),
+            (f"/v1/nodes?{'x' * 5000}=1", "known are "),
+        ):
+            status, headers, answer = running.call("GET", asked)
+            assert (status, headers["content-type"]) == (422, "application/problem+json"), asked
+            assert answer["type"] == "urn:duxnet:problem:unknown-parameter"
+            assert wanted in answer["detail"]
+            assert len(answer["detail"]) < 500
+        # where nothing can be asked, what came along is harmless: somebody keeps a cache away
+        for path in ("/healthz", "/metrics", "/v1/coordinator", f"/v1/nodes/{node}", f"/v1/nodes/{node}/reputation"):
+            assert running.call("GET", f"{path}?x=1")[0] == 200
+        assert running.call("GET", f"/v1/nodes/{node}/explain?min_cpu_cores=0&limit=20&order=random&seed=3")[0] == 200
+
+
+def test_the_document_names_exactly_the_parameters_that_are_taken(tmp_path: Path) -> None:
+    with Running(tmp_path / "state", show_addresses=True, shortest_interval_seconds=0.1) as running:
+        signer = Signer(running)
+        signer.register()
+        until(lambda: running.call("GET", "/readyz")[0] == 200, "ready")
+        asking = 0
+        for path, item in running.call("GET", "/openapi.json")[2]["paths"].items():
+            parameters = item.get("get", {}).get("parameters", ())
+            names = [each["name"] for each in parameters if each["in"] == "query"]
+            asking += bool(names)
+            for name in names:
+                for sent, refused in ((name, False), (f"{name}_", True)):
+                    answer = running.call("GET", f"{path.replace('{node_id}', signer.node_id)}?{sent}=1")
+                    assert ("unknown-parameter" in str(answer[2])) == refused, (path, sent)
+        assert asking == 5  # list, count, explain, events, service discovery
+
+
 def test_lists_are_paged_linked_and_not_sent_twice(tmp_path: Path) -> None:
     with Running(tmp_path / "state") as running:
         for _ in range(5):

@@ -158,6 +158,24 @@ def test_queries_ask_for_nodes_that_will_probably_stay(registry: Registry) -> No
         registry.list_nodes(min_uptime_probability=1.5)
 
 
+def test_every_condition_at_once_is_a_question_that_both_understand(registry: Registry) -> None:
+    registry.register_node(Node("192.0.2.1", "w", LARGE, id="one", tags={"zone": "a"}))
+    least = NodeCapabilities(cpu_cores=16, memory_gb=64.0, storage_gb=1000.0, gpu_enabled=True)
+    conditions: dict[str, Any] = {
+        "min_capabilities": least,
+        "wallet_address": "w",
+        "gpus": GpuDemand(1, "nvidia", "l4", 24.0),
+        "tags": {"zone": "a"},
+        "exclude": ["other"],
+    }
+    assert ids(registry.list_nodes(0.0, True, **conditions, min_uptime_probability=0.01, limit=5)) == ["one"]
+    for order in ("random", "least_loaded", "explore"):
+        assert ids(registry.list_nodes(0.0, True, **conditions, order=order, seed=3, limit=5)) == ["one"]
+    assert registry.list_nodes(4.9, True, **conditions, after="one") == []
+    assert registry.count_nodes(0.0, True, **conditions) == 1
+    assert registry.count_nodes(4.9, **conditions, min_uptime_probability=0.01) == 0
+
+
 def test_operators_admit_and_cordon_alike(registry: Registry) -> None:
     admin: Any = registry.admin  # type: ignore[attr-defined]  # both have it, the agent's contract does not ask for it
     registry.register_node(Node("192.0.2.1", id="judged"))

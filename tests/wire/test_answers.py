@@ -40,6 +40,7 @@ EXPECTED: dict[str, type[RegistryError]] = {
     "disk-full": StoreError,
     "events-compacted": EventsCompacted,
     "not-supported": NotSupportedError,
+    "unknown-parameter": NotSupportedError,
     "unknown-address": NotSupportedError,
     "method-not-allowed": NotSupportedError,
 }
@@ -86,6 +87,15 @@ def test_what_is_no_coordinator_is_told_apart(response: httpx.Response, error: t
     remote, _ = a_remote()
     with pytest.raises(error):
         remote.list_nodes()
+
+
+@respx.mock
+def test_a_condition_that_an_older_coordinator_does_not_know_is_told_so() -> None:
+    respx.get(f"{FIRST}/v1/nodes").mock(return_value=a_problem("unknown-parameter"))
+    remote, slept = a_remote()
+    with pytest.raises(NotSupportedError, match="the coordinator is older than this client"):
+        remote.list_nodes(min_uptime_probability=0.5)
+    assert slept == []
 
 
 @respx.mock
