@@ -145,11 +145,15 @@ class StoreInUseError(StoreError):
 
 
 class DamagedStoreError(StoreError):
-    """What is kept there cannot be understood. The file is left as it is; `where` says what is wrong where."""
+    """What is kept there cannot be understood. The file is left as it is; `where` says what is wrong where.
 
-    def __init__(self, path: str, where: str) -> None:
+    `node_id` is the node whose record it is, where no other's is concerned: a query that excludes it gets the others.
+    """
+
+    def __init__(self, path: str, where: str, node_id: Optional[str] = None) -> None:
         super().__init__(path, f"{where}; the file is left as it is")
         self.where = where
+        self.node_id = node_id
 
 
 class SealedStoreError(StoreError):

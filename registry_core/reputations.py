@@ -7,6 +7,7 @@ Here: records, events and the tombstones of nodes that were removed. Not here: w
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Optional
@@ -39,6 +40,8 @@ from registry_core.visible import Visible
 from registry_core.wallets import ProofTerms, Wallets, proven_wallet
 
 __all__ = ["MOST_REMEMBERED", "Reputations"]
+
+_log = logging.getLogger(__name__)
 
 MOST_REMEMBERED = 10_000
 """Removed nodes whose reputation is kept, the latest ones: about 10 MB at most. More: whoever waits longer is known."""
@@ -141,7 +144,11 @@ class Reputations:
             self._put(unit, record, record_of(record, with_rating_batch(state_of(record), ratings)), None)
 
     def _settle(self, unit: Unit, node_id: str) -> None:
-        record = self._staging.record(node_id, unit)
+        try:
+            record = self._staging.record(node_id, unit)
+        except DamagedStoreError as error:  # the hours of all others are written
+            _log.error("the hours of %s cannot be written: %s", node_id, error)
+            return
         if record is None:
             return
         hours = self._visible.hours_waiting(node_id)

@@ -70,6 +70,8 @@ def list_command(registry: Optional[str], config: Optional[str], output: str, **
         print_nodes(page.nodes, page.next, desk, output)
         if getattr(desk.registry, "degraded", False):
             click.echo("many nodes fell silent at once: until that is over the registry calls none down", err=True)
+        if damaged := getattr(desk.registry, "damaged", 0):
+            click.echo(f"{damaged} left out: what the registry keeps of them is damaged; its log names them", err=True)
     return 0
 
 

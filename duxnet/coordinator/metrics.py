@@ -40,6 +40,8 @@ def metrics_text(coordinator: Coordinator, *, openmetrics: bool) -> str:
     page.gauge("duxnet_loop_lag_seconds", "How late the loop was at its last pulse.", coordinator.loop_lag_seconds)
     page.counter("duxnet_missed_seconds", "How long the coordinator stood still.", coordinator.clock.missed_seconds)
     page.gauge("duxnet_breakers_open", "Mass-failure breakers that are open.", len(coordinator.fleet.open_breakers))
+    damaged = len(coordinator.questions.damaged)
+    page.gauge("duxnet_damaged_records", "Nodes left out of lists: what is kept of them cannot be read.", damaged)
     page.gauge("duxnet_warming_up", "1 for a while after a start.", int(coordinator.is_warming))
     return page.text()
 

@@ -14,6 +14,7 @@ from typing import Optional
 import msgspec
 
 from registry_core.errors import (
+    DamagedStoreError,
     EventsCompacted,
     NotSupportedError,
     RegistryClosedError,
@@ -107,7 +108,10 @@ def _problem(error: Exception) -> tuple[Problem, dict[str, str]]:
     if isinstance(error, NotSupportedError):
         return _of("not-supported", str(error)), {}
     if isinstance(error, StoreError):  # its path stays with the operator
-        return _of("disk-full" if _is_full(error) else "store-failed"), {"retry-after": "30"}
+        detail = ""
+        if isinstance(error, DamagedStoreError) and error.node_id is not None:
+            detail = f"what is kept of node {shown(error.node_id)} is damaged: its operator can restore a backup"
+        return _of("disk-full" if _is_full(error) else "store-failed", detail), {"retry-after": "30"}
     if isinstance(error, RegistryClosedError):
         return _of("busy", "the coordinator is stopping"), {"retry-after": "5"}
     return _of("internal"), {}

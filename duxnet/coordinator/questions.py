@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
+from duxnet.coordinator.damaged import Damaged
 from duxnet.coordinator.problems import Refused
 from registry_core.models.query import NodeQuery
 from registry_core.node_registry import NodeRegistry
@@ -24,21 +25,24 @@ class Questions:
     """Belongs to one event loop."""
 
     def __init__(self, registry: NodeRegistry) -> None:
-        self._registry = registry
+        self.damaged = Damaged(registry)
         self._waiting = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-question")
 
     async def find(self, query: NodeQuery) -> NodePage:
-        """What answers the query; see `NodeRegistry.find_nodes`. Raises Refused where too many wait already."""
+        """What answers the query, without damaged nodes; see `NodeRegistry.find_nodes`.
+
+        Raises Refused where too many wait already.
+        """
         if query.limit is not None and not query.min_uptime_probability:
-            return self._registry.find_nodes(query)
+            return self.damaged.find(query)
         if self._waiting >= MOST_WAITING:
             raise Refused("busy", "too many ask what looks at many nodes", retry_after_seconds=5)
         look_at_most = None if query.limit is None else LOOK_AT_MOST
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(
-                self._thread, lambda: self._registry.find_nodes(query, look_at_most=look_at_most)
+                self._thread, lambda: self.damaged.find(query, look_at_most)
             )
         finally:
             self._waiting -= 1

@@ -48,6 +48,7 @@ async def list_nodes(request: AnyRequest, coordinator: Coordinator) -> Response[
         "nodes": [coordinator.encoded.text(node, with_addresses) for node in page.nodes],
         "next": page.next,
         "degraded": coordinator.is_degraded,
+        "damaged": len(coordinator.questions.damaged),
     }
     return answer_json(content, request, headers)
 
@@ -71,6 +72,7 @@ async def count_nodes(request: AnyRequest, coordinator: Coordinator) -> Response
     if query.min_uptime_probability:
         rule = "is not counted: list the nodes, page by page"
         raise ValidationError("min_uptime_probability", query.min_uptime_probability, rule)
+    query = coordinator.questions.damaged.without(query)
     count = coordinator.registry.count_nodes(
         query.min_reputation,
         query.only_healthy,

@@ -113,7 +113,11 @@ class Upkeep:
             try:
                 self._note(event)
             except StoreError as error:  # one record that cannot be read; time goes on for all others
-                _log.error("cannot follow %s: %s", event.node_id, error)
+                self._cannot_follow(event.node_id, error)
+
+    def _cannot_follow(self, node_id: str, error: StoreError) -> None:
+        _log.error("cannot follow %s: %s", node_id, error)
+        self._coordinator.questions.damaged.note(error)
 
     def _note(self, event: Event) -> None:
         coordinator = self._coordinator
@@ -222,7 +226,7 @@ class Upkeep:
                 if place is not None and place.is_approved:
                     self._note_member(node_id, place)
             except StoreError as error:  # one record that cannot be read; all others are known
-                _log.error("cannot follow %s: %s", node_id, error)
+                self._cannot_follow(node_id, error)
             if time.monotonic() - begun > RESTORED_AT_ONCE_SECONDS:
                 share = RESTORING_SHARE_COUNTED if quotas.are_counting else RESTORING_SHARE
                 await asyncio.sleep(RESTORED_AT_ONCE_SECONDS / share)

@@ -95,12 +95,16 @@ class NodeView(msgspec.Struct):
 
 
 class NodePage(msgspec.Struct):
-    """Some nodes, and the cursor behind them (null: there are no more). `degraded`: silent nodes may be alive."""
+    """Some nodes, and the cursor behind them (null: there are no more). `degraded`: silent nodes may be alive.
+
+    `damaged`: so many nodes no list holds, since what is kept of them cannot be read.
+    """
 
     schema: str
     nodes: list[NodeView]
     next: Optional[str]
     degraded: bool
+    damaged: int
 
 
 class Count(msgspec.Struct):

@@ -82,6 +82,7 @@ class RemoteRegistry:
         self.last_registration: Optional[RegistrationReply] = None
         self.withheld: tuple[str, ...] = ()  # why this node is given no work, as last told
         self.degraded = False  # did so many fall silent at once that none is called down, when last listed?
+        self.damaged = 0  # nodes that the coordinator left out, since it cannot read what it keeps of them; as above
 
     @property
     def asked_interval_seconds(self) -> float:
@@ -222,7 +223,7 @@ class RemoteRegistry:
         while limit is None or len(nodes) < limit:
             query["limit"] = str(PAGE if limit is None else min(PAGE, limit - len(nodes)))
             page = decoded(self._good("GET", "/v1/nodes", query=query), _Page)
-            self.degraded = page.degraded
+            self.degraded, self.damaged = page.degraded, page.damaged
             nodes.extend(_node(plain) for plain in page.nodes)
             if not page.next:
                 break
@@ -353,6 +354,7 @@ class _Page(msgspec.Struct):
     nodes: list[dict[str, Any]]
     next: Optional[str] = None
     degraded: bool = False
+    damaged: int = 0
 
 
 class _Count(msgspec.Struct):

@@ -103,9 +103,10 @@ Labels = Union[str, bytes]
 
 
 class BadRow(Exception):  # noqa: N818 - the store turns it into a DamagedStoreError with its path
-    """This row is not what was written. `where` names the record and what is wrong with it."""
+    """This row is not what was written. Its text names the record and what is wrong with it."""
 
     def __init__(self, node_id: object, sequence: object, what: str) -> None:
+        self.node_id = node_id if isinstance(node_id, str) else None
         name = f"the record of node {str(node_id)[:128]!a}" if node_id is not None else "a record"
         super().__init__(f"{name} (number {sequence}) is damaged: {what}" if sequence is not None else f"{name} {what}")
 

@@ -90,7 +90,7 @@ class translated:  # noqa: N801 - read as a verb: `with translated(…)`
         if isinstance(error, UnicodeDecodeError):  # SQLite's own message, when it quotes a damaged name
             return DamagedStoreError(self._location, "SQLite finds its tables damaged")
         if isinstance(error, layout.BadRow):
-            return DamagedStoreError(self._location, str(error))
+            return DamagedStoreError(self._location, str(error), error.node_id)
         if isinstance(error, OSError):
             return StoreError(self._location, f"cannot be {self._doing}: {error.strerror or error}")
         return None

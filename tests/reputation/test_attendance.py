@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,18 @@ def test_hours_are_counted_once_by_whichever_comes_first(registry: NodeRegistry,
     assert registry.maintenance.settle_hours() == 0
     _pass(registry, clock, 1, "steady", "flaky")
     assert registry.maintenance.settle_hours() == 2
+
+
+def test_a_damaged_record_keeps_no_other_node_s_hours_from_being_written(
+    registry: NodeRegistry, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _pass(registry, clock, 5, "steady", "flaky")
+    with closing(sqlite3.connect(tmp_path / "nodes.db")) as file, file:
+        file.execute("UPDATE nodes SET record = zeroblob(300) WHERE id = 'flaky'")
+    assert registry.maintenance.settle_hours() == 2
+    assert registry.maintenance.settle_hours() == 0
+    assert _availability(registry, "steady").weight > 0.5
+    assert "the hours of flaky cannot be written" in caplog.text
 
 
 def test_a_node_that_left_in_good_order_is_not_judged(registry: NodeRegistry, clock: Clock) -> None:

@@ -17,7 +17,8 @@ from registry_core.errors import (
     StoreError,
     UnsupportedSchemaError,
 )
-from registry_core.storage.sealing import SealingKey
+from registry_core.node_registry import NodeRegistry
+from registry_core.storage.sealing import KeyRing, SealingKey
 from tests.core.hands import a_put
 from tests.storage.writers import KEY, OTHER_KEY, content, digests, filled, killed, opened
 
@@ -125,6 +126,23 @@ def test_a_changed_record_is_named_when_it_is_read_and_the_others_still_are(tmp_
         with pytest.raises(DamagedStoreError, match="node 'node-2'"):
             store.read("node-2")
         assert store.read("node-3") == puts[2].record
+
+
+@BOTH
+def test_a_list_that_would_hold_a_damaged_node_fails_and_says_without_whom_it_succeeds(
+    tmp_path: Path, key: Optional[SealingKey]
+) -> None:
+    path = tmp_path / "nodes.db"
+    filled(path, 3, key)
+    change(path, "UPDATE nodes SET record = zeroblob(300) WHERE sequence = 2")
+    with NodeRegistry(path, encryption_key=None if key is None else KeyRing([key])) as registry:
+        with pytest.raises(DamagedStoreError, match="node 'node-2'") as caught:
+            registry.list_nodes()
+        assert caught.value.node_id == "node-2"
+        assert [node.id for node in registry.list_nodes(exclude=[caught.value.node_id])] == ["node-1", "node-3"]
+        assert registry.count_nodes() == 3  # none is taken for gone
+        with pytest.raises(DamagedStoreError, match="node 'node-2'"):
+            registry.get_node("node-2")
 
 
 @BOTH
