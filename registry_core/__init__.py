@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from registry_core.models.reputation import Evidence, Reputation
     from registry_core.models.status import Admission, Condition, Conditions, Cordon, Liveness, NodeHealth, Scheduling
     from registry_core.node_registry import NodeRegistry
+    from registry_core.rules.explain import Failing
     from registry_core.rules.health import HealthThresholds
     from registry_core.storage.sealing import KeyRing, SealingKey
     from registry_core.version import __version__
@@ -50,6 +51,7 @@ __all__ = [
     "NodeOrder",
     "NodePage",
     "GpuDemand",
+    "Failing",
     "Admission",
     "Liveness",
     "Scheduling",
@@ -97,6 +99,7 @@ _HOME = {
     "models.reputation": ("Evidence", "Reputation"),
     "models.status": ("Admission", "Condition", "Conditions", "Cordon", "Liveness", "NodeHealth", "Scheduling"),
     "node_registry": ("NodeRegistry",),
+    "rules.explain": ("Failing",),
     "rules.health": ("HealthThresholds",),
     "storage.sealing": ("KeyRing", "SealingKey"),
     "version": ("__version__",),

@@ -11,9 +11,10 @@ from typing import Optional, Protocol, Union
 
 from registry_core.events import EventRing
 from registry_core.models.node import Node, NodeCapabilities
-from registry_core.models.query import NO_TAGS, GpuDemand, NodeOrder
+from registry_core.models.query import NO_TAGS, GpuDemand, NodeOrder, NodeQuery
 from registry_core.models.reputation import Reputation
 from registry_core.models.status import NodeHealth
+from registry_core.rules.explain import Failing
 
 __all__ = ["LocalRegistry", "Registry"]
 
@@ -64,6 +65,12 @@ class Registry(Protocol):
 
     def get_reputation(self, node_id: str) -> Reputation:
         """The node's reputation with evidence and reasons. Raises UnknownNodeError."""
+
+    def explain_node(self, node_id: str, query: NodeQuery) -> list[Failing]:
+        """Each condition of the query that the node fails, and what would mend it; none: it is among the answers.
+
+        Order, limit and cursor are no conditions. Raises UnknownNodeError, ValidationError.
+        """
 
     def list_nodes(
         self,

@@ -28,6 +28,7 @@ from registry_core.models.reputation import Reputation
 from registry_core.models.status import NodeHealth
 from registry_core.opening import open_store
 from registry_core.reputations import Reputations
+from registry_core.rules.explain import Failing, failing
 from registry_core.rules.health import HealthThresholds
 from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
 from registry_core.rules.registration import Terms, registered
@@ -273,6 +274,15 @@ class NodeRegistry:
     def _stays(self, node: Node) -> float:
         record = self._store.read(node.id)
         return 0.0 if record is None else expected_uptime(state_of(record), 6.0, self._reputations.network_uptime())
+
+    def explain_node(self, node_id: str, query: NodeQuery) -> list[Failing]:
+        """Each condition of the query that the node fails; see `Registry.explain_node`."""
+        limits.instance("query", query, NodeQuery)
+        node = self.get_node(node_id)
+        if node is None:
+            raise UnknownNodeError(node_id)
+        stays = self.expected_uptime(node.id, 6.0) if query.min_uptime_probability else 1.0
+        return failing(node, query, stays)
 
     def count_nodes(
         self,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from registry_core.contract import Registry
     from registry_core.models.node import Node
     from registry_core.models.query import NodeQuery
+    from registry_core.rules.explain import Failing
     from registry_core.visible import NodePage
 
 __all__ = ["Desk", "Place", "find_place", "whole_id"]
@@ -132,6 +133,18 @@ class Desk:
         if not limit or len(nodes) <= limit:
             return NodePage(nodes, None)
         return NodePage(nodes[:limit], nodes[limit - 1].id)
+
+    def explain(self, node_id: str, query: NodeQuery) -> list[Failing]:
+        """Each condition of the query that the node fails, by what the agent here knows where it is its own node."""
+        found = self.registry.explain_node(node_id, query)
+        node = self.registry.get_node(node_id)
+        newest = None if node is None else self.with_newest_health(node)
+        if newest is None or newest is node:
+            return found
+        from registry_core.rules.explain import failing
+
+        stays = [item for item in found if item.condition == "min_uptime_probability"]  # the registry alone can tell
+        return failing(newest, query) + stays
 
     def with_newest_health(self, node: Node) -> Node:
         """The node as the agent here last measured it, when it is the one of this machine; one whose agent does not

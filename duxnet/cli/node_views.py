@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Optional
 
+import click
+
 from duxnet.cli.tables import age_text, print_json, print_pairs, print_table
 from registry_core.models.addresses import WITHHELD_ADDRESS
 from registry_core.models.encoding import node_to_plain
@@ -13,8 +15,9 @@ from registry_core.models.status import Admission, Condition, Liveness, Scheduli
 if TYPE_CHECKING:
     from duxnet.cli.desk import Desk
     from registry_core.models.node import Node
+    from registry_core.rules.explain import Failing
 
-__all__ = ["print_node", "print_nodes", "state_text"]
+__all__ = ["print_failing", "print_node", "print_nodes", "print_reputation", "state_text"]
 
 _HEADER = (
     "ID", "HOST", "ADDRESS", "CPUS", "MEM GB", "DISK GB", "GPUS", "SCORE", "STATE", "LOAD", "MEM %", "DISK %", "SEEN",
@@ -69,6 +72,20 @@ def print_reputation(node_id: str, reputation: Reputation, output: str) -> None:
         *(("because", reason) for reason in reputation.reasons),
     ]
     print_pairs(pairs)
+
+
+def print_failing(node_id: str, failing: list[Failing], output: str) -> None:
+    """Each condition that a node fails, and what would mend it."""
+    if output == "json":
+        from dataclasses import asdict
+
+        found = [asdict(item) for item in failing]
+        print_json({"schema": "duxnet.explanation/1.0", "id": node_id, "selected": not found, "failing": found})
+    elif failing:
+        rows = ((item.condition, item.wanted or "none", item.found or "none", item.remedy) for item in failing)
+        print_table(("FAILS", "WANTED", "FOUND", "REMEDY"), rows)
+    else:
+        click.echo(f"{node_id}: meets every condition")
 
 
 _SAID_ABOVE = ("id", "health", "reputation", "is_healthy", "is_ready")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
+from duxnet.cli.conditions import key_and_value, query_of, with_conditions
 from duxnet.cli.group import SuggestingGroup
 from duxnet.cli.nodes_operate import OPERATE
 from duxnet.cli.registry_option import with_registry
 
 if TYPE_CHECKING:
     from registry_core.models.node import Node
-    from registry_core.models.query import NodeQuery
 
 __all__ = ["nodes"]
 
@@ -36,27 +36,9 @@ for _command in OPERATE:
 @nodes.command("list")
 @with_registry
 @_format
-@click.option("--min-reputation", type=float, default=0.0, help="At least this score, 0 to 5.")
-@click.option("--healthy", is_flag=True, help="Only nodes that may get work now.")
-@click.option("--min-cpu-cores", type=int, default=0, help="At least so many usable CPUs.")
-@click.option("--min-memory-gb", type=float, default=0.0, help="At least so much memory (GB, 10^9 bytes).")
-@click.option("--min-storage-gb", type=float, default=0.0, help="At least so much storage (GB, 10^9 bytes).")
-@click.option("--gpu", is_flag=True, help="Only nodes with a usable GPU.")
-@click.option("--wallet", help="Only nodes of this wallet.")
-@click.option("--gpu-count", type=int, help="At least so many usable GPUs, each as the next three ask.")
-@click.option("--gpu-vendor", help="GPUs of this vendor.")
-@click.option("--gpu-model", help="GPUs with this in the name of their model.")
-@click.option("--gpu-memory-gb", type=float, help="GPUs with at least so much memory each.")
-@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Only nodes with this tag; several times: all.")
-@click.option("--exclude", multiple=True, metavar="ID", help="Not this node; may be given several times.")
+@with_conditions
 @click.option("--order", type=click.Choice(["reputation", "random", "least_loaded", "explore"]), default="reputation")
 @click.option("--seed", type=int, default=0, help="Fixes what --order random, least_loaded and explore draw.")
-@click.option(
-    "--min-uptime-probability",
-    type=float,
-    default=0.0,
-    help="Nodes that stay for the next 6 hours with at least this probability, 0 to 1.",
-)
 @click.option("--limit", type=int, help="At most so many.")
 @click.option("--after", metavar="CURSOR", help="Go on behind an earlier answer: its `next`.")
 def list_command(registry: Optional[str], config: Optional[str], output: str, **asked: Any) -> int:
@@ -64,7 +46,7 @@ def list_command(registry: Optional[str], config: Optional[str], output: str, **
     from duxnet.cli.desk import Desk, find_place
     from duxnet.cli.node_views import print_nodes
 
-    query = _query(asked)
+    query = query_of(asked)
     with Desk.opened(find_place(registry, config), read_only=True) as desk:
         page = desk.find(query)
         print_nodes(page.nodes, page.next, desk, output)
@@ -73,35 +55,6 @@ def list_command(registry: Optional[str], config: Optional[str], output: str, **
         if damaged := getattr(desk.registry, "damaged", 0):
             click.echo(f"{damaged} left out: what the registry keeps of them is damaged; its log names them", err=True)
     return 0
-
-
-def _query(asked: dict[str, Any]) -> NodeQuery:
-    """The question that the options of `list` ask."""
-    from registry_core.models.node import NodeCapabilities
-    from registry_core.models.query import GpuDemand, NodeQuery
-
-    least = NodeCapabilities(
-        cpu_cores=asked["min_cpu_cores"],
-        memory_gb=asked["min_memory_gb"],
-        storage_gb=asked["min_storage_gb"],
-        gpu_enabled=asked["gpu"],
-    )
-    named = {name: asked[f"gpu_{name}"] for name in ("count", "vendor", "model", "memory_gb")}
-    given = {name: value for name, value in named.items() if value is not None}
-    return NodeQuery(
-        min_reputation=asked["min_reputation"],
-        only_healthy=asked["healthy"],
-        min_capabilities=least,
-        wallet_address=asked["wallet"],
-        gpus=GpuDemand(**given) if given else None,
-        tags=dict(_key_and_value(tag) for tag in asked["tags"]),
-        exclude=asked["exclude"],
-        order=asked["order"],
-        seed=asked["seed"],
-        limit=asked["limit"],
-        after=asked["after"],
-        min_uptime_probability=asked["min_uptime_probability"],
-    )
 
 
 @nodes.command("show")
@@ -204,14 +157,23 @@ def update_reputation_command(
 @click.argument("node_id", metavar="ID")
 @with_registry
 @_format
-def explain_command(node_id: str, registry: Optional[str], config: Optional[str], output: str) -> int:
-    """Why a node's reputation is what it is."""
-    from duxnet.cli.desk import Desk, find_place, whole_id
-    from duxnet.cli.node_views import print_reputation
+@with_conditions
+def explain_command(node_id: str, registry: Optional[str], config: Optional[str], output: str, **asked: Any) -> int:
+    """Why a node's reputation is what it is; with conditions of `list`: which of them it fails.
 
+    What would mend each is said, too. Why it gets no work: --healthy.
+    """
+    from duxnet.cli.desk import Desk, find_place, whole_id
+    from duxnet.cli.node_views import print_failing, print_reputation
+    from registry_core.models.query import NodeQuery
+
+    query = query_of(asked)
     with Desk.opened(find_place(registry, config), read_only=True) as desk:
         whole = whole_id(desk.registry, node_id)
-        print_reputation(whole, desk.registry.get_reputation(whole), output)
+        if query == NodeQuery():
+            print_reputation(whole, desk.registry.get_reputation(whole), output)
+        else:
+            print_failing(whole, desk.explain(whole, query), output)
     return 0
 
 
@@ -245,19 +207,12 @@ def _described(source: Optional[str], given: dict[str, Any]) -> Node:
         return node_from_plain(_read_json(source))
     if "ip_address" not in options:
         raise click.UsageError("--ip-address (or --from) is needed")
-    tags = dict(_key_and_value(tag) for tag in options.pop("tags", ()))
+    tags = dict(key_and_value(tag) for tag in options.pop("tags", ()))
     capabilities = {name: options.pop(name) for name in ("cpu_cores", "memory_gb", "storage_gb") if name in options}
     capabilities["gpu_enabled"] = options.pop("gpu", False)
     names = {"node_id": "id", "wallet": "wallet_address"}
     plain = {names.get(name, name): value for name, value in options.items()}
     return node_from_plain({**plain, "capabilities": capabilities, "tags": tags})
-
-
-def _key_and_value(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise click.BadParameter(f"{text!a} is not KEY=VALUE", param_hint="--tag")
-    return key, value
 
 
 def _read_json(source: str) -> object:

@@ -14,7 +14,6 @@ from duxnet.coordinator.requests import answer_json, caller_of, sees_addresses, 
 from duxnet.coordinator.service import Coordinator
 from duxnet.coordinator.views import Count, Explanation, NodePage, NodeView, ReputationView
 from registry_core.errors import UnknownNodeError, ValidationError
-from registry_core.rules.explain import failing
 from registry_core.wire.reputation import reputation_to_plain
 from registry_core.wire.shapes import CoordinatorInfo
 
@@ -113,12 +112,8 @@ async def show_reputation(node_id: str, request: AnyRequest, coordinator: Coordi
 )
 async def explain(node_id: str, request: AnyRequest, coordinator: Coordinator) -> Response[Explanation]:
     """Each condition of the query that the node fails, and the remedy. `order`, `limit` and `after` keep none out."""
-    node = coordinator.registry.get_node(node_id)
-    if node is None:
-        raise UnknownNodeError(node_id)
     query = asked(request.scope["query_string"], Listing).query()
-    stays = coordinator.registry.expected_uptime(node_id, 6.0) if query.min_uptime_probability else 1.0
-    found = [asdict(item) for item in failing(node, query, stays)]
+    found = [asdict(item) for item in coordinator.registry.explain_node(node_id, query)]
     return answer_json({"selected": not found, "failing": found}, request)
 
 

@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Callable, Optional, Union
@@ -30,6 +31,7 @@ from registry_core.remote.answers import Answer, decoded, problem_in, raise_for
 from registry_core.remote.options import RemoteOptions, checked_addresses
 from registry_core.remote.registration import NodeSession, Registrar
 from registry_core.remote.sender import Sender
+from registry_core.rules.explain import Failing
 from registry_core.rules.reputation import Outcome
 from registry_core.wire.problems import kind_of
 from registry_core.wire.reputation import reputation_from_plain
@@ -180,6 +182,12 @@ class RemoteRegistry:
         """As `Registry.get_reputation`."""
         answer = self._good("GET", _path(node_id, "reputation"), node_id=node_id)
         return reputation_from_plain(decoded(answer, dict[str, Any]))
+
+    def explain_node(self, node_id: str, query: NodeQuery) -> list[Failing]:
+        """As `Registry.explain_node`."""
+        limits.instance("query", query, NodeQuery)
+        asked = _query(replace(query, order=NodeOrder.REPUTATION, after=None))
+        return decoded(self._good("GET", _path(node_id, "explain"), query=asked, node_id=node_id), _Explanation).failing
 
     def list_nodes(
         self,
@@ -355,6 +363,10 @@ class _Page(msgspec.Struct):
     next: Optional[str] = None
     degraded: bool = False
     damaged: int = 0
+
+
+class _Explanation(msgspec.Struct):
+    failing: list[Failing]
 
 
 class _Count(msgspec.Struct):

@@ -24,7 +24,8 @@ typed = st.one_of(
 options = st.sampled_from(
     [
         ("list", "--min-reputation"), ("list", "--min-cpu-cores"), ("list", "--min-memory-gb"), ("list", "--limit"),
-        ("list", "--wallet"), ("show", ""), ("remove", ""), ("update-health", "--load-average"),
+        ("list", "--wallet"), ("explain", "--tag"), ("explain", "--gpu-memory-gb"),
+        ("show", ""), ("remove", ""), ("update-health", "--load-average"),
         ("register", "--ip-address"), ("register", "--hostname"), ("register", "--port"), ("register", "--tag"),
         ("register", "--id"), ("register", "--wallet"), ("register", "--memory-gb"), ("register", "--cpu-cores"),
     ]
@@ -46,7 +47,7 @@ def test_any_value_of_any_option_is_taken_or_refused_in_words(choice: tuple[str,
     arguments = ["nodes", command]
     if command == "register" and option != "--ip-address":
         arguments.append("--ip-address=192.0.2.9")
-    if command == "update-health":
+    if command in ("update-health", "explain"):
         arguments.append("known-node")
     arguments += [f"{option}={value}"] if option else ["--", value]
     place = ["--registry", str(file)]

@@ -194,6 +194,57 @@ def test_health_and_reputation_are_written_and_last(desk: Desk, file: str) -> No
     desk("remove", "middle-node", "--registry", file, code=1)
 
 
+def test_which_conditions_of_a_list_a_node_fails_is_told_with_what_mends_it(desk: Desk, file: str) -> None:
+    text = desk("explain", "smal", "--healthy", "--min-cpu-cores", 8, "--tag", "zone=b", "--registry", file)
+    header, *lines = text.splitlines()
+    assert header.split() == ["FAILS", "WANTED", "FOUND", "REMEDY"]
+    assert [line.split("  ")[0] for line in lines] == ["scheduling", "cpu_cores", "tag zone"]
+    assert "cordoned (disk is swapped)" in lines[0]
+    assert lines[0].endswith("an operator lifts the cordon")
+    asked = ("explain", "small-node", "--registry", file, "--format", "json")
+    assert json.loads(desk(*asked, "--min-memory-gb", 9)) == {
+        "schema": "duxnet.explanation/1.0",
+        "id": "small-node",
+        "selected": False,
+        "failing": [
+            {"condition": "memory_gb", "wanted": "at least 9", "found": "8", "remedy": "a larger node"},
+        ],
+    }
+    plain = json.loads(desk(*asked, "--min-memory-gb", 8, "--wallet", "wallet-small"))
+    assert (plain["selected"], plain["failing"]) == (True, [])
+    said = desk("explain", "large-node", "--healthy", "--gpu", "--registry", file)
+    assert said == "large-node: meets every condition\n"
+    assert "standing" in desk("explain", "small-node", "--registry", file)  # no condition: its reputation
+    desk("explain", "nobody", "--healthy", "--registry", file, code=1)
+    assert "no node is registered" in desk.error
+    desk("explain", "small-node", "--min-cpu-cores", -1, "--registry", file, code=2)
+    assert "cpu_cores: -1 is not accepted" in desk.error
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--healthy"], ["--gpu-count", 2, "--gpu-model", "H100"], ["--min-uptime-probability", "0.999"], ["--wallet", ""]],
+)
+def test_a_node_fails_something_exactly_where_the_list_leaves_it_out(flags: list[Any], desk: Desk, file: str) -> None:
+    listed = desk.names("--registry", file, *flags)
+    for name in ("small", "middle", "large"):
+        plain = json.loads(desk("explain", f"{name}-node", *flags, "--registry", file, "--format", "json"))
+        assert plain["selected"] == (name in listed)
+
+
+def test_the_local_node_s_own_agent_knows_why_it_gets_no_work(desk: Desk, file: str) -> None:
+    folder = Path(file).parent
+    status = AgentStatus(
+        "running", "large-node", "large", "", file, str(folder), 60.0, {},
+        sample={"load_average": 1.0, "memory_usage": 99.5, "disk_usage": 10.0},
+        conditions={"load": "ok", "memory": "critical", "disk": "ok"},
+    )  # fmt: skip
+    StatusFile(folder, {}).write(status)
+    asked = ("explain", "large-node", "--healthy", "--min-uptime-probability", "0.999", "--registry", file)
+    plain = json.loads(desk(*asked, "--format", "json"))
+    assert [item["condition"] for item in plain["failing"]] == ["condition memory", "min_uptime_probability"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "wanted"),
     [

@@ -44,6 +44,25 @@ def test_every_filter_and_the_next_page_work_over_the_network(tmp_path: Path) ->
         assert listed("--limit", 2, "--after", cursor) == (["third"], None)
 
 
+def test_why_a_node_is_in_no_list_is_told_over_the_network_too(tmp_path: Path) -> None:
+    with Running(tmp_path / "state") as running:
+        with RemoteRegistry(running.address, options=RemoteOptions(token=running.operator_token())) as registry:
+            registry.register_node(Node("192.0.2.7", id="worker-1"))
+            registry.admin.cordon("worker-1", reason="new disk")
+        asked = ("nodes", "explain", "work", "--registry", running.address)
+        answer = duxnet(*asked, "--healthy", "--min-cpu-cores", "4", "--format", "json")
+        assert answer.returncode == 0, answer.stderr
+        plain = json.loads(answer.stdout)
+        assert (plain["id"], plain["selected"]) == ("worker-1", False)
+        assert [item["condition"] for item in plain["failing"]] == ["scheduling", "cpu_cores"]
+        assert "an operator lifts the cordon" in duxnet(*asked, "--healthy").stdout
+        assert "meets every condition" in duxnet(*asked, "--wallet", "").stdout
+        assert "best guess" in duxnet(*asked).stdout
+        unknown = duxnet("nodes", "explain", "nobody", "--healthy", "--registry", running.address)
+        assert (unknown.returncode, unknown.stdout) == (1, "")
+        assert "no node is registered under the id 'nobody'" in unknown.stderr
+
+
 def test_two_values_of_one_tag_are_a_question_that_no_node_answers(tmp_path: Path) -> None:
     with Running(tmp_path / "state") as running:
         status, _, problem = running.call("GET", "/v1/nodes?tag=zone=3&tag=rack=1&tag=zone=4")

@@ -12,7 +12,7 @@ import pytest
 from registry_core.contract import Registry
 from registry_core.errors import RegistryClosedError, RegistryError, UnknownNodeError, ValidationError
 from registry_core.models.node import Gpu, Node, NodeCapabilities
-from registry_core.models.query import GpuDemand
+from registry_core.models.query import GpuDemand, NodeOrder, NodeQuery
 from registry_core.models.status import Admission, Condition, Liveness
 from registry_core.node_registry import NodeRegistry
 from registry_core.remote import RemoteOptions, RemoteRegistry
@@ -176,6 +176,35 @@ def test_every_condition_at_once_is_a_question_that_both_understand(registry: Re
     assert registry.count_nodes(4.9, **conditions, min_uptime_probability=0.01) == 0
 
 
+def test_a_node_is_told_which_conditions_it_fails(registry: Registry) -> None:
+    registry.register_node(Node("192.0.2.1", "w", LARGE, id="large", tags={"zone": "a"}))
+
+    def failed(query: NodeQuery) -> list[str]:
+        found = registry.explain_node("large", query)
+        assert all(item.wanted and item.remedy for item in found)
+        return [item.condition for item in found]
+
+    assert failed(NodeQuery()) == []
+    assert failed(NodeQuery(0.0, True, NodeCapabilities(cpu_cores=16), tags={"zone": "a"})) == []
+    assert failed(NodeQuery(3.0, min_capabilities=NodeCapabilities(cpu_cores=17, memory_gb=64.0))) == [
+        "min_reputation",
+        "cpu_cores",
+    ]
+    assert failed(NodeQuery(wallet_address="x", gpus=GpuDemand(2), tags={"zone": "b"}, exclude=["large"])) == [
+        "gpus",
+        "wallet",
+        "tag zone",
+        "exclude",
+    ]
+    assert failed(NodeQuery(min_uptime_probability=0.999999)) == ["min_uptime_probability"]
+    registry.update_node_health("large", memory_usage=99.0)
+    assert failed(NodeQuery(only_healthy=True)) == ["condition memory"]
+    assert registry.explain_node("large", NodeQuery(limit=0, after="large")) == []  # a page is no condition
+    assert registry.explain_node("large", NodeQuery(order=NodeOrder.RANDOM, seed=7)) == []
+    with pytest.raises(ValidationError, match="query"):
+        registry.explain_node("large", {"min_reputation": 3})  # type: ignore[arg-type]  # that is the point
+
+
 def test_operators_admit_and_cordon_alike(registry: Registry) -> None:
     admin: Any = registry.admin  # type: ignore[attr-defined]  # both have it, the agent's contract does not ask for it
     registry.register_node(Node("192.0.2.1", id="judged"))
@@ -222,6 +251,8 @@ def test_an_unknown_node_is_none_in_a_query_and_an_error_in_an_update(registry: 
             registry.update_node_reputation(unknown, True)
         with pytest.raises(UnknownNodeError):
             registry.get_reputation(unknown)
+        with pytest.raises(UnknownNodeError):
+            registry.explain_node(unknown, NodeQuery())
 
 
 def test_a_removed_node_is_gone_once(registry: Registry) -> None:

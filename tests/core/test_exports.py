@@ -32,8 +32,8 @@ def test_every_listed_name_is_there_and_nothing_else_is_listed() -> None:
         assert getattr(registry_core, name) is not None, name
     assert set(registry_core.__all__) == {
         "Admission", "Condition", "Conditions", "Cordon", "DamagedStoreError", "Event", "EventKind",
-        "EventsCompacted", "Evidence", "Gpu", "GpuDemand", "HealthThresholds", "KeyRing", "Liveness", "LocalRegistry",
-        "Node", "NodeCapabilities", "NodeHealth", "NodeOrder", "NodePage", "NodeQuery", "NodeRegistry",
+        "EventsCompacted", "Evidence", "Failing", "Gpu", "GpuDemand", "HealthThresholds", "KeyRing", "Liveness",
+        "LocalRegistry", "Node", "NodeCapabilities", "NodeHealth", "NodeOrder", "NodePage", "NodeQuery", "NodeRegistry",
         "NotSupportedError", "ReadOnlyError", "Registry", "RegistryClosedError", "RegistryError", "Reputation",
         "Scheduling", "SealedStoreError", "SealingKey", "StoreError", "StoreInUseError", "UnknownNodeError",
         "UnsupportedSchemaError", "ValidationError", "__version__",
