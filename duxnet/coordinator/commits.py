@@ -30,17 +30,20 @@ T = TypeVar("T")
 MOST_TOGETHER = 64
 """Changes in one commit, about 15 ms of work. More: the first of them waits longer for nothing."""
 
-Told = Callable[[Any, Optional[BaseException]], None]
+Step = Callable[[Any], Any]
 
 
 class _Waiting(NamedTuple):
-    change: Callable[[], Any]
-    told: Told
+    given: Any
+    steps: Sequence[Step]
+    told: Callable[[Any, Optional[BaseException]], None]
 
 
 class _Outcome(NamedTuple):
+    """What the last step made, or why it was refused. Before the last step: what the one before it made."""
+
     value: Any
-    error: Optional[RegistryError]
+    error: Optional[RegistryError] = None
 
 
 class Commits:
@@ -74,12 +77,16 @@ class Commits:
         `change` is called in the thread, again where a commit that it shared has failed. What it raises is raised here.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self.make(change, lambda value, error: _tell(future, value, error))
+        self.make(None, [lambda _: change()], lambda value, error: _tell(future, value, error))
         return await future
 
-    def make(self, change: Callable[[], T], told: Callable[[T, Optional[BaseException]], None]) -> None:
-        """As `made`, for who has no coroutine: `told` is called by the loop with the result, or what was raised."""
-        self._waiting.append(_Waiting(change, told))
+    def make(self, given: Any, steps: Sequence[Step], told: Callable[[Any, Optional[BaseException]], None]) -> None:
+        """As `made`, for who has no coroutine: `told` is called by the loop with the result, or what was raised.
+
+        Each step is called with what the one before it made, the first with `given`. The last is the change; those
+        before it change nothing, and see nothing of the other changes of this commit.
+        """
+        self._waiting.append(_Waiting(given, steps, told))
         if not self._under_way:
             self._set_out(asyncio.get_running_loop())
 
@@ -100,7 +107,7 @@ class Commits:
         outcomes: Sequence[_Outcome] = ()
         failure: Optional[BaseException] = None
         try:
-            outcomes = self._commit([waiting.change for waiting in group])
+            outcomes = self._commit(group)
             self._completed([outcome.value for outcome in outcomes])
         except BaseException as error:  # noqa: BLE001 - who asked is told
             failure = error
@@ -136,28 +143,45 @@ class Commits:
             _log.warning("registrations and orders are kept again")
         self._fails = fails
 
-    def _commit(self, changes: Sequence[Callable[[], Any]]) -> list[_Outcome]:
+    def _commit(self, group: Sequence[_Waiting]) -> list[_Outcome]:
         """All of them and their lines in the log, or none and an exception.
 
         The ledger's part is durable before the registry's: a join token is used for a node before the node is there,
         which its repetition mends, and never the other way.
         """
+        outcomes = [_Outcome(waiting.given) for waiting in group]
+        for place in range(max(len(waiting.steps) for waiting in group) - 1):
+            for index, (waiting, outcome) in enumerate(zip(group, outcomes)):
+                if place < len(waiting.steps) - 1 and outcome.error is None:
+                    outcomes[index] = _stepped(waiting.steps[place], outcome.value)
+        if all(outcome.error is not None for outcome in outcomes):
+            return outcomes
         with self._quotas.commit(), self._audit.commit(), self._registry.batch(), self._ledger.batch():
-            outcomes = [self._tried(change) for change in changes]
+            outcomes = [
+                outcome if outcome.error is not None else self._tried(waiting.steps[-1], outcome.value)
+                for waiting, outcome in zip(group, outcomes)
+            ]
             self._audit.write_noted()
         return outcomes
 
-    def _tried(self, change: Callable[[], Any]) -> _Outcome:
+    def _tried(self, change: Step, given: Any) -> _Outcome:
         noted, moves = self._audit.noted, self._quotas.moves
         try:
             with self._ledger.part():
-                return _Outcome(change(), None)
+                return _Outcome(change(given))
         except StoreError:  # a file that failed may have undone the others' part
             raise
         except RegistryError as error:  # it was refused, and the registry does nothing then; the others go on
             self._audit.forget_noted(noted)
             self._quotas.forget_moves(moves)
             return _Outcome(None, error)
+
+
+def _stepped(step: Step, given: Any) -> _Outcome:
+    try:
+        return _Outcome(step(given))
+    except RegistryError as error:
+        return _Outcome(None, error)
 
 
 def _tell(future: asyncio.Future[Any], value: object, error: Optional[BaseException]) -> None:

@@ -169,7 +169,7 @@ class Coordinator:
             self.counters["registrations"] += 1
             told(taken, None)
 
-        self.commits.make(lambda: self.intake.take_in(request), arrived)
+        self.commits.make(request, self.intake.steps(), arrived)
 
     def busy(self) -> Refused:
         """Too many at once: come back later, each at another time, spread the wider the more there are."""
