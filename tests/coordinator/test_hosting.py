@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from registry_core.models.node import Node
 from registry_core.models.status import Admission, Liveness
 from registry_core.node_registry import NodeRegistry
+from registry_core.table.node_table import PACED_AT_ONCE, PACED_REST_SECONDS
 
 
 class MovedClock:
@@ -79,3 +80,22 @@ def test_a_held_node_stays_suspect_until_it_is_let_go() -> None:
     assert liveness_of(registry, "a") is Liveness.DOWN
     registry.deregister_node("b")
     assert registry.host.counts() == (0, 0, 1, 0)
+
+
+def test_of_many_that_fall_silent_at_one_moment_nobody_who_asks_waits_for_all() -> None:
+    clock = MovedClock()
+    registry = NodeRegistry(clock=clock, heartbeat_timeout_seconds=4.0)
+    count = 2 * PACED_AT_ONCE + 1
+    with registry.batch():
+        for number in range(count):
+            registry.host.register(Node("192.0.2.1", id=f"n{number}"), interval_seconds=1.0, state={})
+    registry.host.pace(10.0)
+    clock.seconds += 20.5
+    suspected: list[int] = []
+    while not suspected or suspected[-1] < count:
+        for _ in range(3):  # of those who ask within the rest the first one has it done
+            registry.get_node("n0")
+            suspected.append(registry.host.counts().suspect)
+        clock.seconds += PACED_REST_SECONDS
+    assert suspected == [PACED_AT_ONCE] * 3 + [2 * PACED_AT_ONCE] * 3 + [count] * 3
+    assert 0.0 < registry.tick() <= 60.0
