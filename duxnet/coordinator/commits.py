@@ -174,14 +174,20 @@ class Commits:
         except RegistryError as error:  # it was refused, and the registry does nothing then; the others go on
             self._audit.forget_noted(noted)
             self._quotas.forget_moves(moves)
-            return _Outcome(None, error)
+            return _refused(error)
 
 
 def _stepped(step: Step, given: Any) -> _Outcome:
     try:
         return _Outcome(step(given))
     except RegistryError as error:
-        return _Outcome(None, error)
+        return _refused(error)
+
+
+def _refused(error: RegistryError) -> _Outcome:
+    """Without the frames that it came through: they refer to all that waited, and that to the error."""
+    error.__traceback__ = error.__context__ = None
+    return _Outcome(None, error)
 
 
 def _tell(future: asyncio.Future[Any], value: object, error: Optional[BaseException]) -> None:

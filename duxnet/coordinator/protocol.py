@@ -144,6 +144,10 @@ class BoundedProtocol(HttpToolsProtocol):
         for cycle in self._earlier:  # uvicorn tells the last only; the others would write to what is closed
             cycle.disconnected = True
             cycle.message_event.set()
+        # What refers back to this connection goes, and it with that: the garbage collector would find it late.
+        self.app, self.cycle = self._application, cast("Any", None)
+        self._earlier.clear()
+        self.pipeline.clear()
 
     def data_received(self, data: bytes) -> None:
         self._line_bytes += len(data)
@@ -283,12 +287,8 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.client[0] if self.client is not None else None
 
     def on_response_complete(self) -> None:
-        """As uvicorn's, without its timer: the sweep finds who rests."""
-        self.server_state.total_requests += 1
-        if not self.transport.is_closing():
-            self.flow.resume_reading()
-            if self.pipeline:
-                self._start_asgi_task(*self.pipeline.pop())
+        super().on_response_complete()
+        self._unset_keepalive_if_required()  # the sweep finds who rests, and a timer would keep what has ended
         self._rest()
 
     def _is_answering(self) -> bool:

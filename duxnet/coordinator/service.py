@@ -43,7 +43,7 @@ _log = logging.getLogger("duxnet.coordinator")
 WARMING_INTERVALS = 3.0
 """After a start, how long the list is not yet the whole truth: nodes have not all been heard again."""
 
-LET_IN_PER_SECOND = 1000
+LET_IN_PER_SECOND = 2000
 """So many registrations a second are counted on when a crowd is told when to come again. More than one core does: they
 come again in vain; fewer: they wait while nobody does anything."""
 LONGEST_SPREAD_SECONDS = 60
