@@ -21,6 +21,7 @@ from typing import Any, Callable, Optional, cast
 import uvicorn
 
 from duxnet.coordinator.app import app_of, open_coordinator
+from duxnet.coordinator.handshakes import Handshakes
 from duxnet.coordinator.protocol import MOST_CONNECTIONS, BoundedProtocol, sweep_connections
 from duxnet.coordinator.secrets_files import OPERATOR_TOKEN_FILE
 from duxnet.coordinator.service import Coordinator
@@ -81,6 +82,7 @@ def _run(
 ) -> None:
     app = app_of(coordinator)
     most = _most_connections()
+    context = _tls_context(settings)
     config = uvicorn.Config(
         cast("Any", app),
         http=cast(
@@ -103,19 +105,27 @@ def _run(
         timeout_keep_alive=75,
         timeout_graceful_shutdown=STOP_SECONDS,
         backlog=BACKLOG,
-        ssl_certfile=settings.tls_certificate or None,
-        ssl_keyfile=settings.tls_key or None,
     )
-    try:
-        config.load()
-    except OSError as error:  # a certificate that is none, a key that cannot be read; ssl.SSLError is one
-        where = _unreadable(settings.tls_certificate, settings.tls_key) or "the server"
-        raise StoreError(where, f"cannot be used: {error.strerror or error}") from error
+    config.load()
     # Starting and stopping we tell ourselves; its warnings are one line for each malformed request, by anybody.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    server = _Server(config, coordinator)
+    server = _Server(config, coordinator, context, most)
     asyncio_run = _runner(config)
     asyncio_run(_serve(server, coordinator, settings, listener, ready, most))
+
+
+def _tls_context(settings: CoordinatorSettings) -> Optional[ssl.SSLContext]:
+    """None: it speaks plain http."""
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if not certificate:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:  # a certificate that is none, a key that cannot be read; ssl.SSLError is one
+        raise StoreError(_unreadable(certificate, key), f"cannot be used: {error.strerror or error}") from error
+    return context
 
 
 def _unreadable(certificate: str, key: str) -> str:
@@ -144,24 +154,56 @@ def _most_connections() -> int:
 class _Server(uvicorn.Server):
     """uvicorn's raises the signal again when it has stopped, which would end the process before anything is saved.
 
+    With TLS the connections are taken by `handshakes`, which bounds what uvicorn leaves unbounded.
     SIGHUP is for what others replace under a running coordinator: the certificate, and the log of changes.
     """
 
-    def __init__(self, config: uvicorn.Config, coordinator: Coordinator) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        coordinator: Coordinator,
+        context: Optional[ssl.SSLContext],
+        most_connections: int,
+    ) -> None:
         super().__init__(config)
         self._coordinator = coordinator
+        self._context = context
+        self._most_connections = most_connections
+        self._handshakes: list[Handshakes] = []
+
+    async def startup(self, sockets: Optional[list[socket.socket]] = None) -> None:
+        if self._context is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])  # all but the listening
+        connections = self.server_state.connections
+        make_connection = partial(
+            cast("Any", self.config.http_protocol_class),
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        for listener in sockets or ():
+            handshakes = Handshakes(self._context, listener, make_connection, connections, self._most_connections)
+            handshakes.open(self.config.backlog)
+            self._handshakes.append(handshakes)
+
+    async def shutdown(self, sockets: Optional[list[socket.socket]] = None) -> None:
+        for handshakes in self._handshakes:
+            handshakes.close()
+        await super().shutdown(sockets)
 
     def _renew(self) -> None:
         """Open the audit log again, and read the certificate anew; what cannot be read leaves the old one in force."""
-        certificate, key = self.config.ssl_certfile, self.config.ssl_keyfile
+        certificate, key = self._coordinator.settings.tls_certificate, self._coordinator.settings.tls_key
         try:
             self._coordinator.audit.reopen()
-            if self.config.ssl is not None and certificate is not None:
+            if self._context is not None:
                 # First elsewhere: a key of another certificate would leave the running context without any.
                 ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
-                self.config.ssl.load_cert_chain(certificate, key)
+                self._context.load_cert_chain(certificate, key)
         except OSError as error:  # ssl.SSLError is one
-            which = _unreadable(str(certificate), str(key))
+            which = _unreadable(certificate, key)
             _log.error("SIGHUP: %s cannot be used, the old one stays: %s", which, error.strerror or error)
         except StoreError as error:
             _log.error("SIGHUP: %s", error)
