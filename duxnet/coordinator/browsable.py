@@ -1,4 +1,7 @@
-"""The page at `/` that shows the OpenAPI document: one file of HTML, nothing fetched from elsewhere."""
+"""The page at `/` that shows the OpenAPI document: one file of HTML, nothing fetched from elsewhere.
+
+Its links are relative, since a proxy may serve it below a path that is not known here.
+"""
 
 from __future__ import annotations
 
@@ -36,15 +39,15 @@ PAGE = """<!doctype html>
  pre{background:#f4f4f4;padding:.6rem;overflow:auto} .m{display:inline-block;width:4.5rem;font-weight:600}
 </style>
 <h1>DuxNet coordinator</h1>
-<p>The whole description, for programs: <a href="/openapi.json">/openapi.json</a> (OpenAPI 3.1).
-Try it: <a href="/v1/nodes">nodes</a>, <a href="/v1/coordinator">this coordinator</a>,
-<a href="/v1/events?since=0">events</a>, <a href="/metrics">metrics</a>, <a href="/healthz">health</a>.</p>
+<p>The whole description, for programs: <a href="openapi.json">/openapi.json</a> (OpenAPI 3.1).
+Try it: <a href="v1/nodes">nodes</a>, <a href="v1/coordinator">this coordinator</a>,
+<a href="v1/events?since=0">events</a>, <a href="metrics">metrics</a>, <a href="healthz">health</a>.</p>
 <div id="routes"><noscript>The list of routes needs JavaScript; the document does not.</noscript></div>
 <script>
 const add = (parent, tag, text) => {
   const e = document.createElement(tag); e.textContent = text; parent.append(e); return e
 };
-fetch("/openapi.json").then(r => r.json()).then(doc => {
+fetch("openapi.json").then(r => r.json()).then(doc => {
   const place = document.getElementById("routes");
   for (const [path, item] of Object.entries(doc.paths)) for (const [method, op] of Object.entries(item)) {
     if (!op.responses) continue;

@@ -41,7 +41,8 @@ async def list_nodes(request: AnyRequest, coordinator: Coordinator) -> Response[
     page = await coordinator.questions.find(wanted.query(wanted.limit, wanted.after))
     headers = {}
     if page.next is not None:
-        headers["link"] = f'</v1/nodes?{_next_query(request.scope["query_string"], page.next)}>; rel="next"'
+        # Relative to /v1/nodes: a proxy may serve it below a path that is not known here.
+        headers["link"] = f'<nodes?{_next_query(request.scope["query_string"], page.next)}>; rel="next"'
     content = {
         "schema": NODES_SCHEMA,
         "nodes": [coordinator.encoded.text(node, with_addresses) for node in page.nodes],

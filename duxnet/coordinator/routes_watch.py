@@ -31,6 +31,8 @@ AnyRequest = Request[Any, Any, Any]
 MOST_FOLLOWERS = 1000
 KEEP_ALIVE_SECONDS = 15.0
 MOST_EVENTS = 1000
+_AS_IT_COMES = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+"""A proxy keeps no stream, and nginx would hold it back until a buffer is full."""
 
 
 @get(
@@ -52,7 +54,7 @@ async def events(request: AnyRequest, coordinator: Coordinator) -> Response[Even
         ring.after(index)  # 410 before the stream begins
         if coordinator.followers >= MOST_FOLLOWERS:
             raise Refused("busy", "too many follow the events", retry_after_seconds=30)
-        return Stream(_frames(coordinator, index), media_type="text/event-stream")  # type: ignore[return-value]  # a stream of the same events
+        return Stream(_frames(coordinator, index), media_type="text/event-stream", headers=_AS_IT_COMES)  # type: ignore[return-value]  # a stream of the same events
     index = ring.last_index if since is None else since
     found = ring.after(index)
     deadline = time.monotonic() + wanted.wait_seconds

@@ -32,6 +32,8 @@ one costs both sides some milliseconds."""
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 
 _WAIT_AND_REPEAT = (429, 503)
+_LOST_BEHIND = (502, 504)
+"""What a proxy says when the coordinator behind it does not answer, or is no longer there."""
 
 
 class Sender:
@@ -140,6 +142,12 @@ class Sender:
             except RuntimeError as error:  # httpx says so when the client was closed
                 raise RegistryClosedError(str(error)) from None
             answer = _answer(address, response)
+            if answer.status in _LOST_BEHIND and problem_in(answer) is None:
+                reason = f"answered with status {answer.status}: the proxy there does not reach the coordinator"
+                last = (UnreachableError if repeatable else _PerhapsDoneError)(address, reason)
+                if not repeatable:
+                    raise last
+                continue
             if answer.status not in _WAIT_AND_REPEAT or _is_about_its_store(answer):
                 self._preferred = number
                 return answer

@@ -9,6 +9,7 @@ import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 
@@ -100,11 +101,11 @@ def test_lists_are_paged_linked_and_not_sent_twice(tmp_path: Path) -> None:
         assert len(first["nodes"]) == 2
         assert headers["link"].endswith('>; rel="next"')
         seen = [node["id"] for node in first["nodes"]]
-        path = headers["link"].partition("<")[2].partition(">")[0]
-        while path:
-            _, headers, page = running.call("GET", path)
+        link = headers["link"].partition("<")[2].partition(">")[0]
+        while link:
+            _, headers, page = running.call("GET", urljoin("/v1/nodes", link))
             seen += [node["id"] for node in page["nodes"]]
-            path = headers.get("link", "").partition("<")[2].partition(">")[0]
+            link = headers.get("link", "").partition("<")[2].partition(">")[0]
         assert len(seen) == len(set(seen)) == 5
         tag = running.call("GET", "/v1/count")[1]["etag"]
         for asked in (tag, f"W/{tag}", f'"other", {tag}', "*"):

@@ -129,6 +129,17 @@ def test_several_addresses_are_tried_in_order_and_the_one_that_answers_is_kept()
     assert slept == []
 
 
+@pytest.mark.parametrize("status", [502, 504])
+@respx.mock
+def test_a_proxy_that_does_not_reach_the_coordinator_is_passed_over_as_an_address_that_is_silent(status: int) -> None:
+    first = respx.get(f"{FIRST}/v1/count").mock(return_value=httpx.Response(status, text="<html>Bad Gateway"))
+    second = respx.get(f"{SECOND}/v1/count").mock(return_value=httpx.Response(200, json={"count": 1}))
+    remote, slept = a_remote(FIRST, SECOND)
+    assert remote.count_nodes() == remote.count_nodes() == 1
+    assert (first.call_count, second.call_count) == (1, 2)
+    assert slept == []
+
+
 @respx.mock
 def test_pauses_between_attempts_are_drawn_and_end() -> None:
     route = respx.get(f"{FIRST}/v1/count").mock(side_effect=httpx.ConnectError("refused"))
@@ -139,11 +150,19 @@ def test_pauses_between_attempts_are_drawn_and_end() -> None:
     assert all(0 <= pause <= 2 for pause in slept)
 
 
+@pytest.mark.parametrize(
+    ("came", "said"),
+    [
+        ({"side_effect": httpx.ReadTimeout("slow")}, "did not answer in time"),
+        ({"return_value": httpx.Response(504, text="<html>Gateway Time-out")}, "status 504"),
+    ],
+    ids=["nothing", "a proxy's word"],
+)
 @respx.mock
-def test_an_outcome_that_may_have_been_counted_is_not_told_twice() -> None:
-    route = respx.post(f"{FIRST}/v1/nodes/a/outcomes").mock(side_effect=httpx.ReadTimeout("slow"))
+def test_an_outcome_that_may_have_been_counted_is_not_told_twice(came: dict[str, Any], said: str) -> None:
+    route = respx.post(f"{FIRST}/v1/nodes/a/outcomes").mock(**came)
     remote, _ = a_remote()
-    with pytest.raises(UnreachableError, match="did not answer in time"):
+    with pytest.raises(UnreachableError, match=said):
         remote.update_node_reputation("a", True)
     assert route.call_count == 1
 
