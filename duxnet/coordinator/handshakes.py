@@ -74,14 +74,20 @@ class Handshakes:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:  # no file, no memory: it would fail again at once
-                if not self._is_told:
-                    _log.error("a connection cannot be taken: %s", error.strerror or error)
-                self._is_told = True
-                self._loop.remove_reader(self._listener)
-                self._loop.call_later(PAUSE_SECONDS, self._go_on)
+                self._make_room(error)
                 return
             self._is_told = False
             self._begin(taken)
+
+    def _make_room(self, error: OSError) -> None:
+        if self._under_way:
+            self._give_up(next(iter(self._under_way)))  # its file is free in the next turn
+            return
+        if not self._is_told:
+            _log.error("a connection cannot be taken: %s", error.strerror or error)
+        self._is_told = True
+        self._loop.remove_reader(self._listener)
+        self._loop.call_later(PAUSE_SECONDS, self._go_on)
 
     def _go_on(self) -> None:
         if not self._is_closed:

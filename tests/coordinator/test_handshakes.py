@@ -104,6 +104,18 @@ def test_who_is_turned_away_and_does_not_go_is_bounded_too(limited: Running) -> 
     until(lambda: sockets_of(limited) == idle, "room again")
 
 
+def test_where_files_run_out_they_make_room_too(tmp_path: Path, certified: dict[str, str]) -> None:
+    need_program("prlimit", "util-linux")
+    with Running(tmp_path / "state", open_files=72, **certified) as poor, ExitStack() as held:  # type: ignore[arg-type]  # by name
+        log = poor.output()
+        for _ in range(200):
+            held.enter_context(silent(poor))
+        for _ in range(5):
+            with spoken(poor) as connection:
+                assert connection.recv(12) == b"HTTP/1.1 200"
+        assert poor.output() == log
+
+
 def test_broken_handshakes_leave_nothing_and_fill_no_log(limited: Running) -> None:
     idle, log = sockets_of(limited), limited.output()
     for nonsense in (b"", SHORT, b"\x16\x03\x01", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 10, b"\x00" * 500):
