@@ -11,8 +11,6 @@ per second of the server's processor time, so that other work on the machine cha
 from __future__ import annotations
 
 import argparse
-import os
-import re
 import resource
 import shutil
 import statistics
@@ -20,25 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from duxnet.coordinator.secrets_files import ensure_coordinator_identity
-from registry_core.identity.coordinator_id import coordinator_id_of_key
-from registry_core.identity.keys import public_key_text, raw_public_key
-from registry_core.identity.signatures import SignatureParameters, SignedRequest, sign_request
-from registry_core.identity.tokens import SessionToken, seal_session
-from registry_core.models.ids import node_id_of_key
-from registry_core.models.node import Node, NodeCapabilities
-from registry_core.node_registry import NodeRegistry
-
-SERVER_CORE, CLIENT_CORE = "0", "1"
-SAMPLE = '"load_average":1.25,"memory_usage":41.5,"disk_usage":63.2'
+from benchmarks.registrations import measure_registrations
+from benchmarks.served import CLIENT_CORE, Prepared, Server, wrk
 
 HEARTBEATS = """
 local tokens, n, sequence = {}, 0, %(first)d
@@ -61,17 +46,6 @@ function request()
   n = n + 1
   return wrk.format("GET", "/v1/nodes?only_healthy=true&limit=20&min_cpu_cores=" .. (n % 32) .. "&min_memory_gb="
     .. (n * 7 % 128) .. "&min_storage_gb=" .. (n * 13 % 1000) .. "&min_reputation=0." .. (n % 3))
-end
-"""
-REGISTRATIONS = """
-local requests, n = {}, 0
-for line in io.lines("%(requests)s") do requests[#requests + 1] = line end
-function request()
-  n = n + 1
-  local path, digest, audience, input, signature, body = requests[(n - 1) %% #requests + 1]:match(
-    "^(.-)\\t(.-)\\t(.-)\\t(.-)\\t(.-)\\t(.*)$")
-  return wrk.format("PUT", path, {["Content-Type"] = "application/json", ["Content-Digest"] = digest,
-    ["Duxnet-Audience"] = audience, ["Signature-Input"] = input, ["Signature"] = signature}, body)
 end
 """
 BASELINE = """
@@ -101,120 +75,6 @@ if sys.argv[2] == "fastapi":
 uvicorn.run(app, port=int(sys.argv[1]), http="httptools", loop="uvloop", access_log=False, log_level="error",
             lifespan="off")
 """
-
-
-class Server:
-    """A process pinned to the server's core."""
-
-    def __init__(self, command: list[str], port: int, environ: dict[str, str]) -> None:
-        self.address = f"http://127.0.0.1:{port}"
-        self.process = subprocess.Popen(
-            ["taskset", "-c", SERVER_CORE, *command],
-            env={**os.environ, **environ},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        begun = time.monotonic()
-        deadline = begun + 60
-        while time.monotonic() < deadline:
-            try:
-                with urllib.request.urlopen(self.address + "/healthz", timeout=1):
-                    break
-            except OSError as error:
-                if "refused" not in str(error):  # a baseline knows no /healthz
-                    break
-                time.sleep(0.1)
-        else:
-            raise SystemExit("the server did not start")
-        self.start_seconds = time.monotonic() - begun
-
-    def metric(self, name: str) -> float:
-        """One figure of /metrics."""
-        with urllib.request.urlopen(self.address + "/metrics", timeout=5) as answer:
-            found = re.search(rf"^{re.escape(name)} (\S+)$", answer.read().decode(), re.MULTILINE)
-        return float(found[1]) if found else 0.0
-
-    def resident_mib(self) -> float:
-        """Memory of the process."""
-        text = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) / 1024
-
-    def cpu_seconds(self) -> float:
-        """Processor time so far: what a request costs of a core, whoever else is on it."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def per_core(self, script: Path, seconds: float, connections: int = 32) -> dict[str, float]:
-        """As `wrk`, with `rate` per second of processor time: what a whole core would serve."""
-        before = self.cpu_seconds()
-        found = wrk(self.address, script, seconds, connections)
-        return {**found, "rate": found["count"] / (self.cpu_seconds() - before)}
-
-    def stop(self) -> None:
-        """End it."""
-        self.process.terminate()
-        self.process.wait()
-
-
-def wrk(address: str, script: Path, seconds: float, connections: int = 32) -> dict[str, float]:
-    """Requests a second, the 99th percentile in ms, and answers that were no success."""
-    command = ["taskset", "-c", CLIENT_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency"]
-    text = subprocess.run([*command, "-s", str(script), address], capture_output=True, text=True, check=True).stdout
-    rate = float(re.findall(r"Requests/sec:\s+([\d.]+)", text)[0])
-    value, unit = re.findall(r"99%\s+([\d.]+)(us|ms|s)", text)[0]
-    bad = re.findall(r"Non-2xx or 3xx responses: (\d+)", text)
-    count = float(re.findall(r"(\d+) requests in", text)[0])
-    return {
-        "rate": rate,
-        "count": count,
-        "p99": float(value) * {"us": 0.001, "ms": 1, "s": 1000}[unit],
-        "bad": int(bad[0]) if bad else 0,
-    }
-
-
-def _a_node(node_id: str, number: int) -> Node:
-    offer = NodeCapabilities(1 + number % 64, 1.0 + number * 7 % 256, 10.0 + number * 13 % 2000)
-    return Node(f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", id=node_id, capabilities=offer)
-
-
-class Prepared:
-    """A state directory with registered nodes and a session for each, made without the network."""
-
-    def __init__(self, folder: Path, count: int) -> None:
-        self.state = folder / "state"
-        self.tokens = folder / "tokens"
-        self.folder = folder
-        self.count = count
-        identity = ensure_coordinator_identity(self.state)
-        self.coordinator = coordinator_id_of_key(raw_public_key(identity.key.public_key()))
-        expires = int(time.time()) + 86_400
-        with NodeRegistry(self.state / "nodes.db") as registry, self.tokens.open("w") as tokens:
-            for start in range(0, count, 10_000):
-                with registry.batch():
-                    for number in range(start, min(count, start + 10_000)):
-                        node_id = f"n{number:07d}"
-                        registry.host.register(_a_node(node_id, number), interval_seconds=5.0, state={"generation": 1})
-                        tokens.write(seal_session(SessionToken(node_id, 1, expires), identity.secret) + "\n")
-
-    @contextmanager
-    def served(self, port: int, **settings: object) -> Iterator[Server]:
-        """A coordinator over this state."""
-        main = "import sys; from duxnet.cli import main; sys.exit(main())"
-        environ = {f"DUXNET_COORDINATOR__{name.upper()}": str(value) for name, value in settings.items()}
-        environ["DUXNET_COORDINATOR__PORT"] = str(port)
-        server = Server([sys.executable, "-c", main, "coordinator", "--state-dir", str(self.state)], port, environ)
-        try:
-            yield server
-        finally:
-            server.stop()
-
-    def script(self, text: str, **values: object) -> Path:
-        """A script for wrk."""
-        path = self.folder / f"{time.monotonic_ns()}.lua"
-        path.write_text(
-            text % {"tokens": self.tokens, "sample": SAMPLE, "delay": "", "more": "", **values} if values else text
-        )
-        return path
 
 
 @contextmanager
@@ -289,54 +149,6 @@ def lists(prepared: Prepared, seconds: float) -> None:
     print(f"    beside {rate:,.0f} heartbeats/s: {busy['rate']:,.0f}/s, p99 {busy['p99']:.1f} ms")
 
 
-def registrations(prepared: Prepared, count: int) -> tuple[float, float]:
-    """What is taken in a second, and what verifying as many signatures and committing them in shares of 32 allows."""
-    path = prepared.folder / "requests"
-    now = int(time.time())
-    keys = [Ed25519PrivateKey.generate() for _ in range(count)]
-    signed = []
-    with path.open("w") as lines:
-        for number, key in enumerate(keys):
-            public = public_key_text(key.public_key())
-            node_id = node_id_of_key(raw_public_key(key.public_key()))
-            plain = {"ip_address": "10.0.0.1", "id": node_id, "public_key": public, "hostname": f"node-{number}"}
-            body = msgspec.json.encode({"node": plain, "generation": 1, "interval_seconds": 15.0})
-            at = f"/v1/nodes/{node_id}"
-            request = SignedRequest("PUT", at, "", "application/json", prepared.coordinator, body)
-            parameters = SignatureParameters(now, now + 300, f"{number}", public)
-            headers = sign_request(request, parameters, key)
-            names = ("content-digest", "duxnet-audience", "signature-input", "signature")
-            lines.write("\t".join([at, *(headers[name] for name in names), body.decode()]) + "\n")
-            signed.append((key.public_key(), key.sign(body), body, Node("10.0.0.1", id=node_id, hostname=f"n{number}")))
-    bound = _bound(prepared.folder / "bound.db", signed)
-    with prepared.served(8613, registrations_at_once=256) as server:
-        begun = server.cpu_seconds()
-        wrk(server.address, prepared.script(REGISTRATIONS, requests=path), 4, connections=64)
-        taken = server.metric("duxnet_registrations_total") / (server.cpu_seconds() - begun)
-    return taken, bound
-
-
-def tell_registrations(found: list[tuple[float, float]]) -> None:
-    """The rounds of `registrations` (target ≥ 0.70 of the bound)."""
-    taken, bound = (statistics.median(each) for each in zip(*found))
-    shares = sorted(taken / bound for taken, bound in found)
-    print(
-        f"  registrations: {taken:,.0f}/s; verification and shared commits alone: {bound:,.0f}/s; "
-        f"{statistics.median(shares):.2f} ({shares[0]:.2f} to {shares[-1]:.2f})"
-    )
-
-
-def _bound(path: Path, signed: list) -> float:  # type: ignore[type-arg]  # (key, signature, body, node)
-    with NodeRegistry(path) as registry:
-        begun = time.process_time()
-        for start in range(0, len(signed), 32):
-            with registry.batch():
-                for key, signature, body, node in signed[start : start + 32]:
-                    key.verify(signature, body)
-                    registry.register_node(node)
-        return len(signed) / (time.process_time() - begun)
-
-
 def fleet(prepared: Prepared, seconds: float) -> None:
     """10,000 nodes at the interval that the coordinator sets, each on a connection that it keeps.
 
@@ -400,17 +212,13 @@ def main() -> None:
     for name, count in (
         ("heartbeats", options.nodes),
         ("lists", options.list_nodes),
-        ("registrations", 100),
+        ("registrations", 0),
         ("fleet", 10_000),
     ):
         if not wanted(name):
             continue
-        if name == "registrations":  # each round into an empty registry
-            rates = []
-            for _ in range(options.rounds):
-                with tempfile.TemporaryDirectory() as folder:
-                    rates.append(registrations(Prepared(Path(folder), count), 20_000))
-            tell_registrations(rates)
+        if name == "registrations":
+            measure_registrations(options.rounds)
             continue
         with tempfile.TemporaryDirectory() as folder:
             prepared = Prepared(Path(folder), count)
