@@ -277,11 +277,9 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.transport.close()
             self.on_response_complete()
 
-        said = bytes(self._said)
-        self._registrations.take(
-            RegistrationRequest(node_id, self.url, b"", self.headers, said, self._peer()),
-            answered,
-        )
+        said, self._said = bytes(self._said), b""  # a connection that rests keeps no body
+        request = RegistrationRequest(node_id, self.url, b"", self.headers, said, self._peer())
+        self._registrations.take(request, answered)
 
     def _peer(self) -> Optional[str]:
         return self.client[0] if self.client is not None else None
