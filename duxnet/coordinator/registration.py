@@ -208,7 +208,8 @@ class Registrar:
             return ""
         now = self._monotonic()
         turns = self._takeovers.pop(node_id, None) or deque(maxlen=MOST_TAKEOVERS + 1)
-        turns.append((now, said.boot_id))
+        if not turns or turns[-1][1] != said.boot_id:  # else it comes again, since the disk did not take it
+            turns.append((now, said.boot_id))
         self._takeovers[node_id] = turns  # the newest last
         while len(self._takeovers) > _MOST_WATCHED:
             del self._takeovers[next(iter(self._takeovers))]

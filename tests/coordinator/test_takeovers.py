@@ -23,13 +23,14 @@ class Watched:
         self._generation = 0
         self._state: dict[str, object] = {"boot_id": "first", "machine_hint": "m"}
 
-    def registers(self, boot_id: str, interval: float, asked: float) -> bool:
+    def registers(self, boot_id: str, interval: float, asked: float, *, is_kept: bool = True) -> bool:
         """Does the registration show that two take turns?"""
         self._generation += 1
         said = Registration({}, self._generation, interval, machine_hint="m", boot_id=boot_id)
         arrival = Arrival("n", said, "/v1/nodes/n", "", b"%d" % self._generation, {}, "10.0.0.1")
         decision = self._registrar.decide(arrival, self._node, self._node, self._state, asked)
-        self._state = decision.host_state
+        if is_kept:
+            self._state = decision.host_state
         return bool(decision.contested)
 
 
@@ -59,3 +60,13 @@ def test_restarts_are_no_turns() -> None:
     for start in range(10):
         assert not watched.registers(f"start {start}", 15.0, 5.0)
         watched.now += 1.0
+
+
+def test_one_that_comes_again_since_the_disk_does_not_take_it_takes_no_turns() -> None:
+    watched = Watched()
+    for _ in range(3 * MOST_TAKEOVERS):
+        assert not watched.registers("second", 15.0, 5.0, is_kept=False)
+        watched.now += 1.0
+    assert not watched.registers("second", 15.0, 5.0)
+    found = [watched.registers(("first", "second")[turn % 2], 15.0, 5.0) for turn in range(MOST_TAKEOVERS)]
+    assert found == [False, False, True]  # that one took over once counts
