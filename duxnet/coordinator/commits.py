@@ -18,7 +18,7 @@ from typing import Any, Callable, NamedTuple, Optional, TypeVar
 from duxnet.coordinator.audit import AuditLog
 from duxnet.coordinator.ledger import Ledger
 from duxnet.coordinator.quotas import Quotas
-from registry_core.errors import RegistryError, StoreError
+from registry_core.errors import DamagedStoreError, RegistryError, StoreError
 from registry_core.node_registry import NodeRegistry
 
 __all__ = ["Commits"]
@@ -130,7 +130,8 @@ class Commits:
             self._set_out(loop)
         if again:
             return
-        self._tell_operator(failure)
+        if failure is not None or any(outcome.error is None for outcome in outcomes):  # else the disk was not asked
+            self._tell_operator(failure)
         for waiting, outcome in zip(group, outcomes or [_Outcome(None, None)]):
             loop.call_soon(waiting.told, outcome.value, failure or outcome.error)
 
@@ -169,9 +170,10 @@ class Commits:
         try:
             with self._ledger.part():
                 return _Outcome(change(given))
-        except StoreError:  # a file that failed may have undone the others' part
-            raise
         except RegistryError as error:  # it was refused, and the registry does nothing then; the others go on
+            of_one_record = isinstance(error, DamagedStoreError) and error.node_id is not None
+            if isinstance(error, StoreError) and not of_one_record:
+                raise  # a file that failed may have undone the others' part
             self._audit.forget_noted(noted)
             self._quotas.forget_moves(moves)
             return _refused(error)

@@ -1,0 +1,180 @@
+"""Changes that share a commit: whose failure it is, what is taken back, what the operator is told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+from duxnet.coordinator.app import open_coordinator
+from duxnet.coordinator.intake import RegistrationRequest, TakenIn
+from duxnet.coordinator.service import Coordinator
+from duxnet.coordinator.settings import CoordinatorSettings
+from registry_core.errors import DamagedStoreError, StoreError
+from registry_core.identity.signatures import SignatureRefused
+from tests.coordinator.test_damaged import damage
+from tests.coordinator.test_identity import Signer
+
+
+@pytest.fixture
+def coordinator(tmp_path: Path) -> Iterator[Coordinator]:
+    opened = open_coordinator(CoordinatorSettings(state_dir=str(tmp_path)))
+    yield opened
+    opened.close()
+
+
+def a_signer(coordinator: Coordinator) -> Signer:
+    return Signer(None, {"id": coordinator.identity.id})  # type: ignore[arg-type]  # nothing is sent
+
+
+def request(
+    signer: Signer, generation: int, proof: Optional[dict[str, str]] = None, **said: Any
+) -> RegistrationRequest:
+    body = signer.body(generation, **said)
+    headers = {"content-type": "application/json", **(signer.headers(body) if proof is None else proof)}
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return RegistrationRequest(signer.node_id, f"/v1/nodes/{signer.node_id}".encode(), b"", pairs, body, "192.88.98.7")
+
+
+def together(coordinator: Coordinator, changes: Sequence[Any]) -> list[Any]:
+    """Requests and functions carried out in one commit: what each made, or its error."""
+
+    async def all_made() -> list[Any]:
+        loop, held = asyncio.get_running_loop(), threading.Event()
+        before = asyncio.ensure_future(coordinator.commits.made(lambda: held.wait(10)))
+        await asyncio.sleep(0)  # it sets out, and all others wait
+        found: list[asyncio.Future[Any]] = []
+        for change in changes:
+            future = loop.create_future()
+            found.append(future)
+
+            def told(made: Any, error: Optional[BaseException], future: asyncio.Future[Any] = future) -> None:
+                future.set_result(made if error is None else error)
+
+            if isinstance(change, RegistrationRequest):
+                coordinator.register(change, told)
+            else:
+                coordinator.commits.make(change, [lambda given: given()], told)
+        held.set()
+        await before
+        return [await future for future in found]
+
+    return asyncio.run(all_made())
+
+
+def alone(coordinator: Coordinator, asked: RegistrationRequest) -> Any:
+    """What a request made that no other shares a commit with, or its error."""
+
+    async def made() -> Any:
+        future = asyncio.get_running_loop().create_future()
+        coordinator.register(asked, lambda taken, error: future.set_result(taken if error is None else error))
+        return await future
+
+    return asyncio.run(made())
+
+
+def generations(answers: Sequence[Any]) -> list[Any]:
+    return [answer.generation if isinstance(answer, TakenIn) else getattr(answer, "kind", answer) for answer in answers]
+
+
+def test_registrations_and_removals_of_one_node_in_one_commit_follow_each_other(coordinator: Coordinator) -> None:
+    signer = a_signer(coordinator)
+
+    def removed() -> bool:
+        return coordinator._removed(signer.node_id, "test")
+
+    first = request(signer, 5)
+    answers = together(coordinator, [first, first, request(signer, 4), request(signer, 6), first])
+    assert generations(answers) == [5, 5, "stale-generation", 6, "stale-generation"]
+    answers = together(coordinator, [removed, request(signer, 6), request(signer, 7), removed, request(signer, 8)])
+    assert generations(answers) == [True, "stale-generation", 7, True, 8]
+    assert coordinator.registry.count_nodes() == 1
+    assert generations(together(coordinator, [request(signer, 9), removed])) == [9, True]
+    assert coordinator.registry.get_node(signer.node_id) is None
+    assert coordinator.ledger.gone(signer.node_id).generation == 9
+
+
+def test_who_is_banned_in_the_same_commit_stays_out(coordinator: Coordinator) -> None:
+    signer, admin = a_signer(coordinator), coordinator.registry.admin
+    ban = [request(signer, 1), lambda: admin.ban(signer.node_id, reason="no", actor="a"), request(signer, 2)]
+    assert generations(together(coordinator, ban)) == [1, None, "banned"]
+    gone = [lambda: coordinator._removed(signer.node_id, "test"), request(signer, 3)]
+    assert generations(together(coordinator, gone)) == [True, "banned"]
+
+
+def test_quota_and_join_token_hold_within_one_commit(tmp_path: Path) -> None:
+    opened = open_coordinator(CoordinatorSettings(state_dir=str(tmp_path), join="token", nodes_per_address=1))
+    opened.quotas.all_counted()
+    try:
+        (_, once), (_, often) = (opened.ledger.create("join", 0.0, uses=uses) for uses in (1, None))
+        answers = together(opened, [request(a_signer(opened), 1, join_token=once) for _ in range(3)])
+        assert generations(answers) == [1, "join-token", "join-token"]
+        waits = request(a_signer(opened), 1, join_token=often)
+        assert b'"admission_reason":"quota"' in together(opened, [waits])[0].body
+        assert (tmp_path / "audit.jsonl").read_text().count("registered") == 2
+    finally:
+        opened.close()
+
+
+def test_what_fails_alone_leaves_the_others_and_no_trace(coordinator: Coordinator, tmp_path: Path) -> None:
+    signers = [a_signer(coordinator) for _ in range(2)]
+
+    def fails() -> None:
+        coordinator.audit.note("test", "nothing", "n")
+        raise RuntimeError("not ours")
+
+    answers = together(coordinator, [request(signers[0], 1), fails, request(signers[1], 1)])
+    assert [type(answer) for answer in answers] == [TakenIn, RuntimeError, TakenIn]
+    assert "nothing" not in (tmp_path / "audit.jsonl").read_text()
+    assert (tmp_path / "audit.jsonl").read_text().count("registered") == 2
+
+
+def test_who_has_proven_nothing_does_not_make_the_operator_think_that_the_disk_is_well(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("nodes.db", "cannot be written: No space left on device")
+
+    signer, other = a_signer(coordinator), a_signer(coordinator)
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING, "duxnet.coordinator"):
+        patched.setattr(coordinator.registry._store, "commit", full)
+        for generation in range(1, 4):
+            assert isinstance(alone(coordinator, request(signer, generation)), StoreError)
+            forged = {**other.headers(b""), "content-digest": "sha-256=:no:"}
+            refused = alone(coordinator, request(other, 1, forged))
+            assert isinstance(refused, SignatureRefused)
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert isinstance(alone(coordinator, request(signer, 9)), TakenIn)
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
+def test_a_damaged_record_fails_alone_and_is_no_trouble_of_the_disk(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator = open_coordinator(CoordinatorSettings(state_dir=str(tmp_path)))
+    signers = [a_signer(coordinator) for _ in range(4)]
+    together(coordinator, [request(signer, 1) for signer in signers])
+    coordinator.close()
+    damage(tmp_path / "nodes.db", signers[1].node_id)
+    again = open_coordinator(coordinator.settings)
+    commits = 0
+    commit = again.registry._store.commit
+
+    def counting(*given: Any) -> None:
+        nonlocal commits
+        commits += 1
+        commit(*given)
+
+    monkeypatch.setattr(again.registry._store, "commit", counting)
+    try:
+        answers = together(again, [request(signer, 2) for signer in signers])
+    finally:
+        again.close()
+    assert [type(answer) for answer in answers] == [TakenIn, DamagedStoreError, TakenIn, TakenIn]
+    assert commits == 1
+    assert "cannot be kept" not in caplog.text
