@@ -217,6 +217,8 @@ class NodeTable:
 
     def expire(self, now: float) -> Iterator[tuple[str, Liveness, Liveness]]:
         """Judge the slots whose deadline has come; yields (id, before, after) for each that changed."""
+        if now < self._rests_until:  # asked since something was committed, and not since one is due
+            return
         slots = self.slots
         due = self._deadlines.pop_due(now, self._most_at_once)
         if len(due) == self._most_at_once:
