@@ -149,11 +149,13 @@ class Coordinator:
     ) -> None:
         """A node registers, or an operator registers it. `told` hears what follows, or why nothing does.
 
-        Raises Refused where too many wait already: the crowd is told to come again, each at another time.
+        Raises Refused where too many wait already: the crowd is told to come again, each at another time. No operator
+        belongs to it.
         """
-        if self._arrivals >= self.settings.registrations_at_once:
-            raise self.busy()
-        if self.quotas.are_counting and self.registry.get_node(request.node_id) is None:
+        is_crowded = self._arrivals >= self.settings.registrations_at_once
+        if not is_crowded and self.quotas.are_counting:
+            is_crowded = self.registry.get_node(request.node_id) is None
+        if is_crowded and not self._is_order(request):
             raise self.busy()
         self._arrivals += 1
 
@@ -170,6 +172,14 @@ class Coordinator:
             told(taken, None)
 
         self.commits.make(request, self.intake.steps(), arrived)
+
+    def _is_order(self, request: RegistrationRequest) -> bool:
+        """Does it show an operator's token? Raises Refused for one that is none."""
+        named = dict(request.headers)
+        if b"signature-input" in named or b"authorization" not in named:
+            return False
+        self.access.caller(named[b"authorization"].decode("latin-1")).need(Permission.OPERATE)
+        return True
 
     def busy(self) -> Refused:
         """Too many at once: come back later, each at another time, spread the wider the more there are."""

@@ -13,6 +13,7 @@ import pytest
 
 from duxnet.coordinator.app import open_coordinator
 from duxnet.coordinator.intake import RegistrationRequest, TakenIn
+from duxnet.coordinator.problems import Refused
 from duxnet.coordinator.service import Coordinator
 from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.errors import DamagedStoreError, StoreError
@@ -117,6 +118,42 @@ def test_quota_and_join_token_hold_within_one_commit(tmp_path: Path) -> None:
         waits = request(a_signer(opened), 1, join_token=often)
         assert b'"admission_reason":"quota"' in together(opened, [waits])[0].body
         assert (tmp_path / "audit.jsonl").read_text().count("registered") == 2
+    finally:
+        opened.close()
+
+
+def test_an_operator_waits_for_no_crowd(tmp_path: Path) -> None:
+    settings = CoordinatorSettings(state_dir=str(tmp_path), registrations_at_once=1)
+    opened = open_coordinator(settings)
+    operator = {"authorization": f"Bearer {(tmp_path / 'operator.token').read_text().strip()}"}
+    signers = [a_signer(opened) for _ in range(4)]
+
+    async def crowded() -> list[str]:
+        held, loop = threading.Event(), asyncio.get_running_loop()
+        before = asyncio.ensure_future(opened.commits.made(lambda: held.wait(10)))
+        await asyncio.sleep(0)
+        proofs: list[Optional[dict[str, str]]] = [None, None, {"authorization": "Bearer dux_operator_no"}, operator]
+        answers: list[str] = []
+        ordered = loop.create_future()
+        for signer, proof in zip(signers, proofs):
+
+            def told(_: object, error: Optional[BaseException], by: object = proof) -> None:
+                if by is operator:
+                    ordered.set_result(error)
+
+            try:
+                opened.register(request(signer, 1, proof), told)
+                answers.append("waits")
+            except Refused as error:
+                answers.append(error.kind)
+        held.set()
+        await before
+        assert await ordered is None
+        return answers
+
+    try:
+        assert asyncio.run(crowded()) == ["waits", "busy", "token-required", "waits"]
+        assert opened.registry.get_node(signers[3].node_id) is not None
     finally:
         opened.close()
 
