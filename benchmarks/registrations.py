@@ -145,7 +145,7 @@ def _steps(count: int = 4_000) -> dict[str, float]:
         for group in _groups(_signed(count, coordinator.identity.id)):
             requests = [each.request() for each in group]
             with timed("read"):
-                said = [read(request) for request in requests]
+                said = [read((request, "127.0.0.1")) for request in requests]
             with timed("prove"):
                 said = [prove(each) for each in said]
             with timed("keep and commit"), coordinator.audit.commit(), coordinator.registry.batch():

@@ -9,7 +9,7 @@ from typing import Optional
 from registry_core.errors import ValidationError
 from registry_core.models.node import Node
 
-__all__ = ["is_counted", "network_of", "quota_keys", "refuse_unreachable"]
+__all__ = ["is_counted", "near", "network_of", "quota_keys", "refuse_unreachable"]
 
 _CARRIER_NAT = ipaddress.ip_network("100.64.0.0/10")
 _ALL_OF_IPV6 = 6
@@ -39,6 +39,13 @@ def network_of(address: str, *, quota: bool = False) -> str:
     parsed = ipaddress.ip_address(address)
     length = 24 if parsed.version != _ALL_OF_IPV6 else (64 if quota else 48)
     return str(ipaddress.ip_network(f"{address}/{length}", strict=False))
+
+
+def near(peer: Optional[str]) -> str:
+    """One text for all addresses (canonical) of a /24, or /64 in IPv6; private ones too. None: no address at all."""
+    if peer is None:
+        return ""
+    return network_of(peer, quota=True) if ":" in peer else peer.rpartition(".")[0]
 
 
 @lru_cache(maxsize=4096)

@@ -121,10 +121,13 @@ class Commits:
         outcomes: Sequence[_Outcome],
         failure: Optional[BaseException],
     ) -> None:
-        again = failure is not None and len(group) > 1  # whose fault it is shows when each goes alone
+        again = failure is not None and not outcomes and len(group) > 1  # whose fault it is shows when each goes alone
         if again:
             self._waiting.extendleft(reversed(group))
             self._alone += len(group)
+        elif isinstance(failure, StoreError) and self._alone:  # the file's fault, so that the others need not try
+            group = [*group, *(self._waiting.popleft() for _ in range(self._alone))]
+            self._alone = 0
         self._under_way = False
         if self._waiting:
             self._set_out(loop)
@@ -132,7 +135,7 @@ class Commits:
             return
         if failure is not None or any(outcome.error is None for outcome in outcomes):  # else the disk was not asked
             self._tell_operator(failure)
-        for waiting, outcome in zip(group, outcomes or [_Outcome(None, None)]):
+        for waiting, outcome in zip(group, outcomes or [_Outcome(None)] * len(group)):
             loop.call_soon(waiting.told, outcome.value, failure or outcome.error)
 
     def _tell_operator(self, error: Optional[BaseException]) -> None:

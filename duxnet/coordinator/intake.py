@@ -92,7 +92,7 @@ class _Ordered(NamedTuple):
 
 
 class Intake:
-    """Called by the committing thread only; `interval_seconds` is set by the loop."""
+    """Its steps belong to the committing thread; `interval_seconds` is set by the loop, which also asks `peer_of`."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Intake:
         self.interval_seconds = settings.shortest_interval_seconds
 
     def steps(self) -> tuple[Callable[[Any], Any], ...]:
-        """What makes a `TakenIn` of a `RegistrationRequest`: read, prove, keep. Each raises Refused and other errors.
+        """What makes a `TakenIn` of a request and its peer: read, prove, keep. Each raises Refused and other errors.
 
         They are apart so that all that arrive together take each step together: signatures are then checked one after
         the other, which costs a sixth less of the whole, and without keeping others from the registry.
@@ -135,15 +135,17 @@ class Intake:
         for each, seal in zip(to_nodes, seal_answers(answers, self._identity.key)):
             each.seal = seal
 
-    def _peer(self, request: RegistrationRequest) -> Optional[str]:
+    def peer_of(self, request: RegistrationRequest) -> Optional[str]:
+        """Where it came from: the connection, or what a configured proxy says."""
         hops = []
         if self._proxies:
             named = (value for name, value in request.headers if name == b"x-forwarded-for")
             hops = [hop for value in named for hop in value.decode("latin-1").split(",")]
         return peer_address(request.client, hops, self._proxies)
 
-    def _read(self, request: RegistrationRequest) -> Union[_Own, _Ordered]:
+    def _read(self, arrived: tuple[RegistrationRequest, Optional[str]]) -> Union[_Own, _Ordered]:
         """What it says, and the cheap checks: form, time, whether a join token could let it in."""
+        request, peer = arrived
         headers = _by_name(request.headers)
         said = decoded(request.body, _decode)
         if "signature-input" not in headers and "authorization" in headers:
@@ -155,7 +157,7 @@ class Intake:
             request.query.decode("latin-1"),
             request.body,
             headers,
-            self._peer(request),
+            peer,
         )
         unix_now = time.time()
         claimed = claimed_signature(headers)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections import Counter
 from typing import Callable, Optional
@@ -18,6 +17,7 @@ import msgspec
 from duxnet.coordinator.access import Access, Permission
 from duxnet.coordinator.audit import AuditLog
 from duxnet.coordinator.commits import Commits
+from duxnet.coordinator.crowd import Crowd
 from duxnet.coordinator.encoded_nodes import EncodedNodes
 from duxnet.coordinator.fleet import Fleet
 from duxnet.coordinator.intake import Intake, RegistrationRequest, TakenIn
@@ -42,11 +42,6 @@ _log = logging.getLogger("duxnet.coordinator")
 
 WARMING_INTERVALS = 3.0
 """After a start, how long the list is not yet the whole truth: nodes have not all been heard again."""
-
-LET_IN_PER_SECOND = 2000
-"""So many registrations a second are counted on when a crowd is told when to come again. More than one core does: they
-come again in vain; fewer: they wait while nobody does anything."""
-LONGEST_SPREAD_SECONDS = 60
 
 
 class HeartbeatAnswer(msgspec.Struct, omit_defaults=True):
@@ -91,8 +86,7 @@ class Coordinator:
         self.followers = 0
         self.is_stopping = False
         self._pulse: Optional[asyncio.Event] = None  # made by who waits: in Python 3.9 it is bound to the loop of then
-        self._arrivals = 0
-        self.turned_away = 0.0  # registrations, of the last seconds: `upkeep` forgets them
+        self.crowd = Crowd(settings.registrations_at_once)
         self.quotas = Quotas(settings.nodes_per_address, settings.nodes_per_network, registry.host.ids)
         self.intake = Intake(registry, identity, ledger, audit, settings, self.quotas, self.fleet, self.access)
         self.commits = Commits(registry, ledger, audit, self.quotas, self.intake.seal)
@@ -152,15 +146,16 @@ class Coordinator:
         Raises Refused where too many wait already: the crowd is told to come again, each at another time. No operator
         belongs to it.
         """
-        is_crowded = self._arrivals >= self.settings.registrations_at_once
-        if not is_crowded and self.quotas.are_counting:
-            is_crowded = self.registry.get_node(request.node_id) is None
-        if is_crowded and not self._is_order(request):
-            raise self.busy()
-        self._arrivals += 1
+        peer = self.intake.peer_of(request)
+        has_room = self.crowd.has_room(peer)
+        if has_room and self.quotas.are_counting:
+            has_room = self.registry.get_node(request.node_id) is not None
+        if not has_room and not self._is_order(request):
+            raise self.crowd.turned_away()
+        self.crowd.enter(peer)
 
         def arrived(taken: TakenIn, error: Optional[BaseException]) -> None:
-            self._arrivals -= 1
+            self.crowd.leave(peer)
             if error is None and taken.refused is not None:
                 error = taken.refused
             if error is not None:
@@ -171,7 +166,7 @@ class Coordinator:
             self.counters["registrations"] += 1
             told(taken, None)
 
-        self.commits.make(request, self.intake.steps(), arrived)
+        self.commits.make((request, peer), self.intake.steps(), arrived)
 
     def _is_order(self, request: RegistrationRequest) -> bool:
         """Does it show an operator's token? Raises Refused for one that is none."""
@@ -180,14 +175,6 @@ class Coordinator:
             return False
         self.access.caller(named[b"authorization"].decode("latin-1")).need(Permission.OPERATE)
         return True
-
-    def busy(self) -> Refused:
-        """Too many at once: come back later, each at another time, spread the wider the more there are."""
-        self.turned_away += 1
-        spread_seconds = min(LONGEST_SPREAD_SECONDS, 5 + int(self.turned_away / LET_IN_PER_SECOND))
-        return Refused(
-            "busy", "too many nodes register at once", retry_after_seconds=1 + secrets.randbelow(spread_seconds)
-        )
 
     def beat(self, authorization: str, node_id: str, said: Heartbeat) -> bytes:
         """A heartbeat: the answer's body. Soft: waits for nothing. Raises Refused and our other errors."""

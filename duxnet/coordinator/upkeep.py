@@ -31,8 +31,6 @@ LONGEST_PULSE_SECONDS = 0.25
 TOLERATED_PULSES = 2.0
 """So many pulses late is a busy moment; beyond that the coordinator stood still, and time with it."""
 REMOVED_PER_PULSE = 50
-FORGETTING = 0.95
-"""Of those turned away, the share that is remembered a pulse later: half of them after 3.4 seconds."""
 SYNC_PULSES = 4
 SETTLED_PER_SYNC = 500
 """Nodes whose hours of attendance are written at once: a million of them take half an hour of each."""
@@ -82,7 +80,7 @@ class Upkeep:
         opened, closed = coordinator.fleet.judge(now, coordinator.interval_seconds)
         self._tell(opened, closed)
         self._pace()
-        coordinator.turned_away *= FORGETTING
+        coordinator.crowd.forget()
         coordinator.pulsed()
         await self._remove_the_gone(now)
         if sync:

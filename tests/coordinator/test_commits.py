@@ -215,3 +215,37 @@ def test_a_damaged_record_fails_alone_and_is_no_trouble_of_the_disk(
     assert [type(answer) for answer in answers] == [TakenIn, DamagedStoreError, TakenIn, TakenIn]
     assert commits == 1
     assert "cannot be kept" not in caplog.text
+
+
+def test_a_disk_that_does_not_answer_is_waited_for_once_and_not_by_each(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def write() -> None:
+        if coordinator.audit.noted:
+            tried.append(coordinator.audit.noted)
+            raise StoreError("audit.jsonl", "is locked")
+
+    monkeypatch.setattr(coordinator.audit, "write_noted", write)
+    found = together(coordinator, [request(a_signer(coordinator), 1) for _ in range(10)])
+    assert [type(each) for each in found] == [StoreError] * 10
+    assert tried == [10, 1]
+
+
+def test_what_is_kept_is_not_carried_out_again_where_its_seal_fails(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signers = [a_signer(coordinator) for _ in range(3)]
+    carried_out = []
+
+    def seal(_key: object, _answers: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("duxnet.coordinator.intake.seal_answers", seal)
+    found = together(coordinator, [*(request(signer, 1) for signer in signers), lambda: carried_out.append(1)])
+    assert [type(each) for each in found] == [MemoryError] * 4
+    assert len(carried_out) == 1
+    monkeypatch.undo()
+    for signer in signers:  # each sends it again
+        assert isinstance(alone(coordinator, request(signer, 1)), TakenIn)
