@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Optional
 
@@ -81,8 +82,10 @@ def test_a_killed_migration_leaves_the_source_and_either_nothing_or_all(
     filled(source, 60, KEY)
     expected = content(source, KEY)
     target_key = None if target_keys is None else OTHER_KEY
-    whole = 0
-    for delay_seconds in delays(rounds, 2 * LONGEST_LIFE_SECONDS, seed=3):
+    whole, begun = 0, time.monotonic()
+    migrate(source, target, source_keys=RING, target_keys=target_keys)
+    long_enough = max(2 * LONGEST_LIFE_SECONDS, 6 * (time.monotonic() - begun))  # on a busy machine too
+    for delay_seconds in delays(rounds, long_enough, seed=3):
         murdered(lambda _pipe: deeds.migrate_until_killed(source, target, RING, target_keys), delay_seconds)
         assert content(source, KEY) == expected
         if target.exists():
