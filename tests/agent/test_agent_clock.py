@@ -17,7 +17,12 @@ def clock(tmp_path: Path) -> MovableClock:
     return MovableClock(tmp_path)
 
 
-@pytest.mark.parametrize("seconds", [-HOUR, HOUR, 20 * 365 * 24 * HOUR])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "seconds", [-HOUR, pytest.param(HOUR, marks=SLOW), pytest.param(20 * 365 * 24 * HOUR, marks=SLOW)]
+)
 def test_a_clock_that_is_set_does_not_stop_the_reports(seconds: float, clock: MovableClock, tmp_path: Path) -> None:
     with RunningAgent(tmp_path / "state", environ=clock.environ) as agent:
         agent.wait_for_reports(2)

@@ -53,6 +53,7 @@ def test_it_stays_under_45_mib_from_the_first_start(tmp_path: Path) -> None:
         assert children == ""  # no second process to hide the weight in
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the figure is promised for Python 3.11")
 def test_it_stays_under_60_mib_with_a_coordinator(tmp_path: Path) -> None:
     with (

@@ -507,6 +507,7 @@ def test_a_port_in_use_a_missing_certificate_and_a_lost_key_are_told(tmp_path: P
     assert not (tmp_path / "lost" / "coordinator.key").exists()
 
 
+@pytest.mark.slow
 def test_over_tls_a_node_trusts_the_ca_file_and_nothing_else(tmp_path: Path) -> None:
     openssl = need_program("openssl", "openssl")
     key, certificate = tmp_path / "tls.key", tmp_path / "tls.crt"

@@ -144,6 +144,7 @@ def test_an_agent_joins_through_it_as_documented(proxied: Proxied, tmp_path: Pat
     assert f"{proxied.address} answers" in asked.stdout
 
 
+@pytest.mark.slow
 def test_an_agent_reports_and_goes_on_after_a_restart_behind_it(tmp_path: Path) -> None:
     with Proxied(tmp_path, "/", join="open") as proxied:
         flags = ("--registry", proxied.address)

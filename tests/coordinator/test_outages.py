@@ -171,6 +171,7 @@ def test_a_node_that_was_down_before_a_restart_is_removed_after_its_retention(tm
         assert log.count('"actor": "retention", "action": "removed"') == 1
 
 
+@pytest.mark.slow
 def test_a_record_that_cannot_be_read_stops_the_time_of_no_other_node(tmp_path: Path) -> None:
     with a_coordinator(tmp_path, retention_hours=2 / 3600) as running:
         signers = [Signer(running) for _ in range(2)]
@@ -226,6 +227,7 @@ def test_a_sleeping_agent_wakes_once_and_does_not_flap(tmp_path: Path) -> None:
         assert len([word for word in liveness_events(running, node_id, since) if word.endswith("-live")]) == 1
 
 
+@pytest.mark.slow
 def test_a_refused_agent_says_what_to_do_and_does_not_hammer(tmp_path: Path) -> None:
     with a_coordinator(tmp_path, join="token") as running:
         with an_agent(tmp_path, running) as agent:
@@ -262,6 +264,7 @@ def test_a_banned_agent_says_that_it_is_and_why(tmp_path: Path) -> None:
         assert "excluded this node: fake GPUs; contact the network's operator" in status["problem"]
 
 
+@pytest.mark.slow
 def test_an_agent_whose_coordinator_was_made_anew_is_told_what_to_remove(tmp_path: Path) -> None:
     with a_coordinator(tmp_path) as first, an_agent(tmp_path, first) as agent:
         agent.wait_for_reports(1)
@@ -275,6 +278,7 @@ def test_an_agent_whose_coordinator_was_made_anew_is_told_what_to_remove(tmp_pat
                 assert again.wait_for_reports(1)["problem"] is None
 
 
+@pytest.mark.slow
 def test_an_agent_that_must_wait_is_told_why_and_by_whom_it_is_mended(tmp_path: Path) -> None:
     with a_coordinator(tmp_path, join="approval") as running, an_agent(tmp_path, running) as agent:
         status = agent.wait_for_reports(1)
@@ -306,6 +310,7 @@ def test_an_agent_asleep_for_120_intervals_recovers_once(tmp_path: Path) -> None
         assert liveness_events(running, node_id, since) == ["live-suspect", "suspect-down", "down-live"]
 
 
+@pytest.mark.slow
 def test_who_waits_for_a_disk_that_does_not_answer_is_told_that_the_coordinator_stops(tmp_path: Path) -> None:
     slow = (
         "import time\n"

@@ -107,6 +107,7 @@ def calls_of_a_replacement(folder: Path, trace: Path) -> Iterator[str]:
             yield f"{found[1]}:{counts[found[1]]}"
 
 
+@pytest.mark.slow
 def test_killed_at_any_call_it_is_the_same_node_with_one_key_or_the_other(folder: Path, tmp_path: Path) -> None:
     steps = list(calls_of_a_replacement(folder, tmp_path / "trace"))
     assert {step.partition(":")[0] for step in steps} == set(CALLS.split(","))

@@ -33,6 +33,7 @@ def test_a_dead_mount_is_told_and_everything_else_too_and_the_process_ends(silen
     assert seconds < 8
 
 
+@pytest.mark.slow
 def test_a_dead_work_directory_offers_no_storage_and_says_why(silent_mount: Path) -> None:
     code, report, seconds = probe("--only", "storage", "--work-dir", str(silent_mount / "jobs"))
     assert code == 3
