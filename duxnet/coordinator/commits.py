@@ -125,7 +125,8 @@ class Commits:
         if again:
             self._waiting.extendleft(reversed(group))
             self._alone += len(group)
-        elif isinstance(failure, StoreError) and self._alone:  # the file's fault, so that the others need not try
+        elif self._alone and isinstance(failure, StoreError) and not isinstance(failure, DamagedStoreError):
+            # The file's fault and not that of one record, so that the others need not try.
             group = [*group, *(self._waiting.popleft() for _ in range(self._alone))]
             self._alone = 0
         self._under_way = False
