@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.agent.running import RunningAgent, environment, until
 
 # The command as it is, but for a registry that hangs when it is closed, as on a disk that does not answer.
@@ -20,6 +22,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.slow
 def test_a_work_directory_that_never_answers_costs_only_its_own_gauge(silent_mount: Path, tmp_path: Path) -> None:
     environ = {"DUXNET_AGENT__WORK_DIR": str(silent_mount / "jobs")}
     with RunningAgent(tmp_path / "state", environ=environ) as agent:

@@ -44,6 +44,7 @@ def test_before_the_first_start_there_is_no_key_to_show_and_none_is_made(state_d
     assert not state_dir.exists()
 
 
+@pytest.mark.slow
 def test_a_stopped_agent_comes_back_as_the_same_node_with_the_new_key(state_dir: Path) -> None:
     assert duxnet("agent", "--once", "--state-dir", state_dir).returncode in (0, 3)
     before = told(state_dir, "show")

@@ -269,6 +269,7 @@ def test_beyond_a_quota_nodes_are_taken_but_wait(tmp_path: Path) -> None:
         assert [from_address("10.0.0.9") for _ in range(3)] == ["probation"] * 3  # private ones are never counted
 
 
+@pytest.mark.slow
 def test_a_quota_knows_after_a_restart_who_was_there_and_counts_nobody_twice(tmp_path: Path) -> None:
     settings = {"nodes_per_address": 3, "proxies": '["127.0.0.0/8"]', "join": "open"}
     running = Running(tmp_path / "state", **settings)  # type: ignore[arg-type]  # settings by name
@@ -546,6 +547,7 @@ def test_a_certificate_for_another_name_is_not_blamed_on_the_ca(tmp_path: Path) 
         assert "ca_file" not in asked.stderr
 
 
+@pytest.mark.slow
 def test_a_new_certificate_and_a_moved_audit_log_are_taken_up_while_it_runs(tmp_path: Path) -> None:
     openssl = need_program("openssl", "openssl")
     key, certificate = tmp_path / "tls.key", tmp_path / "tls.crt"

@@ -60,6 +60,7 @@ def shown(running: Running, node_id: str) -> dict[str, Any]:
     return node
 
 
+@pytest.mark.slow
 def test_a_copy_on_another_machine_is_refused_with_a_remedy_while_the_first_is_live(
     coordinator: Running, tmp_path: Path
 ) -> None:

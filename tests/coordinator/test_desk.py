@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Optional
 
+import pytest
+
 from registry_core.models.node import Node
 from registry_core.node_registry import NodeRegistry
 from registry_core.remote import RemoteOptions, RemoteRegistry
@@ -44,6 +46,7 @@ def test_every_filter_and_the_next_page_work_over_the_network(tmp_path: Path) ->
         assert listed("--limit", 2, "--after", cursor) == (["third"], None)
 
 
+@pytest.mark.slow
 def test_why_a_node_is_in_no_list_is_told_over_the_network_too(tmp_path: Path) -> None:
     with Running(tmp_path / "state") as running:
         with RemoteRegistry(running.address, options=RemoteOptions(token=running.operator_token())) as registry:

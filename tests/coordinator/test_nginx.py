@@ -130,6 +130,7 @@ def proxied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         assert "Traceback" not in proxied.coordinator.output()
 
 
+@pytest.mark.slow
 def test_an_agent_joins_through_it_as_documented(proxied: Proxied, tmp_path: Path) -> None:
     refused = duxnet("agent", "--once", "--state-dir", tmp_path, "--registry", proxied.address, **proxied.trust())
     assert "join token" in refused.stderr  # which is the rule behind a proxy

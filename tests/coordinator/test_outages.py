@@ -255,6 +255,7 @@ def test_a_refused_agent_says_what_to_do_and_does_not_hammer(tmp_path: Path) -> 
             assert "join token" in status["problem"]
 
 
+@pytest.mark.slow
 def test_a_banned_agent_says_that_it_is_and_why(tmp_path: Path) -> None:
     with a_coordinator(tmp_path) as running, an_agent(tmp_path, running) as agent:
         path = f"/v1/nodes/{agent.wait_for_reports(1)['node_id']}/admission"
