@@ -247,6 +247,7 @@ def test_a_bad_flag_is_one_clear_line_and_an_exit_code(
     assert refused.stdout == ""
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_reporting_goes_on_when_there_is_room_again(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()

@@ -33,6 +33,7 @@ def test_a_printed_message_once_signed_proves_the_wallet(tmp_path: Path) -> None
     assert "its wallet is proven" in duxnet("nodes", "show", "work", "--registry", str(path)).stdout
 
 
+@pytest.mark.slow
 def test_a_coordinator_takes_a_proof_from_its_operator_only_and_logs_it(tmp_path: Path) -> None:
     with Running(tmp_path / "state") as running:
         options = RemoteOptions(token=running.operator_token())

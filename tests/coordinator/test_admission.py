@@ -486,6 +486,7 @@ def test_a_bad_setting_is_one_clear_line(tmp_path: Path, environ: dict[str, str]
     assert not (tmp_path / "state").exists()
 
 
+@pytest.mark.slow
 def test_a_port_in_use_a_missing_certificate_and_a_lost_key_are_told(tmp_path: Path, open_one: Running) -> None:
     for flags, environ, wanted in (
         (["--port", open_one.port], {}, "Address already in use"),

@@ -27,6 +27,7 @@ def test_without_a_token_the_list_says_that_addresses_are_hidden(tmp_path: Path)
     assert listed["nodes"][0]["ip_address"] is None
 
 
+@pytest.mark.slow
 def test_every_filter_and_the_next_page_work_over_the_network(tmp_path: Path) -> None:
     def listed(*flags: object) -> tuple[list[str], Optional[str]]:
         answer = duxnet("nodes", "list", "--registry", running.address, "--format", "json", *flags)
@@ -73,6 +74,7 @@ def test_two_values_of_one_tag_are_a_question_that_no_node_answers(tmp_path: Pat
         assert running.call("GET", "/v1/nodes?tag=zone=3&tag=zone=3")[0] == 200
 
 
+@pytest.mark.slow
 def test_an_operator_gives_orders_from_the_command_line_on_a_file_and_over_the_network(tmp_path: Path) -> None:
     path = tmp_path / "nodes.json"
     with NodeRegistry(path) as registry:

@@ -76,6 +76,7 @@ def test_a_parameter_that_is_not_known_is_refused_with_the_nearest_or_all_that_a
         assert running.call("GET", f"/v1/nodes/{node}/explain?min_cpu_cores=0&limit=20&order=random&seed=3")[0] == 200
 
 
+@pytest.mark.slow
 def test_the_document_names_exactly_the_parameters_that_are_taken(tmp_path: Path) -> None:
     with Running(tmp_path / "state", show_addresses=True, shortest_interval_seconds=0.1) as running:
         signer = Signer(running)

@@ -66,6 +66,7 @@ def test_an_agent_reports_and_the_desk_shows_it(tmp_path: Path) -> None:
         assert shown(running, status["node_id"])["liveness"] == "left"  # it took leave: no failure
 
 
+@pytest.mark.slow
 def test_an_agent_goes_on_through_an_outage_and_tells_of_the_gap_once(tmp_path: Path) -> None:
     running = a_coordinator(tmp_path)
     running.start()
