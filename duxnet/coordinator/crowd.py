@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from typing import Optional
 
-from duxnet.coordinator.addresses import near
 from duxnet.coordinator.problems import Refused
 
 __all__ = ["Crowd"]
@@ -27,7 +25,10 @@ FORGETTING = 0.95
 
 
 class Crowd:
-    """Belongs to the event loop. `most` places, and as many beyond them for networks with less than their share."""
+    """Belongs to the event loop. `most` places, and as many beyond them for networks with less than their share.
+
+    A network is a text, the same for all that are near each other (`addresses.near`).
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -36,21 +37,20 @@ class Crowd:
         self._of_network: Counter[str] = Counter()
         self._turned_away = 0.0
 
-    def has_room(self, peer: Optional[str]) -> bool:
+    def has_room(self, network: str) -> bool:
         """May one more from there be taken in hand?"""
         if self._in_hand < self._most:
             return True
-        return self._in_hand < 2 * self._most and self._of_network[near(peer)] < self._share
+        return self._in_hand < 2 * self._most and self._of_network[network] < self._share
 
-    def enter(self, peer: Optional[str]) -> None:
+    def enter(self, network: str) -> None:
         """One more is in hand."""
         self._in_hand += 1
-        self._of_network[near(peer)] += 1
+        self._of_network[network] += 1
 
-    def leave(self, peer: Optional[str]) -> None:
+    def leave(self, network: str) -> None:
         """It is answered."""
         self._in_hand -= 1
-        network = near(peer)
         self._of_network[network] -= 1
         if not self._of_network[network]:
             del self._of_network[network]

@@ -15,6 +15,7 @@ from typing import Callable, Optional
 import msgspec
 
 from duxnet.coordinator.access import Access, Permission
+from duxnet.coordinator.addresses import near
 from duxnet.coordinator.audit import AuditLog
 from duxnet.coordinator.commits import Commits
 from duxnet.coordinator.crowd import Crowd
@@ -147,15 +148,16 @@ class Coordinator:
         belongs to it.
         """
         peer = self.intake.peer_of(request)
-        has_room = self.crowd.has_room(peer)
+        network = near(peer)
+        has_room = self.crowd.has_room(network)
         if has_room and self.quotas.are_counting:
             has_room = self.registry.get_node(request.node_id) is not None
         if not has_room and not self._is_order(request):
             raise self.crowd.turned_away()
-        self.crowd.enter(peer)
+        self.crowd.enter(network)
 
         def arrived(taken: TakenIn, error: Optional[BaseException]) -> None:
-            self.crowd.leave(peer)
+            self.crowd.leave(network)
             if error is None and taken.refused is not None:
                 error = taken.refused
             if error is not None:

@@ -23,7 +23,7 @@ __all__ = ["SEAL_HEADER", "coordinator_id_of_key", "is_sealed", "seal_answers"]
 
 SEAL_HEADER = "duxnet-signature"
 MOST_STEPS = 16
-"""From an answer to the root: more answers share no signature."""
+"""From an answer to the root; a seal with more is refused unread. The 64 answers of a commit take six."""
 _ID_DOMAIN = b"duxnet-coordinator-id-v1\x00"
 _ROOT_DOMAIN = b"duxnet-answers-v2\x00"
 _LEAF, _INNER = b"\x00", b"\x01"

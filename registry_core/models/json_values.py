@@ -21,8 +21,6 @@ def frozen_json_map(field: str, value: object) -> FrozenMap[str, Any]:
         return value
     if not isinstance(value, Mapping):
         raise ValidationError(field, value, "must map field names to JSON values")
-    if all(type(key) is str and type(item) is str and key.isascii() and item.isascii() for key, item in value.items()):
-        return FrozenMap(value)
     frozen: FrozenMap[str, Any] = frozen_json(field, value)
     return frozen
 

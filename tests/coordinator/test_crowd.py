@@ -9,6 +9,7 @@ from typing import Optional
 
 import pytest
 
+from duxnet.coordinator.addresses import near
 from duxnet.coordinator.crowd import LONGEST_SPREAD_SECONDS, Crowd
 from tests.coordinator.running import Running
 from tests.coordinator.test_identity import Signer
@@ -16,10 +17,10 @@ from tests.coordinator.test_identity import Signer
 
 def let_in(crowd: Crowd, peers: list[Optional[str]]) -> list[bool]:
     found = []
-    for peer in peers:
-        found.append(crowd.has_room(peer))
+    for network in map(near, peers):
+        found.append(crowd.has_room(network))
         if found[-1]:
-            crowd.enter(peer)
+            crowd.enter(network)
     return found
 
 
@@ -30,11 +31,11 @@ def test_a_network_has_all_places_and_beyond_them_each_has_its_share() -> None:
     assert let_in(crowd, ["2001:db8::1", "2001:db8::2", "2001:db8:0:0:1::", "2001:db8:0:1::1", None]) == [
         True, True, False, True, True,
     ]  # fmt: skip
-    crowd.leave("192.0.2.1")
-    assert not crowd.has_room("192.0.2.1")  # the others have its places
+    crowd.leave(near("192.0.2.1"))
+    assert not crowd.has_room(near("192.0.2.1"))  # the others have its places
     for _ in range(6):
-        crowd.leave("192.0.2.1")
-    assert crowd.has_room("192.0.2.1")
+        crowd.leave(near("192.0.2.1"))
+    assert crowd.has_room(near("192.0.2.1"))
 
 
 def test_there_is_an_end_to_it() -> None:
