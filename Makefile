@@ -6,7 +6,7 @@ SOURCES := registry_core agent duxnet tests benchmarks evaluation
 
 SECONDS := 600
 
-.PHONY: help run test check format bench evaluate slow soak boot clean murder
+.PHONY: help run test check format bench evaluate slow soak boot clean crash
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,8 +30,8 @@ format: $(VENV)/.installed-dev ## let ruff mend and format
 slow: $(VENV)/.installed-dev ## the proofs that take minutes
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
-murder: $(VENV)/.installed-dev ## kill writers at random instants, hundreds of times, and look for what was lost
-	$(BIN)/python -m pytest tests/murder -m "slow or not slow" --durations=0 $(PYTEST_ARGS)
+crash: $(VENV)/.installed-dev ## kill writers at random instants, hundreds of times, and look for what was lost
+	$(BIN)/python -m pytest tests/crash -m "slow or not slow" --durations=0 $(PYTEST_ARGS)
 
 bench: $(VENV)/.installed-dev ## measure beside named baselines
 	$(BIN)/python -m benchmarks

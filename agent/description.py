@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from registry_core.models.frozen_map import FrozenMap
+from registry_core.models.frozen import FrozenMap
 from registry_core.models.node import Node, NodeCapabilities
 from registry_core.version import __version__
 
 if TYPE_CHECKING:
     from agent.probe.report import ProbeReport
     from agent.settings import AgentSettings
-    from registry_core.identity.files import NodeIdentity
+    from registry_core.identity.identity_files import NodeIdentity
 
 __all__ = ["changed_fields", "describe", "offer_text"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Optional
 
 from agent.description import changed_fields
-from agent.outage import Gap, forget_gap, keep_gap, kept_gap
+from agent.offline_summary import Gap, forget_gap, keep_gap, kept_gap
 from agent.sampler import Sample
 from registry_core.clock import Clock, SystemClock
 from registry_core.contract import Registry

@@ -1,7 +1,7 @@
 """The agent as a process: starts, keeps the schedule, answers signals, leaves in good order.
 
 What is said to the registry is `reporter`'s; what is measured, `sampler`'s and `probe`'s; when, `schedule`'s; what
-people see, `telling`'s.
+people see, `status_publisher`'s.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from dataclasses import dataclass, field
 from typing import Callable, Optional
 
 from agent.description import describe, offer_text
+from agent.open_registry import OwnNode, open_registry
 from agent.probe.reading import Failure
 from agent.probe.runner import ProbeRunner
 from agent.probe.source import LiveSource
-from agent.registry_target import OwnNode, is_address, open_registry
+from agent.registry_address import is_address
 from agent.reporter import GAP_FILE, Description, Reporter
 from agent.sampler import Sample, Sampler
 from agent.schedule import Schedule, phase_seconds
 from agent.settings import AgentSettings, RegistrySettings, load_agent_settings
 from agent.state_dir import REGISTRY_FILE, StateDir
-from agent.telling import Doings, Teller
+from agent.status_publisher import AgentSnapshot, StatusPublisher
 from duxnet.process.credentials import credential
 from duxnet.process.errors import EXIT_PARTIAL, EXIT_RUNTIME, ConfigurationError
 from duxnet.process.log_settings import LogSettings
@@ -32,7 +33,7 @@ from duxnet.process.settings import Settings
 from duxnet.process.signals import SignalInbox, StopRequested
 from registry_core.contract import Registry
 from registry_core.errors import RegistryError
-from registry_core.identity.files import ensure_identity, read_identity
+from registry_core.identity.identity_files import ensure_identity, read_identity
 from registry_core.models.node import Node
 from registry_core.storage.key_sources import find_keys
 from registry_core.version import __version__
@@ -68,8 +69,8 @@ class Agent:
         self._inbox = inbox
         self._environ = environ
         self._settings = launch.settings()
-        self._teller = Teller(environ, once=launch.once)
-        self._teller.set_up_logs(self._settings.section("log", LogSettings))
+        self._status_publisher = StatusPublisher(environ, once=launch.once)
+        self._status_publisher.set_up_logs(self._settings.section("log", LogSettings))
         self._schedule = Schedule(inbox.wake)
         self._probing = threading.Lock()
         self._sampled_at = time.monotonic()
@@ -84,7 +85,7 @@ class Agent:
         """Everything up to the first report."""
         _log.info("duxnet agent %s starts; configuration: %s", __version__, self._settings.config_file or "defaults")
         self._state = StateDir(self._agent.state_path(self._environ))
-        self._teller.use_folder(self._state.path)
+        self._status_publisher.use_folder(self._state.path)
         self._identity = ensure_identity(self._state.path)
         self._use_probes()
         self._found = self._probes.run()
@@ -103,16 +104,16 @@ class Agent:
 
     def run(self) -> int:
         """Keep the schedule until SIGTERM or SIGINT; the exit code."""
-        self._teller.ready(self._doings())
+        self._status_publisher.ready(self._snapshot())
         try:
             while (arrived := self._inbox.take()) in (None, signal.SIGHUP):
                 if arrived is signal.SIGHUP:
                     self._reload()
                 wait_seconds = self._schedule.run_due()
                 if self._schedule.is_progressing():
-                    self._teller.notifier.watchdog()
+                    self._status_publisher.notifier.watchdog()
                 self._draw()
-                self._inbox.wait(min(wait_seconds, self._teller.longest_wait_seconds()))
+                self._inbox.wait(min(wait_seconds, self._status_publisher.longest_wait_seconds()))
             self._stop(arrived.name if arrived else "")
         except StopRequested as stop:  # in the middle of a reload
             self._stop(str(stop))
@@ -122,7 +123,7 @@ class Agent:
         """End after the first report; the exit code says whether it was delivered and whole."""
         standing = self._reporter.standing
         whole = not self._found.errors and self._sample is not None and not self._sample.failures
-        line = self._doings().line()
+        line = self._snapshot().line()
         self._stop("one report was asked for")
         print(line)  # noqa: T201 - the answer of the command
         if standing.problem is not None:
@@ -130,14 +131,14 @@ class Agent:
         return 0 if whole else EXIT_PARTIAL
 
     def _stop(self, reason: str) -> None:
-        self._teller.undraw()
-        self._teller.notifier.stopping()
+        self._status_publisher.undraw()
+        self._status_publisher.notifier.stopping()
         _log.info("stopping: %s", reason)
         self._schedule.stop()
         closing = threading.Thread(target=self._reporter.close, name="close", daemon=True)
         closing.start()
         closing.join(CLOSE_SECONDS)
-        self._teller.save(self._doings(), "stopped")
+        self._status_publisher.save(self._snapshot(), "stopped")
         if closing.is_alive():
             _log.warning("left a disk that does not answer; what was registered is kept")
         _log.info("stopped after %d delivered reports", self._reporter.standing.delivered)
@@ -151,8 +152,8 @@ class Agent:
     def _describe(self) -> Node:
         return describe(self._found, self._identity, self._agent)
 
-    def _doings(self) -> Doings:
-        return Doings(
+    def _snapshot(self) -> AgentSnapshot:
+        return AgentSnapshot(
             node=self._node,
             registry=self._target,
             state_dir=self._state.path,
@@ -255,7 +256,7 @@ class Agent:
         return self._reporter.report(self._sample)
 
     def _tell_of_report(self, *, delivered: bool) -> None:
-        self._teller.told(self._doings(), delivered=delivered)
+        self._status_publisher.told(self._snapshot(), delivered=delivered)
         self._follow_the_pace()
 
     def _follow_the_pace(self) -> None:
@@ -267,11 +268,11 @@ class Agent:
 
     def _draw(self) -> None:
         age = time.monotonic() - self._sampled_at
-        self._teller.draw(self._doings(), age, self._schedule.seconds_to_next(SAMPLE))
+        self._status_publisher.draw(self._snapshot(), age, self._schedule.seconds_to_next(SAMPLE))
 
     def _reload(self) -> None:
         """Take over a changed configuration; a bad one changes nothing. Raises StopRequested, RegistryError."""
-        self._teller.notifier.reloading()
+        self._status_publisher.notifier.reloading()
         self._inbox.stop_at_once = True
         try:
             self._use_settings(self._launch.settings())
@@ -285,7 +286,7 @@ class Agent:
         if replaced:
             self._describe_to_registry()
         self._inbox.stop_at_once = False
-        self._teller.ready(self._doings())
+        self._status_publisher.ready(self._snapshot())
 
     def _use_settings(self, new: Settings) -> None:
         """Apply what a running agent can: all but the state directory and the way to the registry."""
@@ -295,7 +296,7 @@ class Agent:
         if fixed:
             _log.warning("%s: takes effect at the next start", ", ".join(fixed))
         self._settings = new
-        self._teller.set_up_logs(new.section("log", LogSettings))
+        self._status_publisher.set_up_logs(new.section("log", LogSettings))
         _log.info("configuration read again; changed: %s", ", ".join(changed) or "nothing")
         if self._agent == old_agent:
             return

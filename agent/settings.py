@@ -12,7 +12,7 @@ from typing import Annotated, Optional, Union
 from pydantic import Field, SecretStr, field_validator
 
 from agent.probe.options import ProbeOptions, registry_host
-from agent.registry_target import check_target
+from agent.registry_address import check_target
 from duxnet.process.folders import default_state_folder
 from duxnet.process.log_settings import LogSettings
 from duxnet.process.settings import Number, PathText, Section, Settings, Whole, load_settings

@@ -17,14 +17,14 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from benchmarks.served import Prepared, wrk
+from duxnet.coordinator.admission.pipeline import RegistrationRequest
 from duxnet.coordinator.app import open_coordinator
-from duxnet.coordinator.intake import RegistrationRequest
 from duxnet.coordinator.settings import CoordinatorSettings
+from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.identity.keys import public_key_text, raw_public_key
 from registry_core.identity.signatures import SignatureParameters, SignedRequest, sign_request
 from registry_core.models.ids import node_id_of_key
 from registry_core.models.node import Node
-from registry_core.node_registry import NodeRegistry
 
 __all__ = ["measure_registrations"]
 
@@ -141,7 +141,7 @@ def _steps(count: int = 4_000) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder:
         coordinator = open_coordinator(CoordinatorSettings(state_dir=folder))
-        read, prove, keep = coordinator.intake.steps()
+        read, prove, keep = coordinator.admission.steps()
         for group in _groups(_signed(count, coordinator.identity.id)):
             requests = [each.request() for each in group]
             with timed("read"):
@@ -152,6 +152,6 @@ def _steps(count: int = 4_000) -> dict[str, float]:
                 taken = [keep(each) for each in said]
                 coordinator.audit.write_noted()
             with timed("seal"):
-                coordinator.intake.seal(taken)
+                coordinator.admission.seal(taken)
         coordinator.close()
     return spent

@@ -19,12 +19,12 @@ from typing import Callable, NamedTuple
 
 from benchmarks.baselines import CoveringIndex, Demand, ScannedObjects, ScannedRecords
 from registry_core import Admission, Node, NodeCapabilities, NodeQuery, NodeRegistry
+from registry_core.embedded.node_cache import NodeCache
 from registry_core.models.columns import columns_of
 from registry_core.models.record import NodeRecord
-from registry_core.models.snapshot import node_with
-from registry_core.snapshots import Snapshots
-from registry_core.storage.contract import Put
-from registry_core.storage.sqlite import SqliteStore
+from registry_core.models.trusted import node_with
+from registry_core.storage.sqlite.store import SqliteStore
+from registry_core.storage.store import Put
 
 SIZES = (10_000, 100_000, 1_000_000)
 TEN_SCORES = (0.25, 1.12, 2.19, 3.03, 3.42, 3.81, 4.11, 4.5, 4.71, 4.97)
@@ -137,11 +137,11 @@ def told(costs: Costs) -> str:
 
 def measure_queries(say: Say, registry: NodeRegistry, fleet: list[Row]) -> None:
     """Top 20, ids and records, easy and rare; beside the scan and the covering index."""
-    visible = registry._visible  # noqa: SLF001 - ids without records are no call of the interface
-    table = visible._table  # noqa: SLF001 - the same
+    live_state = registry._live_state  # noqa: SLF001 - ids without records are no call of the interface
+    table = live_state._table  # noqa: SLF001 - the same
 
     def forget() -> None:
-        visible._snapshots = Snapshots(table)  # noqa: SLF001 - as after a start
+        live_state._node_cache = NodeCache(table)  # noqa: SLF001 - as after a start
 
     for name, asked in (("1,000 different queries", demands(1000)), ("200 rare ones (0.01 %)", RARE)):
         queries = [query_of(demand) for demand in asked]
@@ -246,7 +246,7 @@ def measure_unlimited(say: Say) -> None:
 _OPENER = """
 import sys, time, resource
 from pathlib import Path
-import registry_core.storage.sqlite, registry_core.table.index
+import registry_core.storage.sqlite.store, registry_core.table.index
 from registry_core import NodeRegistry
 def resident():
     fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())

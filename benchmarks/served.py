@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from duxnet.coordinator.secrets_files import ensure_coordinator_identity
+from duxnet.coordinator.access.own_identity import ensure_coordinator_identity
+from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.identity.coordinator_id import coordinator_id_of_key
 from registry_core.identity.keys import raw_public_key
 from registry_core.identity.tokens import SessionToken, seal_session
 from registry_core.models.node import Node, NodeCapabilities
-from registry_core.node_registry import NodeRegistry
 
 __all__ = ["CLIENT_CORE", "SAMPLE", "SERVER_CORE", "Prepared", "Server", "wrk"]
 

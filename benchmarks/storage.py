@@ -24,12 +24,12 @@ from typing import Any, Callable, Optional
 from registry_core import Node, NodeCapabilities, NodeRegistry
 from registry_core.models.columns import columns_of
 from registry_core.models.record import NodeRecord
-from registry_core.models.snapshot import node_with
-from registry_core.storage.contract import Put
-from registry_core.storage.maintenance_verify import verify
+from registry_core.models.trusted import node_with
+from registry_core.storage.maintenance.verify import verify
 from registry_core.storage.packed_records import pack
 from registry_core.storage.sealing import KeyRing
-from registry_core.storage.sqlite import SqliteStore
+from registry_core.storage.sqlite.store import SqliteStore
+from registry_core.storage.store import Put
 
 KEY = bytes(range(32))
 INJECTED_LATENCY_SECONDS = 0.002
@@ -38,7 +38,7 @@ CALLERS = 16
 _START = """
 import sys, time
 from registry_core import NodeRegistry
-import registry_core.storage.sqlite, registry_core.visible
+import registry_core.storage.sqlite.store, registry_core.embedded.live_state
 def resident():
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) * 1024

@@ -15,8 +15,8 @@ from registry_core.models.status import Admission
 from registry_core.rules.reputation import (
     DEFAULT_POLICY,
     EvidenceState,
-    Kept,
     Outcome,
+    Tombstone,
     audit_probability,
     next_standing,
     record,
@@ -144,7 +144,7 @@ def _wallet_abuse() -> dict[str, Any]:
     failed = EvidenceState(first_seen_seconds=0.0)
     for index in range(50):
         failed = record(failed, Outcome(False, weight=5.0), float(index + 1))
-    bad = Kept(failed, Admission.BANNED)
+    bad = Tombstone(failed, Admission.BANNED)
     unverified = starting_record(None, ())
     verified = starting_record(None, (bad,))
     return {

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from registry_core.contract import LocalRegistry, Registry
+    from registry_core.embedded.live_state import NodePage
+    from registry_core.embedded.node_registry import NodeRegistry
     from registry_core.errors import (
         DamagedStoreError,
         EventsCompacted,
@@ -26,15 +28,13 @@ if TYPE_CHECKING:
     )
     from registry_core.events import Event, EventKind
     from registry_core.models.node import Gpu, Node, NodeCapabilities
-    from registry_core.models.query import GpuDemand, NodeOrder, NodeQuery
     from registry_core.models.reputation import Evidence, Reputation
     from registry_core.models.status import Admission, Condition, Conditions, Cordon, Liveness, NodeHealth, Scheduling
-    from registry_core.node_registry import NodeRegistry
-    from registry_core.rules.explain import Failing
+    from registry_core.query.explain import Failing
+    from registry_core.query.node_query import GpuDemand, NodeOrder, NodeQuery
     from registry_core.rules.health import HealthThresholds
     from registry_core.storage.sealing import KeyRing, SealingKey
     from registry_core.version import __version__
-    from registry_core.visible import NodePage
 
 __all__ = [
     "NodeRegistry",
@@ -95,15 +95,15 @@ _HOME = {
     ),
     "events": ("Event", "EventKind"),
     "models.node": ("Gpu", "Node", "NodeCapabilities"),
-    "models.query": ("GpuDemand", "NodeOrder", "NodeQuery"),
+    "query.node_query": ("GpuDemand", "NodeOrder", "NodeQuery"),
     "models.reputation": ("Evidence", "Reputation"),
     "models.status": ("Admission", "Condition", "Conditions", "Cordon", "Liveness", "NodeHealth", "Scheduling"),
-    "node_registry": ("NodeRegistry",),
-    "rules.explain": ("Failing",),
+    "embedded.node_registry": ("NodeRegistry",),
+    "query.explain": ("Failing",),
     "rules.health": ("HealthThresholds",),
     "storage.sealing": ("KeyRing", "SealingKey"),
     "version": ("__version__",),
-    "visible": ("NodePage",),
+    "embedded.live_state": ("NodePage",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

@@ -11,10 +11,10 @@ from typing import Optional, Protocol, Union
 
 from registry_core.events import EventRing
 from registry_core.models.node import Node, NodeCapabilities
-from registry_core.models.query import NO_TAGS, GpuDemand, NodeOrder, NodeQuery
 from registry_core.models.reputation import Reputation
 from registry_core.models.status import NodeHealth
-from registry_core.rules.explain import Failing
+from registry_core.query.explain import Failing
+from registry_core.query.node_query import NO_TAGS, GpuDemand, NodeOrder, NodeQuery
 
 __all__ = ["LocalRegistry", "Registry"]
 

@@ -1,6 +1,6 @@
 """What a probe hands back: readings, and errors that stand beside them.
 
-Here: the two records and their JSON shape. Not here: what is done with them (`report`, `sanity`, `operator_says`).
+Here: the two records and their JSON shape. Not here: what is done with them (`report`, `plausibility`, `overrides`).
 """
 
 from __future__ import annotations

@@ -11,13 +11,13 @@ from collections.abc import Collection, Mapping
 from typing import Optional
 
 from agent.probe.deadline import Deadlines, MissedDeadline
-from agent.probe.operator_says import apply_operator
 from agent.probe.options import ProbeOptions
+from agent.probe.overrides import apply_operator
+from agent.probe.plausibility import believable
 from agent.probe.probes import PROBE_NAMES, Probe, all_probes
 from agent.probe.probes.gpu import GpuProbe
 from agent.probe.reading import Failure, Reading
 from agent.probe.report import ProbeReport
-from agent.probe.sanity import believable
 from agent.probe.source import Source, SourceError
 from registry_core.errors import ValidationError
 

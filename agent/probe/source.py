@@ -140,7 +140,7 @@ class LiveSource(Source):
             return None
 
     def ask(self, question: str, argument: str = "") -> Any:
-        from agent.probe import calls
+        from agent.probe import system_calls as calls
 
         answer = calls.QUESTIONS.get(question)
         if answer is None:

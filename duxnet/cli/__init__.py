@@ -38,7 +38,7 @@ COMMANDS = {
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command that `arguments` (default: the command line) names; the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    from duxnet.cli.ending import ended
+    from duxnet.cli.run import ended
 
     return ended(lambda: _run(given))
 
@@ -53,8 +53,8 @@ def _run(given: list[str]) -> int:
 
         print(f"duxnet {__version__}")  # noqa: T201 - the answer
         return 0
-    from duxnet.cli.clicked import run_click
     from duxnet.cli.group import group
+    from duxnet.cli.run import run_click
 
     return run_click(group(), given, "duxnet")
 
@@ -63,7 +63,7 @@ def _run_command(name: str, arguments: list[str]) -> int:
     command = loaded(name)
     if not hasattr(command, "main"):
         return int(command(arguments))
-    from duxnet.cli.clicked import run_click
+    from duxnet.cli.run import run_click
 
     return run_click(command, arguments, f"duxnet {name}")
 

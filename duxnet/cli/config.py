@@ -47,7 +47,7 @@ def check(file: Optional[str]) -> int:
 @click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def show(file: Optional[str], output: str) -> int:
     """Every setting, its value and where it comes from. Secrets are masked."""
-    from duxnet.cli.tables import print_json, print_table
+    from duxnet.cli.output import print_json, print_table
 
     settings = _settings(file)
     values = settings.shown_values()

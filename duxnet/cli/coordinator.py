@@ -34,7 +34,7 @@ def coordinator(
     from duxnet.process.settings import load_settings
 
     try:
-        from duxnet.coordinator.server import serve
+        from duxnet.coordinator.server.process import serve
         from duxnet.coordinator.settings import CoordinatorSettings
     except ImportError as error:
         raise click.ClickException(

@@ -35,8 +35,8 @@ def key() -> None:
 @_where
 def show_command(state_dir: Optional[str], config: Optional[str], output: str) -> int:
     """Print the node's id, its present and first public key, and how often it was replaced. Nothing is changed."""
-    from registry_core.identity.durable_file import locked_folder
-    from registry_core.identity.files import check_key_file
+    from registry_core.files.atomic import locked_folder
+    from registry_core.identity.identity_files import check_key_file
     from registry_core.identity.node_key import load_node_key
 
     folder = _folder(state_dir, config)
@@ -68,7 +68,7 @@ def rotate_command(state_dir: Optional[str], config: Optional[str], output: str)
 
 
 def _next_steps(folder: Path, agent_pid: Optional[int]) -> list[str]:
-    from agent.status import UNIT_STATE_FOLDER
+    from agent.status_file import UNIT_STATE_FOLDER
 
     backup = f"Back up {folder} again: copies of the old key are void once a coordinator has seen the new one."
     if agent_pid is None:
@@ -82,7 +82,7 @@ def _folder(state_dir: Optional[str], config: Optional[str]) -> Path:
     from os import environ
 
     from agent.settings import AgentSettings, load_agent_settings
-    from agent.status import local_folder
+    from agent.status_file import local_folder
 
     own = load_agent_settings(config, {"agent.state_dir": state_dir}).section("agent", AgentSettings)
     folder = own.state_path(environ)
@@ -90,7 +90,7 @@ def _folder(state_dir: Optional[str], config: Optional[str]) -> Path:
 
 
 def _print(folder: Path, found: NodeKey, output: str) -> None:
-    from duxnet.cli.tables import print_json, print_pairs
+    from duxnet.cli.output import print_json, print_pairs
     from registry_core.identity.succession import MOST_LINKS
 
     plain: dict[str, Any] = {

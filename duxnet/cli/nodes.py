@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
-from duxnet.cli.conditions import key_and_value, query_of, with_conditions
 from duxnet.cli.group import SuggestingGroup
-from duxnet.cli.nodes_operate import OPERATE
-from duxnet.cli.registry_option import with_registry
+from duxnet.cli.nodes_admin import OPERATE
+from duxnet.cli.query_options import key_and_value, query_of, with_conditions, with_registry
 
 if TYPE_CHECKING:
     from registry_core.models.node import Node
@@ -43,16 +42,16 @@ for _command in OPERATE:
 @click.option("--after", metavar="CURSOR", help="Go on behind an earlier answer: its `next`.")
 def list_command(registry: Optional[str], config: Optional[str], output: str, **asked: Any) -> int:
     """The nodes that meet every condition, best reputation first."""
-    from duxnet.cli.desk import Desk, find_place
-    from duxnet.cli.node_views import print_nodes
+    from duxnet.cli.node_output import print_nodes
+    from duxnet.cli.registry_client import RegistryClient, find_place
 
     query = query_of(asked)
-    with Desk.opened(find_place(registry, config), read_only=True) as desk:
-        page = desk.find(query)
-        print_nodes(page.nodes, page.next, desk, output)
-        if getattr(desk.registry, "degraded", False):
+    with RegistryClient.opened(find_place(registry, config), read_only=True) as client:
+        page = client.find(query)
+        print_nodes(page.nodes, page.next, client, output)
+        if getattr(client.registry, "degraded", False):
             click.echo("many nodes fell silent at once: until that is over the registry calls none down", err=True)
-        if damaged := getattr(desk.registry, "damaged", 0):
+        if damaged := getattr(client.registry, "damaged", 0):
             click.echo(f"{damaged} left out: what the registry keeps of them is damaged; its log names them", err=True)
     return 0
 
@@ -63,15 +62,15 @@ def list_command(registry: Optional[str], config: Optional[str], output: str, **
 @_format
 def show_command(node_id: str, registry: Optional[str], config: Optional[str], output: str) -> int:
     """Everything about one node."""
-    from duxnet.cli.desk import Desk, find_place, whole_id
-    from duxnet.cli.node_views import print_node
+    from duxnet.cli.node_output import print_node
+    from duxnet.cli.registry_client import RegistryClient, find_place, whole_id
     from registry_core.errors import UnknownNodeError
 
-    with Desk.opened(find_place(registry, config), read_only=True) as desk:
-        node = desk.registry.get_node(whole_id(desk.registry, node_id))
+    with RegistryClient.opened(find_place(registry, config), read_only=True) as client:
+        node = client.registry.get_node(whole_id(client.registry, node_id))
         if node is None:
             raise UnknownNodeError(node_id)
-        print_node(desk.with_newest_health(node), desk, output)
+        print_node(client.with_newest_health(node), client, output)
     return 0
 
 
@@ -90,11 +89,11 @@ def show_command(node_id: str, registry: Optional[str], config: Optional[str], o
 @with_registry
 def register_command(source: Optional[str], registry: Optional[str], config: Optional[str], **given: Any) -> int:
     """Take a node in, or update the description of one, and print its id."""
-    from duxnet.cli.desk import Desk, find_place
+    from duxnet.cli.registry_client import RegistryClient, find_place
 
     node = _described(source, given)
-    with Desk.opened(find_place(registry, config), read_only=False) as desk:
-        click.echo(desk.registry.register_node(node))
+    with RegistryClient.opened(find_place(registry, config), read_only=False) as client:
+        click.echo(client.registry.register_node(node))
     return 0
 
 
@@ -113,11 +112,11 @@ def update_health_command(
     config: Optional[str],
 ) -> int:
     """Record a sample. A gauge that is left out was not measured."""
-    from duxnet.cli.desk import Desk, find_place, whole_id
+    from duxnet.cli.registry_client import RegistryClient, find_place, whole_id
 
-    with Desk.opened(find_place(registry, config), read_only=False) as desk:
-        whole = whole_id(desk.registry, node_id)
-        health = desk.registry.update_node_health(whole, load_average, memory_usage, disk_usage)
+    with RegistryClient.opened(find_place(registry, config), read_only=False) as client:
+        whole = whole_id(client.registry, node_id)
+        health = client.registry.update_node_health(whole, load_average, memory_usage, disk_usage)
         conditions = health.conditions
         click.echo(f"{whole}: load {conditions.load}, memory {conditions.memory}, disk {conditions.disk}")
     return 0
@@ -140,13 +139,13 @@ def update_reputation_command(
     config: Optional[str],
 ) -> int:
     """Record how one task ended, and print the new score."""
-    from duxnet.cli.desk import Desk, find_place, whole_id
+    from duxnet.cli.registry_client import RegistryClient, find_place, whole_id
 
     if task_success is None:
         raise click.UsageError("say how the task ended: --success or --failure")
-    with Desk.opened(find_place(registry, config), read_only=False) as desk:
-        whole = whole_id(desk.registry, node_id)
-        reputation = desk.registry.update_node_reputation(
+    with RegistryClient.opened(find_place(registry, config), read_only=False) as client:
+        whole = whole_id(client.registry, node_id)
+        reputation = client.registry.update_node_reputation(
             whole, task_success, task_id=task_id, weight=weight, rater=rater
         )
         click.echo(f"{whole}: reputation {reputation.score:.2f}")
@@ -163,17 +162,17 @@ def explain_command(node_id: str, registry: Optional[str], config: Optional[str]
 
     What would mend each is said, too. Why it gets no work: --healthy.
     """
-    from duxnet.cli.desk import Desk, find_place, whole_id
-    from duxnet.cli.node_views import print_failing, print_reputation
-    from registry_core.models.query import NodeQuery
+    from duxnet.cli.node_output import print_failing, print_reputation
+    from duxnet.cli.registry_client import RegistryClient, find_place, whole_id
+    from registry_core.query.node_query import NodeQuery
 
     query = query_of(asked)
-    with Desk.opened(find_place(registry, config), read_only=True) as desk:
-        whole = whole_id(desk.registry, node_id)
+    with RegistryClient.opened(find_place(registry, config), read_only=True) as client:
+        whole = whole_id(client.registry, node_id)
         if query == NodeQuery():
-            print_reputation(whole, desk.registry.get_reputation(whole), output)
+            print_reputation(whole, client.registry.get_reputation(whole), output)
         else:
-            print_failing(whole, desk.explain(whole, query), output)
+            print_failing(whole, client.explain(whole, query), output)
     return 0
 
 
@@ -185,12 +184,12 @@ def remove_command(node_id: str, registry: Optional[str], config: Optional[str])
 
     One whose agent goes on registers again: have its operator stop it, or ban it first.
     """
-    from duxnet.cli.desk import Desk, find_place, whole_id
+    from duxnet.cli.registry_client import RegistryClient, find_place, whole_id
     from registry_core.errors import UnknownNodeError
 
-    with Desk.opened(find_place(registry, config), read_only=False) as desk:
-        whole = whole_id(desk.registry, node_id)
-        if not desk.registry.deregister_node(whole):
+    with RegistryClient.opened(find_place(registry, config), read_only=False) as client:
+        whole = whole_id(client.registry, node_id)
+        if not client.registry.deregister_node(whole):
             raise UnknownNodeError(node_id)
         click.echo(f"{whole}: removed")
     return 0

@@ -84,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
     values = parsed_without_click(arguments)
     if values is not None:
         return run(values)
-    from duxnet.cli.clicked import run_click
+    from duxnet.cli.run import run_click
 
     return run_click(command(), arguments, "duxnet probe")
 
@@ -174,6 +174,6 @@ def _printed(report: ProbeReport, values: dict[str, Any]) -> str:
         import json
 
         return json.dumps(report.to_plain(), indent=2) + "\n"
-    from agent.probe.text import explained, table
+    from agent.probe.render import explained, table
 
     return explained(report) if values["explain"] else table(report)

@@ -16,7 +16,7 @@ import click
 from duxnet.cli.group import SuggestingGroup
 
 if TYPE_CHECKING:
-    from registry_core.storage.maintenance_verify import Verification
+    from registry_core.storage.maintenance.verify import Verification
 
 __all__ = ["registry"]
 
@@ -57,8 +57,8 @@ def verify_command(path: Optional[Path], key_file: Optional[Path], config: Optio
     Exit code 0: whole. 3: whole up to the last commit, behind which the log does not check (a process that was
     killed while it wrote leaves that too). 1: damaged, each place is named.
     """
-    from duxnet.cli.keys import keys_of
-    from registry_core.storage.maintenance_verify import verify
+    from duxnet.cli.sealing_keys import keys_of
+    from registry_core.storage.maintenance.verify import verify
 
     place = path or _default_path(config)
     with _Progress("checked", "nodes") as progress:
@@ -74,7 +74,7 @@ def verify_command(path: Optional[Path], key_file: Optional[Path], config: Optio
 @_format
 def backup_command(source: Path, target: Path, overwrite: bool, output: str) -> int:
     """Copy the registry SOURCE as its last commit left it to TARGET, and check the copy."""
-    from registry_core.storage.maintenance_backup import backup
+    from registry_core.storage.maintenance.backup import backup
 
     with _Progress("copied", "pages") as progress:
         found = backup(source, target, overwrite=overwrite, progress=progress)
@@ -92,7 +92,7 @@ def restore_command(backup: Path, target: Path, overwrite: bool, output: str) ->
 
     With --overwrite the registry that was there is kept beside it under a name with the time.
     """
-    from registry_core.storage.maintenance_backup import restore
+    from registry_core.storage.maintenance.backup import restore
 
     with _Progress("checked", "nodes") as progress:
         aside = restore(backup, target, overwrite=overwrite, progress=progress)
@@ -121,9 +121,9 @@ def migrate_command(
 
     Unless told otherwise, what was sealed stays sealed with the same keys.
     """
-    from duxnet.cli.keys import keys_of
+    from duxnet.cli.sealing_keys import keys_of
     from registry_core.storage.key_sources import read_key_file
-    from registry_core.storage.maintenance_migrate import migrate
+    from registry_core.storage.maintenance.migrate import migrate
 
     if to_clear and to_key_file is not None:
         raise click.UsageError("--to-clear and --to-key-file exclude each other")
@@ -148,11 +148,11 @@ def rotate_key_command(
 
     Afterwards the older keys are needed only for backups that were made before.
     """
-    from duxnet.cli.keys import configured_key_file, keys_of
+    from duxnet.cli.sealing_keys import configured_key_file, keys_of
     from registry_core.errors import SealedStoreError
+    from registry_core.files.locks import WriterLock
     from registry_core.storage.key_sources import read_key_file, write_key_file
-    from registry_core.storage.lock import WriterLock
-    from registry_core.storage.maintenance_migrate import rotate_key
+    from registry_core.storage.maintenance.migrate import rotate_key
     from registry_core.storage.sealing import KeyRing, SealingKey
 
     place = path or _default_path(config)
@@ -176,7 +176,7 @@ def rotate_key_command(
 @click.argument("file", type=_path)
 def new_key_command(file: Path) -> int:
     """Make a key in FILE, which is new and readable by its owner only."""
-    from registry_core.storage.durable_copy import refuse_existing
+    from registry_core.files.atomic import refuse_existing
     from registry_core.storage.key_sources import write_key_file
     from registry_core.storage.sealing import KeyRing, SealingKey
 
@@ -215,8 +215,8 @@ class _Progress:
 
 
 def _default_path(config: Optional[str]) -> Path:
-    from agent.registry_target import is_address
-    from duxnet.cli.desk import find_place
+    from agent.registry_address import is_address
+    from duxnet.cli.registry_client import find_place
 
     target = find_place(None, config).target
     if is_address(target):
@@ -226,11 +226,11 @@ def _default_path(config: Optional[str]) -> Path:
 
 def _print_verification(found: Verification, output: str) -> None:
     if output == "json":
-        from duxnet.cli.tables import print_json
+        from duxnet.cli.output import print_json
 
         print_json(found.to_plain())
         return
-    from duxnet.cli.tables import print_pairs
+    from duxnet.cli.output import print_pairs
 
     pairs = [("registry", found.path), ("kind", found.kind)]
     if found.schema:  # what a file sealed as a whole does not tell without its key
@@ -254,7 +254,7 @@ def _verification_code(found: Verification) -> int:
 
 
 def _answer(output: str, what: str, plain: dict[str, Any]) -> None:
-    from duxnet.cli.tables import print_json, print_pairs
+    from duxnet.cli.output import print_json, print_pairs
 
     if output == "json":
         print_json({"schema": f"duxnet.{what}/1.0", **plain})

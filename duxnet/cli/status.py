@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.status import FoundStatus
+    from agent.status_file import FoundStatus
 
 __all__ = ["status"]
 
@@ -27,7 +27,7 @@ def status(config: Optional[str], state_dir: Optional[str], output: str) -> int:
 
     from agent.settings import AgentSettings, load_agent_settings
     from agent.state_dir import holder_of
-    from agent.status import find_status, local_folder
+    from agent.status_file import find_status, local_folder
 
     own = load_agent_settings(config, {"agent.state_dir": state_dir}).section("agent", AgentSettings)
     folder = own.state_path(environ)
@@ -35,7 +35,7 @@ def status(config: Optional[str], state_dir: Optional[str], output: str) -> int:
         folder = local_folder(folder, environ)
     found = find_status(folder, environ)
     if output == "json":
-        from duxnet.cli.tables import print_json
+        from duxnet.cli.output import print_json
 
         print_json(_plain(folder, found, holder_of(folder)))
     else:
@@ -60,7 +60,7 @@ def _plain(folder: Path, found: Optional[FoundStatus], holder: Optional[int]) ->
 
 
 def _print(folder: Path, found: Optional[FoundStatus], holder: Optional[int]) -> None:
-    from duxnet.cli.tables import print_pairs
+    from duxnet.cli.output import print_pairs
 
     if found is None:
         state = "not running" if holder is None else f"process {holder} is starting; it has not reported yet"
@@ -88,7 +88,7 @@ def _print(folder: Path, found: Optional[FoundStatus], holder: Optional[int]) ->
 
 
 def _state_text(found: FoundStatus) -> str:
-    from duxnet.cli.tables import age_text
+    from duxnet.cli.output import age_text
 
     if not found.is_running:
         how = "stopped" if found.plain["state"] == "stopped" else "gone without saying so"

@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from duxnet.coordinator.ledger import Ledger, TokenRow
+    from duxnet.coordinator.access.token_store import TokenRow, TokenStore
 
 __all__ = ["token"]
 
@@ -139,14 +139,14 @@ def _state(row: TokenRow, now: float) -> str:
     return "used up" if row.uses is not None and row.used >= row.uses else "valid"
 
 
-def _ledger(config: Optional[str], state_dir: Optional[str]) -> Ledger:
+def _ledger(config: Optional[str], state_dir: Optional[str]) -> TokenStore:
     """The ledger of the coordinator that the configuration names, which must have been started once."""
-    from duxnet.coordinator.ledger import LEDGER_FILE, Ledger
+    from duxnet.coordinator.access.token_store import LEDGER_FILE, TokenStore
 
     path = _folder(config, state_dir) / LEDGER_FILE
     if not path.exists():
         raise click.ClickException(f"{path} is not there: start the coordinator once, or give --state-dir")
-    return Ledger(path)
+    return TokenStore(path)
 
 
 def _folder(config: Optional[str], state_dir: Optional[str]) -> Path:

@@ -7,7 +7,7 @@ from typing import Optional
 import click
 
 from duxnet.cli.group import SuggestingGroup
-from duxnet.cli.registry_option import with_registry
+from duxnet.cli.query_options import with_registry
 
 __all__ = ["wallet"]
 
@@ -26,13 +26,13 @@ def wallet() -> None:
 @with_registry
 def message_command(node_id: str, registry: Optional[str], config: Optional[str]) -> int:
     """Print what the wallet must sign: two lines, without the line end after the second."""
-    from duxnet.cli.desk import Desk, find_place, whole_id
+    from duxnet.cli.registry_client import RegistryClient, find_place, whole_id
     from registry_core.errors import UnknownNodeError
     from registry_core.identity.wallets import proof_message
 
-    with Desk.opened(find_place(registry, config), read_only=True) as desk:
-        whole = whole_id(desk.registry, node_id)
-        if desk.registry.get_node(whole) is None:
+    with RegistryClient.opened(find_place(registry, config), read_only=True) as client:
+        whole = whole_id(client.registry, node_id)
+        if client.registry.get_node(whole) is None:
             raise UnknownNodeError(whole)
         click.echo(proof_message(whole))
     return 0
@@ -48,15 +48,15 @@ def attach_command(node_id: str, signature: str, registry: Optional[str], config
     The faults of other nodes that proved the same wallet come along. Checking takes the extra `ethereum`, where the
     registry is.
     """
-    from duxnet.cli.desk import Desk, find_place, whole_id
+    from duxnet.cli.registry_client import RegistryClient, find_place, whole_id
     from registry_core.errors import NotSupportedError
 
-    with Desk.opened(find_place(registry, config), read_only=False) as desk:
-        whole = whole_id(desk.registry, node_id)
-        admin = getattr(desk.registry, "admin", None)
+    with RegistryClient.opened(find_place(registry, config), read_only=False) as client:
+        whole = whole_id(client.registry, node_id)
+        admin = getattr(client.registry, "admin", None)
         if admin is None:
             raise NotSupportedError("this registry takes no proof of a wallet")
         admin.attach_wallet(whole, signature, actor="duxnet wallet")
-        reputation = desk.registry.get_reputation(whole)
+        reputation = client.registry.get_reputation(whole)
         click.echo(f"{whole}: wallet proven; standing {reputation.standing}, reputation {reputation.score:.2f}")
     return 0

@@ -20,22 +20,23 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
-from duxnet.coordinator.audit import AUDIT_FILE, AuditLog
-from duxnet.coordinator.browsable import PAGE_ROUTES
-from duxnet.coordinator.gate import HIDDEN_PATH, Gate
-from duxnet.coordinator.ledger import LEDGER_FILE, Ledger
-from duxnet.coordinator.listening_clock import ListeningClock
-from duxnet.coordinator.problems import Refused, counted
-from duxnet.coordinator.routes_nodes import NODE_ROUTES
-from duxnet.coordinator.routes_operate import OPERATE_ROUTES
-from duxnet.coordinator.routes_read import READ_ROUTES
-from duxnet.coordinator.routes_watch import WATCH_ROUTES
-from duxnet.coordinator.secrets_files import ensure_coordinator_identity, ensure_operator_token
-from duxnet.coordinator.service import Coordinator
+from duxnet.coordinator.access.audit_log import AUDIT_FILE, AuditLog
+from duxnet.coordinator.access.own_identity import ensure_coordinator_identity, ensure_operator_token
+from duxnet.coordinator.access.token_store import LEDGER_FILE, TokenStore
+from duxnet.coordinator.background import TOLERATED_PULSES, BackgroundLoop, pulse_seconds
+from duxnet.coordinator.coordinator import Coordinator
+from duxnet.coordinator.errors import Refused
+from duxnet.coordinator.front import HIDDEN_PATH, Dispatcher
+from duxnet.coordinator.http.browsable import PAGE_ROUTES
+from duxnet.coordinator.http.problem_answers import counted
+from duxnet.coordinator.liveness.listening_clock import ListeningClock
+from duxnet.coordinator.routes.monitoring import WATCH_ROUTES
+from duxnet.coordinator.routes.nodes import NODE_ROUTES
+from duxnet.coordinator.routes.operators import OPERATE_ROUTES
+from duxnet.coordinator.routes.queries import READ_ROUTES
 from duxnet.coordinator.settings import CoordinatorSettings
-from duxnet.coordinator.upkeep import TOLERATED_PULSES, Upkeep, pulse_seconds
+from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import RegistryError
-from registry_core.node_registry import NodeRegistry
 from registry_core.rules.liveness import DOWN_AFTER_INTERVALS
 from registry_core.storage.key_sources import find_keys
 from registry_core.version import __version__
@@ -80,7 +81,7 @@ def create_app(
     state_dir: Optional[Path] = None,
     settings: Optional[CoordinatorSettings] = None,
     clock: Optional[ListeningClock] = None,
-) -> Gate:
+) -> Dispatcher:
     """The ASGI application around a registry of one's own.
 
     Keys, tokens and audit log lie in `state_dir`; default: where `duxnet coordinator` would keep them. The host runs
@@ -97,27 +98,27 @@ def create_app(
 def _assembled(
     registry: NodeRegistry, state_dir: Path, settings: CoordinatorSettings, identity: Any, clock: ListeningClock
 ) -> Coordinator:
-    ledger = Ledger(state_dir / LEDGER_FILE)
-    ensure_operator_token(state_dir, ledger, time.time())
+    token_store = TokenStore(state_dir / LEDGER_FILE)
+    ensure_operator_token(state_dir, token_store, time.time())
     audit = AuditLog(state_dir / AUDIT_FILE, clock.now)
-    return Coordinator(registry, identity, ledger, audit, settings, clock)
+    return Coordinator(registry, identity, token_store, audit, settings, clock)
 
 
-def app_of(coordinator: Coordinator) -> Gate:
+def app_of(coordinator: Coordinator) -> Dispatcher:
     """The ASGI application of a coordinator."""
 
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
-        upkeep = asyncio.ensure_future(Upkeep(coordinator).run())
-        upkeep.add_done_callback(_told_if_failed)
+        background = asyncio.ensure_future(BackgroundLoop(coordinator).run())
+        background.add_done_callback(_told_if_failed)
         try:
             yield
         finally:
             coordinator.is_stopping = True
-            coordinator.pulsed()
-            upkeep.cancel()
+            coordinator.ticked()
+            background.cancel()
             with suppress(asyncio.CancelledError):
-                await upkeep
+                await background
 
     def problem(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         answer = counted(_ours(error), request.method, request.scope["path"], coordinator.counters)
@@ -143,12 +144,12 @@ def app_of(coordinator: Coordinator) -> Gate:
         logging_config=None,
         debug=False,
     )
-    return Gate(app, coordinator)
+    return Dispatcher(app, coordinator)
 
 
-def _told_if_failed(upkeep: asyncio.Future[None]) -> None:
-    if not upkeep.cancelled() and upkeep.exception() is not None:
-        _log.critical("time stands still: nobody is called down any more; restart", exc_info=upkeep.exception())
+def _told_if_failed(background: asyncio.Future[None]) -> None:
+    if not background.cancelled() and background.exception() is not None:
+        _log.critical("time stands still: nobody is called down any more; restart", exc_info=background.exception())
 
 
 def _ours(error: Exception) -> Exception:

@@ -37,7 +37,7 @@ def check_configuration(config: Optional[str], by_service: bool) -> tuple[Option
 def check_identity(state_dir: Path) -> Finding:
     """The node's key and id in its state directory."""
     from registry_core.errors import DamagedStoreError, StoreError
-    from registry_core.identity.files import ID_FILE, KEY_FILE, read_identity
+    from registry_core.identity.identity_files import ID_FILE, KEY_FILE, read_identity
 
     try:
         if not any((state_dir / name).exists() for name in (KEY_FILE, ID_FILE)):
@@ -56,7 +56,7 @@ def check_identity(state_dir: Path) -> Finding:
 
 def check_status(state_dir: Path, environ: Mapping[str, str]) -> Finding:
     """What the running agent last wrote about itself."""
-    from agent.status import find_status
+    from agent.status_file import find_status
 
     found = find_status(state_dir, environ)
     if found is None or not found.is_running:
@@ -79,7 +79,7 @@ def check_status(state_dir: Path, environ: Mapping[str, str]) -> Finding:
 
 def check_warnings(state_dir: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
     """What the running agent warns of, although it reports."""
-    from agent.status import NO_WORK, find_status
+    from agent.status_file import NO_WORK, find_status
 
     found = find_status(state_dir, environ)
     if found is None or not found.is_running:

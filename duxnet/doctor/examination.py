@@ -116,8 +116,8 @@ def _service(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
 
 def _told_registry(state_dir: Path, environ: Mapping[str, str]) -> str:
     """The address that the running agent reports to, which its command line may have named; "" where it has none."""
-    from agent.registry_target import is_address
-    from agent.status import find_status
+    from agent.registry_address import is_address
+    from agent.status_file import find_status
 
     found = find_status(state_dir, environ)
     told = str(found.plain["registry"]) if found is not None and found.is_running else ""

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from registry_core.errors import DamagedStoreError, StoreError
-from registry_core.identity.durable_file import reason_of
+from registry_core.files.atomic import reason_of
 
 _MAX_KEY_FILE_BYTES = 16 * 1024  # a node's key is followed by the records of its replacements
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from registry_core.errors import DamagedStoreError, StoreError
-from registry_core.identity.durable_file import discard_draft, locked_folder, write_durably
-from registry_core.identity.files import ID_FILE, KEY_FILE
+from registry_core.files.atomic import discard_draft, locked_folder, write_durably
+from registry_core.identity.identity_files import ID_FILE, KEY_FILE
 from registry_core.identity.node_key import NodeKey, load_key_file
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from registry_core.errors import DamagedStoreError, ValidationError
-from registry_core.identity.files import ID_FILE, KEY_FILE, check_key_file, parse_id_file
+from registry_core.identity.identity_files import ID_FILE, KEY_FILE, check_key_file, parse_id_file
 from registry_core.identity.keys import private_key_in, private_key_pem, public_key_text, read_key_file
 from registry_core.identity.succession import Succession, current_key, succeed
 from registry_core.models.ids import key_from_text, node_id_of_key

@@ -24,14 +24,14 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from registry_core.errors import StoreError
-from registry_core.identity.durable_file import (
+from registry_core.files.atomic import (
     discard_draft,
     locked_folder,
     place_draft,
     remove_durably,
     write_draft,
 )
-from registry_core.identity.files import ID_FILE, KEY_FILE, check_key_file
+from registry_core.identity.identity_files import ID_FILE, KEY_FILE, check_key_file
 from registry_core.identity.node_key import NodeKey, load_key_file, load_node_key
 from registry_core.identity.succession import MOST_LINKS
 

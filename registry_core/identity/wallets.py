@@ -1,7 +1,7 @@
 """Proof that whoever runs a node holds a wallet's key: what the wallet signs, and who can check it.
 
 Here: the message, the protocol of verifiers, one for Ethereum-style addresses. Not here: what a proven wallet means
-(`registry_core.wallets`). A wallet's own key never comes near this program.
+(`registry_core.embedded.wallets`). A wallet's own key never comes near this program.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any, Callable, Optional, TypeVar
 
 from registry_core.errors import ValidationError
 from registry_core.models import limits
-from registry_core.models.json_values import thawed
+from registry_core.models.frozen import thawed
 from registry_core.models.node import Gpu, Node, NodeCapabilities
 from registry_core.models.status import Condition, Conditions, Cordon, NodeHealth
 from registry_core.models.times import time_from_text, time_to_text

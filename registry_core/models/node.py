@@ -13,9 +13,8 @@ from typing import Any, Optional
 from registry_core.errors import ValidationError
 from registry_core.models import limits
 from registry_core.models.addresses import canonical_address
-from registry_core.models.frozen_map import FrozenMap
+from registry_core.models.frozen import FrozenMap, frozen_json_map
 from registry_core.models.ids import key_from_text, node_id_of_key, random_node_id
-from registry_core.models.json_values import frozen_json_map
 from registry_core.models.status import Admission, Cordon, Liveness, NodeHealth, Scheduling
 
 __all__ = ["Gpu", "Node", "NodeCapabilities"]

@@ -23,15 +23,15 @@ from registry_core.models import limits
 from registry_core.models.addresses import WITHHELD_ADDRESS
 from registry_core.models.encoding import health_from_plain, node_from_plain, node_to_plain
 from registry_core.models.node import Node, NodeCapabilities
-from registry_core.models.query import NO_TAGS, GpuDemand, NodeOrder, NodeQuery
 from registry_core.models.reputation import Reputation
 from registry_core.models.status import NodeHealth
+from registry_core.query.explain import Failing
+from registry_core.query.node_query import NO_TAGS, GpuDemand, NodeOrder, NodeQuery
 from registry_core.remote.admin import RemoteAdmin
 from registry_core.remote.answers import Answer, decoded, problem_in, raise_for
+from registry_core.remote.node_session import NodeSession, Registrar
 from registry_core.remote.options import RemoteOptions, checked_addresses
-from registry_core.remote.registration import NodeSession, Registrar
 from registry_core.remote.sender import Sender
-from registry_core.rules.explain import Failing
 from registry_core.rules.reputation import Outcome
 from registry_core.wire.problems import kind_of
 from registry_core.wire.reputation import reputation_from_plain
@@ -52,7 +52,7 @@ PAGE = 1000
 
 
 class RemoteRegistry:
-    """A registry on another machine. `addresses` is one or several ways to the same coordinator, tried in order.
+    """A registry on another machine. `networks` is one or several ways to the same coordinator, tried in order.
 
     With `state_dir` it speaks for the node whose key is there (made at the first start). Thread-safe. Raises
     ValidationError and StoreError when made; calls raise UnreachableError and RefusedError beside what

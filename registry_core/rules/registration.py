@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, Optional
 from registry_core.errors import ValidationError
 from registry_core.models import limits
 from registry_core.models.encoding import node_to_plain
-from registry_core.models.frozen_map import FrozenMap
+from registry_core.models.frozen import FrozenMap
 from registry_core.models.node import Node
 from registry_core.models.record import NodeRecord
-from registry_core.models.snapshot import node_with
 from registry_core.models.status import Admission, Liveness, NodeHealth, Scheduling
+from registry_core.models.trusted import node_with
 
 __all__ = ["Terms", "registered"]
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Optional
 
 from registry_core.errors import DamagedStoreError, ReadOnlyError, StoreError
+from registry_core.files.locks import WriterLock
 from registry_core.models.record import NodeRecord
 from registry_core.models.status import Sampled
-from registry_core.storage.contract import Change, Put, Row, Store
 from registry_core.storage.json_text import FileContent, NodeTexts, read_content
-from registry_core.storage.lock import WriterLock
 from registry_core.storage.sealed_file import FileSeal
 from registry_core.storage.sealing import KeyRing
+from registry_core.storage.store import Change, Put, Row, Store
 
 __all__ = ["JsonFileStore"]
 

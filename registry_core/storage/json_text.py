@@ -15,14 +15,14 @@ from typing import Any, NamedTuple, NoReturn, Optional
 from registry_core.errors import DamagedStoreError, UnsupportedSchemaError, ValidationError, shown
 from registry_core.models.columns import columns_of
 from registry_core.models.encoding import health_to_plain
-from registry_core.models.json_values import frozen_json_map
+from registry_core.models.frozen import frozen_json_map
 from registry_core.models.record import NodeRecord
-from registry_core.models.snapshot import health_sample, node_with, record_with
 from registry_core.models.status import Conditions, Liveness, NodeHealth, Sampled
+from registry_core.models.trusted import health_sample, node_with, record_with
 from registry_core.rules.reputation import NEWCOMER_SCORE, reputation_of
-from registry_core.rules.reputation.kept import state_of
-from registry_core.storage.contract import Put
-from registry_core.storage.records import HIGHEST_SEQUENCE, NEXT_SEQUENCE, record_from_plain, record_to_plain
+from registry_core.rules.reputation.stored_evidence import state_of
+from registry_core.storage.record_codec import HIGHEST_SEQUENCE, NEXT_SEQUENCE, record_from_plain, record_to_plain
+from registry_core.storage.store import Put
 
 __all__ = ["SCHEMA", "FileContent", "NodeTexts", "read_content"]
 

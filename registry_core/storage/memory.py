@@ -10,7 +10,7 @@ from typing import Optional
 
 from registry_core.models.record import NodeRecord
 from registry_core.models.status import Sampled
-from registry_core.storage.contract import Change, Put, Row, Store
+from registry_core.storage.store import Change, Put, Row, Store
 
 __all__ = ["MemoryStore"]
 

@@ -14,14 +14,13 @@ from typing import Any, Callable
 import msgspec
 
 from registry_core.models.encoding import cordon_from_plain, cordon_to_plain
-from registry_core.models.frozen_map import FrozenMap
-from registry_core.models.json_values import frozen_json_map
+from registry_core.models.frozen import FrozenMap, frozen_json_map
 from registry_core.models.node import Gpu, Node, NodeCapabilities
 from registry_core.models.record import NodeRecord
 from registry_core.models.reputation import Evidence
 from registry_core.models.status import Admission, Liveness, Scheduling
 from registry_core.models.times import time_from_text, time_to_text
-from registry_core.storage.records import record_from_plain, record_to_plain
+from registry_core.storage.record_codec import record_from_plain, record_to_plain
 
 __all__ = ["pack", "unpack"]
 

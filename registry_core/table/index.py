@@ -13,8 +13,8 @@ from typing import NamedTuple, Optional, Union
 from pyroaring import BitMap
 
 from registry_core.models.columns import gpu_groups, label_of_tag, label_of_wallet
-from registry_core.models.query import GpuDemand, NodeQuery
-from registry_core.rules.matching import has_gpus, least_hundredths
+from registry_core.query.matching import has_gpus, least_hundredths
+from registry_core.query.node_query import GpuDemand, NodeQuery
 from registry_core.table.ladder import CPU_THRESHOLDS, GB_THRESHOLDS, Ladder
 from registry_core.table.slots import Slots, hash_of_label
 

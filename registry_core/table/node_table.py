@@ -15,12 +15,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Callable, Optional, Union
 
 from registry_core.models.columns import Columns, gpu_groups, label_of_tag, label_of_wallet
-from registry_core.models.query import NodeOrder, NodeQuery
 from registry_core.models.status import Liveness, NodeHealth, Sampled
+from registry_core.query.matching import has_gpus, least_hundredths
+from registry_core.query.node_query import NodeOrder, NodeQuery
 from registry_core.rules import health, liveness
 from registry_core.rules.flapping import Flapping, beats_owed, fell_silent, heard, is_forgotten
 from registry_core.rules.health import HealthRule, HealthThresholds
-from registry_core.rules.matching import has_gpus, least_hundredths
 from registry_core.rules.reputation import DEFAULT_POLICY, explored
 from registry_core.table.deadlines import Deadlines
 from registry_core.table.draw import Draw, first_drawn

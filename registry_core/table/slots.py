@@ -13,8 +13,8 @@ from datetime import datetime, timezone
 from typing import Optional
 
 from registry_core.models.columns import Columns, label_of_wallet, labels
-from registry_core.models.snapshot import health_sample
 from registry_core.models.status import Admission, Liveness, NodeHealth
+from registry_core.models.trusted import health_sample
 from registry_core.rules.health import ALL_CONDITIONS, ALL_UNKNOWN
 
 __all__ = ["Slots"]

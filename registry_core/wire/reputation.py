@@ -7,7 +7,7 @@ from typing import Any
 
 from registry_core.errors import ValidationError
 from registry_core.models import limits
-from registry_core.models.frozen_map import FrozenMap
+from registry_core.models.frozen import FrozenMap
 from registry_core.models.reputation import Evidence, Reputation
 from registry_core.models.status import Admission
 

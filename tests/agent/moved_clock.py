@@ -7,7 +7,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-from tests.needs import need_program
+from tests.requirements import need_program
 
 SOURCE = Path(__file__).with_name("moved_clock.c")
 

@@ -15,7 +15,7 @@ from tests.agent.running import RunningAgent, environment, until
 # The command as it is, but for a registry that hangs when it is closed, as on a disk that does not answer.
 HANGS_AT_THE_END = """
 import sys, time
-from registry_core.node_registry import NodeRegistry
+from registry_core.embedded.node_registry import NodeRegistry
 NodeRegistry.close = lambda self: time.sleep(60)
 from duxnet.cli import main
 sys.exit(main())

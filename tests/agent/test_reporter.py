@@ -9,10 +9,10 @@ import pytest
 
 from agent.reporter import Description, Reporter
 from agent.sampler import Sample
+from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import StoreError
 from registry_core.models.node import Node, NodeCapabilities
 from registry_core.models.status import Condition, NodeHealth
-from registry_core.node_registry import NodeRegistry
 
 NODE = Node(
     ip_address="192.0.2.7",

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.state_dir import AgentRunningError, StateDir, holder_of, replace_file
-from agent.status import AgentStatus, StatusFile, find_status, read_status, status_candidates
+from agent.status_file import AgentStatus, StatusFile, find_status, read_status, status_candidates
 from registry_core.errors import StoreError
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ import termios
 import time
 from pathlib import Path
 
-from agent.screen import StatusLine
+from agent.status_line import StatusLine
 from tests.agent.running import command, environment
 
 

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from duxnet.cli import main
+from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.models.node import Node
-from registry_core.node_registry import NodeRegistry
 
 typed = st.one_of(
     st.text(max_size=40).filter(lambda text: "\x00" not in text),

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from duxnet.cli import COMMANDS, main
-from duxnet.cli.ending import ended
 from duxnet.cli.group import click_command, group
+from duxnet.cli.run import ended
 from registry_core.version import __version__
 from tests.agent.running import command, duxnet, environment
-from tests.needs import need_program
+from tests.requirements import need_program
 
 
 def test_the_version_is_printed_without_loading_anything_for_it() -> None:

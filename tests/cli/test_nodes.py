@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from agent.status import AgentStatus, StatusFile
+from agent.status_file import AgentStatus, StatusFile
 from duxnet.cli import main
-from duxnet.cli.node_views import state_text
-from duxnet.cli.tables import print_table
+from duxnet.cli.node_output import state_text
+from duxnet.cli.output import print_table
+from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.models.node import Node, NodeCapabilities
 from registry_core.models.status import Admission, Condition, Conditions, Liveness, NodeHealth, Scheduling
-from registry_core.node_registry import NodeRegistry
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def file(tmp_path: Path) -> str:
     return str(path)
 
 
-class Desk:
+class RegistryClient:
     """Runs `duxnet nodes …` and keeps what it said."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,12 +68,12 @@ class Desk:
 
 
 @pytest.fixture
-def desk(capsys: pytest.CaptureFixture[str]) -> Desk:
-    return Desk(capsys)
+def client(capsys: pytest.CaptureFixture[str]) -> RegistryClient:
+    return RegistryClient(capsys)
 
 
-def test_the_list_is_ordered_by_reputation_and_says_what_matters(desk: Desk, file: str) -> None:
-    lines = desk("list", "--registry", file).splitlines()
+def test_the_list_is_ordered_by_reputation_and_says_what_matters(client: RegistryClient, file: str) -> None:
+    lines = client("list", "--registry", file).splitlines()
     assert lines[0].split()[:3] == ["ID", "HOST", "ADDRESS"]
     assert [line.split()[1] for line in lines[1:]] == ["large", "middle", "small"]
     assert "ready" in lines[1]
@@ -102,11 +102,13 @@ def test_the_list_is_ordered_by_reputation_and_says_what_matters(desk: Desk, fil
         (["--order", "random", "--seed", 3, "--exclude", "large-node", "--min-cpu-cores", 8], ["middle"]),
     ],
 )
-def test_filters_are_those_of_the_registry(filters: list[Any], wanted: list[str], desk: Desk, file: str) -> None:
-    assert desk.names("--registry", file, *filters) == wanted
+def test_filters_are_those_of_the_registry(
+    filters: list[Any], wanted: list[str], client: RegistryClient, file: str
+) -> None:
+    assert client.names("--registry", file, *filters) == wanted
 
 
-def test_a_local_node_in_bad_health_takes_no_other_s_place_within_a_limit(desk: Desk, file: str) -> None:
+def test_a_local_node_in_bad_health_takes_no_other_s_place_within_a_limit(client: RegistryClient, file: str) -> None:
     folder = Path(file).parent
     status = AgentStatus(
         "running", "large-node", "large", "", file, str(folder), 60.0, {},
@@ -114,48 +116,48 @@ def test_a_local_node_in_bad_health_takes_no_other_s_place_within_a_limit(desk: 
         conditions={"load": "ok", "memory": "critical", "disk": "ok"},
     )  # fmt: skip
     StatusFile(folder, {}).write(status)
-    assert desk.names("--registry", file, "--healthy", "--limit", 1) == ["middle"]
-    assert desk.names("--registry", file, "--healthy") == ["middle"]
-    assert desk.names("--registry", file, "--limit", 1) == ["large"]
+    assert client.names("--registry", file, "--healthy", "--limit", 1) == ["middle"]
+    assert client.names("--registry", file, "--healthy") == ["middle"]
+    assert client.names("--registry", file, "--limit", 1) == ["large"]
 
 
-def test_a_long_list_is_read_page_by_page(desk: Desk, file: str) -> None:
+def test_a_long_list_is_read_page_by_page(client: RegistryClient, file: str) -> None:
     names, cursor = [], None
     for _ in range(4):
         after: list[object] = ["--after", cursor] if cursor else []
-        plain = json.loads(desk("list", "--registry", file, "--limit", 1, "--format", "json", *after))
+        plain = json.loads(client("list", "--registry", file, "--limit", 1, "--format", "json", *after))
         names += [node["hostname"] for node in plain["nodes"]]
         cursor = plain["next"]
         if cursor is None:
             break
     assert names == ["large", "middle", "small"]
-    desk("list", "--registry", file, "--after", "nonsense", code=2)
-    assert "after: 'nonsense' is not accepted" in desk.error
+    client("list", "--registry", file, "--after", "nonsense", code=2)
+    assert "after: 'nonsense' is not accepted" in client.error
 
 
-def test_a_node_is_shown_whole_by_id_or_by_its_beginning(desk: Desk, file: str) -> None:
-    plain = json.loads(desk("show", "large-node", "--registry", file, "--format", "json"))
+def test_a_node_is_shown_whole_by_id_or_by_its_beginning(client: RegistryClient, file: str) -> None:
+    plain = json.loads(client("show", "large-node", "--registry", file, "--format", "json"))
     assert plain["node"]["capabilities"]["cpu_cores"] == 32
     assert plain["reputation"]["score"] == pytest.approx(plain["node"]["reputation"], abs=0.01)
-    text = desk("show", "larg", "--registry", file)
+    text = client("show", "larg", "--registry", file)
     assert "large-node" in text
     assert "wallet-large" in text
-    desk("show", "nobody", "--registry", file, code=1)
-    assert "no node is registered under the id 'nobody'" in desk.error
+    client("show", "nobody", "--registry", file, code=1)
+    assert "no node is registered under the id 'nobody'" in client.error
 
 
-def test_a_beginning_that_fits_two_nodes_is_refused(desk: Desk, file: str) -> None:
-    desk("register", "--id", "large-other", "--ip-address", "192.0.2.9", "--registry", file)
-    desk("show", "large", "--registry", file, code=2)
-    assert "2 begin so" in desk.error
+def test_a_beginning_that_fits_two_nodes_is_refused(client: RegistryClient, file: str) -> None:
+    client("register", "--id", "large-other", "--ip-address", "192.0.2.9", "--registry", file)
+    client("show", "large", "--registry", file, code=2)
+    assert "2 begin so" in client.error
 
 
-def test_a_registered_node_is_what_the_options_said(desk: Desk, file: str) -> None:
-    node_id = desk(
+def test_a_registered_node_is_what_the_options_said(client: RegistryClient, file: str) -> None:
+    node_id = client(
         "register", "--registry", file, "--ip-address", "192.0.2.44", "--wallet", "w", "--hostname", "new", "--port", 1,
         "--cpu-cores", 3, "--memory-gb", "1.5", "--storage-gb", 2, "--gpu", "--tag", "zone=a", "--tag", "empty=",
     ).strip()  # fmt: skip
-    node = json.loads(desk("show", node_id, "--registry", file, "--format", "json"))["node"]
+    node = json.loads(client("show", node_id, "--registry", file, "--format", "json"))["node"]
     assert (node["wallet_address"], node["hostname"], node["port"]) == ("w", "new", 1)
     assert node["tags"] == {"zone": "a", "empty": ""}
     assert node["capabilities"]["gpu_enabled"] is True
@@ -163,46 +165,46 @@ def test_a_registered_node_is_what_the_options_said(desk: Desk, file: str) -> No
 
 
 def test_what_is_shown_can_be_registered_elsewhere(
-    desk: Desk, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: RegistryClient, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown = desk("show", "large-node", "--registry", file, "--format", "json")
+    shown = client("show", "large-node", "--registry", file, "--format", "json")
     (tmp_path / "node.json").write_text(shown)
     other = tmp_path / "other.json"
-    assert desk("register", "--from", tmp_path / "node.json", "--registry", other) == "large-node\n"
-    assert desk.names("--registry", other) == ["large"]
+    assert client("register", "--from", tmp_path / "node.json", "--registry", other) == "large-node\n"
+    assert client.names("--registry", other) == ["large"]
     with_stdin = io.TextIOWrapper(io.BytesIO(b'{"ip_address": "192.0.2.8", "hostname": "piped"}'))
     monkeypatch.setattr("sys.stdin", with_stdin)
-    desk("register", "--from", "-", "--registry", other)
-    assert "piped" in desk.names("--registry", other)
+    client("register", "--from", "-", "--registry", other)
+    assert "piped" in client.names("--registry", other)
 
 
-def test_health_and_reputation_are_written_and_last(desk: Desk, file: str) -> None:
-    said = desk("update-health", "middle-node", "--load-average", 1, "--disk-usage", 95, "--registry", file)
+def test_health_and_reputation_are_written_and_last(client: RegistryClient, file: str) -> None:
+    said = client("update-health", "middle-node", "--load-average", 1, "--disk-usage", 95, "--registry", file)
     assert said == "middle-node: load ok, memory unknown, disk critical\n"
-    node = json.loads(desk("show", "middle-node", "--registry", file, "--format", "json"))["node"]
+    node = json.loads(client("show", "middle-node", "--registry", file, "--format", "json"))["node"]
     assert node["health"]["disk_usage"] == 95
-    assert "reputation" in desk("update-reputation", "middle-node", "--failure", "--registry", file)
-    desk("update-reputation", "middle-node", "--success", "--task-id", "job-1", "--weight", 2, "--registry", file)
-    explained = desk("explain", "middle-node", "--registry", file)
+    assert "reputation" in client("update-reputation", "middle-node", "--failure", "--registry", file)
+    client("update-reputation", "middle-node", "--success", "--task-id", "job-1", "--weight", 2, "--registry", file)
+    explained = client("explain", "middle-node", "--registry", file)
     assert "correctness  " in explained
     assert "weighted task outcomes succeeded" in explained
-    assert desk("update-reputation", "middle-node", "--success", "--task-id", "job-1", "--registry", file)
-    assert desk("explain", "middle-node", "--registry", file) == explained
-    plain = json.loads(desk("explain", "middle-node", "--registry", file, "--format", "json"))
+    assert client("update-reputation", "middle-node", "--success", "--task-id", "job-1", "--registry", file)
+    assert client("explain", "middle-node", "--registry", file) == explained
+    plain = json.loads(client("explain", "middle-node", "--registry", file, "--format", "json"))
     assert plain["reputation"]["standing"] == "probation"
-    assert desk("remove", "middle-node", "--registry", file) == "middle-node: removed\n"
-    desk("remove", "middle-node", "--registry", file, code=1)
+    assert client("remove", "middle-node", "--registry", file) == "middle-node: removed\n"
+    client("remove", "middle-node", "--registry", file, code=1)
 
 
-def test_which_conditions_of_a_list_a_node_fails_is_told_with_what_mends_it(desk: Desk, file: str) -> None:
-    text = desk("explain", "smal", "--healthy", "--min-cpu-cores", 8, "--tag", "zone=b", "--registry", file)
+def test_which_conditions_of_a_list_a_node_fails_is_told_with_what_mends_it(client: RegistryClient, file: str) -> None:
+    text = client("explain", "smal", "--healthy", "--min-cpu-cores", 8, "--tag", "zone=b", "--registry", file)
     header, *lines = text.splitlines()
     assert header.split() == ["FAILS", "WANTED", "FOUND", "REMEDY"]
     assert [line.split("  ")[0] for line in lines] == ["scheduling", "cpu_cores", "tag zone"]
     assert "cordoned (disk is swapped)" in lines[0]
     assert lines[0].endswith("an operator lifts the cordon")
     asked = ("explain", "small-node", "--registry", file, "--format", "json")
-    assert json.loads(desk(*asked, "--min-memory-gb", 9)) == {
+    assert json.loads(client(*asked, "--min-memory-gb", 9)) == {
         "schema": "duxnet.explanation/1.0",
         "id": "small-node",
         "selected": False,
@@ -210,29 +212,31 @@ def test_which_conditions_of_a_list_a_node_fails_is_told_with_what_mends_it(desk
             {"condition": "memory_gb", "wanted": "at least 9", "found": "8", "remedy": "a larger node"},
         ],
     }
-    plain = json.loads(desk(*asked, "--min-memory-gb", 8, "--wallet", "wallet-small"))
+    plain = json.loads(client(*asked, "--min-memory-gb", 8, "--wallet", "wallet-small"))
     assert (plain["selected"], plain["failing"]) == (True, [])
-    said = desk("explain", "large-node", "--healthy", "--gpu", "--registry", file)
+    said = client("explain", "large-node", "--healthy", "--gpu", "--registry", file)
     assert said == "large-node: meets every condition\n"
-    assert "standing" in desk("explain", "small-node", "--registry", file)  # no condition: its reputation
-    desk("explain", "nobody", "--healthy", "--registry", file, code=1)
-    assert "no node is registered" in desk.error
-    desk("explain", "small-node", "--min-cpu-cores", -1, "--registry", file, code=2)
-    assert "cpu_cores: -1 is not accepted" in desk.error
+    assert "standing" in client("explain", "small-node", "--registry", file)  # no condition: its reputation
+    client("explain", "nobody", "--healthy", "--registry", file, code=1)
+    assert "no node is registered" in client.error
+    client("explain", "small-node", "--min-cpu-cores", -1, "--registry", file, code=2)
+    assert "cpu_cores: -1 is not accepted" in client.error
 
 
 @pytest.mark.parametrize(
     "flags",
     [["--healthy"], ["--gpu-count", 2, "--gpu-model", "H100"], ["--min-uptime-probability", "0.999"], ["--wallet", ""]],
 )
-def test_a_node_fails_something_exactly_where_the_list_leaves_it_out(flags: list[Any], desk: Desk, file: str) -> None:
-    listed = desk.names("--registry", file, *flags)
+def test_a_node_fails_something_exactly_where_the_list_leaves_it_out(
+    flags: list[Any], client: RegistryClient, file: str
+) -> None:
+    listed = client.names("--registry", file, *flags)
     for name in ("small", "middle", "large"):
-        plain = json.loads(desk("explain", f"{name}-node", *flags, "--registry", file, "--format", "json"))
+        plain = json.loads(client("explain", f"{name}-node", *flags, "--registry", file, "--format", "json"))
         assert plain["selected"] == (name in listed)
 
 
-def test_the_local_node_s_own_agent_knows_why_it_gets_no_work(desk: Desk, file: str) -> None:
+def test_the_local_node_s_own_agent_knows_why_it_gets_no_work(client: RegistryClient, file: str) -> None:
     folder = Path(file).parent
     status = AgentStatus(
         "running", "large-node", "large", "", file, str(folder), 60.0, {},
@@ -241,7 +245,7 @@ def test_the_local_node_s_own_agent_knows_why_it_gets_no_work(desk: Desk, file: 
     )  # fmt: skip
     StatusFile(folder, {}).write(status)
     asked = ("explain", "large-node", "--healthy", "--min-uptime-probability", "0.999", "--registry", file)
-    plain = json.loads(desk(*asked, "--format", "json"))
+    plain = json.loads(client(*asked, "--format", "json"))
     assert [item["condition"] for item in plain["failing"]] == ["condition memory", "min_uptime_probability"]
 
 
@@ -274,11 +278,11 @@ def test_the_local_node_s_own_agent_knows_why_it_gets_no_work(desk: Desk, file: 
     ],
 )
 def test_bad_input_is_one_line_and_changes_nothing(
-    arguments: list[str], code: int, wanted: str, desk: Desk, file: str
+    arguments: list[str], code: int, wanted: str, client: RegistryClient, file: str
 ) -> None:
     before = Path(file).read_bytes()
-    desk(*arguments, "--registry", file, code=code)
-    assert wanted in desk.error
+    client(*arguments, "--registry", file, code=code)
+    assert wanted in client.error
     assert Path(file).read_bytes() == before
 
 
@@ -295,33 +299,33 @@ def test_bad_input_is_one_line_and_changes_nothing(
         ("/proc/self/mem/nodes.json", 1, "/proc/self/mem"),
     ],
 )
-def test_a_registry_that_is_none_is_told(target: str, code: int, wanted: str, desk: Desk) -> None:
-    desk("list", "--registry", target, code=code)
-    assert wanted in desk.error
+def test_a_registry_that_is_none_is_told(target: str, code: int, wanted: str, client: RegistryClient) -> None:
+    client("list", "--registry", target, code=code)
+    assert wanted in client.error
 
 
-def test_a_damaged_file_is_told_and_left_alone(desk: Desk, file: str) -> None:
+def test_a_damaged_file_is_told_and_left_alone(client: RegistryClient, file: str) -> None:
     Path(file).write_text('{"schema": "duxnet.nodes/1.0", "nodes": [{"ip_')
-    desk("list", "--registry", file, code=1)
-    assert "the file is left as it is" in desk.error
+    client("list", "--registry", file, code=1)
+    assert "the file is left as it is" in client.error
     assert Path(file).read_text().endswith('"ip_')
 
 
 def test_the_environment_then_the_configuration_then_the_agent_name_the_registry(
-    desk: Desk, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: RegistryClient, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk("list", code=1)
-    assert "start an agent (duxnet agent), or name one with --registry" in desk.error
+    client("list", code=1)
+    assert "start an agent (duxnet agent), or name one with --registry" in client.error
     (tmp_path / "xdg-state" / "duxnet").mkdir(parents=True)
     local = tmp_path / "xdg-state" / "duxnet" / "nodes.json"
-    desk("register", "--ip-address", "192.0.2.1", "--hostname", "local", "--registry", local)
-    assert desk.names() == ["local"]
+    client("register", "--ip-address", "192.0.2.1", "--hostname", "local", "--registry", local)
+    assert client.names() == ["local"]
     (tmp_path / "c.toml").write_text(f"[registry]\ntarget = '{file}'\n")
     monkeypatch.setenv("DUXNET_CONFIG", str(tmp_path / "c.toml"))
-    assert "large" in desk.names()
+    assert "large" in client.names()
     monkeypatch.setenv("DUXNET_REGISTRY", str(local))
-    assert desk.names() == ["local"]
-    assert "large" in desk.names("--registry", file)
+    assert client.names() == ["local"]
+    assert "large" in client.names("--registry", file)
 
 
 def test_a_node_that_is_not_ready_says_why() -> None:

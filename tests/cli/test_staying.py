@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.models.node import Node
-from registry_core.node_registry import NodeRegistry
 from tests.agent.running import duxnet
 from tests.coordinator.running import Running
 from tests.coordinator.test_identity import Signer

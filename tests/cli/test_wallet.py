@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import ValidationError
 from registry_core.models.node import Node
-from registry_core.node_registry import NodeRegistry
 from registry_core.remote import RemoteOptions, RemoteRegistry
 from tests.agent.running import duxnet
 from tests.coordinator.running import Running

@@ -17,17 +17,17 @@ from pathlib import Path
 
 import pytest
 
-from duxnet.coordinator.access import Caller, may_speak_plainly, peer_address
-from duxnet.coordinator.addresses import is_counted, network_of
+from duxnet.coordinator.access.roles import Caller, may_speak_plainly, peer_address
+from duxnet.coordinator.admission.networks import is_counted, network_of
 from duxnet.coordinator.settings import CoordinatorSettings
+from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.identity.wallets import proof_message
 from registry_core.models.node import Node
-from registry_core.node_registry import NodeRegistry
 from tests.agent.running import command, duxnet, environment, until
 from tests.coordinator.running import Running
 from tests.coordinator.test_identity import Signer, kind
 from tests.identity.ethereum import Wallet
-from tests.needs import need_program
+from tests.requirements import need_program
 
 REQUEST = (
     "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost "
@@ -87,9 +87,11 @@ def test_a_node_that_is_banned_while_it_registers_gets_no_session(open_one: Runn
     operator = open_one.operator_token()
     signer, other = Signer(open_one), Signer(open_one)
     assert signer.register(1)[0] == other.register(1)[0] == 200
-    ledger = sqlite3.connect(open_one.state_dir / "coordinator.db", isolation_level=None)
-    with ThreadPoolExecutor(3) as pool, closing(ledger):
-        ledger.execute("BEGIN IMMEDIATE")  # so that what is committed waits, less than the five seconds that it may
+    token_store = sqlite3.connect(open_one.state_dir / "coordinator.db", isolation_level=None)
+    with ThreadPoolExecutor(3) as pool, closing(token_store):
+        token_store.execute(
+            "BEGIN IMMEDIATE"
+        )  # so that what is committed waits, less than the five seconds that it may
         answers = []
         for ask in (
             lambda: open_one.call("DELETE", f"/v1/nodes/{other.node_id}", token=operator),
@@ -98,7 +100,7 @@ def test_a_node_that_is_banned_while_it_registers_gets_no_session(open_one: Runn
         ):
             answers.append(pool.submit(ask))
             time.sleep(0.3)  # the next comes after it
-        ledger.execute("ROLLBACK")
+        token_store.execute("ROLLBACK")
         removed, banned, registered = (answer.result() for answer in answers)
     assert (removed[0], banned[0], kind(registered)) == (204, 200, "banned")
 
@@ -353,11 +355,11 @@ def test_after_a_restart_a_node_that_is_faster_than_the_count_is_counted_once(tm
     def let_in(signer: Signer, address: str) -> dict[str, str]:
         """As a newcomer, who is asked to come again until all others are counted."""
 
-        def asked() -> dict[str, str]:
+        def parse_query() -> dict[str, str]:
             reply = send(signer, 1, address)
             return reply if "admission" in reply else {}
 
-        return until(asked, "let in")
+        return until(parse_query, "let in")
 
     def is_full(address: str) -> bool:
         reply = let_in(Signer(running), address)
@@ -543,9 +545,9 @@ def test_a_certificate_for_another_name_is_not_blamed_on_the_ca(tmp_path: Path) 
     )
     settings = {"tls_certificate": str(certificate), "tls_key": str(key)}
     with Running(tmp_path / "state", **settings) as running:  # type: ignore[arg-type]  # settings by name
-        asked = duxnet("nodes", "list", "--registry", running.address, DUXNET_REGISTRY__CA_FILE=str(certificate))
-        assert "not valid for '127.0.0.1'); issue it for that name" in asked.stderr
-        assert "ca_file" not in asked.stderr
+        parse_query = duxnet("nodes", "list", "--registry", running.address, DUXNET_REGISTRY__CA_FILE=str(certificate))
+        assert "not valid for '127.0.0.1'); issue it for that name" in parse_query.stderr
+        assert "ca_file" not in parse_query.stderr
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 
 from registry_core.rules.breaker import HOLD_INTERVALS
 from tests.agent.running import duxnet, until
-from tests.coordinator.herd import Followed, Herd, Line, Tally, all_nodes
+from tests.coordinator.fake_fleet import Followed, Herd, Line, Tally, all_nodes
 from tests.coordinator.running import Running
 
 NODES = 50

@@ -13,7 +13,7 @@ from typing import NamedTuple, Optional
 import pytest
 
 from tests.coordinator.running import Running
-from tests.needs import need_program
+from tests.requirements import need_program
 
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
 FLAGS = (

@@ -11,10 +11,10 @@ from typing import Any, Optional
 
 import pytest
 
+from duxnet.coordinator.admission.pipeline import RegistrationRequest, TakenIn
 from duxnet.coordinator.app import open_coordinator
-from duxnet.coordinator.intake import RegistrationRequest, TakenIn
-from duxnet.coordinator.problems import Refused
-from duxnet.coordinator.service import Coordinator
+from duxnet.coordinator.coordinator import Coordinator
+from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.errors import DamagedStoreError, StoreError
 from registry_core.identity.signatures import SignatureRefused
@@ -47,7 +47,7 @@ def together(coordinator: Coordinator, changes: Sequence[Any]) -> list[Any]:
 
     async def all_made() -> list[Any]:
         loop, held = asyncio.get_running_loop(), threading.Event()
-        before = asyncio.ensure_future(coordinator.commits.made(lambda: held.wait(10)))
+        before = asyncio.ensure_future(coordinator.commit_queue.run(lambda: held.wait(10)))
         await asyncio.sleep(0)  # it sets out, and all others wait
         found: list[asyncio.Future[Any]] = []
         for change in changes:
@@ -60,7 +60,7 @@ def together(coordinator: Coordinator, changes: Sequence[Any]) -> list[Any]:
             if isinstance(change, RegistrationRequest):
                 coordinator.register(change, told)
             else:
-                coordinator.commits.make(change, [lambda given: given()], told)
+                coordinator.commit_queue.submit(change, [lambda given: given()], told)
         held.set()
         await before
         return [await future for future in found]
@@ -68,12 +68,12 @@ def together(coordinator: Coordinator, changes: Sequence[Any]) -> list[Any]:
     return asyncio.run(all_made())
 
 
-def alone(coordinator: Coordinator, asked: RegistrationRequest) -> Any:
+def alone(coordinator: Coordinator, parse_query: RegistrationRequest) -> Any:
     """What a request made that no other shares a commit with, or its error."""
 
     async def made() -> Any:
         future = asyncio.get_running_loop().create_future()
-        coordinator.register(asked, lambda taken, error: future.set_result(taken if error is None else error))
+        coordinator.register(parse_query, lambda taken, error: future.set_result(taken if error is None else error))
         return await future
 
     return asyncio.run(made())
@@ -97,7 +97,7 @@ def test_registrations_and_removals_of_one_node_in_one_commit_follow_each_other(
     assert coordinator.registry.count_nodes() == 1
     assert generations(together(coordinator, [request(signer, 9), removed])) == [9, True]
     assert coordinator.registry.get_node(signer.node_id) is None
-    assert coordinator.ledger.gone(signer.node_id).generation == 9
+    assert coordinator.token_store.gone(signer.node_id).generation == 9
 
 
 def test_who_is_banned_in_the_same_commit_stays_out(coordinator: Coordinator) -> None:
@@ -112,7 +112,7 @@ def test_quota_and_join_token_hold_within_one_commit(tmp_path: Path) -> None:
     opened = open_coordinator(CoordinatorSettings(state_dir=str(tmp_path), join="token", nodes_per_address=1))
     opened.quotas.all_counted()
     try:
-        (_, once), (_, often) = (opened.ledger.create("join", 0.0, uses=uses) for uses in (1, None))
+        (_, once), (_, often) = (opened.token_store.create("join", 0.0, uses=uses) for uses in (1, None))
         answers = together(opened, [request(a_signer(opened), 1, join_token=once) for _ in range(3)])
         assert generations(answers) == [1, "join-token", "join-token"]
         waits = request(a_signer(opened), 1, join_token=often)
@@ -130,7 +130,7 @@ def test_an_operator_waits_for_no_crowd(tmp_path: Path) -> None:
 
     async def crowded() -> list[str]:
         held, loop = threading.Event(), asyncio.get_running_loop()
-        before = asyncio.ensure_future(opened.commits.made(lambda: held.wait(10)))
+        before = asyncio.ensure_future(opened.commit_queue.run(lambda: held.wait(10)))
         await asyncio.sleep(0)
         proofs: list[Optional[dict[str, str]]] = [None, None, {"authorization": "Bearer dux_operator_no"}, operator]
         answers: list[str] = []
@@ -199,12 +199,12 @@ def test_a_damaged_record_fails_alone_and_is_no_trouble_of_the_disk(
     coordinator.close()
     damage(tmp_path / "nodes.db", signers[1].node_id)
     again = open_coordinator(coordinator.settings)
-    commits = 0
+    commit_queue = 0
     commit = again.registry._store.commit
 
     def counting(*given: Any) -> None:
-        nonlocal commits
-        commits += 1
+        nonlocal commit_queue
+        commit_queue += 1
         commit(*given)
 
     monkeypatch.setattr(again.registry._store, "commit", counting)
@@ -213,7 +213,7 @@ def test_a_damaged_record_fails_alone_and_is_no_trouble_of_the_disk(
     finally:
         again.close()
     assert [type(answer) for answer in answers] == [TakenIn, DamagedStoreError, TakenIn, TakenIn]
-    assert commits == 1
+    assert commit_queue == 1
     assert "cannot be kept" not in caplog.text
 
 
@@ -242,7 +242,7 @@ def test_what_is_kept_is_not_carried_out_again_where_its_seal_fails(
     def seal(_key: object, _answers: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("duxnet.coordinator.intake.seal_answers", seal)
+    monkeypatch.setattr("duxnet.coordinator.admission.pipeline.seal_answers", seal)
     found = together(coordinator, [*(request(signer, 1) for signer in signers), lambda: carried_out.append(1)])
     assert [type(each) for each in found] == [MemoryError] * 4
     assert len(carried_out) == 1

@@ -16,7 +16,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from duxnet.coordinator.app import app_of, open_coordinator
-from duxnet.coordinator.protocol import BoundedProtocol
+from duxnet.coordinator.server.connection import BoundedProtocol
 from duxnet.coordinator.settings import CoordinatorSettings
 
 LANE = b"PUT /v1/nodes/n/heartbeat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"

@@ -15,7 +15,7 @@ import pytest
 
 from tests.agent.running import RunningAgent, duxnet, until
 from tests.coordinator.running import Running
-from tests.needs import need_program
+from tests.requirements import need_program
 
 INTERVAL = 0.5
 

@@ -9,51 +9,51 @@ from typing import Optional
 
 import pytest
 
-from duxnet.coordinator.addresses import near
-from duxnet.coordinator.crowd import LONGEST_SPREAD_SECONDS, Crowd
+from duxnet.coordinator.admission.backpressure import LONGEST_SPREAD_SECONDS, RegistrationLimiter
+from duxnet.coordinator.admission.networks import near
 from tests.coordinator.running import Running
 from tests.coordinator.test_identity import Signer
 
 
-def let_in(crowd: Crowd, peers: list[Optional[str]]) -> list[bool]:
+def let_in(limiter: RegistrationLimiter, peers: list[Optional[str]]) -> list[bool]:
     found = []
     for network in map(near, peers):
-        found.append(crowd.has_room(network))
+        found.append(limiter.has_room(network))
         if found[-1]:
-            crowd.enter(network)
+            limiter.enter(network)
     return found
 
 
 def test_a_network_has_all_places_and_beyond_them_each_has_its_share() -> None:
-    crowd = Crowd(16)
-    assert let_in(crowd, ["192.0.2.1"] * 17) == [True] * 16 + [False]
-    assert let_in(crowd, ["192.0.2.2", "198.51.100.1", "198.51.100.2", "198.51.100.3"]) == [False, True, True, False]
-    assert let_in(crowd, ["2001:db8::1", "2001:db8::2", "2001:db8:0:0:1::", "2001:db8:0:1::1", None]) == [
+    limiter = RegistrationLimiter(16)
+    assert let_in(limiter, ["192.0.2.1"] * 17) == [True] * 16 + [False]
+    assert let_in(limiter, ["192.0.2.2", "198.51.100.1", "198.51.100.2", "198.51.100.3"]) == [False, True, True, False]
+    assert let_in(limiter, ["2001:db8::1", "2001:db8::2", "2001:db8:0:0:1::", "2001:db8:0:1::1", None]) == [
         True, True, False, True, True,
     ]  # fmt: skip
-    crowd.leave(near("192.0.2.1"))
-    assert not crowd.has_room(near("192.0.2.1"))  # the others have its places
+    limiter.leave(near("192.0.2.1"))
+    assert not limiter.has_room(near("192.0.2.1"))  # the others have its places
     for _ in range(6):
-        crowd.leave(near("192.0.2.1"))
-    assert crowd.has_room(near("192.0.2.1"))
+        limiter.leave(near("192.0.2.1"))
+    assert limiter.has_room(near("192.0.2.1"))
 
 
 def test_there_is_an_end_to_it() -> None:
-    crowd = Crowd(16)
-    assert sum(let_in(crowd, [f"192.0.{network}.1" for network in range(100)])) == 32
+    limiter = RegistrationLimiter(16)
+    assert sum(let_in(limiter, [f"192.0.{network}.1" for network in range(100)])) == 32
 
 
 def test_a_crowd_is_spread_the_wider_the_larger_it_is_and_for_no_longer_than_a_minute() -> None:
-    crowd = Crowd(1)
-    few = [crowd.turned_away().retry_after_seconds or 0.0 for _ in range(100)]
+    limiter = RegistrationLimiter(1)
+    few = [limiter.turned_away().retry_after_seconds or 0.0 for _ in range(100)]
     assert 1 <= min(few) <= max(few) <= 5
     for _ in range(120_000):
-        crowd.turned_away()
-    many = [crowd.turned_away().retry_after_seconds or 0.0 for _ in range(1000)]
+        limiter.turned_away()
+    many = [limiter.turned_away().retry_after_seconds or 0.0 for _ in range(1000)]
     assert 30 < max(many) <= LONGEST_SPREAD_SECONDS
     for _ in range(400):
-        crowd.forget()
-    assert (crowd.turned_away().retry_after_seconds or 0.0) <= 5
+        limiter.forget()
+    assert (limiter.turned_away().retry_after_seconds or 0.0) <= 5
 
 
 def put(running: Running, connection: http.client.HTTPConnection, signer: Signer, *, proven: bool) -> int:

@@ -16,7 +16,7 @@ from tests.agent.running import duxnet, until
 from tests.coordinator.running import Running
 from tests.coordinator.test_admission import REQUEST
 from tests.coordinator.test_hostile import SHORT, sockets_of
-from tests.needs import need_program
+from tests.requirements import need_program
 
 BLIND = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 BLIND.check_hostname, BLIND.verify_mode = False, ssl.CERT_NONE

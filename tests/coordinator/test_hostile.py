@@ -18,13 +18,13 @@ from typing import Any
 
 import pytest
 
+from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.models.node import Node
-from registry_core.node_registry import NodeRegistry
 from tests.agent.running import until
 from tests.coordinator.running import Running
 from tests.coordinator.test_admission import REQUEST
 from tests.coordinator.test_identity import Signer, kind
-from tests.needs import need_program
+from tests.requirements import need_program
 
 HELD = b"GET /v1/events?wait_seconds=%d HTTP/1.1\r\nHost: x\r\n\r\n"
 """A request whose answer comes so many seconds later."""

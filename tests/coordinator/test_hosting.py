@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.models.node import Node
 from registry_core.models.status import Admission, Liveness
-from registry_core.node_registry import NodeRegistry
 from registry_core.table.node_table import PACED_AT_ONCE, PACED_REST_SECONDS
 
 

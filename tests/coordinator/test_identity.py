@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from registry_core.errors import RefusedError, UnknownNodeError
-from registry_core.identity.files import ensure_identity
+from registry_core.identity.identity_files import ensure_identity
 from registry_core.identity.keys import load_private_key, public_key_text, raw_public_key
 from registry_core.identity.signatures import SignatureParameters, SignedRequest, sign_request
 from registry_core.models.ids import node_id_of_key
@@ -412,10 +412,10 @@ def test_the_key_file_of_another_node_is_noticed(coordinator: Running, tmp_path:
 def test_of_removed_nodes_the_newest_keys_are_remembered_and_the_oldest_make_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from duxnet.coordinator import ledger
+    from duxnet.coordinator.access import token_store
 
-    monkeypatch.setattr(ledger, "MOST_GONE_KEYS", 2)
-    kept = ledger.Ledger(tmp_path / "coordinator.db")
+    monkeypatch.setattr(token_store, "MOST_GONE_KEYS", 2)
+    kept = token_store.TokenStore(tmp_path / "coordinator.db")
     for at, node_id in enumerate(["a", "b", "a", "c"]):
         kept.bury_key(node_id, at + 1, f"key {at}", float(at))
     assert [kept.gone(node_id)[2:] for node_id in ("a", "b", "c")] == [(3, "key 2"), (None, None), (4, "key 3")]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from duxnet.coordinator.fleet import Fleet
-from duxnet.coordinator.listening_clock import ListeningClock
+from duxnet.coordinator.liveness.listening_clock import ListeningClock
+from duxnet.coordinator.liveness.mass_failure import MassFailureDetector
+from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.models.node import Node
 from registry_core.models.status import Liveness
-from registry_core.node_registry import NodeRegistry
 from registry_core.rules.breaker import DOMAIN_LIMIT, GLOBAL_LIMIT, hold_is_over, must_open
 from registry_core.rules.flapping import Flapping, beats_owed, fell_silent, is_forgotten
 from registry_core.rules.liveness import paced_interval
@@ -144,115 +144,115 @@ def test_time_stands_still_while_nobody_listens() -> None:
     assert clock.missed_seconds == pytest.approx(3599.5)
 
 
-def fleet_of(domains: dict[str, int]) -> Fleet:
-    fleet = Fleet()
+def fleet_of(domains: dict[str, int]) -> MassFailureDetector:
+    mass_failure = MassFailureDetector()
     for domain, count in domains.items():
         for number in range(count):
-            fleet.put(f"{domain}-{number}", domain=domain or None, silent=False, now=0.0)
-    return fleet
+            mass_failure.put(f"{domain}-{number}", domain=domain or None, silent=False, now=0.0)
+    return mass_failure
 
 
-def silence(fleet: Fleet, domain: str, count: int, now: float) -> None:
+def silence(mass_failure: MassFailureDetector, domain: str, count: int, now: float) -> None:
     for number in range(count):
-        fleet.put(f"{domain}-{number}", domain=None, silent=True, now=now)
+        mass_failure.put(f"{domain}-{number}", domain=None, silent=True, now=now)
 
 
 def test_a_network_has_one_voice_however_many_nodes_it_runs() -> None:
-    fleet = fleet_of({"sybil": 1000, **{f"net{n}": 1 for n in range(30)}})
-    silence(fleet, "sybil", 400, 1.0)
-    assert fleet.judge(1.0, INTERVAL) == ((), ())  # neither half of the domain nor a mass failure
-    silence(fleet, "sybil", 1000, 2.0)
-    assert fleet.judge(2.0, INTERVAL) == (("sybil",), ())
-    assert fleet.is_held("sybil-7")
-    assert not fleet.is_held("net3-0")
+    mass_failure = fleet_of({"sybil": 1000, **{f"net{n}": 1 for n in range(30)}})
+    silence(mass_failure, "sybil", 400, 1.0)
+    assert mass_failure.judge(1.0, INTERVAL) == ((), ())  # neither half of the domain nor a mass failure
+    silence(mass_failure, "sybil", 1000, 2.0)
+    assert mass_failure.judge(2.0, INTERVAL) == (("sybil",), ())
+    assert mass_failure.is_held("sybil-7")
+    assert not mass_failure.is_held("net3-0")
 
 
 def test_a_verified_wallet_has_one_voice_however_many_networks_it_rents() -> None:
-    fleet = fleet_of({f"net{n}": 1 for n in range(50)})
+    mass_failure = fleet_of({f"net{n}": 1 for n in range(50)})
     for number in range(20):
-        fleet.put(f"net{number}-0", domain=None, silent=False, now=0.0, wallet="0xsybil")
+        mass_failure.put(f"net{number}-0", domain=None, silent=False, now=0.0, wallet="0xsybil")
     for number in range(20):
-        silence(fleet, f"net{number}", 1, 5.0)
-    assert fleet.judge(5.0, INTERVAL) == ((), ())
+        silence(mass_failure, f"net{number}", 1, 5.0)
+    assert mass_failure.judge(5.0, INTERVAL) == ((), ())
     for number in range(20, 30):  # others as well, of no wallet
-        silence(fleet, f"net{number}", 1, 6.0)
-    assert fleet.judge(6.0, INTERVAL) == (("global",), ())
+        silence(mass_failure, f"net{number}", 1, 6.0)
+    assert mass_failure.judge(6.0, INTERVAL) == (("global",), ())
 
 
 def test_many_wallets_in_one_network_have_one_voice_too() -> None:
-    fleet = fleet_of({"sybil": 40, **{f"net{n}": 1 for n in range(30)}})
+    mass_failure = fleet_of({"sybil": 40, **{f"net{n}": 1 for n in range(30)}})
     for number in range(40):
-        fleet.put(f"sybil-{number}", domain=None, silent=False, now=0.0, wallet=f"0x{number}")
-    silence(fleet, "sybil", 20, 5.0)
-    assert fleet.judge(5.0, INTERVAL) == ((), ())
-    silence(fleet, "sybil", 40, 6.0)
-    assert fleet.judge(6.0, INTERVAL) == (("sybil",), ())  # its own breaker, and not everybody's
-    assert not fleet.is_held("net3-0")
+        mass_failure.put(f"sybil-{number}", domain=None, silent=False, now=0.0, wallet=f"0x{number}")
+    silence(mass_failure, "sybil", 20, 5.0)
+    assert mass_failure.judge(5.0, INTERVAL) == ((), ())
+    silence(mass_failure, "sybil", 40, 6.0)
+    assert mass_failure.judge(6.0, INTERVAL) == (("sybil",), ())  # its own breaker, and not everybody's
+    assert not mass_failure.is_held("net3-0")
 
 
 def test_many_wallets_in_one_network_neither_drown_the_others_nor_end_their_grace() -> None:
-    fleet = fleet_of({"sybil": 300, **{f"net{n}": 1 for n in range(30)}})
+    mass_failure = fleet_of({"sybil": 300, **{f"net{n}": 1 for n in range(30)}})
     for number in range(300):
-        fleet.put(f"sybil-{number}", domain=None, silent=False, now=0.0, wallet=f"0x{number}")
+        mass_failure.put(f"sybil-{number}", domain=None, silent=False, now=0.0, wallet=f"0x{number}")
     for number in range(29):
-        silence(fleet, f"net{number}", 1, 5.0)
-    assert fleet.judge(5.0, INTERVAL) == (("global",), ())  # 29 of 31 networks, whatever 300 wallets say
-    fleet = fleet_of({"sybil": 300, **{f"net{n}": 1 for n in range(30)}})
+        silence(mass_failure, f"net{number}", 1, 5.0)
+    assert mass_failure.judge(5.0, INTERVAL) == (("global",), ())  # 29 of 31 networks, whatever 300 wallets say
+    mass_failure = fleet_of({"sybil": 300, **{f"net{n}": 1 for n in range(30)}})
     for number in range(300):
-        fleet.put(f"sybil-{number}", domain=None, silent=False, now=0.0, wallet=f"0x{number}")
-    silence(fleet, "sybil", 300, 5.0)
+        mass_failure.put(f"sybil-{number}", domain=None, silent=False, now=0.0, wallet=f"0x{number}")
+    silence(mass_failure, "sybil", 300, 5.0)
     for number in range(29):
-        silence(fleet, f"net{number}", 1, 5.0)
-    assert "global" in fleet.judge(5.0, INTERVAL)[0]
+        silence(mass_failure, f"net{number}", 1, 5.0)
+    assert "global" in mass_failure.judge(5.0, INTERVAL)[0]
     for number in range(300):
-        fleet.put(f"sybil-{number}", domain=None, silent=False, now=6.0)
-    assert "global" not in fleet.judge(6.0, INTERVAL)[1]  # 29 are still silent
-    assert fleet.is_held("net3-0")
+        mass_failure.put(f"sybil-{number}", domain=None, silent=False, now=6.0)
+    assert "global" not in mass_failure.judge(6.0, INTERVAL)[1]  # 29 are still silent
+    assert mass_failure.is_held("net3-0")
 
 
 def test_a_wallet_that_is_named_no_more_joins_no_voices() -> None:
     for named, opened in (("0xa", ()), ("", ("global",))):
-        fleet = fleet_of({f"net{n}": 1 for n in range(50)})
+        mass_failure = fleet_of({f"net{n}": 1 for n in range(50)})
         for number in range(20):
-            fleet.put(f"net{number}-0", domain=None, silent=False, now=0.0, wallet="0xa")
+            mass_failure.put(f"net{number}-0", domain=None, silent=False, now=0.0, wallet="0xa")
         for number in range(20):  # None would be: as before
-            fleet.put(f"net{number}-0", domain=None, silent=False, now=1.0, wallet=named)
+            mass_failure.put(f"net{number}-0", domain=None, silent=False, now=1.0, wallet=named)
         for number in range(20):
-            silence(fleet, f"net{number}", 1, 5.0)
-        assert fleet.judge(5.0, INTERVAL) == (opened, ())
+            silence(mass_failure, f"net{number}", 1, 5.0)
+        assert mass_failure.judge(5.0, INTERVAL) == (opened, ())
 
 
 def test_many_networks_silent_at_once_open_the_global_breaker_and_it_ends_by_itself() -> None:
-    fleet = fleet_of({f"net{n}": 1 for n in range(50)})
+    mass_failure = fleet_of({f"net{n}": 1 for n in range(50)})
     for number in range(10):
-        silence(fleet, f"net{number}", 1, 5.0)
-    assert fleet.judge(5.0, INTERVAL) == (("global",), ())
-    assert fleet.is_held("net3-0")
-    assert fleet.is_held("net40-0")
-    assert fleet.judge(5.0 + 39 * INTERVAL, INTERVAL) == ((), ())
-    assert fleet.judge(5.0 + 40 * INTERVAL, INTERVAL) == ((), ("global",))
-    assert not fleet.is_held("net3-0")
-    assert fleet.judge(5.0 + 41 * INTERVAL, INTERVAL) == ((), ())  # the same silence opens it only once
+        silence(mass_failure, f"net{number}", 1, 5.0)
+    assert mass_failure.judge(5.0, INTERVAL) == (("global",), ())
+    assert mass_failure.is_held("net3-0")
+    assert mass_failure.is_held("net40-0")
+    assert mass_failure.judge(5.0 + 39 * INTERVAL, INTERVAL) == ((), ())
+    assert mass_failure.judge(5.0 + 40 * INTERVAL, INTERVAL) == ((), ("global",))
+    assert not mass_failure.is_held("net3-0")
+    assert mass_failure.judge(5.0 + 41 * INTERVAL, INTERVAL) == ((), ())  # the same silence opens it only once
 
 
 def test_the_breaker_closes_when_the_silent_return() -> None:
-    fleet = fleet_of({f"net{n}": 1 for n in range(50)})
+    mass_failure = fleet_of({f"net{n}": 1 for n in range(50)})
     for number in range(10):
-        silence(fleet, f"net{number}", 1, 5.0)
-    fleet.judge(5.0, INTERVAL)
+        silence(mass_failure, f"net{number}", 1, 5.0)
+    mass_failure.judge(5.0, INTERVAL)
     for number in range(8):
-        fleet.put(f"net{number}-0", domain=None, silent=False, now=8.0)
-    assert fleet.judge(8.0, INTERVAL) == ((), ("global",))
-    assert fleet.is_held("net8-0")  # on its way back: it has two intervals yet
-    fleet.judge(8.0 + 1.9 * INTERVAL, INTERVAL)
-    assert fleet.is_held("net8-0")
-    fleet.judge(8.0 + 2 * INTERVAL, INTERVAL)
-    assert not fleet.is_held("net8-0")
+        mass_failure.put(f"net{number}-0", domain=None, silent=False, now=8.0)
+    assert mass_failure.judge(8.0, INTERVAL) == ((), ("global",))
+    assert mass_failure.is_held("net8-0")  # on its way back: it has two intervals yet
+    mass_failure.judge(8.0 + 1.9 * INTERVAL, INTERVAL)
+    assert mass_failure.is_held("net8-0")
+    mass_failure.judge(8.0 + 2 * INTERVAL, INTERVAL)
+    assert not mass_failure.is_held("net8-0")
 
 
 def test_single_failures_spread_over_time_open_nothing() -> None:
-    fleet = fleet_of({f"net{n}": 1 for n in range(50)})
+    mass_failure = fleet_of({f"net{n}": 1 for n in range(50)})
     for number in range(40):
         now = number * 2 * INTERVAL
-        silence(fleet, f"net{number}", 1, now)
-        assert fleet.judge(now, INTERVAL) == ((), ())
+        silence(mass_failure, f"net{number}", 1, now)
+        assert mass_failure.judge(now, INTERVAL) == ((), ())

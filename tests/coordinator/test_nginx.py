@@ -22,7 +22,7 @@ from tests.agent.running import RunningAgent, duxnet, until
 from tests.coordinator.running import Running
 from tests.coordinator.test_admission import REQUEST, token
 from tests.coordinator.test_identity import Signer
-from tests.needs import need_program
+from tests.requirements import need_program
 
 PAGE = Path(__file__).parents[2] / "docs" / "coordinator.md"
 SITE, BELOW_A_PATH = re.findall(r"```nginx\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -141,8 +141,8 @@ def test_an_agent_joins_through_it_as_documented(proxied: Proxied, tmp_path: Pat
     assert listed.returncode == 0, listed.stderr
     ids = [node["id"] for node in json.loads(listed.stdout)["nodes"]]
     assert json.loads((tmp_path / "node.id").read_text())["id"] in ids
-    asked = duxnet("doctor", "--state-dir", tmp_path, DUXNET_REGISTRY__TARGET=proxied.address, **proxied.trust())
-    assert f"{proxied.address} answers" in asked.stdout
+    parse_query = duxnet("doctor", "--state-dir", tmp_path, DUXNET_REGISTRY__TARGET=proxied.address, **proxied.trust())
+    assert f"{proxied.address} answers" in parse_query.stdout
 
 
 @pytest.mark.slow

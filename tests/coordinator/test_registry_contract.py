@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from registry_core.contract import Registry
+from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import RegistryClosedError, RegistryError, UnknownNodeError, ValidationError
 from registry_core.models.node import Gpu, Node, NodeCapabilities
-from registry_core.models.query import GpuDemand, NodeOrder, NodeQuery
 from registry_core.models.status import Admission, Condition, Liveness
-from registry_core.node_registry import NodeRegistry
+from registry_core.query.node_query import GpuDemand, NodeOrder, NodeQuery
 from registry_core.remote import RemoteOptions, RemoteRegistry
 from tests.coordinator.running import Running
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.agent.running import duxnet, until
-from tests.coordinator.herd import LATER, Answer, Followed, Herd, SimulatedNode, all_nodes, later
+from tests.coordinator.fake_fleet import LATER, Answer, Followed, Herd, SimulatedNode, all_nodes, later
 from tests.coordinator.running import Running
 
 NODES = 300

@@ -10,7 +10,7 @@ import pytest
 
 from tests.agent.moved_clock import MovableClock
 from tests.agent.running import RunningAgent, duxnet, until
-from tests.coordinator.herd import Followed
+from tests.coordinator.fake_fleet import Followed
 from tests.coordinator.running import Running
 
 INTERVAL = 0.5

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Callable, Optional
 
-from registry_core.opening import open_store
-from registry_core.storage.contract import Store
 from registry_core.storage.memory import MemoryStore
+from registry_core.storage.open_store import open_store
+from registry_core.storage.store import Store
 
 
 class MemoryPlace:

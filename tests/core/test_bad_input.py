@@ -29,7 +29,7 @@ from registry_core import (
     ValidationError,
 )
 from registry_core.models.encoding import node_from_plain, node_to_plain
-from tests.core.hands import a_node
+from tests.core.builders import a_node
 
 NAN, INFINITY = math.nan, math.inf
 LONG = "x" * 10_000_000

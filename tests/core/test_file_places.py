@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from registry_core import NodeRegistry, ReadOnlyError, RegistryClosedError, StoreError, StoreInUseError
-from tests.core.hands import a_node
+from tests.core.builders import a_node
 from tests.core.places import FILE_PLACES
 
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from registry_core import Gpu, GpuDemand, Node, NodeCapabilities, NodeOrder, NodeQuery, NodeRegistry
 from registry_core.models.columns import hundredths
 from registry_core.models.status import Admission
-from registry_core.rules.matching import matches
+from registry_core.query.matching import matches
 from registry_core.rules.reputation import explored
 from registry_core.table import index, node_table
 from registry_core.table.draw import Draw
 from registry_core.table.ladder import CPU_THRESHOLDS, GB_THRESHOLDS, Ladder
-from tests.core.hands import a_node
+from tests.core.builders import a_node
 
 NODES = 14
 
@@ -124,14 +124,14 @@ def _the_index_answers_from_the_first_node(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def in_order_of_registration(registry: NodeRegistry) -> list[Node]:
-    slots = registry._visible._table.slots
+    slots = registry._live_state._table.slots
     nodes = [registry.get_node(node_id) for node_id in slots.ids if node_id is not None]
     return [node for node in nodes if node is not None]
 
 
 def plainly(registry: NodeRegistry, query: NodeQuery) -> list[str]:
     """The definition: look at every node, sort, cut."""
-    slots = registry._visible._table.slots
+    slots = registry._live_state._table.slots
     draw = Draw(query.seed, len(slots.ids))
     fitting = [node for node in in_order_of_registration(registry) if matches(node, query)]
     if query.order is NodeOrder.EXPLORE:
@@ -176,7 +176,7 @@ def test_the_index_returns_what_a_plain_scan_returns(
             expected = plainly(registry, query)
             assert [node.id for node in registry.find_nodes(query).nodes] == expected, query
             if query.limit is None and query.order is not NodeOrder.LEAST_LOADED:
-                assert registry._visible.count(query) == len(expected), query
+                assert registry._live_state.count(query) == len(expected), query
 
 
 def test_the_least_loaded_is_drawn_from_eight_candidates_for_each_place() -> None:
@@ -226,7 +226,7 @@ def test_slots_are_closed_up_after_many_deregistrations_and_the_order_stays() ->
         for number in range(1, 41):
             if number % 10:
                 registry.deregister_node(f"node-{number}")
-        assert len(registry._visible._table.slots.ids) < 20
+        assert len(registry._live_state._table.slots.ids) < 20
         assert [node.id for node in registry.list_nodes()] == ["node-10", "node-20", "node-30", "node-40"]
         registry.register_node(a_node(5))
         assert registry.list_nodes()[-1].id == "node-5"

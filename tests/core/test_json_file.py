@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from registry_core import DamagedStoreError, Node, NodeRegistry, StoreError, UnsupportedSchemaError
-from tests.core.hands import START, HandClock, a_node
+from tests.core.builders import START, HandClock, a_node
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from registry_core import (
     UnknownNodeError,
     ValidationError,
 )
-from tests.core.hands import START, HandClock, a_node
+from tests.core.builders import START, HandClock, a_node
 from tests.core.places import ALL_PLACES
 
 

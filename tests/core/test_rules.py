@@ -8,6 +8,7 @@ import pytest
 
 from registry_core.errors import ValidationError
 from registry_core.models.status import Admission, Condition, Conditions, Liveness
+from registry_core.query.matching import least_hundredths
 from registry_core.rules.admission import AdmissionCommand, admission_after
 from registry_core.rules.health import (
     ALL_CONDITIONS,
@@ -21,7 +22,6 @@ from registry_core.rules.health import (
     load_per_cpu,
 )
 from registry_core.rules.liveness import interval_of_timeout, liveness, seconds_until_change
-from registry_core.rules.matching import least_hundredths
 
 
 @pytest.mark.parametrize(

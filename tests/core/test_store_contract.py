@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from registry_core.models.columns import columns_of
-from registry_core.models.frozen_map import FrozenMap
+from registry_core.models.frozen import FrozenMap
 from registry_core.models.node import Gpu, NodeCapabilities
 from registry_core.models.record import NodeRecord
 from registry_core.models.reputation import Evidence
-from registry_core.models.snapshot import record_with
 from registry_core.models.status import (
     Admission,
     Condition,
@@ -25,8 +24,9 @@ from registry_core.models.status import (
     Sampled,
     Scheduling,
 )
-from registry_core.storage.contract import Delete, Put
-from tests.core.hands import START, a_put
+from registry_core.models.trusted import record_with
+from registry_core.storage.store import Delete, Put
+from tests.core.builders import START, a_put
 from tests.core.places import ALL_PLACES
 
 FULL = {

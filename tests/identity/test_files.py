@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from registry_core.errors import DamagedStoreError, StoreError
-from registry_core.identity.files import NodeIdentity, ensure_identity, read_identity
+from registry_core.identity.identity_files import NodeIdentity, ensure_identity, read_identity
 from registry_core.models.ids import key_from_text, node_id_of_key
-from tests.needs import need_program
+from tests.requirements import need_program
 
 PRINT_IDENTITY = (
-    "import sys; from registry_core.identity.files import ensure_identity; "
+    "import sys; from registry_core.identity.identity_files import ensure_identity; "
     "made = ensure_identity(sys.argv[1]); print(made.id); "
     "print(sorted(name for name in sys.modules if name.split('.')[0] == 'cryptography'))"
 )

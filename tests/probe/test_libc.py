@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psutil
 
-from agent.probe import calls
+from agent.probe import system_calls as calls
 from agent.probe.libc import clock_state
 from agent.probe.source import LiveSource
 

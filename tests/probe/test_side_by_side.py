@@ -13,7 +13,7 @@ from agent.probe.options import ProbeOptions
 from agent.probe.report import ProbeReport
 from agent.probe.runner import ProbeRunner
 from agent.probe.source import LiveSource
-from tests.needs import need_program
+from tests.requirements import need_program
 
 
 @pytest.fixture(scope="module")

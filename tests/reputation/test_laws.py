@@ -16,8 +16,8 @@ from registry_core.rules.reputation import (
     DEFAULT_POLICY,
     EvidenceState,
     HourObserved,
-    Kept,
     Outcome,
+    Tombstone,
     evidence_from_ratings,
     record,
     reputation_of,
@@ -105,9 +105,9 @@ def test_no_history_scores_below_a_newcomer_or_above_five(events: list[tuple[int
 def test_a_returning_identity_never_outranks_what_it_left(
     left: list[tuple[int, object]], sibling: list[tuple[int, object]]
 ) -> None:
-    gone = Kept(_after(left)[0], Admission.SUSPENDED)
-    other = Kept(_after(sibling)[0], Admission.APPROVED)
-    fresh = Kept(EvidenceState(first_seen_seconds=9e6))
+    gone = Tombstone(_after(left)[0], Admission.SUSPENDED)
+    other = Tombstone(_after(sibling)[0], Admission.APPROVED)
+    fresh = Tombstone(EvidenceState(first_seen_seconds=9e6))
     same_key = starting_record(gone, [other], newcomer=fresh)
     same_wallet = starting_record(None, [gone, other], newcomer=fresh)
     stranger = starting_record(None, newcomer=fresh)

@@ -11,11 +11,11 @@ from registry_core.models.reputation import Evidence
 from registry_core.models.status import Admission
 from registry_core.rules.reputation import (
     DEFAULT_POLICY,
+    CountedTasks,
     EvidenceState,
     HourObserved,
     Outcome,
     ReputationPolicy,
-    SeenTasks,
     audit_probability,
     correctness_of,
     draw,
@@ -95,7 +95,7 @@ def test_a_task_counts_once_while_it_is_remembered() -> None:
 
 
 def test_task_ids_are_forgotten_by_number_and_by_age() -> None:
-    seen = SeenTasks()
+    seen = CountedTasks()
     for index in range(1500):
         seen = seen.with_task(f"t{index}", index * 600.0)
     assert len(seen) == 1024
@@ -105,7 +105,7 @@ def test_task_ids_are_forgotten_by_number_and_by_age() -> None:
     stepped_back = seen.with_task("back", 0.0)
     assert "back" in stepped_back
     assert stepped_back.days == tuple(sorted(stepped_back.days))
-    assert SeenTasks.from_plain(stepped_back.to_plain()) == stepped_back
+    assert CountedTasks.from_plain(stepped_back.to_plain()) == stepped_back
 
 
 def test_others_ratings_are_at_most_a_quarter_of_the_evidence() -> None:

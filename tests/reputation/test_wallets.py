@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry_core import Node, NodeRegistry
+from registry_core.embedded.transactions import UnitOfWork
+from registry_core.embedded.wallets import _key
 from registry_core.errors import UnknownNodeError, ValidationError
 from registry_core.identity.wallets import proof_message
 from registry_core.models.status import Admission
-from registry_core.rules.reputation import EvidenceState, Kept, Outcome, record, reputation_of
-from registry_core.rules.reputation.returning import with_wallet
-from registry_core.staging import Unit
-from registry_core.wallets import _key
+from registry_core.rules.reputation import EvidenceState, Outcome, Tombstone, record, reputation_of
+from registry_core.rules.reputation.carry_over import with_wallet
 from tests.identity.ethereum import Wallet
 
 WALLET = Wallet(11)
@@ -191,11 +191,11 @@ def test_a_batch_sees_its_own_proofs_and_one_that_failed_leaves_none(registry: N
 _outcomes = st.lists(st.tuples(st.booleans(), st.floats(0.1, 5.0)), max_size=8)
 
 
-def _kept(told: list[tuple[bool, float]], standing: Admission) -> Kept:
+def _kept(told: list[tuple[bool, float]], standing: Admission) -> Tombstone:
     state = EvidenceState(first_seen_seconds=0.0)
     for at, (success, weight) in enumerate(told):
         state = record(state, Outcome(success, weight=weight), float(at))
-    return Kept(state, standing)
+    return Tombstone(state, standing)
 
 
 @settings(max_examples=60, deadline=None)
@@ -219,7 +219,7 @@ def test_proofs_that_come_at_the_same_time_are_all_remembered(registry: NodeRegi
         _add(registry, name)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda name: _prove(registry, name), names))
-    nodes, _ = registry._reputations.wallets._memory(Unit(), _key(WALLET.address))
+    nodes, _ = registry._reputations.wallets._memory(UnitOfWork(), _key(WALLET.address))
     assert sorted(nodes) == sorted(names)
 
 

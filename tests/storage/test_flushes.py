@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.needs import need_program
+from tests.requirements import need_program
 
 PROGRAM = """
 import os, sys

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from registry_core.embedded.group_commit import GroupCommit
 from registry_core.errors import StoreError
-from registry_core.storage.group_commit import GroupCommit
 
 
 class Journal:

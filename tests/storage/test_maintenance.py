@@ -12,11 +12,11 @@ import pytest
 
 from registry_core import NodeRegistry
 from registry_core.errors import DamagedStoreError, SealedStoreError, StoreError, StoreInUseError, ValidationError
-from registry_core.storage.maintenance_backup import backup, restore
-from registry_core.storage.maintenance_migrate import migrate, rotate_key
-from registry_core.storage.maintenance_verify import verify
+from registry_core.storage.maintenance.backup import backup, restore
+from registry_core.storage.maintenance.migrate import migrate, rotate_key
+from registry_core.storage.maintenance.verify import verify
 from registry_core.storage.sealing import KeyRing, SealingKey
-from tests.core.hands import START, a_node, a_put
+from tests.core.builders import START, a_node, a_put
 from tests.storage.writers import KEY, OTHER_KEY, content, digests, filled, killed, opened
 
 BOTH = pytest.mark.parametrize("key", [None, KEY], ids=["plain", "sealed"])

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from registry_core.models.frozen_map import FrozenMap
+from registry_core.models.frozen import FrozenMap
 from registry_core.models.node import Gpu, Node, NodeCapabilities
 from registry_core.models.record import NodeRecord
 from registry_core.models.reputation import Evidence
 from registry_core.models.status import Admission, Cordon, Liveness, Scheduling
 from registry_core.storage.packed_records import pack, unpack
-from tests.core.hands import START
+from tests.core.builders import START
 
 GPU: dict[str, Any] = {
     "vendor": "NVIDIA", "model": "H100", "memory_gb": 80.0, "uuid": "GPU-1", "driver_version": "550", "usable": False,

@@ -11,15 +11,15 @@ from typing import Optional
 
 import pytest
 
+from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import (
     DamagedStoreError,
     SealedStoreError,
     StoreError,
     UnsupportedSchemaError,
 )
-from registry_core.node_registry import NodeRegistry
 from registry_core.storage.sealing import KeyRing, SealingKey
-from tests.core.hands import a_put
+from tests.core.builders import a_put
 from tests.storage.writers import KEY, OTHER_KEY, content, digests, filled, killed, opened
 
 BOTH = pytest.mark.parametrize("key", [None, KEY], ids=["plain", "sealed"])

@@ -10,11 +10,11 @@ import pytest
 
 from registry_core.errors import StoreError
 from registry_core.models.status import NodeHealth, Sampled
-from registry_core.storage.maintenance_verify import verify
-from registry_core.storage.sqlite_layout import LAYOUT
-from registry_core.storage.sqlite_upgrade import UPGRADES, bring_up
-from tests.core.hands import START
-from tests.murder.harness import delays, murdered
+from registry_core.storage.maintenance.verify import verify
+from registry_core.storage.sqlite.rows import LAYOUT
+from registry_core.storage.sqlite.upgrade import UPGRADES, bring_up
+from tests.core.builders import START
+from tests.crash.harness import delays, murdered
 from tests.storage.writers import KEY, content, digests, filled, opened
 
 NEXT = {LAYOUT: "ALTER TABLE nodes ADD COLUMN more TEXT; UPDATE nodes SET more = 'x'; CREATE TABLE also (n)"}

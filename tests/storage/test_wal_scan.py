@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from registry_core.storage.wal_scan import WalReport, scan_wal
+from registry_core.storage.sqlite.wal import WalReport, scan_wal
 
 COMMITS = 6
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Optional
 
 from registry_core.models.record import NodeRecord
-from registry_core.models.snapshot import node_with, record_with
 from registry_core.models.status import NodeHealth
-from registry_core.opening import open_store
-from registry_core.storage.contract import Put, Store
+from registry_core.models.trusted import node_with, record_with
+from registry_core.storage.open_store import open_store
 from registry_core.storage.sealing import SealingKey
-from registry_core.storage.sqlite import SqliteStore
-from tests.core.hands import a_put
+from registry_core.storage.sqlite.store import SqliteStore
+from registry_core.storage.store import Put, Store
+from tests.core.builders import a_put
 
 KEY = SealingKey(bytes(range(32)))
 OTHER_KEY = SealingKey(bytes(range(60, 92)))

@@ -20,7 +20,7 @@ from typing import Any, Callable, TypeVar
 import psutil
 import pytest
 
-from tests.needs import need_program
+from tests.requirements import need_program
 from tests.systemd.debian_tree import REPOSITORY, cache_folder, fill_wheelhouse
 from tests.systemd.machine import MARK, Machine, why_not
 

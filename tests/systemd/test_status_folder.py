@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import agent.status
+import agent.status_file
 from agent.state_dir import StateDir, replace_file
-from agent.status import local_folder, status_candidates
+from agent.status_file import local_folder, status_candidates
 
 
 def test_a_file_for_everybody_is_so_under_the_umask_of_the_unit(tmp_path: Path) -> None:
@@ -29,8 +29,8 @@ def unit_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path,
     state, runtime = tmp_path / "lib/duxnet-agent", tmp_path / "run/duxnet-agent"
     state.parent.mkdir()
     runtime.parent.mkdir()
-    monkeypatch.setattr(agent.status, "UNIT_STATE_FOLDER", state)
-    monkeypatch.setattr(agent.status, "UNIT_RUNTIME_FOLDER", runtime)
+    monkeypatch.setattr(agent.status_file, "UNIT_STATE_FOLDER", state)
+    monkeypatch.setattr(agent.status_file, "UNIT_RUNTIME_FOLDER", runtime)
     return state, runtime
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from duxnet.service.install import Choices, plan_files
 from duxnet.service.units import AGENT, COORDINATOR, Unit, gpu_text, network_text, unit_text
-from tests.needs import need_program
+from tests.requirements import need_program
 
 UNIT_FOLDER = Path("etc/systemd/system")
 

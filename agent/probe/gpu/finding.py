@@ -1,4 +1,4 @@
-"""One GPU as a reader found it, before anybody asked whether it can be believed (`believable`)."""
+"""One GPU as a reader found it, before anybody asked whether it can be believed (`plausibility`)."""
 
 from __future__ import annotations
 

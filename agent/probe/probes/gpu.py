@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.probe.gpu.believable import believable
 from agent.probe.gpu.finding import GpuFinding
 from agent.probe.gpu.pci import PciDevice, Role, gpu_devices, maker_and_model
+from agent.probe.gpu.plausibility import believable
 from agent.probe.gpu.readers import read_all
 from agent.probe.options import ProbeOptions
 from agent.probe.reading import Failure, Reading

@@ -1,5 +1,5 @@
 """`from duxnet.registry.services.node_registry import NodeRegistry`: the same class as `registry_core`'s."""
 
-from registry_core.node_registry import NodeRegistry
+from registry_core.embedded.node_registry import NodeRegistry
 
 __all__ = ["NodeRegistry"]

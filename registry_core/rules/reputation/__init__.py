@@ -1,7 +1,7 @@
 """From evidence about a node to its reputation: pure functions, no I/O, no clock.
 
 How the registry uses this. It keeps one `EvidenceState` for each node beside its record (`to_plain`, `from_plain`; at
-most about 20 KB, mostly task ids) and, after deregistration, a `Kept` for its key and, if verified, its wallet.
+most about 20 KB, mostly task ids) and, after deregistration, a `Tombstone` for its key and, if verified, its wallet.
 
 | When | Call |
 |---|---|
@@ -17,6 +17,7 @@ most about 20 KB, mostly task ids) and, after deregistration, a `Kept` for its k
 
 from __future__ import annotations
 
+from registry_core.rules.reputation.admission_policy import STANDING_TABLE, StandingChange, next_standing, with_standing
 from registry_core.rules.reputation.availability import (
     HourObserved,
     expected_uptime,
@@ -24,6 +25,8 @@ from registry_core.rules.reputation.availability import (
     with_hour,
 )
 from registry_core.rules.reputation.beta import beta_quantile, lower_bound
+from registry_core.rules.reputation.carry_over import Tombstone, is_faulty, starting_record, with_wallet
+from registry_core.rules.reputation.counted_tasks import CountedTasks
 from registry_core.rules.reputation.evidence import EvidenceState
 from registry_core.rules.reputation.explore import draw, explored
 from registry_core.rules.reputation.outcomes import Outcome, correctness_of, record, with_rating_batch
@@ -35,15 +38,12 @@ from registry_core.rules.reputation.policy import (
     ReputationPolicy,
 )
 from registry_core.rules.reputation.ratings import RatingBatch, evidence_from_ratings
-from registry_core.rules.reputation.returning import Kept, is_faulty, starting_record, with_wallet
 from registry_core.rules.reputation.scoring import (
     NEWCOMER_SCORE,
     audit_probability,
     bounds_of,
     reputation_of,
 )
-from registry_core.rules.reputation.seen_tasks import SeenTasks
-from registry_core.rules.reputation.standing import STANDING_TABLE, StandingChange, next_standing, with_standing
 
 __all__ = [
     "AVAILABILITY",
@@ -54,11 +54,11 @@ __all__ = [
     "STANDING_TABLE",
     "EvidenceState",
     "HourObserved",
-    "Kept",
+    "Tombstone",
     "Outcome",
     "RatingBatch",
     "ReputationPolicy",
-    "SeenTasks",
+    "CountedTasks",
     "StandingChange",
     "audit_probability",
     "beta_quantile",

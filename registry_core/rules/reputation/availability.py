@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from registry_core.models import limits
 from registry_core.models.reputation import Evidence
-from registry_core.models.snapshot import evidence_of
+from registry_core.models.trusted import evidence_of
 from registry_core.rules.reputation.evidence import EvidenceState, forgetting_sum
 from registry_core.rules.reputation.policy import DEFAULT_POLICY, ReputationPolicy
 

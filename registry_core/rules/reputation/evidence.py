@@ -12,10 +12,10 @@ from typing import Any, Optional
 
 from registry_core.errors import ValidationError
 from registry_core.models import limits
-from registry_core.models.frozen_map import FrozenMap
+from registry_core.models.frozen import FrozenMap
 from registry_core.models.reputation import Evidence
-from registry_core.models.snapshot import evidence_of
-from registry_core.rules.reputation.seen_tasks import SeenTasks
+from registry_core.models.trusted import evidence_of
+from registry_core.rules.reputation.counted_tasks import CountedTasks
 
 __all__ = ["EvidenceState", "forgetting_sum"]
 
@@ -88,7 +88,7 @@ class EvidenceState:
     standing_by_operator: bool = False
     """An operator decided on this node's standing: the rules leave it alone."""
 
-    tasks: SeenTasks = SeenTasks()
+    tasks: CountedTasks = CountedTasks()
 
     def to_plain(self) -> dict[str, Any]:
         """A JSON value of what differs from an empty record."""
@@ -99,7 +99,7 @@ class EvidenceState:
                 continue
             if isinstance(value, Evidence):
                 plain[name] = [value.successes, value.failures]
-            elif isinstance(value, SeenTasks):
+            elif isinstance(value, CountedTasks):
                 plain[name] = value.to_plain()
             elif name == "raters":
                 plain[name] = {rater: list(said) for rater, said in value.items()}
@@ -127,7 +127,7 @@ class EvidenceState:
             if name in given:
                 given[name] = evidence_of(*given[name])
         if "tasks" in given:
-            given["tasks"] = SeenTasks(tuple((day, digests) for day, digests in given["tasks"]))
+            given["tasks"] = CountedTasks(tuple((day, digests) for day, digests in given["tasks"]))
         if "raters" in given:
             given["raters"] = FrozenMap({rater: (value, at) for rater, (value, at) in given["raters"].items()})
         return cls(**given)
@@ -140,8 +140,8 @@ def _read(field: str, value: object, default: object) -> object:
     """`value` in the type that the field's default has."""
     if isinstance(default, Evidence):
         return Evidence(*_pair(field, value, 0.0))
-    if isinstance(default, SeenTasks):
-        return SeenTasks.from_plain(value)
+    if isinstance(default, CountedTasks):
+        return CountedTasks.from_plain(value)
     if isinstance(default, bool):
         return limits.boolean(field, value)
     if isinstance(default, int):

@@ -11,9 +11,9 @@ from typing import Optional
 
 from registry_core.errors import ValidationError
 from registry_core.models import limits
-from registry_core.models.frozen_map import FrozenMap
+from registry_core.models.frozen import FrozenMap
 from registry_core.models.reputation import Evidence
-from registry_core.models.snapshot import evidence_of
+from registry_core.models.trusted import evidence_of
 from registry_core.rules.reputation.evidence import EvidenceState, forgetting_sum
 from registry_core.rules.reputation.policy import (
     AVAILABILITY,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from registry_core.errors import ValidationError
 from registry_core.models import limits
-from registry_core.models.frozen_map import FrozenMap
+from registry_core.models.frozen import FrozenMap
 
 __all__ = ["AVAILABILITY", "CORRECTNESS", "DEFAULT_POLICY", "DIMENSIONS", "PERFORMANCE", "ReputationPolicy"]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
-from registry_core.models.frozen_map import FrozenMap
+from registry_core.models.frozen import FrozenMap
 from registry_core.models.reputation import Evidence, Reputation
-from registry_core.models.snapshot import evidence_of
 from registry_core.models.status import Admission
+from registry_core.models.trusted import evidence_of
 from registry_core.rules.reputation.availability import prior_of_availability
 from registry_core.rules.reputation.beta import beta_quantile
 from registry_core.rules.reputation.evidence import EvidenceState

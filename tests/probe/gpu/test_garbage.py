@@ -8,11 +8,11 @@ from typing import Any
 
 from agent.probe.gpu import nvidia
 from agent.probe.gpu.amd import kfd_node
-from agent.probe.gpu.believable import believable
 from agent.probe.gpu.finding import GpuFinding
 from agent.probe.gpu.nvml import bus_address, nvml_answer
 from agent.probe.gpu.pci import gpu_devices
 from agent.probe.gpu.pci_ids import find_name, short_name
+from agent.probe.gpu.plausibility import believable
 from agent.probe.gpu.readers import read_all
 from registry_core.models.node import Gpu, NodeCapabilities
 from tests.probe.gpu.machine import Machine, pci_files

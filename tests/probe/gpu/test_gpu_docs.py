@@ -13,7 +13,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "probe.md").read_text()
 
 
 def test_the_page_names_every_reason() -> None:
-    source = "\n".join((FOLDER / name).read_text() for name in ("reasons.py", "nvml.py", "believable.py"))
+    source = "\n".join((FOLDER / name).read_text() for name in ("reasons.py", "nvml.py", "plausibility.py"))
     words = set(re.findall(r'f?"([a-z]+(?:-[a-z]+)*): [\w{]', source))
     assert len(words) > 20
     assert sorted(word for word in words if f"`{word}`" not in PAGE) == []

@@ -10,7 +10,6 @@ from typing import Any, Optional
 
 import pytest
 
-from agent.probe.calls import QUESTIONS
 from agent.probe.gpu import nvml_call
 from agent.probe.gpu.nvml_call import NvmlCaller
 from agent.probe.gpu.pci_ids import look_up
@@ -19,6 +18,7 @@ from agent.probe.probes.gpu import GpuProbe
 from agent.probe.probes.host import HostProbe
 from agent.probe.runner import ProbeRunner
 from agent.probe.source import LiveSource, Source
+from agent.probe.system_calls import QUESTIONS
 from tests.probe.gpu.conftest import library_environment
 from tests.probe.gpu.machine import Machine, pci_files
 

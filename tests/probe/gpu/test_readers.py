@@ -8,10 +8,10 @@ import pytest
 
 from agent.probe.gpu import nvidia
 from agent.probe.gpu.amd import KfdNode, kfd_node
-from agent.probe.gpu.believable import believable
 from agent.probe.gpu.finding import GpuFinding
 from agent.probe.gpu.pci import PciDevice, Role, gpu_devices, maker_and_model
 from agent.probe.gpu.pci_ids import find_name, short_name
+from agent.probe.gpu.plausibility import believable
 from agent.probe.gpu.readers import read_all
 from agent.probe.gpu.reasons import word_of
 from tests.probe.gpu.machine import Machine, pci_files

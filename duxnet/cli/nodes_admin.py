@@ -1,0 +1,87 @@
+"""`duxnet nodes approve|probation|suspend|ban|cordon|uncordon`: what an operator says about a node.
+
+At a coordinator each needs an operator's token (`[registry] token`, $DUXNET_REGISTRY__TOKEN).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional
+
+import click
+
+from duxnet.cli.query_options import with_registry
+
+__all__ = ["OPERATE"]
+
+ACTOR = "duxnet nodes"
+
+
+def _order(node_id: str, registry: Optional[str], config: Optional[str], give: Callable[[Any, str], None]) -> int:
+    """Open the registry, give its `admin` the order, and say what the node is now."""
+    from duxnet.cli.registry_client import RegistryClient, find_place, whole_id
+    from registry_core.errors import NotSupportedError, UnknownNodeError
+
+    with RegistryClient.opened(find_place(registry, config), read_only=False) as client:
+        whole = whole_id(client.registry, node_id)
+        admin = getattr(client.registry, "admin", None)
+        if admin is None:
+            raise NotSupportedError("this registry takes no orders")
+        give(admin, whole)
+        node = client.registry.get_node(whole)
+        if node is None:
+            raise UnknownNodeError(whole)
+        ready = "ready for work" if node.is_ready else "gets no work"
+        click.echo(f"{whole}: {node.admission}, {node.scheduling}; {ready}")
+    return 0
+
+
+def _admission(name: str, method: str, summary: str) -> click.Command:
+    @click.command(name, help=summary)
+    @click.argument("node_id", metavar="ID")
+    @click.option("--reason", default="", help="Why; the node is told, and so is who asks about it.")
+    @with_registry
+    def command(node_id: str, reason: str, registry: Optional[str], config: Optional[str]) -> int:
+        give: Callable[[Any, str], None] = lambda admin, whole: getattr(admin, method)(  # noqa: E731
+            whole, reason=reason, actor=ACTOR
+        )
+        return _order(node_id, registry, config, give)
+
+    return command
+
+
+@click.command("cordon")
+@click.argument("node_id", metavar="ID")
+@click.option("--reason", default="", help="Why; the node is told, and so is who asks about it.")
+@click.option("--until", metavar="TIME", help="Lifted by itself then, such as 2026-12-24T18:00:00Z.")
+@with_registry
+def cordon_command(
+    node_id: str, reason: str, until: Optional[str], registry: Optional[str], config: Optional[str]
+) -> int:
+    """Give a node no new work, until it is uncordoned."""
+    from registry_core.models.times import time_from_text
+
+    end = time_from_text("until", until)
+    return _order(
+        node_id,
+        registry,
+        config,
+        lambda admin, whole: admin.cordon(whole, reason=reason, actor=ACTOR, until=end),
+    )
+
+
+@click.command("uncordon")
+@click.argument("node_id", metavar="ID")
+@with_registry
+def uncordon_command(node_id: str, registry: Optional[str], config: Optional[str]) -> int:
+    """Let a node get work again."""
+    return _order(node_id, registry, config, lambda admin, whole: admin.uncordon(whole, actor=ACTOR))
+
+
+OPERATE = [
+    _admission("approve", "approve", "Let a node take part for good."),
+    _admission("probation", "put_on_probation", "Let a node take part for now, as every newcomer begins."),
+    _admission("suspend", "suspend", "Take a node out until it is approved or put on probation again."),
+    _admission("ban", "ban", "Take a node out for good; registering again does not help it."),
+    cordon_command,
+    uncordon_command,
+]

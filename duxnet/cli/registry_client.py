@@ -1,0 +1,237 @@
+"""Which registry the desk works on, and what the agent on this machine adds to it: the newest health of its own node.
+
+Samples are soft: the file of an embedded registry does not hold them, the agent's status file does.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Optional
+
+from registry_core.errors import StoreError, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent.settings import RegistrySettings
+    from agent.status_file import FoundStatus
+    from registry_core.contract import Registry
+    from registry_core.embedded.live_state import NodePage
+    from registry_core.models.node import Node
+    from registry_core.query.explain import Failing
+    from registry_core.query.node_query import NodeQuery
+
+__all__ = ["RegistryClient", "Target", "find_place", "whole_id"]
+
+SHORTEST_PREFIX = 4
+
+
+@dataclass(frozen=True)
+class Target:
+    """A registry's path or address, and the folder of the agent that keeps it, if it is the one of this machine."""
+
+    target: str
+    agent_dir: Optional[Path] = None
+    config: Optional[str] = None
+
+
+def find_place(flag: Optional[str], config: Optional[str]) -> Target:
+    """`--registry`, `$DUXNET_REGISTRY`, the configuration, the local agent's folder: the first that says something.
+
+    Raises ConfigurationError.
+    """
+    if flag is not None or os.environ.get("DUXNET_REGISTRY"):
+        target = os.environ["DUXNET_REGISTRY"] if flag is None else flag
+        if not target or not target.isprintable():
+            raise ValidationError(
+                "registry", target, "must be the path of a file, or an address with http:// or https://"
+            )
+        return Target(target, config=config)
+    from agent.settings import AgentSettings, RegistrySettings, load_agent_settings
+    from agent.state_dir import REGISTRY_FILE
+    from agent.status_file import local_folder
+
+    settings = load_agent_settings(config)
+    own = settings.section("agent", AgentSettings)
+    state_dir = own.state_path(os.environ)
+    if not own.state_dir:
+        state_dir = local_folder(state_dir, os.environ)
+    target = settings.section("registry", RegistrySettings).target
+    return Target(target or str(state_dir / REGISTRY_FILE), state_dir, config)
+
+
+class RegistryClient:
+    """An open registry, with what the local agent knows on top."""
+
+    def __init__(self, registry: Registry, status: Optional[FoundStatus]) -> None:
+        self.registry = registry
+        self.status = status
+
+    @classmethod
+    @contextmanager
+    def opened(cls, place: Target, *, read_only: bool) -> Iterator[RegistryClient]:
+        """Opens for the time of a `with`. Raises RegistryError, with a hint where no agent has run yet."""
+        from agent.open_registry import open_registry
+        from agent.registry_address import is_address
+
+        if not is_address(place.target) and _is_closed(place.target):
+            raise StoreError(place.target, "is not for this user to read: try it with sudo")
+        if place.agent_dir is not None and not is_address(place.target) and not Path(place.target).exists():
+            raise StoreError(
+                place.target, "there is no registry yet: start an agent (duxnet agent), or name one with --registry"
+            )
+        from duxnet.cli.sealing_keys import keys_of
+
+        path = Path(place.target)
+        sealable = not is_address(place.target) and path.is_file()
+        keys = keys_of(path, None, place.config, needed=False) if sealable else None
+        registry = open_registry(place.target, read_only=read_only, keys=keys, settings=_way_to(place))
+        try:
+            yield cls(registry, _local_status(place))
+        finally:
+            registry.close()
+
+    def find(self, query: NodeQuery) -> NodePage:
+        """What answers the query, each node as `with_newest_health` shows it.
+
+        The file does not know how the node of this machine is: where that alone keeps it from being ready, the
+        question is put again without it, so that it takes no other's place within the limit.
+        """
+        page = self._asked(query)
+        nodes = [self.with_newest_health(node) for node in page.nodes]
+        unready = {node.id for node in nodes if not node.is_ready} if query.only_healthy else set()
+        if unready:
+            page = self._asked(replace(query, exclude={*query.exclude, *unready}))
+            nodes = [self.with_newest_health(node) for node in page.nodes]
+        return page._replace(nodes=nodes)
+
+    def _asked(self, query: NodeQuery) -> NodePage:
+        finder: Optional[Callable[[NodeQuery], NodePage]] = getattr(self.registry, "find_nodes", None)
+        if finder is not None:
+            return finder(query)
+        from registry_core.embedded.live_state import NodePage
+        from registry_core.query.node_query import NodeOrder
+
+        # Over the network there are lists only: one node more than asked for tells whether there are more.
+        limit = query.limit
+        nodes = self.registry.list_nodes(
+            query.min_reputation,
+            query.only_healthy,
+            query.min_capabilities,
+            wallet_address=query.wallet_address,
+            gpus=query.gpus,
+            tags=query.tags,
+            exclude=query.exclude,
+            order=query.order,
+            seed=query.seed,
+            limit=limit + 1 if limit and query.order is NodeOrder.REPUTATION else limit,
+            after=query.after,
+            min_uptime_probability=query.min_uptime_probability,
+        )
+        if not limit or len(nodes) <= limit:
+            return NodePage(nodes, None)
+        return NodePage(nodes[:limit], nodes[limit - 1].id)
+
+    def explain(self, node_id: str, query: NodeQuery) -> list[Failing]:
+        """Each condition of the query that the node fails, by what the agent here knows where it is its own node."""
+        found = self.registry.explain_node(node_id, query)
+        node = self.registry.get_node(node_id)
+        newest = None if node is None else self.with_newest_health(node)
+        if newest is None or newest is node:
+            return found
+        from registry_core.query.explain import failing
+
+        stays = [item for item in found if item.condition == "min_uptime_probability"]  # the registry alone can tell
+        return failing(newest, query) + stays
+
+    def with_newest_health(self, node: Node) -> Node:
+        """The node as the agent here last measured it, when it is the one of this machine; one whose agent does not
+        run is not live, although nobody is there to say so in the file.
+        """
+        status = self.status
+        if status is None or status.plain["node_id"] != node.id:
+            return node
+        if not status.is_running and not self._is_heard_since(node, status):
+            from registry_core.models.status import Liveness
+
+            return replace(node, liveness=Liveness.LEFT if status.plain["state"] == "stopped" else Liveness.DOWN)
+        if not status.is_fresh:
+            return node
+        from registry_core.models.encoding import health_from_plain
+
+        sample = status.plain["sample"] or {}
+        plain = {name: sample.get(name) for name in ("load_average", "memory_usage", "disk_usage")}
+        plain.update(last_heartbeat=status.plain["written_at"], conditions=status.plain["conditions"] or {})
+        try:
+            return replace(node, health=health_from_plain(plain))
+        except ValidationError:  # the status file is not as an agent writes it
+            return node
+
+    @staticmethod
+    def _is_heard_since(node: Node, status: FoundStatus) -> bool:
+        """Somebody reported for it after its agent had ended."""
+        from registry_core.models.times import time_from_text
+
+        try:
+            ended = time_from_text("written_at", status.plain["written_at"])
+        except ValidationError:
+            return True
+        seen = node.health.last_heartbeat
+        return ended is not None and seen is not None and seen > ended
+
+    def health_age_seconds(self, node: Node) -> Optional[float]:
+        """How old the newest health is; by a clock that nobody sets where the agent here measured it."""
+        status = self.status
+        own = status is not None and status.plain["node_id"] == node.id
+        if status is not None and own and (status.is_fresh or node.health.last_heartbeat is None):
+            return status.age_seconds
+        if node.health.last_heartbeat is None:
+            return None
+        from datetime import datetime, timezone
+
+        return (datetime.now(timezone.utc) - node.health.last_heartbeat).total_seconds()
+
+
+def _is_closed(target: str) -> bool:
+    """Whether a folder on the way may not be entered, as that of a service may not."""
+    try:
+        Path(target).stat()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def _way_to(place: Target) -> Optional[RegistrySettings]:
+    """Token and certificates for an address; a path needs none, and reading the configuration takes time."""
+    from agent.registry_address import is_address
+
+    if not is_address(place.target):
+        return None
+    from agent.settings import RegistrySettings, load_agent_settings
+
+    return load_agent_settings(place.config).section("registry", RegistrySettings)
+
+
+def _local_status(place: Target) -> Optional[FoundStatus]:
+    from agent.status_file import find_status
+
+    folder = place.agent_dir or Path(place.target).parent
+    found = find_status(folder, os.environ)
+    if found is None or os.path.realpath(found.plain["registry"]) != os.path.realpath(place.target):
+        return None
+    return found
+
+
+def whole_id(registry: Registry, given: str) -> str:
+    """The id that `given` is, or is the beginning of when only one node's id begins so; else `given` itself."""
+    if len(given) < SHORTEST_PREFIX or registry.get_node(given) is not None:
+        return given
+    matches = [node.id for node in registry.list_nodes() if node.id.startswith(given)]
+    if len(matches) > 1:
+        raise ValidationError("id", given, f"must be the id of one node; {len(matches)} begin so")
+    return matches[0] if matches else given

@@ -1,0 +1,86 @@
+"""How a command ends: its exit code, and one line on stderr for an error that is not a fault of the program.
+
+A fault of the program keeps its traceback: that is what a bug report needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Callable
+
+import click
+
+from duxnet.process.errors import EXIT_BAD_CONFIGURATION, EXIT_RUNTIME, EXIT_USAGE, ConfigurationError
+from registry_core.errors import RegistryError, ValidationError
+
+__all__ = ["ended", "run_click"]
+
+_INTERRUPTED = 130  # 128 + SIGINT, as shells expect
+_BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+def ended(run: Callable[[], int]) -> int:
+    """The exit code of `run`, whose errors are told here."""
+    _make_streams_safe()
+    try:
+        code = run()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
+        _forget_stdout()
+        return _BROKEN_PIPE
+    except ConfigurationError as error:
+        return _told(EXIT_BAD_CONFIGURATION, *(f"configuration: {problem}" for problem in error.problems))
+    except ValidationError as error:
+        return _told(EXIT_USAGE, str(error))
+    except RegistryError as error:
+        return _told(EXIT_RUNTIME, str(error))
+    except OSError as error:
+        where = f"{error.filename!a}: " if error.filename is not None else ""
+        return _told(EXIT_RUNTIME, f"{where}{error.strerror or error}")
+    return code
+
+
+def _told(code: int, *lines: str) -> int:
+    sys.stderr.writelines(f"duxnet: {line}\n" for line in lines)
+    return code
+
+
+def _make_streams_safe() -> None:
+    """Streams that the caller closed (>&-) go nowhere, and what a terminal cannot show (®, …) is escaped.
+
+    Nowhere, and not nothing: the next file that is opened would become standard output.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: PTH123, SIM115 - as long as the process; pathlib costs 3 ms
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+
+
+def _forget_stdout() -> None:
+    """Let the interpreter's last flush go nowhere instead of complaining."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
+_INTERRUPTED = 130  # 128 + SIGINT, as shells expect
+
+
+def run_click(command: click.Command, arguments: Sequence[str], name: str) -> int:
+    """The exit code of `command`, called `name` in its messages. Errors that are not click's pass through."""
+    try:
+        result: object = command.main(list(arguments), prog_name=name, standalone_mode=False)
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
+    except click.Abort:  # Ctrl-C
+        return _INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    return result if isinstance(result, int) else 0

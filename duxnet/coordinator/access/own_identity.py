@@ -1,0 +1,76 @@
+"""The coordinator's own key and first operator token: made at the first start, 0600, never made again silently."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from duxnet.coordinator.access.token_store import LEDGER_FILE, TokenStore
+from registry_core.errors import DamagedStoreError, StoreError
+from registry_core.files.atomic import locked_folder, write_durably
+from registry_core.identity.coordinator_id import coordinator_id_of_key
+from registry_core.identity.keys import load_private_key, private_key_pem, public_key_text, raw_public_key
+
+__all__ = ["CoordinatorIdentity", "ensure_coordinator_identity", "ensure_operator_token"]
+
+KEY_FILE = "coordinator.key"
+OPERATOR_TOKEN_FILE = "operator.token"  # noqa: S105 - a file's name
+_SECRET_DOMAIN = b"duxnet-session-secret-v1\x00"
+
+
+@dataclass(frozen=True)
+class CoordinatorIdentity:
+    """The key, what follows from it, and the secret that seals session tokens."""
+
+    id: str
+    public_key: str
+    key: Ed25519PrivateKey
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return f"CoordinatorIdentity({self.id})"
+
+
+def ensure_coordinator_identity(state_dir: Path) -> CoordinatorIdentity:
+    """The identity kept in `state_dir`; made there at the very first start. Raises StoreError, DamagedStoreError."""
+    path = state_dir / KEY_FILE
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(str(state_dir), f"cannot be used as a state directory: {error.strerror}") from error
+    with locked_folder(state_dir):
+        if not path.exists():
+            if (state_dir / LEDGER_FILE).exists():
+                raise DamagedStoreError(
+                    str(path),
+                    f"is missing although {LEDGER_FILE} is there: nodes would not know this coordinator again; "
+                    "restore it from a backup",
+                )
+            write_durably(path, private_key_pem(Ed25519PrivateKey.generate()), 0o600)
+        return identity_of(load_private_key(path))
+
+
+def identity_of(key: Ed25519PrivateKey) -> CoordinatorIdentity:
+    """The identity that follows from a key."""
+    public = key.public_key()
+    seed = key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+    secret = hmac.digest(seed, _SECRET_DOMAIN, "sha256")
+    return CoordinatorIdentity(coordinator_id_of_key(raw_public_key(public)), public_key_text(public), key, secret)
+
+
+def ensure_operator_token(state_dir: Path, token_store: TokenStore, now: float) -> Path:
+    """Where the first operator token lies; it is made when there was never one."""
+    path = state_dir / OPERATOR_TOKEN_FILE
+    with locked_folder(state_dir):
+        if not any(token.role == "operator" for token in token_store.tokens()):
+            token, secret = token_store.create("operator", now, label="first operator")
+            try:
+                write_durably(path, secret.encode("ascii") + b"\n", 0o600)
+            except StoreError:
+                token_store.revoke(token.id, now)
+                raise
+    return path

@@ -1,0 +1,137 @@
+"""Who is asking, and what that role may do: one table.
+
+Here: bearer tokens to callers, roles to permissions, the peer's address. Not here: registration by signature
+(`registration`), sessions of nodes (`sessions`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Callable, Optional
+
+from duxnet.coordinator.access.token_store import TokenStore
+from duxnet.coordinator.errors import Refused
+from duxnet.coordinator.settings import Network
+from registry_core.errors import ValidationError
+from registry_core.models.addresses import canonical_address
+
+__all__ = ["ANONYMOUS", "Access", "Caller", "Permission", "may_speak_plainly", "peer_address"]
+
+
+class Permission(Enum):
+    """What a caller can be allowed."""
+
+    SEE_ADDRESSES = "see addresses"
+    RATE = "rate nodes"
+    OPERATE = "change any node"
+
+
+_ALLOWED = {
+    "anonymous": frozenset[Permission](),
+    "reader": frozenset({Permission.SEE_ADDRESSES}),
+    "rater": frozenset({Permission.SEE_ADDRESSES, Permission.RATE}),
+    "operator": frozenset(Permission),
+}
+
+
+_HEX_WALLET = re.compile("0[xX][0-9a-fA-F]+")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Role, how the audit log names the caller, the wallet that a rater's token is bound to, and the id that the
+    caller may give as `rater` (an operator may give any).
+    """
+
+    role: str
+    name: str
+    wallet: str = ""
+    rater: str = ""
+
+    def may(self, permission: Permission) -> bool:
+        """Is it in the table?"""
+        return permission in _ALLOWED[self.role]
+
+    def need(self, permission: Permission) -> None:
+        """Raise Refused unless the caller may."""
+        if self.may(permission):
+            return
+        if self.role == "anonymous":
+            raise Refused("token-required", f"to {permission.value} needs a token")
+        raise Refused("not-allowed", f"a {self.role} may not {permission.value}")
+
+    def owns(self, wallet: str) -> bool:
+        """Is it the wallet that the token is bound to? Hex is written in either case (EIP-55), so case is no guide."""
+        return bool(self.wallet) and _folded(self.wallet) == _folded(wallet)
+
+    def need_to_speak_as(self, rater: Optional[str]) -> None:
+        """Raise Refused unless an outcome may come in this name; None is the caller's own finding."""
+        if rater is None or rater == self.rater or self.may(Permission.OPERATE):
+            return
+        raise Refused("not-allowed", f"rater: this token speaks as {self.rater} or, without a rater, for the network")
+
+
+def _folded(wallet: str) -> str:
+    return wallet.lower() if _HEX_WALLET.fullmatch(wallet) else wallet
+
+
+ANONYMOUS = Caller("anonymous", "anonymous")
+
+
+class Access:
+    """Turns the Authorization header into a caller."""
+
+    def __init__(self, token_store: TokenStore, now: Callable[[], float]) -> None:
+        self._token_store = token_store
+        self._now = now
+
+    def caller(self, authorization: str) -> Caller:
+        """The caller; ANONYMOUS without a header. A token that is not known or no longer valid is refused."""
+        if not authorization:
+            return ANONYMOUS
+        scheme, _, secret = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not secret.startswith("dux_") or len(secret) > 128:
+            raise Refused("token-required", "Authorization must be Bearer with a token of this coordinator")
+        token = self._token_store.find(secret)
+        if token is None or not token.is_valid(self._now()) or token.role not in _ALLOWED:
+            raise Refused("token-required", "the token is not known, was revoked, has expired or is for joining only")
+        return Caller(token.role, f"token {token.id} ({token.role})", token.wallet, f"token:{token.id}")
+
+
+def peer_address(connection: Optional[str], forwarded: Sequence[str], proxies: Iterable[Network]) -> Optional[str]:
+    """The address that a request came from. `forwarded` is X-Forwarded-For, in order; believed only hop by hop.
+
+    From the right: as long as the hop is a configured proxy, what it says of the hop before is believed.
+    """
+    networks = tuple(proxies)
+    address = _canonical(connection)
+    for hop in reversed(forwarded):
+        if address is None or not _is_within(address, networks):
+            break
+        earlier = _canonical(hop)
+        if earlier is None:
+            break
+        address = earlier
+    return address
+
+
+def may_speak_plainly(connection: str, proxies: Iterable[Network]) -> bool:
+    """May this peer use http without TLS? This machine's loopback and configured proxies; by the connection only."""
+    address = _canonical(connection)
+    return address is not None and (ipaddress.ip_address(address).is_loopback or _is_within(address, proxies))
+
+
+def _canonical(text: Optional[str]) -> Optional[str]:
+    try:
+        return canonical_address("address", (text or "").strip())
+    except ValidationError:
+        return None
+
+
+def _is_within(address: str, networks: Iterable[Network]) -> bool:
+    parsed = ipaddress.ip_address(address)
+    return any(parsed.version == network.version and parsed in network for network in networks)

@@ -1,0 +1,264 @@
+"""The coordinator behind its routes: what a registration, a heartbeat or an order does, whatever carries it.
+
+Here: who may take which step, and how many at once. Not here: HTTP (`app`, `heartbeat`), how a node is taken in
+(`pipeline`), time (`background`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from typing import Callable, Optional
+
+import msgspec
+
+from duxnet.coordinator.access.audit_log import AuditLog
+from duxnet.coordinator.access.own_identity import CoordinatorIdentity
+from duxnet.coordinator.access.roles import Access, Permission
+from duxnet.coordinator.access.sessions import Session, Sessions
+from duxnet.coordinator.access.token_store import TokenStore
+from duxnet.coordinator.admission.backpressure import RegistrationLimiter
+from duxnet.coordinator.admission.networks import near
+from duxnet.coordinator.admission.pipeline import AdmissionPipeline, RegistrationRequest, TakenIn
+from duxnet.coordinator.admission.quotas import Quotas
+from duxnet.coordinator.commit_queue import CommitQueue
+from duxnet.coordinator.errors import Refused
+from duxnet.coordinator.json_cache import EncodedNodes
+from duxnet.coordinator.liveness.listening_clock import ListeningClock
+from duxnet.coordinator.liveness.mass_failure import MassFailureDetector
+from duxnet.coordinator.node_search import NodeSearch
+from duxnet.coordinator.settings import CoordinatorSettings
+from registry_core.embedded.node_registry import NodeRegistry
+from registry_core.errors import UnknownNodeError
+from registry_core.models.status import Admission, NodeHealth
+from registry_core.query.explain import withheld
+from registry_core.version import __version__
+from registry_core.wire.shapes import CoordinatorInfo, Heartbeat, Withheld
+
+__all__ = ["Coordinator"]
+
+_log = logging.getLogger("duxnet.coordinator")
+
+WARMING_INTERVALS = 3.0
+"""After a start, how long the list is not yet the whole truth: nodes have not all been heard again."""
+
+
+class HeartbeatAnswer(msgspec.Struct, omit_defaults=True):
+    """As `HeartbeatReply`, with the record itself."""
+
+    interval_seconds: float
+    health: NodeHealth
+    degraded: bool
+    withheld: list[Withheld] = []
+
+
+_encode_answer = msgspec.json.Encoder().encode
+
+
+class Coordinator:
+    """One coordinator. Its coroutines and `beat` belong to one event loop."""
+
+    def __init__(
+        self,
+        registry: NodeRegistry,
+        identity: CoordinatorIdentity,
+        token_store: TokenStore,
+        audit: AuditLog,
+        settings: CoordinatorSettings,
+        clock: ListeningClock,
+    ) -> None:
+        self.registry = registry
+        self.identity = identity
+        self.token_store = token_store
+        self.audit = audit
+        self.settings = settings
+        self.clock = clock
+        self.mass_failure = MassFailureDetector()
+        self.encoded = EncodedNodes()
+        self.access = Access(token_store, time.time)
+        self.sessions = Sessions(identity.secret, self._kept)
+        self.counters: Counter[str] = Counter()
+        self.proxy_networks = settings.proxy_networks()
+        self.interval_seconds = settings.shortest_interval_seconds
+        self.loop_lag_seconds = 0.0
+        self.started = clock.monotonic()
+        self.followers = 0
+        self.is_stopping = False
+        self._next_tick: Optional[asyncio.Event] = (
+            None  # made by who waits: in Python 3.9 it is bound to the loop of then
+        )
+        self.registration_limiter = RegistrationLimiter(settings.registrations_at_once)
+        self.quotas = Quotas(settings.nodes_per_address, settings.nodes_per_network, registry.host.ids)
+        self.admission = AdmissionPipeline(
+            registry, identity, token_store, audit, settings, self.quotas, self.mass_failure, self.access
+        )
+        self.commit_queue = CommitQueue(registry, token_store, audit, self.quotas, self.admission.seal)
+        self.node_search = NodeSearch(registry)
+        self.pace(settings.shortest_interval_seconds)
+        registry.count_nodes()  # makes the index now, and not while somebody waits for the first list
+        registry.host.hold_down(self.mass_failure.is_held)
+
+    @property
+    def is_warming(self) -> bool:
+        """Has it just started, so that a node that is not live may only not have reported yet?"""
+        return self.clock.monotonic() - self.started < WARMING_INTERVALS * self.interval_seconds
+
+    @property
+    def is_degraded(self) -> bool:
+        """Is a breaker open: are silent nodes perhaps alive?"""
+        return bool(self.mass_failure.open_breakers)
+
+    def pace(self, interval_seconds: float) -> None:
+        """Ask nodes to report this often, and judge them by it."""
+        self.interval_seconds = self.admission.interval_seconds = interval_seconds
+        self.registry.host.pace(interval_seconds)
+
+    def ticked(self) -> None:
+        """Wake who waits for the next pulse."""
+        waiting, self._next_tick = self._next_tick, None
+        if waiting is not None:
+            waiting.set()
+
+    async def next_tick(self, seconds: float) -> None:
+        """Return at the next pulse, or after `seconds`."""
+        if self._next_tick is None:
+            self._next_tick = asyncio.Event()
+        try:
+            await asyncio.wait_for(self._next_tick.wait(), seconds)
+        except asyncio.TimeoutError:
+            return
+
+    def info(self) -> CoordinatorInfo:
+        """Who this is."""
+        return CoordinatorInfo(
+            id=self.identity.id,
+            public_key=self.identity.public_key,
+            version=__version__,
+            join=self.settings.join_policy,
+            public_network=self.settings.public_network,
+            interval_seconds=self.interval_seconds,
+            retention_seconds=self.settings.retention_hours * 3600,
+            degraded=self.is_degraded,
+        )
+
+    def register(
+        self, request: RegistrationRequest, told: Callable[[Optional[TakenIn], Optional[BaseException]], None]
+    ) -> None:
+        """A node registers, or an operator registers it. `told` hears what follows, or why nothing does.
+
+        Raises Refused where too many wait already: the crowd is told to come again, each at another time. No operator
+        belongs to it.
+        """
+        peer = self.admission.peer_of(request)
+        network = near(peer)
+        has_room = self.registration_limiter.has_room(network)
+        if has_room and self.quotas.are_counting:
+            has_room = self.registry.get_node(request.node_id) is not None
+        if not has_room and not self._is_order(request):
+            raise self.registration_limiter.turned_away()
+        self.registration_limiter.enter(network)
+
+        def arrived(taken: TakenIn, error: Optional[BaseException]) -> None:
+            self.registration_limiter.leave(network)
+            if error is None and taken.refused is not None:
+                error = taken.refused
+            if error is not None:
+                told(None, error)
+                return
+            if taken.generation is not None:
+                self.sessions.begin(taken.node_id, taken.generation)
+            self.counters["registrations"] += 1
+            told(taken, None)
+
+        self.commit_queue.submit((request, peer), self.admission.steps(), arrived)
+
+    def _is_order(self, request: RegistrationRequest) -> bool:
+        """Does it show an operator's token? Raises Refused for one that is none."""
+        named = dict(request.headers)
+        if b"signature-input" in named or b"authorization" not in named:
+            return False
+        self.access.caller(named[b"authorization"].decode("latin-1")).need(Permission.OPERATE)
+        return True
+
+    def beat(self, authorization: str, node_id: str, said: Heartbeat) -> bytes:
+        """A heartbeat: the answer's body. Soft: waits for nothing. Raises Refused and our other errors."""
+        token = _bearer(authorization)
+        if token.startswith("dux_"):
+            self.access.caller(authorization).need(Permission.OPERATE)
+            return self._taken(node_id, said)
+        session = self.sessions.of_token(token, node_id, time.time())
+        if said.sequence <= session.sequence:
+            if said.sequence == session.sequence:
+                return session.answer
+            raise Refused("stale-sequence", f"sequence {said.sequence} is not above {session.sequence}")
+        wait = session.take(self.clock.monotonic(), self.interval_seconds)
+        if wait:
+            raise Refused("too-many-requests", "more heartbeats than asked for", retry_after_seconds=wait)
+        answer = self._taken(node_id, said)
+        session.sequence = said.sequence
+        session.answer = answer
+        if said.gap is not None:
+            session.gap = said.gap
+        return answer
+
+    def _taken(self, node_id: str, said: Heartbeat) -> bytes:
+        health = self.registry.update_node_health(node_id, said.load_average, said.memory_usage, said.disk_usage)
+        answer = HeartbeatAnswer(self.interval_seconds, health, bool(self.mass_failure.open_breakers))
+        if not self.registry.host.may_be_given_work(node_id):
+            node = self.registry.get_node(node_id)
+            if node is None:  # removed in the same instant
+                raise UnknownNodeError(node_id)
+            answer.withheld = [Withheld(each.condition, each.found, each.remedy) for each in withheld(node)]
+        return _encode_answer(answer)
+
+    async def remove(self, node_id: str, actor: str) -> bool:
+        """Remove a node for good; False when it was not there. What a later registration is judged by is kept."""
+        was_there = await self.commit_queue.run(lambda: self._removed(node_id, actor))
+        if was_there:
+            self.sessions.forget(node_id)
+        return was_there
+
+    def _removed(self, node_id: str, actor: str) -> bool:
+        """In the committing thread."""
+        known = self.registry.get_node(node_id)
+        if known is None:
+            return False
+        state = self.registry.host.state(node_id) or {}
+        generation = state.get("generation")
+        ban = (known.admission_reason or "banned") if known.admission is Admission.BANNED else ""
+        self.audit.note(actor, "removed", node_id)
+        if state.get("links") and state.get("key"):
+            self.token_store.bury_key(node_id, state["links"], state["key"], time.time())
+        self.token_store.bury(node_id, generation if isinstance(generation, int) else -1, ban, time.time())
+        self.registry.deregister_node(node_id)
+        self.quotas.move(node_id, state.get("peer"), None)
+        return True
+
+    def speaks_for(self, authorization: str, node_id: str) -> Session:
+        """The node's session that the header proves. Raises Refused."""
+        return self.sessions.of_token(_bearer(authorization), node_id, time.time())
+
+    def _kept(self, node_id: str) -> Optional[tuple[int, str]]:
+        node = self.registry.get_node(node_id)
+        if node is None:
+            return None
+        generation = (self.registry.host.state(node_id) or {}).get("generation")
+        ban = (node.admission_reason or "banned") if node.admission is Admission.BANNED else ""
+        return generation if isinstance(generation, int) else -1, ban
+
+    def close(self) -> None:
+        """Finish what is being committed; close the log, the ledger and the registry."""
+        self.node_search.close()
+        self.commit_queue.close()
+        self.audit.close()
+        self.token_store.close()
+        self.registry.close()
+
+
+def _bearer(authorization: str) -> str:
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer":
+        raise Refused("token-required", "a node sends Authorization: Bearer with its session's token")
+    return token

@@ -1,0 +1,29 @@
+"""What the coordinator refuses, and why. How that is said over HTTP: `http.problem_answers`."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from registry_core.errors import RegistryError
+
+__all__ = ["Refused"]
+
+
+class Refused(RegistryError):  # noqa: N818 - it reads as what happened
+    """The coordinator says no, with a kind of problem and what belongs to it."""
+
+    def __init__(
+        self,
+        kind: str,
+        detail: str = "",
+        *,
+        retry_after_seconds: Optional[float] = None,
+        current_generation: Optional[int] = None,
+        challenge: str = "",
+    ) -> None:
+        super().__init__(kind, detail)
+        self.kind = kind
+        self.detail = detail
+        self.retry_after_seconds = retry_after_seconds
+        self.current_generation = current_generation
+        self.challenge = challenge

@@ -1,0 +1,1 @@
+"""HTTP without a meaning: bodies, problem answers, the OpenAPI document."""

@@ -1,0 +1,1 @@
+"""Following many nodes: one clock, mass failures."""

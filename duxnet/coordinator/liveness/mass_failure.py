@@ -1,0 +1,170 @@
+"""Who of the approved nodes is silent, by network, so that a mass failure is told from many single ones.
+
+Here: counting, fed by the registry's events, and the state of the breakers. Not here: the thresholds
+(`registry_core.rules.breaker`), following events (`background`). Nothing here walks over all nodes: what is kept is
+the recent silences and a few counters for each network.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Optional
+
+from registry_core.rules.breaker import (
+    DOMAIN_LIMIT,
+    GLOBAL_LIMIT,
+    HOLD_INTERVALS,
+    RETURN_INTERVALS,
+    WINDOW_INTERVALS,
+    hold_is_over,
+    must_open,
+)
+
+__all__ = ["MassFailureDetector"]
+
+GLOBAL = "global"
+
+
+@dataclass(frozen=True)
+class _Member:
+    domain: str  # the public /24 or /48, or the node itself where addresses say nothing
+    wallet: str  # verified; "": none
+    silent: bool
+
+    @property
+    def owner(self) -> str:
+        """Whose voice it is where wallets count: the verified wallet's, else the network's."""
+        return f"wallet {self.wallet}" if self.wallet else self.domain
+
+
+@dataclass
+class _Open:
+    since: float
+    silent_at_opening: tuple[int, ...]
+
+
+class _Voices:
+    """How many members of each key are heard, and how many are silent."""
+
+    def __init__(self) -> None:
+        self.alive: Counter[str] = Counter()
+        self.silent: Counter[str] = Counter()
+
+    def count(self, key: str, silent: bool, step: int) -> None:
+        """A member came (1) or went (-1)."""
+        counter = self.silent if silent else self.alive
+        counter[key] += step
+        if counter[key] <= 0:
+            del counter[key]
+
+    def lost(self, keys: Iterable[str]) -> int:
+        """Of how many of these keys nobody is heard: a voice is lost when all that share it are."""
+        return sum(1 for key in keys if not self.alive[key])
+
+
+class MassFailureDetector:
+    """The approved nodes. Written by the event loop; `is_held` may be asked from any thread.
+
+    The global breaker hears each public network once, and each verified wallet once: it opens when too many fell silent
+    in both counts, so that neither many nodes in one network nor many networks of one wallet can open it. Wallets only
+    take voices together: with more wallets than networks, those of one network would drown all others.
+    """
+
+    def __init__(self) -> None:
+        self._members: dict[str, _Member] = {}
+        self._networks = _Voices()
+        self._owners = _Voices()
+        self._recent: deque[tuple[float, str]] = deque()  # (when it fell silent, node id)
+        self._open: dict[str, _Open] = {}
+        self._until: dict[str, float] = {}  # breakers that closed since most are back: the rest is held until then
+
+    @property
+    def open_breakers(self) -> tuple[str, ...]:
+        """`global`, and the domains whose breaker is open."""
+        return tuple(self._open)
+
+    def is_held(self, node_id: str) -> bool:
+        """Must this node not be called down now?"""
+        if not self._open and not self._until:
+            return False
+        member = self._members.get(node_id)
+        names = (GLOBAL,) if member is None else (GLOBAL, member.domain)
+        return any(name in self._open or name in self._until for name in names)
+
+    def knows(self, node_id: str) -> bool:
+        """Is it counted already, so that its domain need not be told again?"""
+        return node_id in self._members
+
+    def put(
+        self, node_id: str, *, domain: Optional[str], silent: bool, now: float, wallet: Optional[str] = None
+    ) -> None:
+        """What is now known of an approved node. None: as before; where it is new, a domain by itself, no wallet."""
+        was = self._members.get(node_id)
+        if was is not None:
+            self._count(was, -1)
+            domain = domain or was.domain
+            wallet = was.wallet if wallet is None else wallet
+        member = self._members[node_id] = _Member(domain or f"node {node_id}", wallet or "", silent)
+        self._count(member, 1)
+        if silent and was is not None and not was.silent:
+            self._recent.append((now, node_id))
+
+    def remove(self, node_id: str) -> None:
+        """The node is gone for good."""
+        was = self._members.pop(node_id, None)
+        if was is not None:
+            self._count(was, -1)
+
+    def judge(self, now: float, interval_seconds: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Open and close breakers; returns what opened and what closed."""
+        while self._recent and self._recent[0][0] < now - WINDOW_INTERVALS * interval_seconds:
+            self._recent.popleft()
+        self._until = {name: end for name, end in self._until.items() if end > now}
+        closed = tuple(name for name in self._open if self._is_over(name, now, interval_seconds))
+        for name in closed:
+            if now - self._open.pop(name).since < HOLD_INTERVALS * interval_seconds:
+                self._until[name] = now + RETURN_INTERVALS * interval_seconds
+        if closed:
+            self._recent.clear()  # what was judged is judged; only new silences open it again
+        opened = tuple(self._that_open(now))
+        return opened, closed
+
+    def _that_open(self, now: float) -> list[str]:
+        if not self._recent:
+            return []
+        members = [self._members.get(node_id) for node_id in {node_id for _, node_id in self._recent}]
+        fallen = [member for member in members if member is not None and member.silent]
+        fell = Counter(member.domain for member in fallen)
+        opened = []
+        for domain, count in fell.items():
+            if domain not in self._open and must_open(count, self._networks.alive[domain], DOMAIN_LIMIT):
+                opened.append(domain)
+                self._open[domain] = _Open(now, (count,))
+        lost = _bounded(self._networks.lost(fell), self._owners.lost({member.owner for member in fallen}))
+        alive = _bounded(len(self._networks.alive), len(self._owners.alive))
+        if GLOBAL not in self._open and all(must_open(*counts, GLOBAL_LIMIT) for counts in zip(lost, alive)):
+            opened.append(GLOBAL)
+            self._open[GLOBAL] = _Open(now, lost)
+        return opened
+
+    def _is_over(self, name: str, now: float, interval_seconds: float) -> bool:
+        state = self._open[name]
+        if name == GLOBAL:
+            silent: tuple[int, ...] = _bounded(*(each.lost(each.silent) for each in (self._networks, self._owners)))
+        else:
+            silent = (self._networks.silent[name],)
+        open_seconds = now - state.since
+        return any(
+            hold_is_over(open_seconds, interval_seconds, *counts) for counts in zip(silent, state.silent_at_opening)
+        )
+
+    def _count(self, member: _Member, step: int) -> None:
+        self._networks.count(member.domain, member.silent, step)
+        self._owners.count(member.owner, member.silent, step)
+
+
+def _bounded(networks: int, owners: int) -> tuple[int, int]:
+    """Both counts of voices; wallets make them fewer, never more."""
+    return networks, min(networks, owners)

@@ -1,0 +1,72 @@
+"""The figures of `/metrics`: honest counts side by side, and no label that names a wallet or a node."""
+
+from __future__ import annotations
+
+from duxnet.coordinator.coordinator import Coordinator
+
+__all__ = ["OPENMETRICS", "PLAIN", "metrics_text"]
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+PLAIN = "text/plain; version=0.0.4"  # the framework adds the charset
+
+
+def metrics_text(coordinator: Coordinator, *, openmetrics: bool) -> str:
+    """The page, in OpenMetrics or in Prometheus' older format (where a counter's family is named with `_total`)."""
+    registry = coordinator.registry
+    live, suspect, down, left = registry.host.counts()
+    page = _Page(openmetrics)
+    page.family("duxnet_nodes", "gauge", "Nodes by state; registered is all of them, ready may be given work.")
+    ready = registry.count_nodes(only_healthy=True)
+    for state, count in (
+        ("registered", live + suspect + down + left),
+        ("live", live),
+        ("suspect", suspect),
+        ("down", down),
+        ("left", left),
+        ("ready", ready),
+    ):
+        page.sample("duxnet_nodes", count, f'state="{state}"')
+    counters = coordinator.counters
+    page.counter("duxnet_heartbeats", "Heartbeats taken.", counters["heartbeats"])
+    page.counter("duxnet_registrations", "Registrations taken.", counters["registrations"])
+    page.counter("duxnet_removed", "Nodes removed after they were down for the retention time.", counters["removed"])
+    page.counter("duxnet_flaps", "Times a node fell silent.", counters["flaps"])
+    page.family("duxnet_refused", "counter", "Requests refused, by kind of problem.")
+    for name in sorted(counters):
+        if name.startswith(("refused ", "heartbeat refused ")):
+            route, _, kind = name.rpartition("refused ")
+            page.sample("duxnet_refused_total", counters[name], f'kind="{kind}",route="{route.strip() or "other"}"')
+    page.gauge("duxnet_heartbeat_interval_seconds", "What nodes are asked for.", coordinator.interval_seconds)
+    page.gauge("duxnet_loop_lag_seconds", "How late the loop was at its last pulse.", coordinator.loop_lag_seconds)
+    page.counter("duxnet_missed_seconds", "How long the coordinator stood still.", coordinator.clock.missed_seconds)
+    page.gauge(
+        "duxnet_breakers_open", "Mass-failure breakers that are open.", len(coordinator.mass_failure.open_breakers)
+    )
+    damaged = len(coordinator.node_search.damaged)
+    page.gauge("duxnet_damaged_records", "Nodes left out of lists: what is kept of them cannot be read.", damaged)
+    page.gauge("duxnet_warming_up", "1 for a while after a start.", int(coordinator.is_warming))
+    return page.text()
+
+
+class _Page:
+    def __init__(self, openmetrics: bool) -> None:
+        self._openmetrics = openmetrics
+        self._lines: list[str] = []
+
+    def family(self, name: str, kind: str, help_text: str) -> None:
+        shown = f"{name}_total" if kind == "counter" and not self._openmetrics else name
+        self._lines += [f"# TYPE {shown} {kind}", f"# HELP {shown} {help_text}"]
+
+    def sample(self, name: str, value: float, labels: str = "") -> None:
+        self._lines.append(f"{name}{{{labels}}} {value}" if labels else f"{name} {value}")
+
+    def gauge(self, name: str, help_text: str, value: float) -> None:
+        self.family(name, "gauge", help_text)
+        self.sample(name, value)
+
+    def counter(self, name: str, help_text: str, value: float) -> None:
+        self.family(name, "counter", help_text)
+        self.sample(f"{name}_total", value)
+
+    def text(self) -> str:
+        return "\n".join([*self._lines, "# EOF", ""] if self._openmetrics else [*self._lines, ""])

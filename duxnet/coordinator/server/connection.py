@@ -1,0 +1,376 @@
+"""The HTTP/1.1 connection: bounds that uvicorn does not set, and a lane of their own for heartbeats and registrations.
+
+Here: what is refused before there is a request, and those two from bytes to bytes. Not here: what they mean
+(`heartbeat`, `registration`), the size of other bodies (`front`), routes. A heartbeat never waits, and a registration
+waits for another thread, so neither needs a task or the messages of ASGI, which cost more than all that a heartbeat
+does; whatever is unusual about one goes the long way, to the same answer. Slow and idle peers are found by one sweep
+over the open connections, so that an honest request pays no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from http import HTTPStatus
+from typing import Any, Optional, Union, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from duxnet.coordinator.admission.pipeline import RegistrationRequest
+from duxnet.coordinator.errors import Refused
+from duxnet.coordinator.http.messages import Receive, Scope, Send, send_problem
+from duxnet.coordinator.http.problem_answers import ProblemAnswer, answer_to
+from duxnet.coordinator.routes.heartbeat import Heartbeats
+from duxnet.coordinator.routes.registration import RegistrationAnswer, Registrations
+from registry_core.wire.shapes import MAX_HEARTBEAT_BYTES, MAX_REGISTRATION_BYTES
+
+__all__ = ["MOST_CONNECTIONS", "BoundedProtocol", "sweep_connections"]
+
+MOST_CONNECTIONS = 20_000
+MAX_HEAD_BYTES = 16 * 1024
+MAX_HEADERS = 64
+MOST_PIPELINED = 32
+"""Requests on one connection that wait for the answer before theirs, 1 KiB each and more."""
+HEAD_SECONDS = 10.0
+BODY_SECONDS = 30.0
+IDLE_SECONDS = 75.0
+"""Longer than an agent of the usual pace rests: a new connection costs three heartbeats, with TLS thirty and more."""
+CROWDED_IDLE_SECONDS = 2.0
+"""The same when three quarters of all connections that may be are taken, 10 KiB each."""
+STUCK_SECONDS = 30.0
+"""How long a peer may take nothing of an answer that waits for it; until then the answer lies in memory."""
+MOST_UNSENT_BYTES = 256 * 2**20
+"""All answers together that wait for peers who do not take them. Beyond it the largest are given up."""
+PIECE_BYTES = 64 * 1024
+"""Of a longer answer so much is written at once: over TLS a connection never says that it has too much otherwise."""
+SWEEP_SECONDS = 2.0
+STOPPED_SECONDS = 5.0
+"""When to ask again who was waiting for a coordinator that stops."""
+
+_PREFIX = b"/v1/nodes/"
+_OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+_IDLE, _HEAD, _BODY = 0, 1, 2
+_BODY_HEADERS = (b"content-length", b"transfer-encoding")
+
+
+class _Nobody:
+    def set(self) -> None:
+        """Nobody waits for the message of a request in the lane."""
+
+
+class _Awaited:
+    """A registration in the lane whose answer is still to come, where uvicorn keeps the request under way."""
+
+    message_event = _Nobody()
+    response_started = False
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+        self.response_complete = False
+        self.disconnected = False
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection. `late_at` is the loop's time by which what is being received must be whole; None: nothing is.
+
+    `idle_since` is when the last request was answered, while nothing came after it. `unsent_bytes`, from `stuck_since`
+    on, is what waits until the peer takes it, as it was at the last sweep.
+    """
+
+    late_at: Optional[float] = None
+    idle_since: Optional[float] = None
+    stuck_since: Optional[float] = None
+    unsent_bytes = 0
+    _kept_bytes = 0  # of the answer that is being written
+    _phase = _IDLE
+    _head_bytes = 0
+    _line_bytes = 0  # since the parser last had something to say: part of a line that has no end yet
+    _refusal = "malformed"
+    _reason = ""
+    _is_open = False
+    _node_id: Optional[str] = None  # of what is being received in the lane
+    _is_heartbeat = False
+    _authorization = _content_type = b""
+    _said: Union[bytes, bytearray] = b""
+
+    def __init__(
+        self,
+        *args: Any,
+        heartbeats: Heartbeats,
+        registrations: Registrations,
+        most_connections: int = MOST_CONNECTIONS,
+        **named: Any,
+    ) -> None:
+        super().__init__(*args, **named)
+        self._application, self.app = self.app, cast("Any", self._served)
+        self._heartbeats = heartbeats
+        self._registrations = registrations
+        self._earlier: list[RequestResponseCycle] = []  # of this connection, perhaps not yet answered, but the last
+        self._most_connections = most_connections
+
+    async def _served(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application, its long answers in pieces, each when the one before has gone."""
+        has_begun = False
+
+        async def send_in_pieces(message: dict[str, Any]) -> None:
+            nonlocal has_begun
+            has_begun = True
+            body: bytes = message.get("body", b"")
+            gone = 0
+            while len(body) - gone > PIECE_BYTES:
+                self._kept_bytes = len(body) - gone
+                await send({**message, "body": body[gone : gone + PIECE_BYTES], "more_body": True})
+                gone += PIECE_BYTES
+            self._kept_bytes = 0
+            await send({**message, "body": body[gone:]} if gone else message)
+
+        try:
+            await self._application(cast("Any", scope), cast("Any", receive), cast("Any", send_in_pieces))
+        except asyncio.CancelledError:  # the stop waits no longer; what waits for the disk may be done all the same
+            if not has_begun:
+                refused = Refused("busy", "the coordinator is stopping", retry_after_seconds=STOPPED_SECONDS)
+                await send_problem(send, answer_to(refused, scope["path"]))
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
+        super().connection_made(transport)
+        if len(self.connections) > self._most_connections:
+            self.refuse("busy", "too many connections", retry_after_seconds=1 + secrets.randbelow(5))
+            return
+        self.late_at = self.loop.time() + HEAD_SECONDS
+        self._is_open = self._heartbeats.is_open_to(self.scheme or "http", self._peer())
+
+    def connection_lost(self, exc: Optional[Exception]) -> None:
+        self.late_at = self.idle_since = None
+        super().connection_lost(exc)
+        for cycle in self._earlier:  # uvicorn tells the last only; the others would write to what is closed
+            cycle.disconnected = True
+            cycle.message_event.set()
+        # What refers back to this connection goes, and it with that: the garbage collector would find it late.
+        self.app, self.cycle = self._application, cast("Any", None)
+        self._earlier.clear()
+        self.pipeline.clear()
+
+    def data_received(self, data: bytes) -> None:
+        self._line_bytes += len(data)
+        super().data_received(data)
+        if self._phase is _IDLE or self.parser is None:
+            return
+        if self.late_at is None:
+            self.late_at = self.loop.time() + (HEAD_SECONDS if self._phase is _HEAD else BODY_SECONDS)
+        if self._head_bytes + self._line_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.refuse("headers-too-large")  # an endless header, or trailer, shows in no callback
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.late_at = self.idle_since = None
+        self._phase = _HEAD
+        self._head_bytes = self._line_bytes = 0
+        self._node_id = None
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+        self._line_bytes = 0
+        self._head_bytes += len(url)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refusal = "headers-too-large"
+            raise ValueError("the address is too long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._phase is _HEAD:  # else a trailer: no header, since a proxy looks at those only
+            self.headers.append((name.lower(), value))
+        self._line_bytes = 0
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
+            self._refusal = "headers-too-large"
+            raise ValueError("too many headers")  # httptools wraps it; the answer is made in send_400_response
+
+    def on_headers_complete(self) -> None:
+        self.late_at = None
+        self._head_bytes = self._line_bytes = 0
+        if self.parser.should_upgrade() and any(
+            name in _BODY_HEADERS and value != b"0" for name, value in self.headers
+        ):
+            self._reason = "Upgrade: a request that has it must have no body"
+            raise ValueError(self._reason)  # the parser takes the body for what comes after the upgrade
+        if self._is_open and self.url.startswith(_PREFIX) and self._enters_lane():
+            self._phase = _BODY
+            return
+        if self._is_answering():
+            if len(self._earlier) >= MOST_PIPELINED:
+                raise ValueError("too many requests wait for their answers")
+            self._earlier.append(self.cycle)
+        url, headers = self.url, self.headers
+        super().on_message_begin()  # what the lane does without
+        self.url = url
+        for name, value in headers:
+            super().on_header(name, value)
+        super().on_headers_complete()
+        self._phase = _BODY
+
+    def _enters_lane(self) -> bool:
+        """Is it a plain heartbeat or registration on a connection with nothing else under way? What it has is kept."""
+        node_id, slash, part = self.url[len(_PREFIX) :].partition(b"/")
+        if not node_id or (part != b"heartbeat" if slash else part) or b"%" in self.url or b"?" in self.url:
+            return False
+        if self.parser.get_method() != b"PUT" or self.flow.write_paused:
+            return False
+        if self._is_answering():
+            return False
+        authorization = content_type = b""
+        for name, value in self.headers:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"content-type":
+                content_type = value
+            elif name in (b"expect", b"upgrade"):
+                return False
+        self._authorization, self._content_type = authorization, content_type
+        self._is_heartbeat = bool(slash)
+        self._said = b"" if slash else bytearray()
+        self._node_id = node_id.decode("ascii", "replace")
+        return True
+
+    def on_body(self, body: bytes) -> None:
+        self._line_bytes = 0
+        if self._node_id is None:
+            super().on_body(body)
+            return
+        self._said += body
+        most = MAX_HEARTBEAT_BYTES if self._is_heartbeat else MAX_REGISTRATION_BYTES
+        if len(self._said) > most:
+            self._refusal = "too-large"
+            raise ValueError(f"a request has at most {most} bytes here")
+
+    def on_message_complete(self) -> None:
+        self.late_at = None
+        self._phase = _IDLE
+        if self._node_id is None:
+            super().on_message_complete()
+            self._rest()  # where the answer did not wait for the body
+            return
+        node_id, self._node_id = self._node_id, None
+        if not self._is_heartbeat:
+            self._register(node_id)
+            return
+        answer = self._heartbeats.answer(node_id, self._authorization, self._content_type, cast("bytes", self._said))
+        keep_alive = self.parser.should_keep_alive()
+        if type(answer) is bytes and keep_alive:
+            self.transport.write(_OK % (len(answer), answer))
+        else:
+            self.transport.write(_response(answer, keep_alive=keep_alive))
+        if keep_alive:
+            self.idle_since = self.loop.time()
+        else:
+            self.transport.close()
+
+    def _register(self, node_id: str) -> None:
+        """Pass the registration on; what comes on this connection meanwhile waits, as behind any other request."""
+        awaited = _Awaited(keep_alive=self.parser.should_keep_alive())
+        self.cycle = cast("Any", awaited)
+
+        def answered(answer: Union[RegistrationAnswer, ProblemAnswer]) -> None:
+            if awaited.disconnected:
+                return
+            self.transport.write(_response(answer, keep_alive=awaited.keep_alive))
+            awaited.response_complete = True
+            if not awaited.keep_alive:
+                self.transport.close()
+            self.on_response_complete()
+
+        said, self._said = bytes(self._said), b""  # a connection that rests keeps no body
+        request = RegistrationRequest(node_id, self.url, b"", self.headers, said, self._peer())
+        self._registrations.take(request, answered)
+
+    def _peer(self) -> Optional[str]:
+        return self.client[0] if self.client is not None else None
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._unset_keepalive_if_required()  # the sweep finds who rests, and a timer would keep what has ended
+        self._rest()
+
+    def _is_answering(self) -> bool:
+        """Is an answer of the application still to come, or not yet whole?"""
+        last: Optional[RequestResponseCycle] = self.cycle
+        return last is not None and not last.response_complete
+
+    def _rest(self) -> None:
+        if not self._is_answering():
+            self._earlier.clear()
+            if self._phase is _IDLE:
+                self.idle_since = self.loop.time()
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn calls for a request that cannot be parsed; here in the shape of every other error."""
+        self.refuse(self._refusal, self._reason or msg)
+
+    def refuse(self, kind_name: str, detail: str = "", *, retry_after_seconds: Optional[float] = None) -> None:
+        """Answer with a problem, unless it would be taken for another request's answer or a part of it, and close."""
+        self.late_at = None
+        answers_this = not self._is_answering()
+        if self._phase is _BODY and self._node_id is None:
+            answers_this = not self.pipeline and not self.cycle.response_started
+        if answers_this:
+            refused = Refused(kind_name, detail, retry_after_seconds=retry_after_seconds)
+            self.transport.write(_response(answer_to(refused), keep_alive=False))
+        self.transport.close()
+
+    def sweep(self, now: float, longest_idle_seconds: float) -> None:
+        """Close it if the peer is late, rests too long, or takes nothing."""
+        if self._is_stuck(now):
+            self.transport.abort()  # to close would be to wait until all is taken
+        elif self.late_at is not None and self.late_at < now:
+            if self.flow.read_paused:  # it is we who do not listen
+                self.late_at = now + HEAD_SECONDS
+            else:
+                self.refuse("too-slow")
+        elif self.idle_since is not None and self.idle_since < now - longest_idle_seconds:
+            self.transport.close()
+
+    def _is_stuck(self, now: float) -> bool:
+        if not (self.flow.write_paused or self.transport.is_closing()):
+            self.stuck_since, self.unsent_bytes = None, 0
+            return False
+        before, self.unsent_bytes = self.unsent_bytes, self.transport.get_write_buffer_size() + self._kept_bytes
+        if self.stuck_since is None or self.unsent_bytes < before:
+            self.stuck_since = now
+        return now - self.stuck_since > STUCK_SECONDS
+
+
+def _response(answer: Union[bytes, RegistrationAnswer, ProblemAnswer], *, keep_alive: bool) -> bytes:
+    """An answer as HTTP/1.1 writes it."""
+    if isinstance(answer, ProblemAnswer):
+        status, headers, body = answer.status, dict(answer.headers), answer.body
+    elif isinstance(answer, RegistrationAnswer):
+        status, headers, body = 200, {"content-type": "application/json", **answer.headers}, answer.body
+    else:
+        status, headers, body = 200, {"content-type": "application/json"}, answer
+    headers["content-length"] = str(len(body))
+    if not keep_alive:
+        headers["connection"] = "close"
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+async def sweep_connections(connections: set[BoundedProtocol], most_connections: int = MOST_CONNECTIONS) -> None:
+    """Close connections whose request does not become whole in time, idle and stuck ones. Runs until cancelled."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        now = loop.time()
+        longest_idle = IDLE_SECONDS if 4 * len(connections) <= 3 * most_connections else CROWDED_IDLE_SECONDS
+        for connection in list(connections):
+            connection.sweep(now, longest_idle)
+        _give_up_largest(connections)
+
+
+def _give_up_largest(connections: set[BoundedProtocol]) -> None:
+    total = sum(connection.unsent_bytes for connection in connections)
+    if total <= MOST_UNSENT_BYTES:
+        return
+    for connection in sorted(connections, key=lambda each: each.unsent_bytes, reverse=True):
+        connection.transport.abort()
+        total -= connection.unsent_bytes
+        if total <= MOST_UNSENT_BYTES:
+            return

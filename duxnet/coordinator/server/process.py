@@ -1,0 +1,307 @@
+"""The coordinator as a process: uvicorn on the bounded protocol, TLS, signals, the service manager.
+
+Here: start, serve, stop. Not here: the application (`app`), settings (`settings`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Callable, Optional, cast
+
+import uvicorn
+
+from duxnet.coordinator.access.own_identity import OPERATOR_TOKEN_FILE
+from duxnet.coordinator.app import app_of, open_coordinator
+from duxnet.coordinator.coordinator import Coordinator
+from duxnet.coordinator.server.connection import MOST_CONNECTIONS, BoundedProtocol, sweep_connections
+from duxnet.coordinator.server.tls_listener import Handshakes
+from duxnet.coordinator.settings import CoordinatorSettings
+from duxnet.process.notify import Notifier
+from registry_core.errors import StoreError
+
+__all__ = ["serve"]
+
+_log = logging.getLogger("duxnet.coordinator")
+
+STOP_SECONDS = 5
+BACKLOG = 2048
+FILES_BESIDE_CONNECTIONS = 256
+"""The registry's files, its readers, the log. Fewer would let connections take them."""
+SWITCH_SECONDS = 0.0005
+"""How long the committing thread may keep the loop from running. Python's own 5 ms would be waited at each request."""
+GC_THRESHOLDS = (20_000, 50, 100)
+"""Requests leave hardly any cycles. Lower: less memory between collections, more time in them."""
+
+
+def serve(settings: CoordinatorSettings, *, ready: Optional[Callable[[str], None]] = None) -> None:
+    """Open everything and serve until SIGTERM or SIGINT. `ready` is told the address once it listens.
+
+    Raises StoreError and its kinds: what cannot be opened, and an address that cannot be listened on.
+    """
+    listener = _listener(settings)
+    try:
+        coordinator = open_coordinator(settings)
+    except BaseException:
+        listener.close()
+        raise
+    try:
+        _run(settings, coordinator, listener, ready)
+    finally:
+        coordinator.close()
+        listener.close()
+
+
+def _listener(settings: CoordinatorSettings) -> socket.socket:
+    """Bound before anything is opened, so that a port in use costs nothing."""
+    where = f"{settings.host} port {settings.port}"
+    try:
+        info = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(info[0], socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(info[4])
+    except OSError as error:
+        raise StoreError(where, f"cannot be listened on: {error.strerror or error}") from error
+    return listener
+
+
+def _run(
+    settings: CoordinatorSettings,
+    coordinator: Coordinator,
+    listener: socket.socket,
+    ready: Optional[Callable[[str], None]],
+) -> None:
+    app = app_of(coordinator)
+    most = _most_connections()
+    context = _tls_context(settings)
+    config = uvicorn.Config(
+        cast("Any", app),
+        http=cast(
+            "Any",
+            partial(
+                BoundedProtocol,
+                heartbeats=app.heartbeats,
+                registrations=app.registrations,
+                most_connections=most,
+            ),
+        ),
+        ws="none",
+        loop="uvloop" if sys.platform != "win32" else "asyncio",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        backlog=BACKLOG,
+    )
+    config.load()
+    # Starting and stopping we tell ourselves; its warnings are one line for each malformed request, by anybody.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    server = _Server(config, coordinator, context, most)
+    asyncio_run = _runner(config)
+    asyncio_run(_serve(server, coordinator, settings, listener, ready, most))
+
+
+def _tls_context(settings: CoordinatorSettings) -> Optional[ssl.SSLContext]:
+    """None: it speaks plain http."""
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if not certificate:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:  # a certificate that is none, a key that cannot be read; ssl.SSLError is one
+        raise StoreError(_unreadable(certificate, key), f"cannot be used: {error.strerror or error}") from error
+    return context
+
+
+def _unreadable(certificate: str, key: str) -> str:
+    """Which of the two files an error is about, for it does not say: the key where that cannot be read."""
+    return key if os.access(certificate, os.R_OK) and not os.access(key, os.R_OK) else certificate
+
+
+def _most_connections() -> int:
+    """As many as the system lets this process have beside its files; it asks for all that it may have."""
+    if sys.platform == "win32":
+        return MOST_CONNECTIONS
+    import resource
+
+    wanted = MOST_CONNECTIONS + FILES_BESIDE_CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # RLIM_INFINITY is negative, or huge
+    if 0 <= soft < wanted:
+        soft = min(hard, wanted) if hard >= 0 else wanted
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if 0 <= soft < wanted:
+        most = max(1, soft - FILES_BESIDE_CONNECTIONS)
+        _log.warning("at most %d connections at once: the limit of open files is %d (ulimit -n)", most, soft)
+        return most
+    return MOST_CONNECTIONS
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's raises the signal again when it has stopped, which would end the process before anything is saved.
+
+    With TLS the connections are taken by `tls_listener`, which bounds what uvicorn leaves unbounded.
+    SIGHUP is for what others replace under a running coordinator: the certificate, and the log of changes.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        coordinator: Coordinator,
+        context: Optional[ssl.SSLContext],
+        most_connections: int,
+    ) -> None:
+        super().__init__(config)
+        self._coordinator = coordinator
+        self._context = context
+        self._most_connections = most_connections
+        self._handshakes: list[Handshakes] = []
+
+    async def startup(self, sockets: Optional[list[socket.socket]] = None) -> None:
+        if self._context is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])  # all but the listening
+        connections = self.server_state.connections
+        make_connection = partial(
+            cast("Any", self.config.http_protocol_class),
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        for listener in sockets or ():
+            handshakes = Handshakes(self._context, listener, make_connection, connections, self._most_connections)
+            handshakes.open(self.config.backlog)
+            self._handshakes.append(handshakes)
+
+    async def shutdown(self, sockets: Optional[list[socket.socket]] = None) -> None:
+        for handshakes in self._handshakes:
+            handshakes.close()
+        await super().shutdown(sockets)
+
+    def _renew(self) -> None:
+        """Open the audit log again, and read the certificate anew; what cannot be read leaves the old one in force."""
+        certificate, key = self._coordinator.settings.tls_certificate, self._coordinator.settings.tls_key
+        try:
+            self._coordinator.audit.reopen()
+            if self._context is not None:
+                # First elsewhere: a key of another certificate would leave the running context without any.
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+                self._context.load_cert_chain(certificate, key)
+        except OSError as error:  # ssl.SSLError is one
+            which = _unreadable(certificate, key)
+            _log.error("SIGHUP: %s cannot be used, the old one stays: %s", which, error.strerror or error)
+        except StoreError as error:
+            _log.error("SIGHUP: %s", error)
+        else:
+            _log.info(
+                "SIGHUP: opened the audit log again and read the certificate; settings are read at the next start"
+            )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        loop.add_signal_handler(signal.SIGHUP, self._renew)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                loop.remove_signal_handler(number)
+
+
+def _runner(config: uvicorn.Config) -> Callable[[Any], None]:
+    """`asyncio.run` on uvloop where there is one."""
+    if config.loop == "uvloop":
+        with contextlib.suppress(ImportError):
+            import uvloop
+
+            def run(main: Any) -> None:
+                loop = uvloop.new_event_loop()
+                try:
+                    asyncio.set_event_loop(loop)
+                    loop.run_until_complete(main)
+                finally:
+                    asyncio.set_event_loop(None)
+                    loop.close()
+
+            return run
+    return asyncio.run
+
+
+async def _serve(
+    server: uvicorn.Server,
+    coordinator: Coordinator,
+    settings: CoordinatorSettings,
+    listener: socket.socket,
+    ready: Optional[Callable[[str], None]],
+    most_connections: int,
+) -> None:
+    notifier = Notifier(os.environ)
+    host, port = listener.getsockname()[:2]
+    scheme = "https" if settings.tls_certificate else "http"
+    address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    sweeper = asyncio.ensure_future(sweep_connections(cast("Any", server.server_state.connections), most_connections))
+    watcher = asyncio.ensure_future(_tell_manager(server, coordinator, notifier, address, ready))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        notifier.stopping()
+        for task in (sweeper, watcher):
+            task.cancel()
+
+
+async def _tell_manager(
+    server: uvicorn.Server,
+    coordinator: Coordinator,
+    notifier: Notifier,
+    address: str,
+    ready: Optional[Callable[[str], None]],
+) -> None:
+    """Say that it listens, then feed the watchdog as long as the loop pulses; end streams when it is asked to stop."""
+    while not server.started:
+        await asyncio.sleep(0.01)
+    gc.collect()
+    gc.freeze()  # what the start made stays; looking through it again and again was a tenth of a heartbeat
+    gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    place = coordinator.settings.state_path(os.environ)
+    _log.info(
+        "coordinator %s listens on %s; nodes join: %s; operators' first token: %s",
+        coordinator.identity.id,
+        address,
+        _policy(coordinator),
+        place / OPERATOR_TOKEN_FILE,
+    )
+    notifier.ready(f"listening on {address}")
+    if ready is not None:
+        ready(address)
+    rest = min(notifier.watchdog_seconds / 3 if notifier.watchdog_seconds else 1.0, 1.0)
+    while True:
+        await coordinator.next_tick(rest)
+        notifier.watchdog()
+        if server.should_exit:
+            coordinator.is_stopping = True
+            coordinator.ticked()
+            return
+        await asyncio.sleep(rest / 4)
+
+
+def _policy(coordinator: Coordinator) -> str:
+    words = {"open": "freely", "token": "by token", "approval": "freely, and wait for approval"}
+    return words[coordinator.settings.join_policy]

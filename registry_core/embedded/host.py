@@ -1,0 +1,109 @@
+"""`registry.host`: what a service that runs a registry for others asks of it, beyond what any caller may.
+
+Here: registering with what the host keeps beside a node, pacing, and holding back verdicts. Not here: who may
+register, when a verdict is to be held back (`rules.breaker`), HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
+
+from registry_core.embedded.wallets import proven_wallet
+from registry_core.models import limits
+from registry_core.models.frozen import frozen_json_map
+from registry_core.models.node import Node
+from registry_core.models.record import NodeRecord
+from registry_core.models.status import Liveness
+from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
+from registry_core.rules.registration import Terms
+
+if TYPE_CHECKING:
+    from registry_core.embedded.live_state import LiveState
+
+__all__ = ["LivenessCounts", "Place", "RegistryHost"]
+
+
+class Place(NamedTuple):
+    """Where a node stands among the others."""
+
+    is_approved: bool
+    liveness: Liveness
+
+
+class LivenessCounts(NamedTuple):
+    """How many nodes are in each state of liveness."""
+
+    live: int
+    suspect: int
+    down: int
+    left: int
+
+
+class RegistryHost:
+    """The calls of a host. Thread-safe, like the registry itself."""
+
+    def __init__(
+        self,
+        live_state: LiveState,
+        record: Callable[[str], Optional[NodeRecord]],
+        register: Callable[[Node, Optional[float], Terms], Node],
+    ) -> None:
+        self._live_state = live_state
+        self._record = record
+        self._register = register
+
+    def register(
+        self,
+        node: Node,
+        *,
+        interval_seconds: Optional[float],
+        state: Mapping[str, Any],
+        pending_reason: str = "",
+    ) -> Node:
+        """As `register_node`, with `state` (JSON values) kept beside the record in the same commit.
+
+        A node that is new is `pending` when a reason is given. Returns the node as it is kept, without health and
+        liveness. Raises as `register_node` does.
+        """
+        limits.text("pending_reason", pending_reason, "reason")
+        return self._register(node, interval_seconds, Terms(frozen_json_map("state", state), pending_reason))
+
+    def state(self, node_id: str) -> Optional[Mapping[str, Any]]:
+        """What is kept beside the node; None for a node that is not registered. Inside a batch, as the batch has it."""
+        record = self._record(node_id)
+        return None if record is None else record.host_state
+
+    def may_be_given_work(self, node_id: str) -> bool:
+        """Do admission and scheduling allow it, however the node fares? True for a node that is not known."""
+        return self._live_state.may_be_given_work(node_id)
+
+    def place(self, node_id: str) -> Optional[Place]:
+        """Whether the node is approved, and its liveness; None for one that is not known. Reads no record."""
+        found = self._live_state.place(node_id)
+        return None if found is None else Place(*found)
+
+    def ids(self) -> list[str]:
+        """All nodes, in order of registration."""
+        return self._live_state.ids()
+
+    def proven_wallet(self, node_id: str) -> str:
+        """The wallet that the node has proven to be its own, or ""."""
+        record = self._record(node_id)
+        return "" if record is None else proven_wallet(record)
+
+    def pace(self, interval_seconds: float) -> None:
+        """Every node is asked to report this often: silence is judged by it, or by a node's own longer interval."""
+        self._live_state.pace(limits.number("interval_seconds", interval_seconds, 0.001, MAX_INTERVAL_SECONDS))
+
+    def hold_down(self, is_held: Optional[Callable[[str], bool]]) -> None:
+        """While `is_held` says True of a node, its silence makes it `suspect` and never `down`. Asked under a lock."""
+        self._live_state.hold_down(is_held)
+
+    def ids_in(self, state: Liveness) -> list[str]:
+        """The nodes in this state, as last judged. Looks at those only."""
+        return self._live_state.ids_in(limits.choice("state", state, Liveness))
+
+    def counts(self) -> LivenessCounts:
+        """Nodes by liveness, as last judged."""
+        return LivenessCounts(*self._live_state.liveness_counts())

@@ -1,0 +1,436 @@
+"""What callers see: the table, the records behind it, the events; and how time and reports change it.
+
+Here: everything that happens under the table's lock, which is never held while the disk is written. Not here:
+durable commands (`transactions`, `node_registry`).
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from datetime import datetime
+from typing import Callable, NamedTuple, Optional
+
+from registry_core.clock import Clock
+from registry_core.embedded.node_cache import NodeCache
+from registry_core.embedded.transactions import UnitOfWork
+from registry_core.embedded.uptime import UptimeTracker
+from registry_core.errors import DamagedStoreError, ValidationError, shown
+from registry_core.events import INDEX_STEP_AT_START, EventKind, EventRing
+from registry_core.models.frozen import FrozenMap
+from registry_core.models.node import Node, NodeCapabilities
+from registry_core.models.record import NodeRecord
+from registry_core.models.status import Conditions, Liveness, NodeHealth, Sampled
+from registry_core.models.trusted import health_sample, node_snapshot
+from registry_core.query.node_query import NodeOrder, NodeQuery
+from registry_core.rules.health import ALL_CONDITIONS, ALL_UNKNOWN, HealthRule, HealthThresholds, load_per_cpu
+from registry_core.rules.liveness import interval_of_timeout
+from registry_core.rules.reputation import HourObserved
+from registry_core.storage.store import Put, Row, Store
+from registry_core.table.cordon_ends import CordonEnds
+from registry_core.table.node_table import NodeTable
+
+_CURSOR = re.compile(r"~([0-9]{1,3})~([0-9]{1,18})\Z")
+
+__all__ = ["NodePage", "LiveState"]
+
+LONGEST_REST_SECONDS = 60.0
+"""`tick` asks to be called at least this often, so that a wall clock that was set is noticed."""
+
+
+SAMPLES_AT_ONCE = 4_000
+"""Samples handed to the store by one tick, some 6 ms; the rest follows soon, so that no call waits long."""
+
+SHARE_OF_PERIOD = 1 / 600
+"""How soon: at this share of the period (0.1 s of 60), 2.4 million samples a minute."""
+
+
+class NodePage(NamedTuple):
+    """Some of the nodes that answer a query, and the cursor behind them (None: there are no more)."""
+
+    nodes: list[Node]
+    next: Optional[str]
+
+
+class LiveState:
+    """The registry as it is now. Its methods may be called from any thread."""
+
+    def __init__(
+        self, store: Store, thresholds: HealthThresholds, heartbeat_timeout_seconds: Optional[float], clock: Clock
+    ) -> None:
+        self._store = store
+        self._thresholds = thresholds
+        self._interval = None if heartbeat_timeout_seconds is None else interval_of_timeout(heartbeat_timeout_seconds)
+        self._clock = clock
+        self._monotonic = clock.monotonic
+        self._lock = threading.RLock()
+        self._due = -float("inf")
+        self._samples_due = float("inf")
+        self._is_held: Optional[Callable[[str], bool]] = None
+        self._changes = 0  # how often something became visible
+        self.events = EventRing()
+        self.uptime = UptimeTracker()
+        if self._interval is not None:  # else nobody is ever called silent, and being there proves nothing
+            self.uptime.start(clock.monotonic())
+        self.next_sequence = 1
+        self.load()
+
+    def load(self) -> None:
+        """Read the store anew. Samples that came in since they were saved are kept; conditions and liveness too."""
+        with self._lock:
+            older = getattr(self, "_table", None)
+            self._table = NodeTable(self._thresholds, self._interval)
+            self._table.is_held = self._is_held
+            self._node_cache = NodeCache(self._table)
+            self._cordons = CordonEnds()
+            now = self._clock.monotonic()
+            last_sequence = 0
+            for row in self._store.rows():
+                self._take_up(row, now)
+                last_sequence = row.columns.sequence
+            if older is not None:
+                self._table.take_over(older, store_is_newer=self._store.read_only)
+            self.next_sequence = max(last_sequence + 1, self._stored_number("next_sequence"), self.next_sequence)
+            stored_index = self._stored_number("event_index")
+            if self._store.meta("event_index") is not None:
+                jump = 0 if self._store.read_only else INDEX_STEP_AT_START
+                self.events.restart(stored_index + jump)
+            self._changes += 1
+            self._due = -float("inf")
+
+    def _take_up(self, row: Row, now: float) -> None:
+        self._table.put(row.columns, now)
+        slot = self._table.slots.by_id[row.columns.node_id]
+        if row.sample is not None:
+            self._table.slots.restore_sample(slot, row.sample)
+        if row.is_down:  # a reader takes its writer's word for it
+            self._table.was_down(slot, counts=self._interval is not None or self._store.read_only)
+        self._cordons.set(slot, row.columns.cordoned_until)
+
+    def _stored_number(self, key: str) -> int:
+        text = self._store.meta(key) or "0"
+        if not (text.isascii() and text.isdecimal() and len(text) < 17):  # below 2**62 with room for what is to come
+            raise DamagedStoreError(self._store.location, f"meta.{key}: {shown(text)} is no whole number below 10**16")
+        return int(text)
+
+    def pace(self, interval_seconds: float) -> None:
+        """Judge silence by this interval."""
+        with self._lock:
+            self._interval = interval_seconds
+            for node_id in self._table.pace(interval_seconds):
+                self._node_cache.changed(self._table.slots.by_id[node_id])
+                self._tell_liveness(node_id, Liveness.LIVE, Liveness.DOWN, self._clock.now())
+            self.uptime.start(self._clock.monotonic())
+
+    def hold_down(self, is_held: Optional[Callable[[str], bool]]) -> None:
+        """Ask `is_held` before a node is called down."""
+        with self._lock:
+            self._is_held = is_held
+            self._table.is_held = is_held
+
+    def ids_in(self, state: Liveness) -> list[str]:
+        """The nodes in this state."""
+        with self._lock:
+            return self._table.ids_in(state)
+
+    def liveness_counts(self) -> tuple[int, ...]:
+        """How many nodes are in each state, in the order of `Liveness`."""
+        with self._lock:
+            return self._table.liveness_counts()
+
+    def hours_waiting(self, node_id: str) -> list[HourObserved]:
+        """The node's hours of attendance that are not in its evidence yet."""
+        with self._lock:
+            return self.uptime.waiting(node_id)
+
+    def hours_settled(self, node_id: str) -> None:
+        """They are now."""
+        with self._lock:
+            self.uptime.settle(node_id)
+
+    def ids(self) -> list[str]:
+        """All nodes, in order of registration."""
+        with self._lock:
+            return [node_id for node_id in self._table.slots.ids if node_id is not None]
+
+    def all_settled(self, hour: int) -> None:
+        """Every node's hours before this one are in its evidence."""
+        with self._lock:
+            self.uptime.settle_all(hour)
+
+    def meta(self) -> dict[str, str]:
+        """What every commit writes beside the records."""
+        return {"next_sequence": str(self.next_sequence), "event_index": str(self.events.last_index)}
+
+    def make_visible(self, unit: UnitOfWork) -> None:
+        """The unit is durable: change the table, tell the events."""
+        with self._lock:
+            now, at = self._clock.monotonic(), self._clock.now()
+            for change in unit.changes:
+                if isinstance(change, Put):
+                    self._put(change, now, at)
+                else:
+                    slot = self._table.slots.by_id.get(change.node_id)
+                    self._table.remove(change.node_id)
+                    self.uptime.gone(change.node_id)
+                    if slot is not None:
+                        self._node_cache.forget(slot)
+                        self._cordons.set(slot, None)
+            if self._table.is_sparse():
+                self._compact()
+            for kind, node_id, details in unit.events:
+                self.events.add(at, kind, node_id, details)
+            for report in unit.soft:
+                report()
+            self._changes += 1
+            self._due = -float("inf")
+
+    def _compact(self) -> None:
+        moved = self._table.compact()
+        self._node_cache = NodeCache(self._table)
+        self._cordons = self._cordons.moved(moved)
+
+    def _put(self, change: Put, now: float, at: datetime) -> None:
+        columns = change.columns
+        if self._table.put(columns, now):
+            self.uptime.arrived(columns.node_id, now)
+        slot = self._table.slots.by_id[columns.node_id]
+        self._node_cache.forget(slot)
+        if self._cordons.set(slot, columns.cordoned_until):
+            self._table.uncordon(slot)
+        if columns.left:
+            self._set_left(slot, columns.node_id, at)
+
+    def _set_left(self, slot: int, node_id: str, at: datetime) -> None:
+        before = self._table.liveness(slot)
+        self._table.leave(slot)
+        self._node_cache.changed(slot)
+        if before is not Liveness.LEFT:
+            self._tell_liveness(node_id, before, Liveness.LEFT, at)
+
+    def sign_of_life(self, node_id: str) -> None:
+        """The node was heard: it is live, from now on for another interval."""
+        with self._lock:
+            slot = self._table.slots.by_id.get(node_id)
+            if slot is not None:
+                self._seen(slot, node_id, self._clock.monotonic(), self._clock.now())
+
+    def _seen(self, slot: int, node_id: str, now: float, at: datetime) -> None:
+        before, after = self._table.seen(slot, now, at.timestamp())
+        self._node_cache.changed(slot)
+        if before is not after:
+            self._tell_liveness(node_id, before, after, at)
+
+    def report(
+        self, node_id: str, load_average: Optional[float], memory_usage: Optional[float], disk_usage: Optional[float]
+    ) -> Optional[NodeHealth]:
+        """A checked sample of a node; None when there is no such node."""
+        at = self._clock.now()
+        sample = (load_average, memory_usage, disk_usage)
+        with self._lock:
+            table = self._table
+            slot = table.slots.by_id.get(node_id)
+            if slot is None:
+                return None
+            before, after = table.report(slot, sample)
+            was, is_now = table.seen(slot, self._clock.monotonic(), at.timestamp())
+            health = health_sample(*sample, at, ALL_CONDITIONS[after])
+            self._node_cache.reported(slot, health)
+            if after != before:
+                self._tell_health(node_id, ALL_CONDITIONS[before], ALL_CONDITIONS[after], at)
+            if is_now is not was:
+                self._tell_liveness(node_id, was, is_now, at)
+            return health
+
+    def may_be_given_work(self, node_id: str) -> bool:
+        """Do admission and scheduling allow it?"""
+        with self._lock:
+            slots = self._table.slots
+            slot = slots.by_id.get(node_id)
+            return slot is None or bool(slots.may_work[slot] and not slots.cordoned[slot])
+
+    def place(self, node_id: str) -> Optional[tuple[bool, Liveness]]:
+        """Whether the node is approved, and its liveness; None for one that is not known. Reads no record."""
+        with self._lock:
+            slots = self._table.slots
+            slot = slots.by_id.get(node_id)
+            if slot is None:
+                return None
+            return bool(slots.may_work[slot] and not slots.newcomer[slot]), self._table.liveness(slot)
+
+    def judged(
+        self, offer: NodeCapabilities, gauges: tuple[Optional[float], Optional[float], Optional[float]]
+    ) -> NodeHealth:
+        """What would follow from a first sample of a node that offers this."""
+        per_cpu = load_per_cpu(gauges[0], offer.host_cpus or offer.cpu_cores)
+        after = HealthRule(self._thresholds).conditions(per_cpu, gauges[1], gauges[2], ALL_UNKNOWN)
+        return health_sample(*gauges, self._clock.now(), ALL_CONDITIONS[after])
+
+    def tick(self) -> float:
+        """Let time do its work; returns in how many seconds to come again."""
+        now = self.catch_up()
+        return max(0.0, min(self._due - now, LONGEST_REST_SECONDS))
+
+    def catch_up(self) -> float:
+        """What every call does first: `tick` when that is due. Returns the monotonic time."""
+        now = self._monotonic()
+        if now >= self._due:
+            with self._lock:
+                self._tick(now)
+        return now
+
+    def _tick(self, now: float) -> None:
+        at = self._clock.now()
+        while now >= self.uptime.next_due():
+            self.uptime.close_hour(self._table.ids_in(Liveness.DOWN), self._table.ids_in(Liveness.LEFT))
+        for node_id, before, after in self._table.expire(now):
+            self._node_cache.changed(self._table.slots.by_id[node_id])
+            self._tell_liveness(node_id, before, after, at)
+        self._end_cordons(at)
+        self._due = min(
+            self._table.next_due(),
+            self.uptime.next_due(),
+            now + self._cordons.next_end() - at.timestamp(),
+            now + LONGEST_REST_SECONDS,
+        )
+        if self._store.soft_save_seconds is not None and not self._store.read_only:
+            self._save_softly(now, self._store.soft_save_seconds)
+
+    def _save_softly(self, now: float, every_seconds: float) -> None:
+        if self._samples_due == float("inf"):
+            self._samples_due = now + every_seconds
+        if now >= self._samples_due:
+            samples = self._table.unsaved(SAMPLES_AT_ONCE)
+            self._store.save_samples(samples, wait=False)
+            more = len(samples) == SAMPLES_AT_ONCE
+            self._samples_due = now + (every_seconds * SHARE_OF_PERIOD if more else every_seconds)
+        self._due = min(self._due, self._samples_due)
+
+    def unsaved(self) -> list[Sampled]:
+        """The nodes that were heard or went down since they were last asked for."""
+        with self._lock:
+            return self._table.unsaved()
+
+    def not_saved(self, samples: list[Sampled]) -> None:
+        """Saving failed: keep them for the next time."""
+        with self._lock:
+            for sample in samples:
+                slot = self._table.slots.by_id.get(sample.node_id)
+                if slot is not None:
+                    self._table.slots.unsaved[slot] = 1
+
+    def get(self, node_id: object) -> Optional[Node]:
+        """The node as it is now."""
+        with self._lock:
+            try:
+                slot = self._table.slots.by_id.get(node_id)  # type: ignore[call-overload]  # what is no text is no id
+            except TypeError:  # nor is what cannot be a key
+                return None
+            if slot is None:
+                return None
+            node = self._node_cache.get(slot)
+            if node is not None or not self._store.lazy:
+                return node or self._read([slot])[0]
+            seen, view = self._changes, self._node_cache.view(slot)
+            sequence = self._table.slots.sequence[slot]
+        record = self._store.read(str(node_id), sequence)
+        with self._lock:
+            if self._changes == seen:
+                return None if record is None else self._node_cache.made_of(slot, record, view)
+            slot = self._table.slots.by_id.get(str(node_id))
+            return None if slot is None else self._read([slot])[0]
+
+    def as_it_will_be(self, record: NodeRecord) -> Node:
+        """The node as a record that is not yet visible describes it."""
+        with self._lock:
+            slot = self._table.slots.by_id.get(record.node.id)
+            return record.node if slot is None else node_snapshot(record.node, *self._node_cache.view(slot))
+
+    def find(self, query: NodeQuery) -> NodePage:
+        """The nodes that answer a query, in its order."""
+        with self._lock:
+            slots, cursor = self._select(query)
+            nodes, unread = self._node_cache.all_of(slots)
+            if unread and not self._store.lazy:
+                for place, node in zip(unread, self._read([slots[place] for place in unread])):
+                    nodes[place] = node
+                unread = []
+            seen = self._changes
+            wanted = [(place, slots[place], self._node_cache.view(slots[place])) for place in unread]
+            ids = [str(self._table.slots.ids[slot]) for _place, slot, _view in wanted]
+        if wanted:
+            records = self._store.read_many(ids)  # without the lock: nobody waits for the disk
+            with self._lock:
+                if self._changes != seen:  # what was read may not be what was selected
+                    slots, cursor = self._select(query)
+                    return NodePage(_known(self._read(slots)), cursor)
+                for (place, slot, view), record in zip(wanted, records):
+                    if record is not None:
+                        nodes[place] = self._node_cache.made_of(slot, record, view)
+        return NodePage(_known(nodes), cursor)
+
+    def _select(self, query: NodeQuery) -> tuple[list[int], Optional[str]]:
+        """The slots that answer, and the cursor behind them if there are more."""
+        behind = None if query.after is None else self._place(query.after)
+        if query.limit is None or query.order is not NodeOrder.REPUTATION:
+            return self._table.select(query, behind, query.limit), None  # a draw has no cursor, and no more to draw
+        slots = self._table.select(query, behind, query.limit + 1)  # one more, to know whether there are more
+        if len(slots) <= query.limit:
+            return slots, None
+        slots.pop()
+        return slots, "~{}~{}".format(*self._place_of(slots[-1])) if slots else None
+
+    def _read(self, slots: list[int]) -> list[Optional[Node]]:
+        """Snapshots made of records read now, under the lock; None for a node that is just being removed."""
+        records = self._store.read_many([str(self._table.slots.ids[slot]) for slot in slots])
+        node_cache = self._node_cache
+        return [
+            None if record is None else node_cache.made_of(slot, record, node_cache.view(slot))
+            for slot, record in zip(slots, records)
+        ]
+
+    def count(self, query: NodeQuery) -> int:
+        """How many nodes answer a query."""
+        with self._lock:
+            return self._table.count(query)
+
+    def knows(self, node_id: str) -> bool:
+        """Whether a node has this id."""
+        return node_id in self._table.slots.by_id
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def _place_of(self, slot: int) -> tuple[int, int]:
+        return self._table.slots.score[slot], self._table.slots.sequence[slot]
+
+    def _place(self, cursor: str) -> tuple[int, int]:
+        form = _CURSOR.match(cursor)
+        if form is not None:
+            return min(int(form[1]), 500), int(form[2])
+        slot = self._table.slots.by_id.get(cursor)
+        if slot is None:
+            raise ValidationError("after", cursor, "must be a cursor of an earlier answer, or the id of a node")
+        return self._place_of(slot)
+
+    def _end_cordons(self, at: datetime) -> None:
+        for slot in self._cordons.pop_over(at.timestamp()):
+            self._table.uncordon(slot)
+            self._node_cache.forget(slot)
+            node_id = str(self._table.slots.ids[slot])
+            details = FrozenMap({"from": "cordoned", "to": "eligible", "reason": "the cordon's time is over"})
+            self.events.add(at, EventKind.SCHEDULING, node_id, details)
+
+    def _tell_liveness(self, node_id: str, before: Liveness, after: Liveness, at: datetime) -> None:
+        self.uptime.changed(node_id, before, after, self._clock.monotonic())
+        details = FrozenMap({"from": before.value, "to": after.value})
+        self.events.add(at, EventKind.LIVENESS, node_id, details)
+
+    def _tell_health(self, node_id: str, before: Conditions, after: Conditions, at: datetime) -> None:
+        if before.any_critical or after.any_critical:
+            details = {"load": after.load.value, "memory": after.memory.value, "disk": after.disk.value}
+            self.events.add(at, EventKind.HEALTH, node_id, FrozenMap(details))
+
+
+def _known(nodes: list[Optional[Node]]) -> list[Node]:
+    return [node for node in nodes if node is not None]

@@ -1,0 +1,421 @@
+"""NodeRegistry: the door of the embedded registry. A rule decides, the store commits, the table changes, an event
+goes out; a query asks the table and reads records for what it found.
+
+Here: checking arguments and the order of these steps. Not here: rules, files, indexes, what is under which lock.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Optional, Union
+
+from registry_core.clock import Clock, SystemClock
+from registry_core.embedded.admin import RegistryAdmin, RegistryMaintenance, existing
+from registry_core.embedded.host import RegistryHost
+from registry_core.embedded.live_state import LiveState, NodePage
+from registry_core.embedded.reputations import Reputations
+from registry_core.embedded.search import find_staying
+from registry_core.embedded.transactions import Transactions
+from registry_core.embedded.wallets import proven_wallet
+from registry_core.errors import ReadOnlyError, RegistryClosedError, RegistryError, UnknownNodeError
+from registry_core.events import EventKind, EventRing
+from registry_core.models import limits
+from registry_core.models.frozen import FrozenMap
+from registry_core.models.node import Node, NodeCapabilities
+from registry_core.models.record import NodeRecord
+from registry_core.models.reputation import Reputation
+from registry_core.models.status import NodeHealth
+from registry_core.query.explain import Failing, failing
+from registry_core.query.node_query import NO_TAGS, GpuDemand, NodeOrder, NodeQuery
+from registry_core.rules.health import HealthThresholds
+from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
+from registry_core.rules.registration import Terms, registered
+from registry_core.rules.reputation import (
+    CORRECTNESS,
+    NEWCOMER_SCORE,
+    Outcome,
+    audit_probability,
+    expected_uptime,
+    reputation_of,
+)
+from registry_core.rules.reputation.stored_evidence import state_of
+from registry_core.storage.open_store import open_store
+
+__all__ = ["NodeRegistry"]
+
+MAX_HEARTBEAT_TIMEOUT_SECONDS = 7 * 86_400.0
+
+
+class NodeRegistry:
+    """The embedded registry: in memory, in a JSON file or in SQLite, as the suffix of `persistence_path` says.
+
+    `heartbeat_timeout_seconds`: after this silence a node is `down` (after half of it `suspect`); None: silence
+    changes nothing. A node that told a longer interval is given the time that follows from it.
+    `read_only` opens beside a writer and sees its last commit. `clock` is for tests and simulations.
+
+    Thread-safe, but of one process: not usable after a fork. Raises ValidationError, StoreError and its kinds.
+    """
+
+    def __init__(
+        self,
+        persistence_path: Optional[Union[str, os.PathLike[str]]] = None,
+        *,
+        encryption_key: Optional[object] = None,
+        read_only: bool = False,
+        thresholds: Optional[HealthThresholds] = None,
+        heartbeat_timeout_seconds: Optional[float] = None,
+        clock: Optional[Clock] = None,
+    ) -> None:
+        if thresholds is not None:
+            limits.instance("thresholds", thresholds, HealthThresholds)
+        timeout = limits.optional_number(
+            "heartbeat_timeout_seconds", heartbeat_timeout_seconds, 0.001, MAX_HEARTBEAT_TIMEOUT_SECONDS
+        )
+        self._refusal: Optional[RegistryError] = None
+        self._clock = clock or SystemClock()
+        self._store = open_store(persistence_path, encryption_key, read_only=read_only)
+        self._read_only = read_only
+        try:
+            self._live_state = LiveState(self._store, thresholds or HealthThresholds(), timeout, self._clock)
+        except BaseException:
+            self._store.close()
+            raise
+        self._transactions = Transactions(
+            self._store, self._live_state.make_visible, self._live_state.meta, self._live_state.knows
+        )
+        self._reputations = Reputations(self._store, self._transactions, self._live_state, self._clock)
+        self.admin = RegistryAdmin(self._transactions, self._before_change, self._reputations)
+        self.maintenance = RegistryMaintenance(self._transactions, self._before_change, self._reputations)
+        self.host = RegistryHost(self._live_state, self._newest, self._register)
+        _note_owner(self)
+
+    @property
+    def events(self) -> EventRing:
+        """What happened, in order: `events.after(index, wait_seconds=0)`."""
+        return self._live_state.events
+
+    def register_node(self, node: Node, *, interval_seconds: Optional[float] = None) -> str:
+        """Take a node in, or update the description of the one with this id; see `Registry.register_node`."""
+        return self._register(node, interval_seconds, Terms()).id
+
+    def _register(self, node: Node, interval_seconds: Optional[float], terms: Terms) -> Node:
+        self._before_change()
+        limits.instance("node", node, Node)
+        interval = limits.optional_number("interval_seconds", interval_seconds, 0.001, MAX_INTERVAL_SECONDS)
+        with self._transactions.command() as unit:
+            before = self._transactions.record(node.id, unit)
+            record = self._reputations.returning(
+                unit,
+                before,
+                registered(
+                    node,
+                    before,
+                    at=_milliseconds(self._clock.now()),
+                    sequence=self._live_state.next_sequence,
+                    newcomer_score=round(NEWCOMER_SCORE, 2),
+                    interval_seconds=interval,
+                    terms=terms,
+                ),
+            )
+            if before is None:
+                self._live_state.next_sequence += 1
+            if record != before:
+                self._transactions.put(unit, record)
+                kind = EventKind.REGISTERED if before is None else EventKind.UPDATED
+                unit.events.append((kind, node.id, FrozenMap()))
+            unit.soft.append(lambda: self._live_state.sign_of_life(node.id))
+        return record.node
+
+    def update_node_health(
+        self,
+        node_id: str,
+        load_average: Optional[float] = None,
+        memory_usage: Optional[float] = None,
+        disk_usage: Optional[float] = None,
+    ) -> NodeHealth:
+        """Record a sample and return what follows from it; see `Registry.update_node_health`."""
+        self._before_change()
+        load, memory, disk = load_average, memory_usage, disk_usage
+        if type(load) is not float or not 0.0 < load <= limits.MAX_LOAD_AVERAGE:  # the usual case costs no call
+            load = limits.optional_number("load_average", load, 0, limits.MAX_LOAD_AVERAGE)
+        if type(memory) is not float or not 0.0 < memory <= 100.0:
+            memory = limits.optional_number("memory_usage", memory, 0, 100)
+        if type(disk) is not float or not 0.0 < disk <= 100.0:
+            disk = limits.optional_number("disk_usage", disk, 0, 100)
+        health = self._live_state.report(limits.lookup_key(node_id), load, memory, disk)
+        if health is None:
+            return self._report_in_batch(node_id, (load, memory, disk))
+        return health
+
+    def _report_in_batch(
+        self, node_id: str, gauges: tuple[Optional[float], Optional[float], Optional[float]]
+    ) -> NodeHealth:
+        """A sample of a node that only the caller's open batch makes known; it is told once the batch is durable."""
+        unit = self._transactions.own_batch()
+        staged = self._transactions.staged_by(unit, limits.lookup_key(node_id)) if unit is not None else None
+        if unit is None or staged is None or staged[1] is None:
+            raise UnknownNodeError(node_id)
+        unit.soft.append(lambda: self._live_state.report(node_id, *gauges))
+        return self._live_state.judged(staged[1].node.capabilities, gauges)
+
+    def update_node_reputation(
+        self,
+        node_id: str,
+        task_success: bool,
+        *,
+        task_id: Optional[str] = None,
+        dimension: str = CORRECTNESS,
+        weight: float = 1.0,
+        rater: Optional[str] = None,
+    ) -> Reputation:
+        """Record the outcome of one task; see `Registry.update_node_reputation`."""
+        self._before_change()
+        outcome = Outcome(task_success, task_id, dimension, weight, rater).checked()
+        with self._transactions.command() as unit:
+            return self._reputations.add(unit, existing(self._transactions, unit, node_id), outcome)
+
+    def get_node(self, node_id: str) -> Optional[Node]:
+        """The node as it is now, or None. One look-up, however many nodes there are."""
+        self._before_call()
+        if self._transactions.batch_is_open:
+            staged = self._transactions.in_own_batch(limits.lookup_key(node_id))
+            if staged is not None:
+                return None if staged[1] is None else self._live_state.as_it_will_be(staged[1])
+        return self._live_state.get(node_id)
+
+    def get_reputation(self, node_id: str) -> Reputation:
+        """The node's reputation with evidence and reasons. Raises UnknownNodeError."""
+        record = self._record(node_id)
+        reputation = reputation_of(state_of(record), record.node.admission)
+        if not proven_wallet(record):
+            return reputation
+        said = (*reputation.reasons, "its wallet is proven: the wallet's faults count against it")
+        return replace(reputation, reasons=said)
+
+    def _record(self, node_id: str) -> NodeRecord:
+        self._before_call()
+        record = self._newest(node_id)
+        if record is None:
+            raise UnknownNodeError(node_id)
+        return record
+
+    def _newest(self, node_id: str) -> Optional[NodeRecord]:
+        """The record as the caller's own open batch has it, else as committed."""
+        key = limits.lookup_key(node_id)
+        staged = self._transactions.in_own_batch(key) if self._transactions.batch_is_open else None
+        return self._store.read(key) if staged is None else staged[1]
+
+    def expected_uptime(self, node_id: str, hours: float) -> float:
+        """The probability that the node, live now, stays live for the next `hours`. Raises UnknownNodeError.
+
+        From the hours in which this registry judged silence (`heartbeat_timeout_seconds`); before there are any, the
+        network's mean. A guess to plan with, not a bound.
+        """
+        return expected_uptime(state_of(self._record(node_id)), hours, self._reputations.network_uptime())
+
+    def audit_probability(self, node_id: str) -> float:
+        """How often a result of this node should be computed again by another: 1 for a newcomer, 0.02 for the best.
+
+        The other shares neither wallet nor network nor rating ring with it. Raises UnknownNodeError.
+        """
+        return audit_probability(state_of(self._record(node_id)))
+
+    def list_nodes(
+        self,
+        min_reputation: float = 0.0,
+        only_healthy: bool = False,
+        min_capabilities: Optional[NodeCapabilities] = None,
+        *,
+        wallet_address: Optional[str] = None,
+        gpus: Optional[GpuDemand] = None,
+        tags: Mapping[str, str] = NO_TAGS,
+        exclude: Collection[str] = (),
+        order: Union[NodeOrder, str] = NodeOrder.REPUTATION,
+        seed: int = 0,
+        limit: Optional[int] = None,
+        after: Optional[str] = None,
+        min_uptime_probability: float = 0.0,
+    ) -> list[Node]:
+        """The nodes that meet every condition, in the order asked for; see `Registry.list_nodes`.
+
+        `min_uptime_probability` asks for `expected_uptime` over the next 6 hours.
+        """
+        query = NodeQuery(
+            min_reputation,
+            only_healthy,
+            min_capabilities,
+            wallet_address,
+            gpus,
+            tags,
+            exclude,
+            limits.choice("order", order, NodeOrder),
+            seed,
+            limit,
+            after,
+            min_uptime_probability,
+        )
+        return self.find_nodes(query).nodes
+
+    def find_nodes(self, query: NodeQuery, *, look_at_most: Optional[int] = None) -> NodePage:
+        """As `list_nodes`, asked by a value; the answer has the cursor behind its last node beside the nodes.
+
+        `look_at_most` bounds what `min_uptime_probability` costs, about 0.1 ms for each node looked at: the page may
+        then hold fewer than there are, and its cursor goes on behind the last node looked at.
+        """
+        self._before_call()
+        limits.instance("query", query, NodeQuery)
+        if query.min_uptime_probability > 0.0:
+            return find_staying(self._live_state.find, self._stays, query, look_at_most)
+        return self._live_state.find(query)
+
+    def _stays(self, node: Node) -> float:
+        record = self._store.read(node.id)
+        return 0.0 if record is None else expected_uptime(state_of(record), 6.0, self._reputations.network_uptime())
+
+    def explain_node(self, node_id: str, query: NodeQuery) -> list[Failing]:
+        """Each condition of the query that the node fails; see `Registry.explain_node`."""
+        limits.instance("query", query, NodeQuery)
+        node = self.get_node(node_id)
+        if node is None:
+            raise UnknownNodeError(node_id)
+        stays = self.expected_uptime(node.id, 6.0) if query.min_uptime_probability else 1.0
+        return failing(node, query, stays)
+
+    def count_nodes(
+        self,
+        min_reputation: float = 0.0,
+        only_healthy: bool = False,
+        min_capabilities: Optional[NodeCapabilities] = None,
+        *,
+        wallet_address: Optional[str] = None,
+        gpus: Optional[GpuDemand] = None,
+        tags: Mapping[str, str] = NO_TAGS,
+        exclude: Collection[str] = (),
+        min_uptime_probability: float = 0.0,
+    ) -> int:
+        """How many nodes `list_nodes` would return without a limit."""
+        query = NodeQuery(min_reputation, only_healthy, min_capabilities, wallet_address, gpus, tags, exclude)
+        if min_uptime_probability != 0.0:
+            return len(self.find_nodes(replace(query, min_uptime_probability=min_uptime_probability)).nodes)
+        self._before_call()
+        return self._live_state.count(query)
+
+    def deregister_node(self, node_id: str) -> bool:
+        """Remove the node; True if it was there. Durable before it returns. Its reputation waits for its return."""
+        self._before_change()
+        with self._transactions.command() as unit:
+            record = self._transactions.record(limits.lookup_key(node_id), unit)
+            if record is None:
+                return False
+            self._reputations.remember(unit, record)
+            self._transactions.delete(unit, node_id)
+            unit.events.append((EventKind.DEREGISTERED, node_id, FrozenMap()))
+        return True
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Many changes, one commit, all or nothing: an exception inside drops them all.
+
+        Inside, each change builds on the ones before it, and `get_node` and `get_reputation` show it; `list_nodes`,
+        `count_nodes` and other threads see the registry as it was until the batch is durable. Durable calls of other
+        threads wait for its end, soft calls and queries do not.
+        """
+        self._before_change()
+        with self._transactions.batch():
+            yield
+
+    def save(self) -> None:
+        """Write the newest samples and who is down; all else is on disk already. Durable when it returns."""
+        self._before_change()
+        self._save_samples()
+
+    def load(self) -> None:
+        """Read the file anew, when it was edited by hand or by another process. Samples not yet saved are kept."""
+        if self._refusal is not None:
+            raise self._refusal
+        with self._transactions.disk():
+            if self._store.refresh():
+                self._live_state.load()
+
+    def tick(self) -> float:
+        """Let time do its work (silence, cordons that end); returns in how many seconds it is next due, at most 60.
+
+        Every other call does this first, so only a host that waits for events or for silence must call it.
+        """
+        self._before_call()
+        return self._live_state.tick()
+
+    def close(self) -> None:
+        """Save the samples and let go of the file. Closing twice is no error; a call after it is one."""
+        if self._refusal is not None:
+            return
+        try:
+            if not self._store.read_only:
+                self._save_samples()
+        finally:
+            self._refusal = RegistryClosedError("the registry is closed; open it again")
+            self._live_state.events.close()
+            with self._transactions.disk():  # a commit of another thread comes to its end first
+                self._store.close()
+
+    def __enter__(self) -> NodeRegistry:
+        self._before_call()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def _before_call(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        if self._read_only:
+            self.load()
+        self._live_state.catch_up()
+
+    def _before_change(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        if self._read_only:
+            raise ReadOnlyError(f"{self._store.location} was opened with read_only=True; nothing can be changed")
+        self._live_state.catch_up()
+
+    def _save_samples(self) -> None:
+        samples = self._live_state.unsaved()
+        try:  # where there is none, too: others may still be on their way
+            with self._transactions.disk():
+                self._store.save_samples(samples, wait=True)
+        except BaseException:
+            self._live_state.not_saved(samples)
+            raise
+
+    def refuse_after_fork(self) -> None:
+        """Called in a forked child: locks and handles are the parent's."""
+        self._refusal = ReadOnlyError("this registry belongs to the parent process; open one after the fork")
+
+
+_of_this_process: weakref.WeakSet[NodeRegistry] = weakref.WeakSet()
+
+
+def _note_owner(registry: NodeRegistry) -> None:
+    if not _of_this_process and hasattr(os, "register_at_fork") and not _hooked:
+        os.register_at_fork(after_in_child=_refuse_in_child)
+        _hooked.append(True)
+    _of_this_process.add(registry)
+
+
+_hooked: list[bool] = []
+
+
+def _refuse_in_child() -> None:
+    for registry in list(_of_this_process):
+        registry.refuse_after_fork()
+
+
+def _milliseconds(moment: datetime) -> datetime:
+    """As exact as a file keeps it, so that a restart changes nothing."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

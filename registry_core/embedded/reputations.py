@@ -1,0 +1,247 @@
+"""What the registry does with reputations: outcomes, and what outlives a deregistration.
+
+Here: records, events and the tombstones of nodes that were removed. Not here: what evidence means
+(`rules.reputation`), durability (`transactions`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Optional
+
+from registry_core.clock import Clock
+from registry_core.embedded.live_state import LiveState
+from registry_core.embedded.transactions import Transactions, UnitOfWork
+from registry_core.embedded.wallets import ProofTerms, Wallets, proven_wallet
+from registry_core.errors import DamagedStoreError, ValidationError
+from registry_core.events import EventKind
+from registry_core.identity.wallets import WalletVerifier
+from registry_core.models import limits
+from registry_core.models.frozen import FrozenMap
+from registry_core.models.record import NodeRecord
+from registry_core.models.reputation import Evidence, Reputation
+from registry_core.models.status import Admission
+from registry_core.models.trusted import evidence_of
+from registry_core.rules.reputation import (
+    EvidenceState,
+    Outcome,
+    StandingChange,
+    Tombstone,
+    evidence_from_ratings,
+    network_mean,
+    reputation_of,
+    with_rating_batch,
+)
+from registry_core.rules.reputation.counted_tasks import CountedTasks
+from registry_core.rules.reputation.stored_evidence import (
+    after_hours,
+    after_outcome,
+    record_of,
+    state_of,
+    with_standing_judged,
+)
+from registry_core.storage.store import Store
+
+__all__ = ["MOST_REMEMBERED", "Reputations"]
+
+_log = logging.getLogger(__name__)
+
+MOST_REMEMBERED = 10_000
+"""Removed nodes whose reputation is kept, the latest ones: about 10 MB at most. More: whoever waits longer is known."""
+
+_READ_AT_ONCE = 500
+_UPTIME = "network.uptime"
+_NEXT = "removed.next"
+_PLACE = "removed.place."  # a ring of MOST_REMEMBERED places, each with a node id
+_NODE = "removed.node."
+
+
+class Reputations:
+    """Part of the registry; called inside its commands."""
+
+    def __init__(self, store: Store, transactions: Transactions, live_state: LiveState, clock: Clock) -> None:
+        self._store = store
+        self._transactions = transactions
+        self._live_state = live_state
+        self._clock = clock
+        self.wallets = Wallets(store, transactions)
+        self._unsettled: list[str] = []
+        self._settling_hour = 0
+        self._uptimes = [Evidence()]  # summed up over the pass under way
+        self._rater_weights: Mapping[str, float] = {}
+        self._next: Optional[int] = None
+
+    def add(self, unit: UnitOfWork, record: NodeRecord, outcome: Outcome) -> Reputation:
+        """Count an outcome for the node of `record`."""
+        if outcome.rater == record.node.id:
+            raise ValidationError("rater", outcome.rater, "must be another node: none rates itself")
+        hours = self._live_state.hours_waiting(record.node.id)
+        found = after_outcome(record, outcome, self._clock.now().timestamp(), hours, self._rater_weights)
+        if found is None:
+            return reputation_of(state_of(record), record.node.admission)
+        kept, reputation, change = found
+        self._put(unit, record, kept, change)
+        if hours:
+            self._live_state.hours_settled(record.node.id)
+        return reputation
+
+    @property
+    def hours_are_due(self) -> bool:
+        """Whether `settle_hours` has something to do."""
+        return bool(self._unsettled) or self._live_state.uptime.now_hour > self._settling_hour
+
+    def settle_hours(self, most: int) -> int:
+        """Write the hours observed into the evidence of the next `most` nodes; returns how many were looked at."""
+        if not self.hours_are_due:
+            return 0
+        if not self._unsettled:
+            self._settling_hour, self._unsettled = self._live_state.uptime.now_hour, self._live_state.ids()[::-1]
+        with self._transactions.batch(), self._transactions.command() as unit:
+            looked_at = [self._unsettled.pop() for _ in range(min(most, len(self._unsettled)))]
+            for node_id in looked_at:
+                self._settle(unit, node_id)
+            if not self._unsettled:
+                unit.meta[_UPTIME] = repr(network_mean(self._uptimes))
+                self._uptimes = [Evidence()]
+        if not self._unsettled:
+            self._live_state.all_settled(self._settling_hour)
+        return len(looked_at)
+
+    def _note_uptime(self, uptime: Evidence) -> None:
+        before = self._uptimes[0]
+        self._uptimes[0] = evidence_of(before.successes + uptime.successes, before.failures + uptime.failures)
+
+    def network_uptime(self) -> float:
+        """The share of windows that nodes stayed live, as the last full pass of `settle_hours` left it."""
+        text = self._store.meta(_UPTIME)
+        if text is None:
+            return network_mean(())
+        try:
+            return limits.number(_UPTIME, float(text), 0.0, 1.0)
+        except ValueError as error:
+            raise DamagedStoreError(self._store.location, f"meta.{_UPTIME}: {error}") from None
+
+    def weigh_ratings(self, seeds: Collection[str]) -> int:
+        """One pass over all ratings; returns how many nodes' evidence changed."""
+        ids = self._live_state.ids()
+        triples = []
+        before: dict[str, Evidence] = {}
+        for start in range(0, len(ids), _READ_AT_ONCE):
+            for record in self._store.read_many(ids[start : start + _READ_AT_ONCE]):
+                if record is not None and (record.history.get("raters") or "ratings" in record.evidence):
+                    state = state_of(record)
+                    before[record.node.id] = state.ratings
+                    triples += [(rater, record.node.id, value) for rater, (value, _) in state.raters.items()]
+        weighed = evidence_from_ratings(triples, seeds)
+        self._rater_weights = weighed.weights
+        changed = [name for name, old in before.items() if weighed.evidence.get(name, Evidence()) != old]
+        for start in range(0, len(changed), _READ_AT_ONCE):
+            with self._transactions.batch(), self._transactions.command() as unit:
+                for name in changed[start : start + _READ_AT_ONCE]:
+                    self._weigh(unit, name, weighed.evidence.get(name, Evidence()))
+        return len(changed)
+
+    def _weigh(self, unit: UnitOfWork, node_id: str, ratings: Evidence) -> None:
+        record = self._transactions.record(node_id, unit)
+        if record is not None:
+            self._put(unit, record, record_of(record, with_rating_batch(state_of(record), ratings)), None)
+
+    def _settle(self, unit: UnitOfWork, node_id: str) -> None:
+        try:
+            record = self._transactions.record(node_id, unit)
+        except DamagedStoreError as error:  # the hours of all others are written
+            _log.error("the hours of %s cannot be written: %s", node_id, error)
+            return
+        if record is None:
+            return
+        hours = self._live_state.hours_waiting(node_id)
+        kept = after_hours(record, hours, self._clock.now().timestamp()) if hours else record
+        self._note_uptime(kept.evidence.get("uptime", Evidence()))
+        if kept is record:
+            return
+        # At once, not when it is durable: the next command builds on this record. What gets lost was not observed.
+        self._live_state.hours_settled(node_id)
+        if kept.node.reputation != record.node.reputation:
+            self._put(unit, record, kept, None)
+        else:
+            self._transactions.put(unit, kept)
+
+    def returning(self, unit: UnitOfWork, before: Optional[NodeRecord], record: NodeRecord) -> NodeRecord:
+        """The record of a node that registers: with what it left behind, and out of a suspension that is over."""
+        now = self._clock.now().timestamp()
+        if before is None:
+            left = self._take(unit, record.node.id)
+            return record if left is None else _with_past(record, left)
+        if proven_wallet(before) and not proven_wallet(record):
+            self.wallets.leave(unit, before)
+        if record.node.admission is not Admission.SUSPENDED:
+            return record
+        kept, _, change = with_standing_judged(record, state_of(record), now)
+        if change is None:
+            return record
+        _tell(unit, record, change)
+        return kept
+
+    def remember(self, unit: UnitOfWork, record: NodeRecord) -> None:
+        """The node is removed: keep its reputation, unless there is nothing to keep."""
+        self.wallets.leave(unit, record)
+        state = replace(state_of(record), tasks=CountedTasks())
+        if state == EvidenceState() and record.node.admission in (Admission.PROBATION, Admission.PENDING):
+            return
+        if self._next is None:
+            self._next = int(self._store.meta(_NEXT) or "0")
+        place = f"{_PLACE}{self._next % MOST_REMEMBERED}"
+        oldest = self._store.meta(place)
+        if oldest is not None:
+            unit.meta[_NODE + oldest] = None
+        self._next += 1
+        text = json.dumps({"standing": record.node.admission.value, "evidence": state.to_plain()})
+        unit.meta.update({_NEXT: str(self._next), place: record.node.id, _NODE + record.node.id: text})
+
+    def _take(self, unit: UnitOfWork, node_id: str) -> Optional[Tombstone]:
+        key = _NODE + node_id
+        text = unit.meta[key] if key in unit.meta else self._store.meta(key)
+        if text is None:
+            return None
+        unit.meta[key] = None
+        try:
+            plain = json.loads(text)
+            standing = limits.choice("standing", plain["standing"], Admission)
+            return Tombstone(EvidenceState.from_plain(plain["evidence"]), standing)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamagedStoreError(self._store.location, f"what is kept of the removed {node_id}: {error}") from None
+
+    def prove_wallet(
+        self,
+        unit: UnitOfWork,
+        record: NodeRecord,
+        signature: str,
+        verifier: Optional[WalletVerifier],
+        terms: ProofTerms,
+    ) -> None:
+        """Keep the proof, and tell what follows from it for the node's standing."""
+        change = self.wallets.attach(unit, record, signature, verifier, terms)
+        if change is not None:
+            _tell(unit, record, change)
+
+    def _put(self, unit: UnitOfWork, before: NodeRecord, kept: NodeRecord, change: Optional[StandingChange]) -> None:
+        self._transactions.put(unit, kept)
+        details = {"from": f"{before.node.reputation:.2f}", "to": f"{kept.node.reputation:.2f}"}
+        unit.events.append((EventKind.REPUTATION, kept.node.id, FrozenMap(details)))
+        if change is not None:
+            _tell(unit, before, change)
+
+
+def _with_past(record: NodeRecord, left: Tombstone) -> NodeRecord:
+    """A node that comes back under its key: its evidence, and its standing unless the newcomer must wait."""
+    if record.node.admission is Admission.PENDING and left.standing in (Admission.PROBATION, Admission.APPROVED):
+        return record_of(record, left.evidence)
+    return record_of(record, left.evidence, admission=left.standing)
+
+
+def _tell(unit: UnitOfWork, before: NodeRecord, change: StandingChange) -> None:
+    details = {"from": before.node.admission.value, "to": change.to.value, "reason": change.reason, "actor": "policy"}
+    unit.events.append((EventKind.ADMISSION, before.node.id, FrozenMap(details)))

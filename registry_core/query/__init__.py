@@ -1,0 +1,1 @@
+"""What can be asked of a registry: the query, what it means, why a node fails it, how it travels."""

@@ -1,0 +1,216 @@
+"""A node's side of registering: the key, the pinned coordinator, the rising generation, the session.
+
+Here: what is signed and remembered. Not here: sending (`sender`), the calls of `Registry` (`remote_registry`).
+The generation is on disk before it is used, so that no crash makes a node say the same number with other words.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Callable, Optional
+from urllib.parse import quote
+
+import msgspec
+
+from registry_core.errors import DamagedStoreError, RefusedError, StoreError, ValidationError
+from registry_core.files.atomic import locked_folder, reason_of, write_durably
+from registry_core.identity.coordinator_id import coordinator_id_of_key, is_sealed
+from registry_core.identity.identity_files import KEY_FILE, ensure_identity
+from registry_core.identity.node_key import NodeKey, load_node_key
+from registry_core.identity.signatures import SignatureParameters, SignedRequest, sign_request
+from registry_core.models.encoding import node_to_plain
+from registry_core.models.ids import key_from_text
+from registry_core.models.node import Node
+from registry_core.remote.answers import Answer, decoded, problem_in, raise_for
+from registry_core.remote.options import RemoteOptions
+from registry_core.remote.sender import Sender
+from registry_core.wire.problems import kind_of
+from registry_core.wire.shapes import CoordinatorInfo, Registration, RegistrationReply, SuccessionLink
+
+__all__ = ["NodeSession", "Registrar"]
+
+REMOTE_FILE = "remote.json"
+_SIGNATURE_SECONDS = 60
+_CHALLENGE_PREFIX = 'nonce="'
+
+
+@dataclass(frozen=True)
+class NodeSession:
+    """One accepted registration."""
+
+    token: str
+    generation: int
+    interval_seconds: float
+
+
+class Registrar:
+    """Registers the node whose key lies in `state_dir`. One call at a time. Raises StoreError when made without one."""
+
+    def __init__(
+        self, state_dir: Path, options: RemoteOptions, sender: Sender, *, wall: Callable[[], float] = time.time
+    ) -> None:
+        self.node_id = ensure_identity(state_dir).id
+        self._state_dir = state_dir
+        self._key = self._read_key()
+        self._path = state_dir / REMOTE_FILE
+        self._options = options
+        self._sender = sender
+        self._wall = wall
+        kept = _kept(self._path)
+        self._generation = kept.generation
+        self._pinned = options.coordinator_id or kept.coordinator_id
+        self._coordinator: Optional[CoordinatorInfo] = None
+
+    def register(self, node: Node, interval_seconds: float) -> tuple[NodeSession, RegistrationReply]:
+        """Register `node`, which reports every `interval_seconds`, and return the new session.
+
+        A `node` that names another public key says that the key was replaced meanwhile: then it is read again.
+        Raises what `raise_for` raises, RefusedError, and StoreError.
+        """
+        if node.public_key not in ("", self._key.public_key):
+            self._key = self._read_key()
+        coordinator = self._known_coordinator()
+        self._next_generation(self._generation + 1)
+        answer, signature = self._exchange(node, interval_seconds, coordinator)
+        problem = problem_in(answer)
+        if answer.status == 409 and problem is not None and problem.current_generation is not None:
+            self._next_generation(problem.current_generation + 1)  # our file is older than what was said: a backup
+            answer, signature = self._exchange(node, interval_seconds, coordinator)
+        if answer.status not in (200, 201):
+            raise_for(answer, node.id)
+        if not is_sealed(answer.signature, signature, answer.body, coordinator.public_key):
+            self._coordinator = None
+            raise RefusedError(
+                "bad-coordinator",
+                f"the answer of {answer.address} is not sealed by the coordinator {coordinator.id}",
+                "look who answers at this address",
+            )
+        reply = decoded(answer, RegistrationReply)
+        return NodeSession(reply.session, reply.generation, reply.interval_seconds), reply
+
+    def _exchange(self, node: Node, interval_seconds: float, coordinator: CoordinatorInfo) -> tuple[Answer, str]:
+        """Send it signed; where only our clock is wrong, sign the coordinator's nonce and send it again."""
+        body = self._body(node, interval_seconds)
+        path = f"/v1/nodes/{quote(node.id, safe='')}"
+        proof = _Proof(self, path, coordinator.id, body)
+        answer = self._sender.send("PUT", path, body=body, headers=proof.headers)
+        if answer.status == 401 and _is_kind(answer, "signature-time") and answer.challenge:
+            proof.nonce = _nonce_in(answer.challenge)
+            answer = self._sender.send("PUT", path, body=body, headers=proof.headers)
+        return answer, proof.signature
+
+    def _body(self, node: Node, interval_seconds: float) -> bytes:
+        options = self._options
+        plain = node_to_plain(node)
+        plain["public_key"] = self._key.public_key
+        succession = tuple(SuccessionLink(**asdict(link)) for link in self._key.succession)
+        return msgspec.json.encode(
+            Registration(
+                node=plain,
+                generation=self._generation,
+                interval_seconds=interval_seconds,
+                machine_hint=options.machine_hint,
+                boot_id=options.boot_id,
+                join_token=options.join_token,
+                first_public_key=self._key.first_public_key if succession else "",
+                succession=succession,
+            )
+        )
+
+    def signed_headers(self, path: str, audience: str, body: bytes, nonce: str) -> dict[str, str]:
+        """Headers that prove a registration with this body, made now."""
+        now = int(self._wall())
+        request = SignedRequest("PUT", path, "", "application/json", audience, body)
+        parameters = SignatureParameters(now, now + _SIGNATURE_SECONDS, nonce, self._key.public_key)
+        return sign_request(request, parameters, self._key.private)
+
+    def _read_key(self) -> NodeKey:
+        with locked_folder(self._state_dir):
+            key = load_node_key(self._state_dir)
+        if key.node_id != self.node_id:
+            raise StoreError(str(self._state_dir / KEY_FILE), f"is the key of another node, {key.node_id}; start again")
+        return key
+
+    def _known_coordinator(self) -> CoordinatorInfo:
+        if self._coordinator is not None:
+            return self._coordinator
+        answer = self._sender.send("GET", "/v1/coordinator")
+        if answer.status != 200:
+            raise_for(answer)
+        info = decoded(answer, CoordinatorInfo)
+        try:
+            named = coordinator_id_of_key(key_from_text("public_key", info.public_key))
+        except ValidationError:
+            named = ""
+        if info.id != named or self._pinned not in ("", info.id):
+            raise RefusedError(
+                "wrong-coordinator",
+                f"{answer.address} is the coordinator {info.id}, and not {self._pinned or 'what its key says'}",
+                f"if the network moved to it, set its id in the configuration or remove {self._path}",
+            )
+        if not self._pinned:
+            self._pinned = info.id
+            self._keep()
+        self._coordinator = info
+        return info
+
+    def _next_generation(self, generation: int) -> None:
+        self._generation = generation
+        self._keep()
+
+    def _keep(self) -> None:
+        content = {"schema": "duxnet.remote/1.0", "coordinator_id": self._pinned, "generation": self._generation}
+        write_durably(self._path, json.dumps(content).encode("ascii") + b"\n", 0o600)
+
+
+class _Proof:
+    """Makes the headers of each attempt and remembers the last signature, which the answer's seal must name."""
+
+    def __init__(self, registrar: Registrar, path: str, audience: str, body: bytes) -> None:
+        self._registrar = registrar
+        self._path = path
+        self._audience = audience
+        self._body = body
+        self.nonce = ""
+        self.signature = ""
+
+    def headers(self) -> dict[str, str]:
+        """Fresh for each attempt."""
+        nonce = self.nonce or secrets.token_urlsafe(12)
+        made = self._registrar.signed_headers(self._path, self._audience, self._body, nonce)
+        self.signature = made["signature"]
+        return made
+
+
+class _Kept(msgspec.Struct):
+    schema: str
+    coordinator_id: str = ""
+    generation: int = 0
+
+
+def _kept(path: Path) -> _Kept:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return _Kept("duxnet.remote/1.0")
+    except OSError as error:
+        raise StoreError(str(path), f"cannot be read: {reason_of(error)}") from error
+    try:
+        return msgspec.json.decode(content, type=_Kept)
+    except msgspec.MsgspecError as error:
+        raise DamagedStoreError(str(path), f"{error}; remove it, and the coordinator is met anew") from None
+
+
+def _is_kind(answer: Answer, name: str) -> bool:
+    problem = problem_in(answer)
+    kind = kind_of(problem.type) if problem is not None else None
+    return kind is not None and kind.name == name
+
+
+def _nonce_in(challenge: str) -> str:
+    """The nonce in an Accept-Signature header."""
+    return challenge.partition(_CHALLENGE_PREFIX)[2].partition('"')[0]

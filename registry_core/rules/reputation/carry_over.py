@@ -1,0 +1,92 @@
+"""What a node starts with when its key or verified wallet was here before: leaving and coming back gains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Optional
+
+from registry_core.models.status import Admission
+from registry_core.rules.reputation.counted_tasks import CountedTasks
+from registry_core.rules.reputation.evidence import EvidenceState
+from registry_core.rules.reputation.policy import DEFAULT_POLICY, ReputationPolicy
+from registry_core.rules.reputation.scoring import reputation_of
+
+__all__ = ["Tombstone", "is_faulty", "starting_record", "with_wallet"]
+
+#: worst first; a new key under a wallet never starts above probation
+_RANK = (Admission.BANNED, Admission.SUSPENDED, Admission.PENDING, Admission.PROBATION, Admission.APPROVED)
+
+
+@dataclass(frozen=True)
+class Tombstone:
+    """What outlives a deregistration."""
+
+    evidence: EvidenceState = EvidenceState()
+    standing: Admission = Admission.PROBATION
+
+
+def starting_record(
+    of_key: Optional[Tombstone],
+    of_verified_wallet: Iterable[Tombstone] = (),
+    *,
+    newcomer: Tombstone = Tombstone(),
+    policy: ReputationPolicy = DEFAULT_POLICY,
+) -> Tombstone:
+    """What a node starts with.
+
+    The same key gets back exactly what it left. A new key whose wallet is *verified* takes over the worst evidence and
+    the worst standing that the wallet has, and must pass probation anew. Anyone else is a newcomer: never pass nodes of
+    an unverified wallet here, or a stranger could pin his failures on its owner.
+    """
+    if of_key is not None:
+        return of_key
+    before = list(of_verified_wallet)
+    if not before:
+        return newcomer
+    worst = min(before, key=lambda kept: _merit(kept.evidence, policy))
+    standing = min((newcomer.standing, *(kept.standing for kept in before)), key=_RANK.index)
+    evidence = replace(
+        worst.evidence,
+        first_seen_seconds=newcomer.evidence.first_seen_seconds,
+        verified_tasks=0.0,
+        raters=newcomer.evidence.raters,
+        tasks=CountedTasks(),
+        suspensions=max(kept.evidence.suspensions for kept in before),
+        suspended_at_seconds=max(kept.evidence.suspended_at_seconds for kept in before),
+    )
+    return Tombstone(evidence, standing)
+
+
+def is_faulty(kept: Tombstone, policy: ReputationPolicy = DEFAULT_POLICY) -> bool:
+    """Whether there is something to answer for: out by its standing, or expected to fail more often than not."""
+    out = kept.standing in (Admission.BANNED, Admission.SUSPENDED)
+    return out or reputation_of(kept.evidence, policy=policy).posterior_mean < 0.5
+
+
+def with_wallet(own: Tombstone, of_wallet: Iterable[Tombstone], policy: ReputationPolicy = DEFAULT_POLICY) -> Tombstone:
+    """What a node has once its wallet is proven; `of_wallet`: its other nodes with that proof, and what some left.
+
+    Faults come along, merits do not: else one good node could lend its score to any number of new ones. `own` itself
+    where nothing comes along. An operator's decision on the node stays.
+    """
+    faulty = [kept for kept in of_wallet if is_faulty(kept, policy)]
+    if not faulty:
+        return own
+    taken = starting_record(None, faulty, newcomer=own, policy=policy)
+    standing = own.standing if own.evidence.standing_by_operator else taken.standing
+    evidence = taken.evidence
+    if _merit(own.evidence, policy) < _merit(evidence, policy):
+        evidence = replace(
+            own.evidence, suspensions=evidence.suspensions, suspended_at_seconds=evidence.suspended_at_seconds
+        )
+    decided = own.evidence.standing_by_operator or any(
+        kept.evidence.standing_by_operator and kept.standing is standing for kept in faulty
+    )
+    return Tombstone(replace(evidence, standing_by_operator=decided), standing)
+
+
+def _merit(evidence: EvidenceState, policy: ReputationPolicy) -> tuple[float, float]:
+    """Scores end at a newcomer's; below it the mean tells bad from worse."""
+    reputation = reputation_of(evidence, policy=policy)
+    return reputation.score, reputation.posterior_mean

@@ -1,0 +1,1 @@
+"""Care for a registry's file: verify, back up, restore, migrate."""

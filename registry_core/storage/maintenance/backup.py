@@ -1,0 +1,132 @@
+"""A copy of a registry at one moment, taken beside a running writer, and the way back from it.
+
+Here: copying whole files. A sealed registry stays sealed: no key is needed, and none is in the copy. Not here:
+from one kind of file to another (`migrate`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+from contextlib import closing
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Optional
+
+from registry_core.errors import DamagedStoreError, StoreError, ValidationError
+from registry_core.files.atomic import appearing, refuse_existing, sync
+from registry_core.files.locks import WriterLock
+from registry_core.storage.maintenance.verify import Progress, Verification, is_sqlite_file, verify
+from registry_core.storage.sqlite.open import check_identity, connect, has_log, translated, wal_of
+
+__all__ = ["backup", "copy_sqlite", "kept_aside", "restore"]
+
+_PAGES_AT_ONCE = 2_000  # 8 MB between two calls of `progress`
+
+
+def backup(source: Path, target: Path, *, overwrite: bool = False, progress: Optional[Progress] = None) -> Verification:
+    """Copy the registry at `source` as its last commit left it; returns what a check of the copy found.
+
+    Works beside a running writer, which does not wait. `progress` counts pages. A copy that is damaged is kept,
+    since it may be all that is left: look at `is_whole`. Raises StoreError; then there is no copy.
+    """
+    _same_kind(source, target)
+    with appearing(target, overwrite=overwrite) as temporary:
+        if is_sqlite_file(source):
+            copy_sqlite(source, temporary, progress or (lambda _done, _total: None))
+        else:
+            shutil.copyfile(source, temporary)
+        found = verify(temporary)
+    return Verification(**{**found.__dict__, "path": str(target)})
+
+
+def restore(
+    copy: Path, target: Path, *, overwrite: bool = False, progress: Optional[Progress] = None
+) -> Optional[Path]:
+    """Put a backup in the place of the registry at `target`; returns where the registry that was there is kept.
+
+    Raises DamagedStoreError for a backup that is not whole, StoreInUseError while a process has the registry open,
+    StoreError when there is a registry and `overwrite` is False. Whatever happens, old or new is there whole.
+    """
+    _same_kind(copy, target)
+    found = verify(copy, progress=progress)
+    if not found.is_whole:
+        raise DamagedStoreError(str(copy), "it is not restored: " + "; ".join(found.damage[:3]))
+    if not overwrite:
+        refuse_existing(target)
+    try:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(str(target), f"its folder cannot be made: {error.strerror}") from error
+    place = Path(os.path.realpath(target))
+    lock = WriterLock(place)
+    try:
+        with appearing(place, overwrite=overwrite) as temporary:
+            if is_sqlite_file(copy):
+                copy_sqlite(copy, temporary, lambda _done, _total: None)
+            else:
+                shutil.copyfile(copy, temporary)
+            return _put_aside(place)
+    finally:
+        lock.release()
+
+
+def kept_aside(path: Path, why: str) -> Path:
+    """A name beside `path` for a copy of it, with the moment in it."""
+    moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+    return path.with_name(f"{path.name}.{why}-{moment}")
+
+
+def _put_aside(place: Path) -> Optional[Path]:
+    """Keep what is at `place` under another name too. Its log goes first: it would be replayed into the new file."""
+    if not place.exists() and not has_log(place):
+        return None
+    aside = kept_aside(place, "before-restore")
+    with translated(str(place), "kept aside"):
+        if has_log(place):
+            _tidy(place)
+        if has_log(place):  # what could not be tidied is kept beside
+            wal_of(place).replace(wal_of(aside))
+        wal_of(place).unlink(missing_ok=True)
+        place.with_name(place.name + "-shm").unlink(missing_ok=True)
+        if not place.exists():
+            return aside
+        os.link(place, aside)  # until the rename, the old registry stays in its place too
+        sync(place.parent)
+    return aside
+
+
+def _tidy(place: Path) -> None:
+    """Let SQLite write the log into the file, where both are whole enough for it."""
+    try:
+        check_identity(place)
+        with closing(connect(place, read_only=False)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except (sqlite3.Error, StoreError):
+        return
+
+
+def copy_sqlite(source: Path, temporary: Path, progress: Progress) -> None:
+    """Copy one commit of a database into the empty file `temporary`. Raises StoreError."""
+    location = str(source)
+    check_identity(source)
+    with translated(location, "copied"), closing(connect(source, read_only=True)) as connection:
+        connection.execute("BEGIN")  # one commit for the whole copy, whatever the writer does meanwhile
+        connection.execute("SELECT count(*) FROM state").fetchone()
+        with closing(sqlite3.connect(temporary, isolation_level=None)) as copy:
+
+            def told(_status: int, remaining: int, total: int) -> None:
+                progress(total - remaining, total)
+                time.sleep(0)  # other threads first
+
+            connection.backup(copy, pages=_PAGES_AT_ONCE, progress=told, sleep=0)
+
+
+def _same_kind(source: Path, target: Path) -> None:
+    is_sqlite = is_sqlite_file(source)
+    if is_sqlite == (target.suffix == ".json"):
+        kind = "SQLite" if is_sqlite else "JSON"
+        rule = f"must name a {kind} file, as the source is; `duxnet registry migrate` changes the kind"
+        raise ValidationError("target", str(target), rule)

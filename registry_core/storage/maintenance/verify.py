@@ -1,0 +1,227 @@
+"""Is the registry in this file whole? Reads everything, changes nothing, works beside a running writer.
+
+Here: what is looked at and what is found. Not here: how it is printed (`duxnet.cli.registry`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+from registry_core.errors import DamagedStoreError, StoreError
+from registry_core.models.times import time_to_text
+from registry_core.storage.json_file import JsonFileStore
+from registry_core.storage.sealed_file import is_sealed_file
+from registry_core.storage.sealing import KeyRing
+from registry_core.storage.sqlite import rows as layout
+from registry_core.storage.sqlite.file_handles import read_head
+from registry_core.storage.sqlite.open import (
+    ROLLED_BACK,
+    FileState,
+    check_identity,
+    connect,
+    open_checked,
+    read_state,
+    sealer_for,
+    translated,
+    wal_of,
+)
+from registry_core.storage.sqlite.wal import WalReport, scan_wal
+
+__all__ = ["Progress", "Verification", "is_sqlite_file", "sealed_with", "verify"]
+
+Progress = Callable[[int, int], None]
+"""Called with how many nodes are done, of how many."""
+
+MOST_FINDINGS = 100
+_NOT_OPENED = "sealed, and no key was given: only what can be checked without one was checked"
+_LOOKS_AT_THE_LOG = 4
+_BETWEEN_LOOKS_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found. `damage` names each record or part that is not as written; empty: the registry is whole.
+
+    `notes` are what an operator should know of a registry that is whole. `opened` is False for a sealed registry
+    without its key, of which only checksums could be checked.
+    """
+
+    path: str
+    kind: str
+    schema: str = ""
+    nodes: int = 0
+    sealed_with: tuple[str, ...] = ()
+    opened: bool = True
+    last_commit: Optional[int] = None
+    last_commit_at: Optional[str] = None
+    log_is_damaged: bool = False
+    damage: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """No damage; the log's tail apart."""
+        return not self.damage
+
+    def to_plain(self) -> dict[str, Any]:
+        """For `--format json`."""
+        found = dict(self.__dict__)
+        return {"schema": "duxnet.verification/1.0", "is_whole": self.is_whole, "keeps": found.pop("schema"), **found}
+
+
+@dataclass
+class _Found:
+    nodes: int = 0
+    damage: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, text: str) -> None:
+        if len(self.damage) == MOST_FINDINGS:
+            self.damage.append(f"and more; only the first {MOST_FINDINGS} are listed")
+        elif len(self.damage) < MOST_FINDINGS:
+            self.damage.append(text)
+
+
+def is_sqlite_file(path: Path) -> bool:
+    """Whether the file begins as SQLite's do, whatever its name. Raises StoreError when it cannot be read."""
+    try:
+        return read_head(path, 16) == b"SQLite format 3\x00"
+    except OSError as error:
+        raise StoreError(str(path), f"cannot be read: {error.strerror}") from None
+
+
+def sealed_with(path: Path) -> tuple[bytes, ...]:
+    """The ids of the keys that the registry at `path` needs; none for one in clear. Raises StoreError."""
+    if is_sqlite_file(path):
+        return open_checked(path, alone=False).sealed_with
+    key_id = is_sealed_file(path)
+    return () if key_id is None else (key_id,)
+
+
+def verify(path: Path, keys: Optional[KeyRing] = None, progress: Optional[Progress] = None) -> Verification:
+    """Check the whole registry at `path`. Raises StoreError where there is none, and for keys that do not fit."""
+    if is_sqlite_file(path) or path.suffix != ".json":
+        return _verify_sqlite(path, keys, progress or (lambda _done, _total: None))
+    return _verify_json(path, keys)
+
+
+def _verify_json(path: Path, keys: Optional[KeyRing]) -> Verification:
+    changed = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
+    result: dict[str, Any] = {"path": str(path), "kind": "json", "last_commit_at": time_to_text(changed)}
+    sealed = is_sealed_file(path)
+    if sealed is not None:
+        result["sealed_with"] = (sealed.hex(),)
+        if keys is None:
+            return Verification(**result, opened=False, notes=(_NOT_OPENED,))
+    try:
+        store = JsonFileStore(path, read_only=True, keys=keys if sealed is not None else None)
+    except DamagedStoreError as error:
+        return Verification(**result, damage=(error.where,))
+    with closing(store):
+        nodes = sum(1 for _row in store.rows())
+    return Verification(**result, schema=layout.SCHEMA, nodes=nodes)
+
+
+def _verify_sqlite(path: Path, keys: Optional[KeyRing], progress: Progress) -> Verification:
+    location, found = str(path), _Found()
+    result: dict[str, Any] = {"path": location, "kind": "sqlite"}
+    log = _settled_scan(path)
+    try:
+        check_identity(path)
+        with translated(location, "read"), closing(connect(path, read_only=True)) as connection:
+            connection.execute("BEGIN")  # all that follows sees one commit
+            state = read_state(location, connection)
+            keys = keys if state.sealed_with else None
+            result.update(_said(state), opened=keys is not None or not state.sealed_with)
+            _check_rows(connection, _row_checker(location, state, keys), found, progress)
+            _check_state(state, keys, location, found)
+            for (text,) in connection.execute(f"PRAGMA integrity_check({MOST_FINDINGS})"):
+                if text != "ok":
+                    found.add(f"SQLite: {text}")
+    except DamagedStoreError as error:
+        found.add(error.where)
+    if not result.get("opened", True):
+        found.notes.append(_NOT_OPENED)
+    if log.has_damaged_tail:
+        at = f"commit {result.get('last_commit')} of {result.get('last_commit_at')}"
+        found.notes.append(f"{log.tail_text()}; the last whole one, to which an opening goes back, is {at}")
+    if log.commits_surely_lost or log.header_damaged:
+        found.add(found.notes.pop())
+    return Verification(
+        **result,
+        nodes=found.nodes,
+        log_is_damaged=log.has_damaged_tail,
+        damage=tuple(found.damage),
+        notes=tuple(found.notes),
+    )
+
+
+def _said(state: FileState) -> dict[str, Any]:
+    stamp = state.last_commit
+    return {
+        "schema": state.schema,
+        "sealed_with": tuple(key_id.hex() for key_id in state.sealed_with),
+        "last_commit": stamp.number,
+        "last_commit_at": stamp.time_text() if stamp.at_ms else None,
+    }
+
+
+def _settled_scan(path: Path) -> WalReport:
+    """The log's state. A writer at work looks like damage for an instant, so damage must stay to be believed."""
+    with translated(str(path), "read"):
+        report = scan_wal(wal_of(path))
+        for _look in range(_LOOKS_AT_THE_LOG - 1):
+            if not report.has_damaged_tail:
+                break
+            time.sleep(_BETWEEN_LOOKS_SECONDS)
+            report = scan_wal(wal_of(path))
+    return report
+
+
+def _row_checker(location: str, state: FileState, keys: Optional[KeyRing]) -> Callable[[tuple[Any, ...]], None]:
+    if keys is None and state.sealed_with:
+        return layout.check_sums
+    return layout.Rows(sealer_for(location, state, keys), newer=state.newer).check
+
+
+def _check_rows(
+    connection: sqlite3.Connection, check: Callable[[tuple[Any, ...]], None], found: _Found, progress: Progress
+) -> None:
+    (total,) = connection.execute("SELECT count(*) FROM nodes").fetchone()
+    tally = layout.IndexTally()
+    for row in connection.execute(layout.EVERYTHING):
+        found.nodes += 1
+        try:
+            check(row)
+            tally.add_whole(row)
+        except layout.BadRow as error:
+            found.add(str(error))
+        if found.nodes % 1000 == 0:
+            progress(found.nodes, total)
+    progress(found.nodes, total)
+    if not found.damage:  # a bad row is not in the tally
+        try:
+            tally.compare(connection.execute(layout.INDEX_SUMS).fetchone())
+        except layout.BadRow as error:
+            found.add(str(error))
+
+
+def _check_state(state: FileState, keys: Optional[KeyRing], location: str, found: _Found) -> None:
+    rolled_back = state.values.get(ROLLED_BACK)
+    if rolled_back is not None:
+        found.notes.append(f"it was opened with a damaged log before: {rolled_back}")
+    if keys is None and state.sealed_with:
+        return
+    rows = layout.Rows(sealer_for(location, state, keys))
+    for key, value in state.values.items():
+        if key.startswith(layout.META):
+            try:
+                rows.opened_meta(key[len(layout.META) :], value)
+            except layout.BadRow as error:
+                found.add(str(error))

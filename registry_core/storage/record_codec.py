@@ -1,0 +1,163 @@
+"""Records as plain JSON values and back, for every store that keeps text.
+
+Here: what a stored record has beyond the public shape of a node, and the fields of newer versions that stay
+beside it. Not here: files, checksums, encryption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from registry_core.errors import ValidationError
+from registry_core.models import limits
+from registry_core.models.encoding import node_from_plain, node_to_plain
+from registry_core.models.frozen import FrozenMap, frozen_json_map, thawed
+from registry_core.models.node import Gpu, NodeCapabilities
+from registry_core.models.record import NodeRecord
+from registry_core.models.reputation import Evidence
+from registry_core.models.status import Liveness, NodeHealth
+from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
+from registry_core.rules.reputation.stored_evidence import checked_history
+
+__all__ = ["HIGHEST_SEQUENCE", "NEXT_SEQUENCE", "record_from_plain", "record_to_plain"]
+
+NEXT_SEQUENCE = -1
+"""The `sequence` of a record that was read without one: the store gives it the next."""
+
+HIGHEST_SEQUENCE = 2**52
+"""No registry counts as far. Beyond it the order is kept and the numbers are given anew, so that a next one is left."""
+
+_OWN = ("sequence", "evidence", "interval_seconds", "host_state", "history", "unknown", "wallet_proof")
+# Records inside the record, whose unknown fields have no `extra` to go to. A list holds the shape of its items.
+_SHAPE: dict[str, Any] = {
+    "capabilities": {
+        **{item.name: None for item in fields(NodeCapabilities)},
+        "gpus": [{item.name: None for item in fields(Gpu)}],
+    },
+    "health": {
+        "load_average": None,
+        "memory_usage": None,
+        "disk_usage": None,
+        "last_heartbeat": None,
+        "conditions": {"load": None, "memory": None, "disk": None},
+    },
+    "cordon": {"reason": None, "actor": None, "until": None},
+}
+
+
+def record_to_plain(record: NodeRecord, *, newer: bool = False) -> dict[str, Any]:
+    """Every durable field. Left out: health (a soft sample, which the store adds) and what follows from others.
+
+    `newer`: fields of a later version go back to where they stood; otherwise they stay together under `unknown`.
+    """
+    plain = node_to_plain(record.node)
+    for name in ("health", "is_healthy", "is_ready"):
+        del plain[name]
+    if record.node.liveness is not Liveness.LEFT:
+        del plain["liveness"]
+    plain["sequence"] = record.sequence
+    plain["evidence"] = {
+        dimension: {"successes": evidence.successes, "failures": evidence.failures}
+        for dimension, evidence in record.evidence.items()
+    }
+    if record.interval_seconds is not None:
+        plain["interval_seconds"] = record.interval_seconds
+    if record.host_state:
+        plain["host_state"] = thawed(record.host_state)
+    if record.history:
+        plain["history"] = thawed(record.history)
+    if record.wallet_proof:
+        plain["wallet_proof"] = dict(record.wallet_proof)
+    if record.unknown and newer:
+        _put_back(plain, record.unknown)
+    elif record.unknown:
+        plain["unknown"] = thawed(record.unknown)
+    return plain
+
+
+def record_from_plain(plain: Mapping[str, Any], *, newer: bool = False) -> tuple[NodeRecord, NodeHealth]:
+    """The record and the saved sample that a map describes. Raises ValidationError naming the field.
+
+    `newer`: a later version wrote it, so fields unknown here are kept wherever they stand; otherwise such a
+    field inside a nested record is an error (a misspelling).
+    """
+    given = dict(plain)
+    unknown = _taken_unknown(given, _SHAPE) if newer else {}
+    unknown = unknown or frozen_json_map("unknown", given.get("unknown", {}))
+    own = {name: given.pop(name) for name in _OWN if name in given}
+    node = node_from_plain(given)
+    sample = node.health
+    record = NodeRecord(
+        node=node,
+        sequence=limits.integer("sequence", own.get("sequence", NEXT_SEQUENCE), -1, 2**62),
+        evidence=_evidence(own.get("evidence", {})),
+        interval_seconds=limits.optional_number(
+            "interval_seconds", own.get("interval_seconds"), 0.001, MAX_INTERVAL_SECONDS
+        ),
+        host_state=frozen_json_map("host_state", own.get("host_state", {})),
+        history=checked_history(own.get("history", {})),
+        unknown=frozen_json_map("unknown", unknown),
+        wallet_proof=_proof(own.get("wallet_proof", {})),
+    )
+    return record, sample
+
+
+def _proof(plain: object) -> FrozenMap[str, str]:
+    if not isinstance(plain, Mapping) or plain.keys() not in (set(), {"wallet_address", "signature"}):
+        raise ValidationError("wallet_proof", plain, "must have a wallet_address and a signature")
+    return FrozenMap(
+        {name: limits.text(f"wallet_proof.{name}", value, "wallet_proof") for name, value in plain.items()}
+    )
+
+
+def _evidence(plain: object) -> FrozenMap[str, Evidence]:
+    if not isinstance(plain, Mapping):
+        raise ValidationError("evidence", plain, "must map a dimension to its successes and failures")
+    read = {}
+    for dimension, counts in plain.items():
+        name = f"evidence.{limits.text('evidence', dimension, 'tag key')}"
+        if not isinstance(counts, Mapping) or not set(counts) <= {"successes", "failures"}:
+            raise ValidationError(name, counts, "must be a map of successes and failures")
+        read[dimension] = Evidence(
+            limits.number(f"{name}.successes", counts.get("successes", 0.0), 0, limits.MAX_EVIDENCE),
+            limits.number(f"{name}.failures", counts.get("failures", 0.0), 0, limits.MAX_EVIDENCE),
+        )
+    return FrozenMap(read)
+
+
+def _taken_unknown(plain: dict[str, Any], shapes: Mapping[str, Any]) -> dict[str, Any]:
+    """Take fields that no shape has out of the nested records of `plain`; return them in the same arrangement."""
+    unknown = {}
+    for name, shape in shapes.items():
+        value = plain.get(name)
+        if isinstance(shape, dict) and isinstance(value, Mapping):
+            plain[name], taken = _split(value, shape)
+        elif isinstance(shape, list) and isinstance(value, list):
+            parts = [_split(item, shape[0]) if isinstance(item, Mapping) else (item, {}) for item in value]
+            plain[name] = [part[0] for part in parts]
+            taken = {str(index): part[1] for index, part in enumerate(parts) if part[1]}
+        else:
+            continue
+        if taken:
+            unknown[name] = taken
+    return unknown
+
+
+def _split(value: Mapping[str, Any], shape: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    known = {name: item for name, item in value.items() if name in shape}
+    taken = {name: item for name, item in value.items() if name not in shape}
+    taken.update(_taken_unknown(known, shape))
+    return known, taken
+
+
+def _put_back(plain: Any, unknown: Mapping[str, Any]) -> None:
+    for name, value in unknown.items():
+        if isinstance(plain, list):
+            if int(name) < len(plain):
+                _put_back(plain[int(name)], value)
+        elif isinstance(value, Mapping) and isinstance(plain.get(name), (dict, list)):
+            _put_back(plain[name], value)
+        elif name not in plain:
+            plain[name] = thawed(value)

@@ -1,0 +1,285 @@
+"""Opening a registry in SQLite: whose file is it, is it whole, do the keys fit; and making a new one in one step.
+
+Here: all that happens before the first read or commit. Nothing is written before every check has passed: the
+checks run over a read-only connection, since closing any other one would already tidy the log into the file.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import sqlite3
+import struct
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+from urllib.parse import quote
+
+from registry_core.errors import DamagedStoreError, SealedStoreError, StoreError, UnsupportedSchemaError
+from registry_core.storage.sealing import CannotOpen, KeyRing, Sealer, SealingKey
+from registry_core.storage.sqlite import rows as layout
+from registry_core.storage.sqlite.file_handles import read_head
+from registry_core.storage.sqlite.wal import WalReport, scan_wal
+
+__all__ = [
+    "FileState",
+    "check_identity",
+    "connect",
+    "make_new",
+    "open_checked",
+    "read_state",
+    "sealer_for",
+    "settle_log",
+    "translated",
+    "wal_of",
+]
+
+_log = logging.getLogger("registry_core.storage")
+
+_MAGIC = b"SQLite format 3\x00"
+_MINOR = int(layout.SCHEMA.rpartition(".")[2])
+_SCHEMA_FORM = re.compile(r"duxnet\.nodes/([0-9]{1,9})\.([0-9]{1,9})\Z")
+_SUPPORTED = "duxnet.nodes/1.x"
+LAST_COMMIT = "last_commit"  # keys in `state`
+ROLLED_BACK = "rolled_back"
+KEY_CHECK = "key_check:"  # before the id of a key
+_SIGNS_OF_DAMAGE = ("malformed", "not a database", "decode", "no such", "unsupported file format", "datatype mismatch")
+
+WRITER_CACHE_KIB = 32 * 1024  # of SQLite's pages; more makes large batches faster, and is resident memory
+READER_CACHE_KIB = 1024
+
+
+class FileState(NamedTuple):
+    """What a file says of itself. `newer`: a later minor version wrote it, so unknown fields are to be kept."""
+
+    schema: str
+    store_id: bytes
+    sealed_with: tuple[bytes, ...]
+    last_commit: layout.Stamp
+    newer: bool
+    values: Mapping[str, Any]
+
+
+class translated:  # noqa: N801 - read as a verb: `with translated(…)`
+    """sqlite3's errors and the operating system's as ours, naming the file. A class, since each commit pays for it."""
+
+    def __init__(self, location: str, doing: str) -> None:
+        self._location = location
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, _kind: object, error: Optional[BaseException], _traceback: object) -> None:
+        if error is not None:
+            ours = self._ours(error)
+            if ours is not None:
+                raise ours from (None if isinstance(error, layout.BadRow) else error)
+
+    def _ours(self, error: BaseException) -> Optional[StoreError]:
+        if isinstance(error, sqlite3.Error):
+            text = ascii(str(error))[1:-1]  # it may quote the damaged file
+            if any(sign in text for sign in _SIGNS_OF_DAMAGE):
+                return DamagedStoreError(self._location, f"SQLite finds it damaged ({text})")
+            return StoreError(self._location, f"cannot be {self._doing}: {text}")
+        if isinstance(error, UnicodeDecodeError):  # SQLite's own message, when it quotes a damaged name
+            return DamagedStoreError(self._location, "SQLite finds its tables damaged")
+        if isinstance(error, layout.BadRow):
+            return DamagedStoreError(self._location, str(error), error.node_id)
+        if isinstance(error, OSError):
+            return StoreError(self._location, f"cannot be {self._doing}: {error.strerror or error}")
+        return None
+
+
+def connect(
+    path: Path, *, read_only: bool, cache_kib: int = READER_CACHE_KIB, unchanging: bool = False
+) -> sqlite3.Connection:
+    """A connection that begins no transaction by itself. `read_only` never writes to the file or its log.
+
+    `unchanging`: nobody can be writing to it. Without a log the file is then read as it is: SQLite would make a
+    log and its index first, even to read, which a folder that cannot be written refuses.
+    """
+    mode = "ro" if read_only else "rw"
+    address = f"file:{quote(str(path))}?mode={mode}"
+    if unchanging:
+        nobody_writes = not has_log(path)
+    else:  # a writer at work has a log, if only an empty one
+        nobody_writes = not wal_of(path).exists() and not os.access(path.parent, os.W_OK)
+    if read_only and nobody_writes:
+        address += "&immutable=1"
+    connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
+    try:
+        _configure(connection, cache_kib, read_only=read_only)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _configure(connection: sqlite3.Connection, cache_kib: int, *, read_only: bool) -> None:
+    connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+    connection.execute("PRAGMA temp_store = MEMORY")  # no temporary file ever holds a record
+    connection.execute("PRAGMA trusted_schema = OFF")
+    if read_only:
+        connection.execute("PRAGMA query_only = ON")
+        return
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync there leaves data in the drive's cache
+    # 16 MiB of log before it is tidied into the file: batches touch the same pages of the index again and again
+    connection.execute("PRAGMA wal_autocheckpoint = 4000")
+    connection.execute("PRAGMA journal_size_limit = 67108864")
+
+
+def wal_of(path: Path) -> Path:
+    """SQLite's write-ahead log of the database at `path`."""
+    return path.with_name(path.name + "-wal")
+
+
+def has_log(path: Path) -> bool:
+    """Whether the log of the database at `path` holds anything."""
+    try:
+        return wal_of(path).stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def make_new(path: Path, ring: Optional[KeyRing]) -> None:
+    """An empty registry at `path`, whole or not at all. Raises StoreError."""
+    temporary = path.with_name(path.name + ".new")
+    location = str(path)
+    with translated(location, "made"):
+        for leftover in (temporary, wal_of(temporary), temporary.with_name(temporary.name + "-journal")):
+            leftover.unlink(missing_ok=True)  # of a process that was killed here; we hold the lock
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600))
+        store_id = os.urandom(16)
+        with closing(connect(temporary, read_only=False)) as connection:
+            connection.execute(f"PRAGMA application_id = {layout.APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {layout.LAYOUT}")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript("BEGIN;" + layout.CREATE)
+            state: list[tuple[str, object]] = [("schema", layout.SCHEMA), ("store_id", store_id)]
+            state += [
+                (LAST_COMMIT, layout.Stamp().to_text()),
+                *key_state([] if ring is None else [ring.newest], store_id),
+            ]
+            connection.executemany(layout.PUT_STATE, state)
+            connection.execute("COMMIT")
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+
+
+def key_state(used: Sequence[SealingKey], store_id: bytes) -> list[tuple[str, object]]:
+    """What a store remembers of the keys in use: the id of each, and a sealed word that proves that it is the one."""
+    checks = []
+    for key in used:
+        sealed = Sealer(KeyRing([key]), store_id).seal(b"", KEY_CHECK.encode("ascii"))
+        checks.append((KEY_CHECK + key.id.hex(), sealed))
+    return [("sealed_with", json.dumps([key.id.hex() for key in used])), *checks]
+
+
+def check_identity(path: Path) -> int:
+    """Look at the head of the file, without SQLite; returns its layout.
+
+    Raises DamagedStoreError, UnsupportedSchemaError, StoreError.
+    """
+    location = str(path)
+    with translated(location, "read"):
+        head = read_head(path, 100)
+        size = path.stat().st_size
+        log_is_empty = not has_log(path)
+    if len(head) < 100 or head[:16] != _MAGIC:
+        what = "it is empty" if not head else "it is not an SQLite database, or its head is damaged"
+        raise DamagedStoreError(location, what)
+    layout_version, application_id = struct.unpack(">I4xI", head[60:72])
+    if application_id != layout.APPLICATION_ID:
+        raise UnsupportedSchemaError(location, f"application {application_id:#x}, of another program", _SUPPORTED)
+    if layout_version > layout.LAYOUT:
+        raise UnsupportedSchemaError(location, f"SQLite layout {layout_version}, of a newer version", _SUPPORTED)
+    page_bytes, pages = struct.unpack(">H", head[16:18])[0], struct.unpack(">I", head[28:32])[0]
+    page_bytes = 65536 if page_bytes == 1 else page_bytes
+    if log_is_empty and size < pages * page_bytes:  # with a log, the head may run ahead of the file for a moment
+        raise DamagedStoreError(location, f"it was cut off: {size} bytes of {pages * page_bytes}")
+    return int(layout_version)
+
+
+def open_checked(path: Path, *, alone: bool) -> FileState:
+    """Every check that needs no key, over a read-only connection. Raises what `check_identity` does.
+
+    `alone`: the caller holds the writer's lock, so that nobody can be changing the file.
+    """
+    location = str(path)
+    check_identity(path)
+    with translated(location, "read"), closing(connect(path, read_only=True, unchanging=alone)) as connection:
+        return read_state(location, connection)
+
+
+def read_state(location: str, connection: sqlite3.Connection) -> FileState:
+    """The table `state`, checked. Raises DamagedStoreError and UnsupportedSchemaError."""
+    values = dict(connection.execute("SELECT key, value FROM state"))
+    schema, store_id = str(values.get("schema")), values.get("store_id")
+    form = _SCHEMA_FORM.match(schema)
+    if form is None or form.group(1) != "1":
+        raise UnsupportedSchemaError(location, schema, _SUPPORTED)
+    try:
+        if not isinstance(store_id, bytes):
+            raise ValueError("store_id")
+        sealed_with = tuple(bytes.fromhex(key_id) for key_id in json.loads(str(values.get("sealed_with"))))
+        last_commit = layout.Stamp.of_text(values.get(LAST_COMMIT))
+    except (ValueError, TypeError):
+        raise DamagedStoreError(location, "its table `state` is damaged") from None
+    return FileState(schema, store_id, sealed_with, last_commit, int(form.group(2)) > _MINOR, values)
+
+
+def settle_log(path: Path) -> WalReport:
+    """Before SQLite passes over a damaged tail in silence: look, and keep a copy where commits were lost."""
+    log = wal_of(path)
+    with translated(str(path), "read"):
+        report = scan_wal(log)
+        if report.commits_surely_lost or report.header_damaged:
+            moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+            copy = log.with_name(f"{log.name}.damaged-{moment}")
+            shutil.copyfile(log, copy)
+            copy.chmod(0o600)
+            _log.error("%s: the write-ahead log is damaged; it was kept as %s", path, copy.name)
+    return report
+
+
+def sealer_for(location: str, state: FileState, ring: Optional[KeyRing]) -> Optional[Sealer]:
+    """The sealer that fits, or None for a store in clear. Anything that does not fit is a SealedStoreError."""
+    if ring is None:
+        if state.sealed_with:
+            raise SealedStoreError(location, "it is sealed; give its encryption key")
+        return None
+    if not state.sealed_with:
+        raise SealedStoreError(
+            location, "it is not sealed, but an encryption key was given; seal it with `duxnet registry migrate`"
+        )
+    missing = [key_id.hex() for key_id in state.sealed_with if ring.get(key_id) is None]
+    if missing:
+        given = ", ".join(key.id.hex() for key in ring.keys)
+        raise SealedStoreError(location, f"it is sealed with key {', '.join(missing)}; the keys given are {given}")
+    sealer = Sealer(ring, state.store_id)
+    for key_id in state.sealed_with:
+        check = state.values.get(KEY_CHECK + key_id.hex())
+        try:
+            if not isinstance(check, bytes) or sealer.open(check, KEY_CHECK.encode("ascii")) != b"":
+                raise CannotOpen("it is missing")
+        except CannotOpen as error:
+            raise SealedStoreError(location, f"the check of key {key_id.hex()} fails: {error}") from None
+    return sealer
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():  # a folder cannot be opened there
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

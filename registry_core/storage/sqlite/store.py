@@ -1,0 +1,393 @@
+"""The registry in an SQLite file: one row a node, records read when they are asked for, a commit for each change.
+
+Here: the store. Not here: tables and checksums (`rows`), opening and its checks (`open`), the
+thread that writes samples (`sample_writer`), sharing of commits (`group_commit`).
+
+`journal_mode=WAL, synchronous=FULL`: a commit is in the log and flushed before it returns. Readers, in this
+process or another, see the last commit and never wait for a writer, nor it for them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+from registry_core.errors import DamagedStoreError, ReadOnlyError, SealedStoreError, StoreError
+from registry_core.files.locks import WriterLock
+from registry_core.models.record import NodeRecord
+from registry_core.models.status import Sampled
+from registry_core.storage.sealing import KeyRing
+from registry_core.storage.sqlite import rows as layout
+from registry_core.storage.sqlite.file_handles import UsedFile
+from registry_core.storage.sqlite.open import (
+    KEY_CHECK,
+    LAST_COMMIT,
+    ROLLED_BACK,
+    WRITER_CACHE_KIB,
+    FileState,
+    check_identity,
+    connect,
+    has_log,
+    key_state,
+    make_new,
+    open_checked,
+    sealer_for,
+    settle_log,
+    translated,
+    wal_of,
+)
+from registry_core.storage.sqlite.rows import Stamp, id_hash
+from registry_core.storage.sqlite.sample_writer import Samples, SampleWriter
+from registry_core.storage.sqlite.wal import WalReport
+from registry_core.storage.store import Change, Put, Row, Store
+
+__all__ = ["SqliteStore"]
+
+_log = logging.getLogger(__name__)
+
+SOFT_SAVE_SECONDS = 60.0
+_READ_AT_ONCE = 500  # host parameters in one statement; old SQLite allows 999
+_SAMPLES_AT_ONCE = 2_000  # rows in one commit of samples: some 20 ms, for which a durable call may have to wait
+_REWRAPPED_AT_ONCE = 2_000
+_IDLE_READERS = 4  # connections kept for the next reading thread
+
+
+class _Transaction:
+    """`with` it: committed at the end, rolled back on an error. A class, since each commit pays for it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._connection.execute("BEGIN IMMEDIATE")
+        return self._connection
+
+    def __exit__(self, error: Optional[type[BaseException]], *_rest: object) -> None:
+        try:
+            if error is None:
+                self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+
+class SqliteStore(Store):
+    """A store whose records lie in an SQLite file, sealed one by one where keys are given."""
+
+    soft_save_seconds = SOFT_SAVE_SECONDS
+    lazy = True
+
+    def __init__(self, path: Path, *, read_only: bool = False, keys: Optional[KeyRing] = None) -> None:
+        self.read_only = read_only
+        self.location = str(path)
+        self._path = Path(os.path.realpath(path))
+        self._keys = keys
+        self._readers: deque[sqlite3.Connection] = deque()
+        self._watch: Optional[sqlite3.Connection] = None
+        self._writer: Optional[sqlite3.Connection] = None
+        self._writing = threading.Lock()
+        self._last_commit = Stamp()
+        self._version = 0
+        self._lock: Optional[WriterLock] = None
+        self._used: Optional[UsedFile] = None
+        self._samples = SampleWriter(self._write_samples)
+        if not read_only:
+            self._make_folder()
+            self._lock = WriterLock(self._path)
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def rows(self) -> Iterator[Row]:
+        """One pass over the table, in its own order, and one over the index."""
+        tally = layout.IndexTally()
+        with self._reader("read") as connection:
+            connection.execute("BEGIN")  # both see the same commit
+            try:
+                (found,) = connection.execute("PRAGMA user_version").fetchone()
+                for row in connection.execute(layout.START if found > 1 else layout.START_OF_LAYOUT_1):
+                    started = self._rows.started(row)
+                    tally.add_started(row)
+                    yield started
+                tally.compare(connection.execute(layout.INDEX_SUMS).fetchone())
+            finally:
+                connection.execute("ROLLBACK")
+
+    def read(self, node_id: str, sequence: Optional[int] = None) -> Optional[NodeRecord]:
+        """One look-up in the table where the sequence is known, else one in the index before it."""
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            return self.read_many((node_id,))[0]
+        try:
+            row = None
+            if sequence is not None:
+                row = connection.execute(self._rows.read_at_sql, (sequence,)).fetchone()
+            if row is None or row[0] != node_id:
+                row = connection.execute(self._rows.read_one_sql, (id_hash(node_id),)).fetchone()
+            if row is None or row[0] != node_id:
+                return None
+            return self._rows.read(row)
+        except (sqlite3.Error, layout.BadRow, UnicodeDecodeError):
+            with translated(self.location, "read"):
+                raise
+        finally:
+            self._readers.append(connection)
+
+    def read_many(self, node_ids: Sequence[str]) -> list[Optional[NodeRecord]]:
+        """One statement for up to 500 nodes."""
+        found: dict[str, NodeRecord] = {}
+        with self._reader("read") as connection:
+            for start in range(0, len(node_ids), _READ_AT_ONCE):
+                hashes = [id_hash(node_id) for node_id in node_ids[start : start + _READ_AT_ONCE]]
+                sql = self._rows.read_sql.format(",".join("?" * len(hashes)))
+                for row in connection.execute(sql, hashes):
+                    found[row[0]] = self._rows.read(row)
+        return [found.get(node_id) for node_id in node_ids]
+
+    def meta(self, key: str) -> Optional[str]:
+        """One look-up."""
+        row = self._one(layout.ONE_STATE, layout.META + key)
+        return None if row is None else self._rows.opened_meta(key, row[0])
+
+    def all_meta(self) -> dict[str, str]:
+        """One statement."""
+        with self._reader("read") as connection:
+            kept = connection.execute(layout.ALL_META).fetchall()
+            return {
+                key[len(layout.META) :]: self._rows.opened_meta(key[len(layout.META) :], value) for key, value in kept
+            }
+
+    def commit(self, changes: Sequence[Change], meta: Mapping[str, Optional[str]]) -> None:
+        """One transaction, one flush of the log."""
+        if self.read_only:
+            raise ReadOnlyError(f"{self.location} is open for reading only")
+        deleted, puts = _settled(changes)
+        with self._writing, translated(self.location, "written"), self._transaction() as connection:
+            if deleted:
+                connection.executemany(layout.DELETE, ((id_hash(node_id), node_id) for node_id in deleted))
+            if puts:
+                self._put(connection, puts)
+            stamp = Stamp(self._last_commit.number + 1, time.time_ns() // 1_000_000)
+            self._put_state(connection, meta, stamp)
+        self._last_commit = stamp
+
+    def save_samples(self, samples: Iterable[Sampled], *, wait: bool) -> None:
+        """By default left to a thread, which writes a few thousand at a time without flushing."""
+        if self.read_only:
+            raise ReadOnlyError(f"{self.location} is open for reading only")
+        taken = Samples.of(samples)
+        if wait:
+            self._samples.wait_until_idle()
+            self._write_samples(taken, flush=True)
+        elif len(taken):
+            self._samples.hand_over(taken)
+
+    def refresh(self) -> bool:
+        """One look at the log's index in shared memory."""
+        with translated(self.location, "read"):
+            version = self._data_version()
+        changed = version != self._version
+        self._version = version
+        return changed
+
+    def close(self) -> None:
+        """Wait for samples that are being written, tidy the log into the file, release the lock."""
+        self._samples.close()
+        connections = [*self._readers, *(item for item in (self._watch, self._writer) if item is not None)]
+        self._readers.clear()
+        self._watch = self._writer = None
+        for connection in connections:  # the writer last: the last one to close tidies up
+            connection.close()
+        used, self._used = self._used, None
+        if used is not None:
+            used.end()
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
+
+    def rewrap(self, progress: Callable[[int, int], None]) -> int:
+        """Seal everything anew with the newest key, some thousand records at a time; returns how many were.
+
+        A crash leaves records under both keys, and the file says that it needs both. Raises SealedStoreError when
+        nothing is sealed.
+        """
+        if self._keys is None:
+            raise SealedStoreError(self.location, "it is not sealed, so that there is no key to change")
+        (total,) = self._all("SELECT count(*) FROM nodes")[0]
+        done, behind = 0, -1
+        while piece := self._all(layout.SOME, behind, _REWRAPPED_AT_ONCE):
+            changed = [values for values in map(self._rows.rewrapped, piece) if values is not None]
+            with self._writing, translated(self.location, "written"), self._transaction() as connection:
+                connection.executemany(layout.REWRAP, changed)
+            behind, done = piece[-1][1], done + len(changed)
+            progress(done, total)
+        with self._writing, translated(self.location, "written"), self._transaction() as connection:
+            self._put_state(connection, dict(self.all_meta()), self._last_commit)
+            connection.execute("DELETE FROM state WHERE key GLOB ?", (KEY_CHECK + "*",))
+            connection.executemany(layout.PUT_STATE, key_state([self._keys.newest], self._store_id))
+        return done
+
+    def _one(self, sql: str, *values: object) -> Optional[tuple[Any, ...]]:
+        """The first row; the way of `read`, for what is asked at each change."""
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            return next(iter(self._all(sql, *values)), None)
+        try:
+            row: Optional[tuple[Any, ...]] = connection.execute(sql, values).fetchone()
+            return row
+        except sqlite3.Error:
+            with translated(self.location, "read"):
+                raise
+        finally:
+            self._readers.append(connection)
+
+    def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._reader("read") as connection:
+            return connection.execute(sql, values).fetchall()
+
+    def _open(self) -> None:
+        exists = self._path.exists()
+        if not exists and has_log(self._path):
+            raise DamagedStoreError(self.location, f"its log {wal_of(self._path).name} is there, but it is not")
+        if not exists and self.read_only:
+            raise StoreError(self.location, "does not exist; a registry is made by opening it for writing")
+        if not exists:
+            make_new(self._path, self._keys)
+        with translated(self.location, "read"):
+            self._used = UsedFile(self._path)
+        layout_found = check_identity(self._path)
+        if layout_found < layout.LAYOUT and not self.read_only:
+            from registry_core.storage.sqlite.upgrade import bring_up
+
+            bring_up(self._path)
+        state = open_checked(self._path, alone=not self.read_only)
+        self._rows = layout.Rows(sealer_for(self.location, state, self._keys), newer=state.newer)
+        self._last_commit = state.last_commit
+        self._store_id = state.store_id
+        with translated(self.location, "opened"):
+            if not self.read_only:
+                self._open_writer(state)
+            self._watch = self._writer or connect(self._path, read_only=True)
+            self._version = self._data_version()
+
+    def _open_writer(self, state: FileState) -> None:
+        report = settle_log(self._path)
+        writer = self._writer = connect(self._path, read_only=False, cache_kib=WRITER_CACHE_KIB)
+        mode = writer.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise StoreError(self.location, "this file system cannot keep SQLite's write-ahead log; use a local one")
+        with self._transaction():
+            if report.has_damaged_tail:
+                self._note_rollback(writer, report)
+            if self._keys is not None and self._keys.newest.id not in state.sealed_with:  # it seals from now on
+                used = [self._keys.newest, *(key for key in self._keys.keys if key.id in state.sealed_with)]
+                writer.executemany(layout.PUT_STATE, key_state(used, state.store_id))
+
+    def _note_rollback(self, writer: sqlite3.Connection, report: WalReport) -> None:
+        stamp = self._last_commit
+        _log.log(
+            logging.ERROR if report.commits_surely_lost else logging.WARNING,
+            "%s: %s; rolled back to commit %d of %s",
+            self.location,
+            report.tail_text(),
+            stamp.number,
+            stamp.time_text(),
+        )
+        if report.commits_surely_lost or report.header_damaged:
+            said = f"{report.tail_text()}; rolled back to commit {stamp.number} of {stamp.time_text()}"
+            writer.execute(layout.PUT_STATE, (ROLLED_BACK, said))
+
+    def _make_folder(self) -> None:
+        try:
+            missing = [parent for parent in self._path.parents if not parent.exists()]
+            for parent in reversed(missing):
+                parent.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise StoreError(self.location, f"its folder cannot be made: {error.strerror}") from error
+
+    @contextmanager
+    def _reader(self, doing: str) -> Iterator[sqlite3.Connection]:
+        """A connection for this thread alone, for now; each statement sees the last commit."""
+        with translated(self.location, doing):
+            try:
+                connection = self._readers.pop()
+            except IndexError:
+                connection = connect(self._path, read_only=True)
+            try:
+                yield connection
+            finally:
+                if len(self._readers) < _IDLE_READERS:
+                    self._readers.append(connection)
+                else:
+                    connection.close()
+
+    def _transaction(self) -> _Transaction:
+        if self._writer is None:
+            raise StoreError(self.location, "was closed")
+        return _Transaction(self._writer)
+
+    def _put(self, connection: sqlite3.Connection, puts: list[Put]) -> None:
+        values = (self._rows.for_put(put) for put in puts)
+        if connection.executemany(layout.PUT, values).rowcount == len(puts):
+            return
+        for put in puts:  # at least one node changed its place in the order: its row and its sample move
+            node_id, sequence = put.columns.node_id, put.columns.sequence
+            (old,) = connection.execute(layout.FIND, (id_hash(node_id), node_id)).fetchone() or (None,)
+            if old is None:
+                raise StoreError(self.location, f"the index entry of node {node_id!r} is taken by another node")
+            if old != sequence:
+                connection.execute(layout.MOVE_SAMPLE, (sequence, old))
+                connection.execute(layout.DELETE, (id_hash(node_id), node_id))
+                connection.execute(layout.PUT, self._rows.for_put(put))
+
+    def _put_state(self, connection: sqlite3.Connection, meta: Mapping[str, Optional[str]], stamp: Stamp) -> None:
+        rows: list[tuple[str, object]] = [(LAST_COMMIT, stamp.to_text())]
+        for key, value in meta.items():
+            if value is None:
+                connection.execute(layout.DELETE_STATE, (layout.META + key,))
+            else:
+                rows.append((layout.META + key, self._rows.sealed_meta(key, value)))
+        connection.executemany(layout.PUT_STATE, rows)
+
+    def _write_samples(self, samples: Samples, *, flush: bool) -> None:
+        """In pieces, so that a commit waits for one piece at most."""
+        for piece in samples.pieces(len(samples) if flush else _SAMPLES_AT_ONCE):
+            with self._writing, translated(self.location, "written"):
+                writer = self._writer
+                if writer is None:
+                    return
+                writer.execute(f"PRAGMA synchronous = {'FULL' if flush else 'NORMAL'}")
+                try:
+                    with self._transaction() as connection:
+                        connection.executemany(layout.PUT_SAMPLE, piece)
+                finally:
+                    writer.execute("PRAGMA synchronous = FULL")
+
+    def _data_version(self) -> int:
+        assert self._watch is not None
+        return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
+
+
+def _settled(changes: Sequence[Change]) -> tuple[list[str], list[Put]]:
+    """What remains of changes in order: the ids to delete first, then one put for each id."""
+    puts: dict[str, Put] = {}
+    deleted: dict[str, None] = {}
+    for change in changes:
+        if isinstance(change, Put):
+            puts[change.columns.node_id] = change
+        else:
+            puts.pop(change.node_id, None)
+            deleted[change.node_id] = None
+    return list(deleted), list(puts.values())

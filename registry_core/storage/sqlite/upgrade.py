@@ -1,0 +1,51 @@
+"""Bringing a file of an older layout to this one, after a copy of it was put aside.
+
+Here: the steps from layout to layout, and the order copy, change, mark. A new layout adds a line here.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from registry_core.files.atomic import appearing
+from registry_core.storage.maintenance.backup import copy_sqlite, kept_aside
+from registry_core.storage.sqlite.open import connect, translated
+from registry_core.storage.sqlite.rows import LAYOUT
+
+__all__ = ["UPGRADES", "bring_up"]
+
+_log = logging.getLogger(__name__)
+
+UPGRADES: Mapping[int, str] = {
+    1: "ALTER TABLE samples ADD COLUMN is_down INTEGER NOT NULL DEFAULT 0",
+}
+"""Layout → the SQL that makes the next one of it."""
+
+
+def bring_up(path: Path, *, upgrades: Mapping[int, str] = UPGRADES, wanted: int = LAYOUT) -> None:
+    """Change the file at `path` to the layout `wanted`, in one transaction, if it is older. Raises StoreError.
+
+    The caller holds the writer's lock. A crash leaves the old layout or the new one, and the copy in any case.
+    """
+    with translated(str(path), "upgraded"), closing(connect(path, read_only=False)) as connection:
+        found = _layout(connection)
+        if found >= wanted:
+            return
+        aside = kept_aside(path, f"layout-{found}")
+        with appearing(aside, overwrite=False) as temporary:
+            copy_sqlite(path, temporary, lambda _done, _total: None)
+        connection.execute("BEGIN IMMEDIATE")
+        for layout in range(found, wanted):
+            for statement in upgrades[layout].split(";"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {wanted}")
+        connection.execute("COMMIT")
+    _log.warning("%s was brought from layout %d to %d; the old file is kept as %s", path, found, wanted, aside.name)
+
+
+def _layout(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
