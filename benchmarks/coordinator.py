@@ -149,7 +149,7 @@ def lists(prepared: Prepared, seconds: float) -> None:
     print(f"    beside {rate:,.0f} heartbeats/s: {busy['rate']:,.0f}/s, p99 {busy['p99']:.1f} ms")
 
 
-def mass_failure(prepared: Prepared, seconds: float) -> None:
+def fleet(prepared: Prepared, seconds: float) -> None:
     """10,000 nodes at the interval that the coordinator sets, each on a connection that it keeps.
 
     Fails on a node that is called down, on a heartbeat refused and on memory that grows. The loop's lag is told, since
@@ -227,7 +227,7 @@ def main() -> None:
             elif name == "lists":
                 lists(prepared, options.seconds)
             else:
-                mass_failure(prepared, options.fleet_seconds)
+                fleet(prepared, options.fleet_seconds)
 
 
 if __name__ == "__main__":

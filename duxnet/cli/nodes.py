@@ -43,10 +43,10 @@ for _command in OPERATE:
 def list_command(registry: Optional[str], config: Optional[str], output: str, **asked: Any) -> int:
     """The nodes that meet every condition, best reputation first."""
     from duxnet.cli.node_output import print_nodes
-    from duxnet.cli.registry_client import RegistryClient, find_place
+    from duxnet.cli.registry_client import RegistryClient, find_target
 
     query = query_of(asked)
-    with RegistryClient.opened(find_place(registry, config), read_only=True) as client:
+    with RegistryClient.opened(find_target(registry, config), read_only=True) as client:
         page = client.find(query)
         print_nodes(page.nodes, page.next, client, output)
         if getattr(client.registry, "degraded", False):
@@ -63,10 +63,10 @@ def list_command(registry: Optional[str], config: Optional[str], output: str, **
 def show_command(node_id: str, registry: Optional[str], config: Optional[str], output: str) -> int:
     """Everything about one node."""
     from duxnet.cli.node_output import print_node
-    from duxnet.cli.registry_client import RegistryClient, find_place, whole_id
+    from duxnet.cli.registry_client import RegistryClient, find_target, whole_id
     from registry_core.errors import UnknownNodeError
 
-    with RegistryClient.opened(find_place(registry, config), read_only=True) as client:
+    with RegistryClient.opened(find_target(registry, config), read_only=True) as client:
         node = client.registry.get_node(whole_id(client.registry, node_id))
         if node is None:
             raise UnknownNodeError(node_id)
@@ -89,10 +89,10 @@ def show_command(node_id: str, registry: Optional[str], config: Optional[str], o
 @with_registry
 def register_command(source: Optional[str], registry: Optional[str], config: Optional[str], **given: Any) -> int:
     """Take a node in, or update the description of one, and print its id."""
-    from duxnet.cli.registry_client import RegistryClient, find_place
+    from duxnet.cli.registry_client import RegistryClient, find_target
 
     node = _described(source, given)
-    with RegistryClient.opened(find_place(registry, config), read_only=False) as client:
+    with RegistryClient.opened(find_target(registry, config), read_only=False) as client:
         click.echo(client.registry.register_node(node))
     return 0
 
@@ -112,9 +112,9 @@ def update_health_command(
     config: Optional[str],
 ) -> int:
     """Record a sample. A gauge that is left out was not measured."""
-    from duxnet.cli.registry_client import RegistryClient, find_place, whole_id
+    from duxnet.cli.registry_client import RegistryClient, find_target, whole_id
 
-    with RegistryClient.opened(find_place(registry, config), read_only=False) as client:
+    with RegistryClient.opened(find_target(registry, config), read_only=False) as client:
         whole = whole_id(client.registry, node_id)
         health = client.registry.update_node_health(whole, load_average, memory_usage, disk_usage)
         conditions = health.conditions
@@ -139,11 +139,11 @@ def update_reputation_command(
     config: Optional[str],
 ) -> int:
     """Record how one task ended, and print the new score."""
-    from duxnet.cli.registry_client import RegistryClient, find_place, whole_id
+    from duxnet.cli.registry_client import RegistryClient, find_target, whole_id
 
     if task_success is None:
         raise click.UsageError("say how the task ended: --success or --failure")
-    with RegistryClient.opened(find_place(registry, config), read_only=False) as client:
+    with RegistryClient.opened(find_target(registry, config), read_only=False) as client:
         whole = whole_id(client.registry, node_id)
         reputation = client.registry.update_node_reputation(
             whole, task_success, task_id=task_id, weight=weight, rater=rater
@@ -163,11 +163,11 @@ def explain_command(node_id: str, registry: Optional[str], config: Optional[str]
     What would mend each is said, too. Why it gets no work: --healthy.
     """
     from duxnet.cli.node_output import print_failing, print_reputation
-    from duxnet.cli.registry_client import RegistryClient, find_place, whole_id
+    from duxnet.cli.registry_client import RegistryClient, find_target, whole_id
     from registry_core.query.node_query import NodeQuery
 
     query = query_of(asked)
-    with RegistryClient.opened(find_place(registry, config), read_only=True) as client:
+    with RegistryClient.opened(find_target(registry, config), read_only=True) as client:
         whole = whole_id(client.registry, node_id)
         if query == NodeQuery():
             print_reputation(whole, client.registry.get_reputation(whole), output)
@@ -184,10 +184,10 @@ def remove_command(node_id: str, registry: Optional[str], config: Optional[str])
 
     One whose agent goes on registers again: have its operator stop it, or ban it first.
     """
-    from duxnet.cli.registry_client import RegistryClient, find_place, whole_id
+    from duxnet.cli.registry_client import RegistryClient, find_target, whole_id
     from registry_core.errors import UnknownNodeError
 
-    with RegistryClient.opened(find_place(registry, config), read_only=False) as client:
+    with RegistryClient.opened(find_target(registry, config), read_only=False) as client:
         whole = whole_id(client.registry, node_id)
         if not client.registry.deregister_node(whole):
             raise UnknownNodeError(node_id)

@@ -18,10 +18,10 @@ ACTOR = "duxnet nodes"
 
 def _order(node_id: str, registry: Optional[str], config: Optional[str], give: Callable[[Any, str], None]) -> int:
     """Open the registry, give its `admin` the order, and say what the node is now."""
-    from duxnet.cli.registry_client import RegistryClient, find_place, whole_id
+    from duxnet.cli.registry_client import RegistryClient, find_target, whole_id
     from registry_core.errors import NotSupportedError, UnknownNodeError
 
-    with RegistryClient.opened(find_place(registry, config), read_only=False) as client:
+    with RegistryClient.opened(find_target(registry, config), read_only=False) as client:
         whole = whole_id(client.registry, node_id)
         admin = getattr(client.registry, "admin", None)
         if admin is None:

@@ -216,9 +216,9 @@ class _Progress:
 
 def _default_path(config: Optional[str]) -> Path:
     from agent.registry_address import is_address
-    from duxnet.cli.registry_client import find_place
+    from duxnet.cli.registry_client import find_target
 
-    target = find_place(None, config).target
+    target = find_target(None, config).target
     if is_address(target):
         raise click.UsageError(f"{target} is not a file; name the file of the registry")
     return Path(target)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from registry_core.query.explain import Failing
     from registry_core.query.node_query import NodeQuery
 
-__all__ = ["RegistryClient", "Target", "find_place", "whole_id"]
+__all__ = ["RegistryClient", "Target", "find_target", "whole_id"]
 
 SHORTEST_PREFIX = 4
 
@@ -38,7 +38,7 @@ class Target:
     config: Optional[str] = None
 
 
-def find_place(flag: Optional[str], config: Optional[str]) -> Target:
+def find_target(flag: Optional[str], config: Optional[str]) -> Target:
     """`--registry`, `$DUXNET_REGISTRY`, the configuration, the local agent's folder: the first that says something.
 
     Raises ConfigurationError.

@@ -61,7 +61,7 @@ def create(
         uses = None if any_number else (uses or 1)
         hours = hours if hours is not None else 24.0
     lifetime = None if hours is None else hours * _HOUR
-    ledger = _ledger(config, state_dir)
+    ledger = _token_store(config, state_dir)
     try:
         row, secret = ledger.create(role, time.time(), label=label, wallet=wallet, lifetime_seconds=lifetime, uses=uses)
     finally:
@@ -81,7 +81,7 @@ def list_tokens(form: str, config: Optional[str], state_dir: Optional[str]) -> N
     import time
     from dataclasses import asdict
 
-    ledger = _ledger(config, state_dir)
+    ledger = _token_store(config, state_dir)
     try:
         rows = ledger.tokens()
     finally:
@@ -106,7 +106,7 @@ def revoke(number: int, config: Optional[str], state_dir: Optional[str]) -> None
     """Make a token worthless, from now on."""
     import time
 
-    ledger = _ledger(config, state_dir)
+    ledger = _token_store(config, state_dir)
     try:
         done = ledger.revoke(number, time.time())
     finally:
@@ -139,11 +139,11 @@ def _state(row: TokenRow, now: float) -> str:
     return "used up" if row.uses is not None and row.used >= row.uses else "valid"
 
 
-def _ledger(config: Optional[str], state_dir: Optional[str]) -> TokenStore:
+def _token_store(config: Optional[str], state_dir: Optional[str]) -> TokenStore:
     """The ledger of the coordinator that the configuration names, which must have been started once."""
-    from duxnet.coordinator.access.token_store import LEDGER_FILE, TokenStore
+    from duxnet.coordinator.access.token_store import COORDINATOR_DB, TokenStore
 
-    path = _folder(config, state_dir) / LEDGER_FILE
+    path = _folder(config, state_dir) / COORDINATOR_DB
     if not path.exists():
         raise click.ClickException(f"{path} is not there: start the coordinator once, or give --state-dir")
     return TokenStore(path)

@@ -26,11 +26,11 @@ def wallet() -> None:
 @with_registry
 def message_command(node_id: str, registry: Optional[str], config: Optional[str]) -> int:
     """Print what the wallet must sign: two lines, without the line end after the second."""
-    from duxnet.cli.registry_client import RegistryClient, find_place, whole_id
+    from duxnet.cli.registry_client import RegistryClient, find_target, whole_id
     from registry_core.errors import UnknownNodeError
     from registry_core.identity.wallets import proof_message
 
-    with RegistryClient.opened(find_place(registry, config), read_only=True) as client:
+    with RegistryClient.opened(find_target(registry, config), read_only=True) as client:
         whole = whole_id(client.registry, node_id)
         if client.registry.get_node(whole) is None:
             raise UnknownNodeError(whole)
@@ -48,10 +48,10 @@ def attach_command(node_id: str, signature: str, registry: Optional[str], config
     The faults of other nodes that proved the same wallet come along. Checking takes the extra `ethereum`, where the
     registry is.
     """
-    from duxnet.cli.registry_client import RegistryClient, find_place, whole_id
+    from duxnet.cli.registry_client import RegistryClient, find_target, whole_id
     from registry_core.errors import NotSupportedError
 
-    with RegistryClient.opened(find_place(registry, config), read_only=False) as client:
+    with RegistryClient.opened(find_target(registry, config), read_only=False) as client:
         whole = whole_id(client.registry, node_id)
         admin = getattr(client.registry, "admin", None)
         if admin is None:

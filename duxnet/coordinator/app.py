@@ -22,7 +22,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 
 from duxnet.coordinator.access.audit_log import AUDIT_FILE, AuditLog
 from duxnet.coordinator.access.own_identity import ensure_coordinator_identity, ensure_operator_token
-from duxnet.coordinator.access.token_store import LEDGER_FILE, TokenStore
+from duxnet.coordinator.access.token_store import COORDINATOR_DB, TokenStore
 from duxnet.coordinator.background import TOLERATED_PULSES, BackgroundLoop, pulse_seconds
 from duxnet.coordinator.coordinator import Coordinator
 from duxnet.coordinator.errors import Refused
@@ -98,7 +98,7 @@ def create_app(
 def _assembled(
     registry: NodeRegistry, state_dir: Path, settings: CoordinatorSettings, identity: Any, clock: ListeningClock
 ) -> Coordinator:
-    token_store = TokenStore(state_dir / LEDGER_FILE)
+    token_store = TokenStore(state_dir / COORDINATOR_DB)
     ensure_operator_token(state_dir, token_store, time.time())
     audit = AuditLog(state_dir / AUDIT_FILE, clock.now)
     return Coordinator(registry, identity, token_store, audit, settings, clock)

@@ -95,11 +95,11 @@ class Damaged:
     def find(self, query: NodeQuery, look_at_most: Optional[int] = None) -> NodePage:
         """As `NodeRegistry.find_nodes`, without the damaged ones. Raises DamagedStoreError where that is not enough."""
         for _ in range(FOUND_AT_ONCE):
-            parse_query = self.without(query)
+            narrowed = self.without(query)
             try:
-                return self._registry.find_nodes(parse_query, look_at_most=look_at_most)
+                return self._registry.find_nodes(narrowed, look_at_most=look_at_most)
             except DamagedStoreError as error:
                 self.note(error)
-                if error.node_id not in self._ids.difference(parse_query.exclude):
+                if error.node_id not in self._ids.difference(narrowed.exclude):
                     raise
         return self._registry.find_nodes(self.without(query), look_at_most=look_at_most)

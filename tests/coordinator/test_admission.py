@@ -355,11 +355,11 @@ def test_after_a_restart_a_node_that_is_faster_than_the_count_is_counted_once(tm
     def let_in(signer: Signer, address: str) -> dict[str, str]:
         """As a newcomer, who is asked to come again until all others are counted."""
 
-        def parse_query() -> dict[str, str]:
+        def asked() -> dict[str, str]:
             reply = send(signer, 1, address)
             return reply if "admission" in reply else {}
 
-        return until(parse_query, "let in")
+        return until(asked, "let in")
 
     def is_full(address: str) -> bool:
         reply = let_in(Signer(running), address)
@@ -545,9 +545,9 @@ def test_a_certificate_for_another_name_is_not_blamed_on_the_ca(tmp_path: Path) 
     )
     settings = {"tls_certificate": str(certificate), "tls_key": str(key)}
     with Running(tmp_path / "state", **settings) as running:  # type: ignore[arg-type]  # settings by name
-        parse_query = duxnet("nodes", "list", "--registry", running.address, DUXNET_REGISTRY__CA_FILE=str(certificate))
-        assert "not valid for '127.0.0.1'); issue it for that name" in parse_query.stderr
-        assert "ca_file" not in parse_query.stderr
+        asked = duxnet("nodes", "list", "--registry", running.address, DUXNET_REGISTRY__CA_FILE=str(certificate))
+        assert "not valid for '127.0.0.1'); issue it for that name" in asked.stderr
+        assert "ca_file" not in asked.stderr
 
 
 @pytest.mark.slow

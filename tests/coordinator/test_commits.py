@@ -68,12 +68,12 @@ def together(coordinator: Coordinator, changes: Sequence[Any]) -> list[Any]:
     return asyncio.run(all_made())
 
 
-def alone(coordinator: Coordinator, parse_query: RegistrationRequest) -> Any:
+def alone(coordinator: Coordinator, asked: RegistrationRequest) -> Any:
     """What a request made that no other shares a commit with, or its error."""
 
     async def made() -> Any:
         future = asyncio.get_running_loop().create_future()
-        coordinator.register(parse_query, lambda taken, error: future.set_result(taken if error is None else error))
+        coordinator.register(asked, lambda taken, error: future.set_result(taken if error is None else error))
         return await future
 
     return asyncio.run(made())

@@ -48,8 +48,8 @@ def test_every_list_goes_on_without_a_damaged_node_and_tells(tmp_path: Path) -> 
         assert running.call("GET", "/v1/count")[2] == {"count": 2}
         until(lambda: running.call("GET", "/readyz")[0] == 200, "ready")
         assert len(running.call("GET", "/v1/sd/prometheus")[2]) == 2
-        for parse_query in ("/v1/nodes/node-0", "/v1/nodes/node-0/explain", "/v1/nodes/node-0/reputation"):
-            status, _, problem = running.call("GET", parse_query)
+        for asked in ("/v1/nodes/node-0", "/v1/nodes/node-0/explain", "/v1/nodes/node-0/reputation"):
+            status, _, problem = running.call("GET", asked)
             assert (status, problem["type"]) == (503, "urn:duxnet:problem:store-failed")
             assert "what is kept of node 'node-0' is damaged" in problem["detail"]
             assert "nodes.db" not in str(problem)  # where it lies is nobody's business

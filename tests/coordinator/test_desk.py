@@ -53,15 +53,15 @@ def test_why_a_node_is_in_no_list_is_told_over_the_network_too(tmp_path: Path) -
         with RemoteRegistry(running.address, options=RemoteOptions(token=running.operator_token())) as registry:
             registry.register_node(Node("192.0.2.7", id="worker-1"))
             registry.admin.cordon("worker-1", reason="new disk")
-        parse_query = ("nodes", "explain", "work", "--registry", running.address)
-        answer = duxnet(*parse_query, "--healthy", "--min-cpu-cores", "4", "--format", "json")
+        asked = ("nodes", "explain", "work", "--registry", running.address)
+        answer = duxnet(*asked, "--healthy", "--min-cpu-cores", "4", "--format", "json")
         assert answer.returncode == 0, answer.stderr
         plain = json.loads(answer.stdout)
         assert (plain["id"], plain["selected"]) == ("worker-1", False)
         assert [item["condition"] for item in plain["failing"]] == ["scheduling", "cpu_cores"]
-        assert "an operator lifts the cordon" in duxnet(*parse_query, "--healthy").stdout
-        assert "meets every condition" in duxnet(*parse_query, "--wallet", "").stdout
-        assert "best guess" in duxnet(*parse_query).stdout
+        assert "an operator lifts the cordon" in duxnet(*asked, "--healthy").stdout
+        assert "meets every condition" in duxnet(*asked, "--wallet", "").stdout
+        assert "best guess" in duxnet(*asked).stdout
         unknown = duxnet("nodes", "explain", "nobody", "--healthy", "--registry", running.address)
         assert (unknown.returncode, unknown.stdout) == (1, "")
         assert "no node is registered under the id 'nobody'" in unknown.stderr

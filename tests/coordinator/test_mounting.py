@@ -74,8 +74,8 @@ def test_a_node_joins_reports_and_is_found_below_the_host_s_path(mounted: Runnin
         (found,) = registry.list_nodes(only_healthy=True)
         assert found.id == node_id
         assert registry.get_node("nobody") is None
-        parse_query = duxnet("doctor", "--state-dir", folder, DUXNET_REGISTRY__TARGET=mounted.address)
-        assert f"{mounted.address} answers" in parse_query.stdout
+        asked = duxnet("doctor", "--state-dir", folder, DUXNET_REGISTRY__TARGET=mounted.address)
+        assert f"{mounted.address} answers" in asked.stdout
         registry.leave(node_id)
     assert mounted.call("GET", f"/v1/nodes/{node_id}")[2]["liveness"] == "left"
     outcome = mounted.call("POST", f"/v1/nodes/{node_id}/outcomes", {"success": True}, mounted.operator_token())

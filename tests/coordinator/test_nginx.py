@@ -141,8 +141,8 @@ def test_an_agent_joins_through_it_as_documented(proxied: Proxied, tmp_path: Pat
     assert listed.returncode == 0, listed.stderr
     ids = [node["id"] for node in json.loads(listed.stdout)["nodes"]]
     assert json.loads((tmp_path / "node.id").read_text())["id"] in ids
-    parse_query = duxnet("doctor", "--state-dir", tmp_path, DUXNET_REGISTRY__TARGET=proxied.address, **proxied.trust())
-    assert f"{proxied.address} answers" in parse_query.stdout
+    asked = duxnet("doctor", "--state-dir", tmp_path, DUXNET_REGISTRY__TARGET=proxied.address, **proxied.trust())
+    assert f"{proxied.address} answers" in asked.stdout
 
 
 @pytest.mark.slow

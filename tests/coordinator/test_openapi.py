@@ -54,7 +54,7 @@ def test_a_parameter_that_is_not_known_is_refused_with_the_nearest_or_all_that_a
         signer = Signer(running)
         signer.register()
         node = signer.node_id
-        for parse_query, wanted in (
+        for asked, wanted in (
             ("/v1/nodes?min_cpu_core=8", "'min_cpu_core' is no parameter here; did you mean min_cpu_cores?"),
             ("/v1/nodes?only-healthy=true&limit=5", "did you mean only_healthy?"),
             ("/v1/nodes?MIN_MEMORY_GB=1", "did you mean min_memory_gb?"),
@@ -65,8 +65,8 @@ def test_a_parameter_that_is_not_known_is_refused_with_the_nearest_or_all_that_a
             ("/v1/events?=5", "'' is no parameter here; known are since, wait_seconds"),
             (f"/v1/nodes?{'x' * 5000}=1", "known are "),
         ):
-            status, headers, answer = running.call("GET", parse_query)
-            assert (status, headers["content-type"]) == (422, "application/problem+json"), parse_query
+            status, headers, answer = running.call("GET", asked)
+            assert (status, headers["content-type"]) == (422, "application/problem+json"), asked
             assert answer["type"] == "urn:duxnet:problem:unknown-parameter"
             assert wanted in answer["detail"]
             assert len(answer["detail"]) < 500
@@ -109,8 +109,8 @@ def test_lists_are_paged_linked_and_not_sent_twice(tmp_path: Path) -> None:
             link = headers.get("link", "").partition("<")[2].partition(">")[0]
         assert len(seen) == len(set(seen)) == 5
         tag = running.call("GET", "/v1/count")[1]["etag"]
-        for parse_query in (tag, f"W/{tag}", f'"other", {tag}', "*"):
-            assert running.call("GET", "/v1/count", headers={"If-None-Match": parse_query})[0] == 304
+        for asked in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+            assert running.call("GET", "/v1/count", headers={"If-None-Match": asked})[0] == 304
         assert running.call("GET", "/v1/count", headers={"If-None-Match": '"other"'})[0] == 200
 
 
@@ -174,7 +174,7 @@ def test_a_real_prometheus_reads_the_metrics_and_finds_the_nodes(tmp_path: Path)
             )
         try:
 
-            def parse_query(path: str) -> Any:
+            def asked(path: str) -> Any:
                 try:
                     with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/{path}", timeout=5) as answer:
                         return json.loads(answer.read())["data"]
@@ -182,7 +182,7 @@ def test_a_real_prometheus_reads_the_metrics_and_finds_the_nodes(tmp_path: Path)
                     return None
 
             def targets() -> Any:
-                found = parse_query("targets?state=active") or {"activeTargets": []}
+                found = asked("targets?state=active") or {"activeTargets": []}
                 return {target["scrapePool"]: target for target in found["activeTargets"]}
 
             until(lambda: targets().get("coordinator", {}).get("health") == "up", "the coordinator is scraped")
@@ -191,7 +191,7 @@ def test_a_real_prometheus_reads_the_metrics_and_finds_the_nodes(tmp_path: Path)
             assert node["discoveredLabels"]["__meta_duxnet_hostname"] == "one"
             assert node["discoveredLabels"]["__meta_duxnet_tag_zone"] == "eu/1"
             query = "query?query=duxnet_nodes%7Bstate=%22registered%22%7D"
-            (value,) = until(lambda: (parse_query(query) or {}).get("result"), "the metric is there")
+            (value,) = until(lambda: (asked(query) or {}).get("result"), "the metric is there")
             assert value["value"][1] == "1"
         finally:
             process.kill()

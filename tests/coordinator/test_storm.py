@@ -79,9 +79,9 @@ async def storm(herd: Herd, nodes: list[SimulatedNode], tally: Tally, *, fresh: 
                 if fresh:
                     line.close()
                 free.put_nowait(line)
-            parse_query = int(answer.headers.get("retry-after", "0")) if answer is not None else 1
+            asked = int(answer.headers.get("retry-after", "0")) if answer is not None else 1
             if not node.session:
-                await asyncio.sleep(parse_query + random.uniform(0, 1))
+                await asyncio.sleep(asked + random.uniform(0, 1))
 
     await asyncio.gather(*(come(node) for node in nodes))
     while not free.empty():

@@ -23,12 +23,12 @@ class Watched:
         self._generation = 0
         self._state: dict[str, object] = {"boot_id": "first", "machine_hint": "m"}
 
-    def registers(self, boot_id: str, interval: float, parse_query: float, *, is_kept: bool = True) -> bool:
+    def registers(self, boot_id: str, interval: float, asked: float, *, is_kept: bool = True) -> bool:
         """Does the registration show that two take turns?"""
         self._generation += 1
         said = Registration({}, self._generation, interval, machine_hint="m", boot_id=boot_id)
         arrival = Arrival("n", said, "/v1/nodes/n", "", b"%d" % self._generation, {}, "10.0.0.1")
-        decision = self._registrar.decide(arrival, self._node, self._node, self._state, parse_query)
+        decision = self._registrar.decide(arrival, self._node, self._node, self._state, asked)
         if is_kept:
             self._state = decision.host_state
         return bool(decision.contested)
@@ -46,11 +46,11 @@ class Watched:
         (900.0, 900.0, 1300.0, False),
     ],
 )
-def test_two_that_take_turns_are_found(interval: float, parse_query: float, apart: float, is_found: bool) -> None:
+def test_two_that_take_turns_are_found(interval: float, asked: float, apart: float, is_found: bool) -> None:
     watched = Watched()
     found = []
     for turn in range(MOST_TAKEOVERS + 1):
-        found.append(watched.registers(("second", "first")[turn % 2], interval, parse_query))
+        found.append(watched.registers(("second", "first")[turn % 2], interval, asked))
         watched.now += apart
     assert found == [*[False] * MOST_TAKEOVERS, is_found]
 

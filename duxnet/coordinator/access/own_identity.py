@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from duxnet.coordinator.access.token_store import LEDGER_FILE, TokenStore
+from duxnet.coordinator.access.token_store import COORDINATOR_DB, TokenStore
 from registry_core.errors import DamagedStoreError, StoreError
 from registry_core.files.atomic import locked_folder, write_durably
 from registry_core.identity.coordinator_id import coordinator_id_of_key
@@ -44,10 +44,10 @@ def ensure_coordinator_identity(state_dir: Path) -> CoordinatorIdentity:
         raise StoreError(str(state_dir), f"cannot be used as a state directory: {error.strerror}") from error
     with locked_folder(state_dir):
         if not path.exists():
-            if (state_dir / LEDGER_FILE).exists():
+            if (state_dir / COORDINATOR_DB).exists():
                 raise DamagedStoreError(
                     str(path),
-                    f"is missing although {LEDGER_FILE} is there: nodes would not know this coordinator again; "
+                    f"is missing although {COORDINATOR_DB} is there: nodes would not know this coordinator again; "
                     "restore it from a backup",
                 )
             write_durably(path, private_key_pem(Ed25519PrivateKey.generate()), 0o600)

@@ -21,7 +21,7 @@ from registry_core.identity.tokens import hashed_secret, new_secret
 
 __all__ = ["ROLES", "Gone", "TokenStore", "TokenRow"]
 
-LEDGER_FILE = "coordinator.db"
+COORDINATOR_DB = "coordinator.db"
 ROLES = ("join", "reader", "rater", "operator")
 _SCHEMA = 1
 
