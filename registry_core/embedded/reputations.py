@@ -14,6 +14,7 @@ from typing import Optional
 
 from registry_core.clock import Clock
 from registry_core.embedded.live_state import LiveState
+from registry_core.embedded.text_ring import TextRing
 from registry_core.embedded.transactions import Transactions, UnitOfWork
 from registry_core.embedded.wallets import ProofTerms, Wallets, proven_wallet
 from registry_core.errors import DamagedStoreError, ValidationError
@@ -44,7 +45,6 @@ from registry_core.rules.reputation.stored_evidence import (
     with_standing_judged,
 )
 from registry_core.storage.store import Store
-from registry_core.text_ring import TextRing
 
 __all__ = ["MOST_REMEMBERED", "Reputations"]
 

@@ -11,6 +11,7 @@ import json
 from dataclasses import replace
 from typing import Any, NamedTuple, Optional
 
+from registry_core.embedded.text_ring import TextRing
 from registry_core.embedded.transactions import Transactions, UnitOfWork
 from registry_core.errors import DamagedStoreError, ValidationError
 from registry_core.events import EventKind
@@ -32,7 +33,6 @@ from registry_core.rules.reputation import (
 )
 from registry_core.rules.reputation.stored_evidence import record_of, state_of
 from registry_core.storage.store import Store
-from registry_core.text_ring import TextRing
 
 __all__ = ["MOST_NODES_OF_A_WALLET", "MOST_WALLETS", "ProofTerms", "Wallets", "check_proof", "proven_wallet"]
 
