@@ -14,7 +14,7 @@ from agent.probe.source import FileSystemSize, Source
 
 __all__ = ["DISK_DEADLINE_SECONDS", "Usage"]
 
-DISK_DEADLINE_SECONDS = 1.0  # statvfs on a dead network mount never returns, and the next sample is due soon
+DISK_DEADLINE_SECONDS = 1.0  # a dead network mount never answers, and the next sample is due soon
 
 
 class Usage:
@@ -51,9 +51,8 @@ class Usage:
         """
 
         def measure() -> FileSystemSize:
-            return self._source.statvfs(self._source.nearest_existing(self._work_dir))
+            return self._source.disk_usage(self._source.nearest_existing(self._work_dir))
 
-        size: FileSystemSize = self._deadlines.call(f"statvfs {self._work_dir}", DISK_DEADLINE_SECONDS, measure)
-        used = max(0, size.total_bytes - size.free_bytes)
-        whole = used + max(0, size.available_bytes)
-        return round(100 * used / whole, 2) if whole > 0 else None
+        size: FileSystemSize = self._deadlines.call(f"disk_usage {self._work_dir}", DISK_DEADLINE_SECONDS, measure)
+        used, available = max(0, size.used_bytes), max(0, size.available_bytes)
+        return round(100 * used / (used + available), 2) if used + available > 0 else None

@@ -31,7 +31,6 @@ PARSERS: list[Callable[[str], Any]] = [
     cgroup.memory_limit,
     cpu.cpu_list,
     cpu.cpu_model,
-    cpu.steal_share,
     meminfo.arc_stats,
     meminfo.meminfo,
     lambda text: list(mounts.mounts(text)),

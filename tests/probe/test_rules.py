@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -139,6 +140,37 @@ def test_a_clock_of_nought_is_no_clock(megahertz: str, told: object) -> None:
     assert values(CpuProbe(), text)["cpu_max_mhz"] == told
 
 
+@pytest.mark.parametrize(
+    ("times", "percent"),
+    [
+        ('{"user": 40.0, "system": 10.0, "idle": 40.0, "steal": 10.0, "guest": 5.0, "guest_nice": 1.0}', 10.0),
+        ('{"user": 40.0, "system": 10.0, "idle": 50.0}', None),  # macOS, and Linux before 2.6.11
+        ('{"user": 0.0, "idle": 0.0, "steal": 0.0}', None),  # gVisor counts nothing
+        ("{}", None),
+        ('{"steal": "x"}', None),
+        ("[1]", None),
+        ("null", None),
+    ],
+)
+def test_steal_is_its_share_of_all_time(times: str, percent: object) -> None:
+    told = values(CpuProbe(), UNAME + f"ask cpu_count = 2\nask cpu_times = {times}\n")
+    assert (told["cpu_cores"], told["cpu_steal_percent"]) == (2, percent)
+
+
+@pytest.mark.parametrize(
+    ("answer", "swap"),
+    [
+        ('ask swap_memory = {"total": 8589934592}', 8.59),
+        ('ask swap_memory = {"total": 0}', 0.0),
+        ("ask swap_memory = 7", None),
+        ("fail swap_memory = No such file or directory", None),
+    ],
+)
+def test_swap_that_cannot_be_told_is_null_and_costs_no_memory(answer: str, swap: object) -> None:
+    told = values(MemoryProbe(), f"{MEMINFO}{answer}\n")
+    assert (told["memory_gb"], told["swap_gb"]) == (1.024, swap)
+
+
 INTERFACES = (
     'ask interfaces = [{"name": "docker0", "up": true, "addresses": ["172.17.0.1"]},'
     ' {"name": "eth0", "up": true, "addresses": ["10.0.0.2", "fe80::1", "198.51.100.7"]},'
@@ -167,28 +199,48 @@ def test_a_speed_is_what_the_driver_of_a_real_device_states_or_null(speed: str, 
     assert (docker["speed_mbit"], ethernet["speed_mbit"]) == (None, told)
 
 
-DISK = 'ask nearest_existing / = "/"\nask statvfs / = [1000000000, 600000000, 500000000, 0, 0]\n'
+def disk_usage(path: str, total: int, used: int, free: int, inodes: int = 0) -> str:
+    sizes = {"total": total, "used": used, "free": free, "inodes": inodes, "inodes_available": inodes}
+    return f"ask disk_usage {path} = {json.dumps(sizes)}\n"
+
+
+DISK = 'ask nearest_existing / = "/"\n' + disk_usage("/", 1000000000, 400000000, 500000000)
 
 
 def test_a_bind_mount_is_the_same_disk_and_a_second_disk_is_another() -> None:
     text = DISK + (
         "file /proc/self/mountinfo\n|1 0 8:1 / / rw - ext4 /dev/sda1 rw\n|2 1 8:1 /srv /mnt/a rw - ext4 /dev/sda1 rw\n"
-        "|3 1 8:2 / /mnt/b rw - ext4 /dev/sdb rw\nask statvfs /mnt/b = [10, 5, 5, 1, 1]\n"
+        "|3 1 8:2 / /mnt/b rw - ext4 /dev/sdb rw\n"
     )
+    text += disk_usage("/mnt/b", 10, 5, 5)
     assert [item["mount_point"] for item in values(StorageProbe(), text)["file_systems"]] == ["/", "/mnt/b"]
 
 
 def test_a_mount_that_another_one_hides_is_not_counted() -> None:
     text = DISK + (
         "file /proc/self/mountinfo\n|1 0 8:1 / / rw - ext4 /dev/sda1 rw\n|2 1 8:2 / /mnt rw - ext4 /dev/sdb rw\n"
-        "|3 1 8:3 / /mnt rw - ext4 /dev/sdc rw\nask statvfs /mnt = [10, 5, 5, 1, 1]\n"
+        "|3 1 8:3 / /mnt rw - ext4 /dev/sdc rw\n"
     )
+    text += disk_usage("/mnt", 10, 5, 5)
     assert [item["device"] for item in values(StorageProbe(), text)["file_systems"]] == ["/dev/sda1", "/dev/sdc"]
 
 
-@pytest.mark.parametrize("size", ["[10, 20, 5, 0, 0]", "[10, 5, 6, 0, 0]", "[-1, 0, 0, 0, 0]", "[1, 2]", "null", '"x"'])
-def test_an_impossible_size_is_an_error_and_no_storage(size: str) -> None:
-    source = RecordingSource(f'ask nearest_existing / = "/"\nask statvfs / = {size}\n')
+@pytest.mark.parametrize(
+    "answer",
+    [
+        disk_usage("/", 10, -10, 5),
+        disk_usage("/", 10, 5, 6),
+        disk_usage("/", 10, 5, -1),
+        disk_usage("/", -1, 0, 0),
+        'ask disk_usage / = {"total": 10, "used": 5, "free": 5}\n',
+        'ask disk_usage / = {"total": "x", "used": 5, "free": 5, "inodes": 0, "inodes_available": 0}\n',
+        "ask disk_usage / = [1, 2]\n",
+        "ask disk_usage / = null\n",
+        'ask disk_usage / = "x"\n',
+    ],
+)
+def test_an_impossible_size_is_an_error_and_no_storage(answer: str) -> None:
+    source = RecordingSource(f'ask nearest_existing / = "/"\n{answer}')
     readings, failures = StorageProbe().read(source, ProbeOptions("/"))
     assert "storage_gb" not in {reading.name for reading in readings}
     assert failures[0].reading == "storage_gb"
@@ -274,12 +326,17 @@ def test_a_system_without_proc_is_told_by_psutils_readings_alone() -> None:
     text = (
         'ask uname = ["Darwin", "mac", "23.6.0", "v", "arm64"]\nask affinity = null\nask cpu_count = 8\n'
         'ask virtual_memory = {"total": 17179869184, "available": 8589934592}\nask nearest_existing / = "/"\n'
-        "ask statvfs / = [494384795648, 200000000000, 200000000000, 0, 0]\n"
-        'ask interfaces = [{"name": "en0", "up": true, "addresses": ["10.0.0.5"]}]\nask route 192.0.2.1 = "10.0.0.5"\n'
+        'ask swap_memory = {"total": 2147483648}\n'
+        'ask cpu_times = {"user": 10.0, "nice": 0.0, "system": 5.0, "idle": 85.0}\n'
+        'ask interfaces = [{"name": "en0", "up": true, "mtu": 1500, "addresses": ["10.0.0.5"]}]\n'
+        'ask route 192.0.2.1 = "10.0.0.5"\n'
     )
+    text += disk_usage("/", 494384795648, 294384795648, 200000000000)
     report = ProbeRunner(RecordingSource(text), ProbeOptions("/")).run()
     assert report.errors == ()
     told = report.capabilities
     assert (told.cpu_cores, told.memory_gb, told.storage_gb, told.gpu_enabled) == (8, 17.18, 494.385, False)
+    values = {reading.name: reading.value for reading in report.readings}
+    assert (values["swap_gb"], values["cpu_steal_percent"], values["interfaces"][0]["mtu"]) == (2.147, None, 1500)
     assert (told.architecture, told.kernel, report.primary_address) == ("arm64", "Darwin 23.6.0", "10.0.0.5")
     assert report.host["os_version"] == "Darwin 23.6.0"

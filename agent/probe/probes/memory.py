@@ -8,7 +8,7 @@ from agent.probe.cgroups import Cgroups, MemoryLimit
 from agent.probe.options import ProbeOptions
 from agent.probe.parsers.meminfo import arc_stats, meminfo
 from agent.probe.reading import Failure, Reading
-from agent.probe.source import Source
+from agent.probe.source import Source, SourceError
 
 __all__ = ["MemoryProbe", "available_bytes", "memory_values", "ordinary_bytes"]
 
@@ -36,7 +36,7 @@ class MemoryProbe:
             _offered(values, limit, told_by)._replace(note=groups.own_note),
             _available(source, groups, limit, values, told_by),
             Reading("memory_hugepages_gb", _gb(pages), "GB", told_by),
-            Reading("swap_gb", _gb(values.get("SwapTotal", 0)), "GB", told_by),
+            _swap(source),
         ]
         return [*readings, *_numa(source, total)], []
 
@@ -48,6 +48,15 @@ def memory_values(source: Source) -> tuple[dict[str, int], str]:
         return meminfo(text), _MEMINFO
     memory = source.virtual_memory()  # no /proc: macOS, Windows
     return {"MemTotal": memory.get("total", 0), "MemAvailable": memory.get("available", 0)}, "psutil.virtual_memory"
+
+
+def _swap(source: Source) -> Reading:
+    """The host's swap; null where it cannot be told, which takes nothing from the memory."""
+    try:
+        total = source.swap_memory().get("total")
+    except (OSError, SourceError):
+        total = None
+    return Reading("swap_gb", None if total is None else _gb(total), "GB", "psutil.swap_memory")
 
 
 def _gb(size_bytes: int) -> float:

@@ -12,6 +12,8 @@ from agent.probe.source import Source
 
 __all__ = ["NetworkProbe"]
 
+_ADDRESSES = "psutil.net_if_addrs"
+
 # Addresses that only say "outwards": from the blocks kept for documentation, which are never on a real link. A
 # connected UDP socket sends nothing; the kernel only picks the route.
 _OUTWARDS = ("192.0.2.1", "2001:db8::1")
@@ -42,8 +44,8 @@ class NetworkProbe:
         note = "no interface that is up has an address that others can reach" if primary is None else ""
         return [
             Reading("primary_address", primary, "", told_by, note=note),
-            Reading("addresses", addresses, "", "interfaces", note="routable ones first"),
-            Reading("interfaces", interfaces, "", "interfaces, /sys/class/net"),
+            Reading("addresses", addresses, "", _ADDRESSES, note="routable ones first"),
+            Reading("interfaces", interfaces, "", f"{_ADDRESSES}, psutil.net_if_stats, /sys/class/net"),
         ], []
 
     def _primary(self, source: Source, options: ProbeOptions, addresses: list[str]) -> tuple[Optional[str], str]:
@@ -53,7 +55,7 @@ class NetworkProbe:
             local = self._route(source, target)
             if isinstance(local, str) and scope_of(local) in (Scope.PUBLIC, Scope.PRIVATE):
                 return local, "route outwards" if target in _OUTWARDS else f"route to {target}"
-        return (addresses[0], "interfaces") if addresses else (None, "interfaces")
+        return (addresses[0] if addresses else None), _ADDRESSES
 
     def _route(self, source: Source, target: str) -> Any:
         if target in _OUTWARDS:
@@ -68,7 +70,7 @@ def _interface(source: Source, item: dict[str, Any]) -> dict[str, Any]:
     """`speed_mbit` is what the driver of a real device states. -1, 0 and no answer are null, and so is what tap and
     veth say: 10 and 10,000, whatever lies beneath. A speed is never invented.
     """
-    name = str(item.get("name", ""))
+    name, mtu = str(item.get("name", "")), item.get("mtu")
     folder = f"/sys/class/net/{name}"
     physical = source.read_link(f"{folder}/device") is not None
     real = physical or source.read_text(f"{folder}/bonding/mode") is not None
@@ -77,7 +79,7 @@ def _interface(source: Source, item: dict[str, Any]) -> dict[str, Any]:
         "name": name,
         "up": bool(item.get("up")),
         "physical": physical,
-        "mtu": source.read_int(f"{folder}/mtu"),
+        "mtu": mtu if isinstance(mtu, int) else None,
         "speed_mbit": speed if speed is not None and 0 < speed < 10_000_000 else None,
         "addresses": [address.partition("%")[0] for address in item.get("addresses", ())],
     }
