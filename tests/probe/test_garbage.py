@@ -20,6 +20,7 @@ from registry_core.errors import ValidationError
 from tests.probe.test_recordings import MACHINES, RECORDINGS
 
 PARSERS: list[Callable[[str], Any]] = [
+    addresses.ipv6_states,
     addresses.scope_of,
     cgroup.cgroup_mounts,
     cgroup.cgroup_paths,
@@ -33,6 +34,7 @@ PARSERS: list[Callable[[str], Any]] = [
     cpu.cpu_model,
     meminfo.arc_stats,
     meminfo.meminfo,
+    meminfo.swap_devices,
     lambda text: list(mounts.mounts(text)),
     release.os_release,
     release.pretty_name,

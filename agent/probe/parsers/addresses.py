@@ -1,10 +1,16 @@
-"""How far an address reaches."""
+"""How far an address reaches, and in which state the kernel holds it."""
 
 from __future__ import annotations
 
 import ipaddress
+from typing import Optional
 
-__all__ = ["Scope", "scope_of"]
+__all__ = ["DEPRECATED", "NOT_READY", "TEMPORARY", "Scope", "ipv6_states", "scope_of"]
+
+# Flags of an IPv6 address (include/uapi/linux/if_addr.h)
+TEMPORARY = 0x01  # of the privacy extensions: replaced by another one within a day
+DEPRECATED = 0x20  # about to go: no new connection should use it
+NOT_READY = 0x08 | 0x40  # found to be in use elsewhere; or not known yet whether it is
 
 # 10/8, 172.16/12 and 192.168/16 are private (RFC 1918), 100.64/10 is shared by carriers (RFC 6598), fc00::/7 is
 # private (RFC 4193). `is_private` of ipaddress also holds the blocks kept for documentation, by which recordings mask
@@ -40,3 +46,19 @@ def scope_of(text: str) -> int:
     if address.is_link_local:
         return Scope.LINK
     return Scope.PRIVATE if any(address in network for network in _PRIVATE) else Scope.PUBLIC
+
+
+def ipv6_states(text: Optional[str]) -> dict[tuple[str, str], int]:
+    """(interface, address) → the kernel's flags, from /proc/net/if_inet6: address, index, prefix, scope, flags, name.
+
+    The address is written as `ipaddress` writes it.
+    """
+    states = {}
+    for line in (text or "").splitlines():
+        words = line.split()
+        try:
+            address, flags = ipaddress.IPv6Address(bytes.fromhex(words[0])), int(words[4], 16)
+            states[words[5], str(address)] = flags
+        except (IndexError, ValueError):
+            continue
+    return states

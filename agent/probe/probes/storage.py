@@ -50,7 +50,8 @@ class StorageProbe:
 
     def read(self, source: Source, options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
         table = list(mounts(source.read_text("/proc/self/mountinfo")))
-        distinct = _distinct(table, options.work_dir)
+        every = _distinct(table, options.work_dir)
+        distinct = every[:_MOST_FILE_SYSTEMS]
 
         def measure_work() -> tuple[str, FileSystemSize]:
             folder = source.nearest_existing(options.work_dir)
@@ -60,7 +61,7 @@ class StorageProbe:
         calls.update((mount.mount_point, partial(source.disk_usage, mount.mount_point)) for mount in distinct)
         answers = self._deadlines.call_all(calls, self._wait_seconds)
         work, failures = self._work_dir(source, options.work_dir, table, answers[_WORK])
-        others, other_failures = self._file_systems(distinct, answers) if table else ([], [])
+        others, other_failures = self._file_systems(distinct, answers, len(every)) if table else ([], [])
         return [*work, *others], [*failures, *other_failures]
 
     def _work_dir(
@@ -73,7 +74,9 @@ class StorageProbe:
             return [], [Failure(self.name, f"{folder}: not believable", "storage_gb", list(size))]
         return _work_readings(source, work_dir, folder, mount_of(folder, table), size), []
 
-    def _file_systems(self, distinct: list[Mount], answers: dict[str, Any]) -> tuple[list[Reading], list[Failure]]:
+    def _file_systems(
+        self, distinct: list[Mount], answers: dict[str, Any], mounted: int
+    ) -> tuple[list[Reading], list[Failure]]:
         told, failures = [], []
         for mount in distinct:
             answer = answers[mount.mount_point]
@@ -87,7 +90,9 @@ class StorageProbe:
             elif answer.total_bytes > 0:
                 told.append(_file_system(mount, answer))
         told_by = "/proc/self/mountinfo, psutil.disk_usage"
-        return [Reading("file_systems", told, "", told_by, note="each device once")], failures
+        cut = mounted - len(distinct)
+        limited_by = f"{_MOST_FILE_SYSTEMS} file systems are told: {cut} more are left out" if cut else None
+        return [Reading("file_systems", told, "", told_by, limited_by, note="each device once")], failures
 
 
 def _why(error: BaseException) -> str:
@@ -130,7 +135,7 @@ def _distinct(table: list[Mount], work_dir: str) -> list[Mount]:
         known = seen.get(key)
         if known is None or (known is not work and known.root != "/" and mount.root == "/"):
             seen[key] = mount
-    return [mount for mount in table if any(mount is kept for kept in seen.values())][:_MOST_FILE_SYSTEMS]
+    return [mount for mount in table if any(mount is kept for kept in seen.values())]
 
 
 def _same_bytes(mount: Mount) -> str:
