@@ -58,7 +58,7 @@ class AllowList:
 
 def check_address(url: str, ca_file: Optional[str], allow_list: AllowList, proxy: str = "") -> Iterator[Finding]:
     """Follow a request to the coordinator at `url` as far as it gets; behind a proxy only the whole of it is seen."""
-    options = RemoteOptions(ca_file=ca_file, proxy=proxy, interval_seconds=2 * TIMEOUT_SECONDS)
+    options = RemoteOptions(ca_file=ca_file, proxy=proxy, interval_seconds=TIMEOUT_SECONDS)
     if goes_through_proxy(url, options):
         yield from _answer(url, url, options)
         return

@@ -236,7 +236,10 @@ class Sender:
             raise _UnfitError(f"answers in the encoding {shown(encoding)}, which was not accepted")
         most = largest_bytes if is_success else LARGEST_PROBLEM_BYTES
         body = bytearray()
-        for chunk in response.iter_raw():
+        chunks = (
+            [response.content] if response.is_stream_consumed else response.iter_raw()
+        )  # a transport may have read it
+        for chunk in chunks:
             body += chunk
             if len(body) > most:
                 if not is_success:
