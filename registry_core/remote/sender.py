@@ -236,9 +236,8 @@ class Sender:
             raise _UnfitError(f"answers in the encoding {shown(encoding)}, which was not accepted")
         most = largest_bytes if is_success else LARGEST_PROBLEM_BYTES
         body = bytearray()
-        chunks = (
-            [response.content] if response.is_stream_consumed else response.iter_raw()
-        )  # a transport may have read it
+        is_read = response.is_stream_consumed  # by a transport of the caller's
+        chunks = [response.content] if is_read else response.iter_raw()
         for chunk in chunks:
             body += chunk
             if len(body) > most:
