@@ -13,12 +13,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Callable, Optional, Union
+from typing import Annotated, Any, Callable, Optional, Union
 
 import httpx
 import msgspec
 
-from registry_core.errors import RegistryClosedError, UnknownNodeError, ValidationError
+from registry_core.errors import RegistryClosedError, UnknownNodeError, UnreachableError, ValidationError
 from registry_core.models import limits
 from registry_core.models.addresses import WITHHELD_ADDRESS
 from registry_core.models.encoding import health_from_plain, node_from_plain, node_to_plain
@@ -28,12 +28,12 @@ from registry_core.models.status import NodeHealth
 from registry_core.query.explain import Failing
 from registry_core.query.node_query import NO_TAGS, GpuDemand, NodeOrder, NodeQuery
 from registry_core.remote.admin import RemoteAdmin
-from registry_core.remote.answers import Answer, decoded, problem_in, raise_for
+from registry_core.remote.answers import Answer, decoded, kind_name, raise_for, safe_text, understood
+from registry_core.remote.bounds import LARGEST_ANSWER_BYTES, LARGEST_NODE_BYTES, NODES_IN_A_PAGE
 from registry_core.remote.node_session import NodeSession, Registrar
 from registry_core.remote.options import RemoteOptions, checked_addresses
 from registry_core.remote.sender import Sender
 from registry_core.rules.reputation import Outcome
-from registry_core.wire.problems import kind_of
 from registry_core.wire.reputation import reputation_from_plain
 from registry_core.wire.shapes import (
     LONGEST_INTERVAL_SECONDS,
@@ -41,14 +41,18 @@ from registry_core.wire.shapes import (
     Gap,
     Heartbeat,
     HeartbeatReply,
+    LongText,
     Registration,
     RegistrationReply,
     TaskOutcome,
+    Whole,
 )
 
 __all__ = ["RemoteRegistry"]
 
-PAGE = 1000
+LARGEST_DRAW = 1000
+MOST_PAGES = 20_000
+"""What a list is read in at most; a coordinator that goes on is none: ten million nodes."""
 
 
 class RemoteRegistry:
@@ -69,7 +73,8 @@ class RemoteRegistry:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._options = options if options is not None else RemoteOptions()
-        checked = checked_addresses(addresses, allow_plaintext=self._options.allow_plaintext)
+        has_secrets = state_dir is not None or bool(self._options.token or self._options.join_token)
+        checked = checked_addresses(addresses, self._options, has_secrets=has_secrets)
         self._sender = Sender(checked, self._options, transport=transport, sleep=sleep)
         self._sleep = sleep
         self._lock = threading.RLock()
@@ -109,7 +114,11 @@ class RemoteRegistry:
         if session is None or self._registrar is None or node_id != self._registrar.node_id:
             return
         headers = {"authorization": f"Bearer {session.token}"}
-        self._good("POST", _path(node_id, "leave"), headers=headers, node_id=node_id)
+        self._good("POST", _path(node_id, "leave"), "order", headers=headers, node_id=node_id)
+
+    def forget_waits(self) -> None:
+        """Ask again with the next call, also where the coordinator asked to be left alone until later."""
+        self._sender.forget_waits()
 
     def register_node(self, node: Node, *, interval_seconds: Optional[float] = None) -> str:
         """As `Registry.register_node`; signed when it is the node of `state_dir`."""
@@ -125,7 +134,7 @@ class RemoteRegistry:
             return node.id
         said = Registration(node=node_to_plain(node), interval_seconds=self._interval_seconds)
         body = msgspec.json.encode(said)
-        self._good("PUT", _path(node.id), body=body, node_id=node.id)
+        self._good("PUT", _path(node.id), "registration", body=body, node_id=node.id)
         return node.id
 
     def update_node_health(
@@ -144,9 +153,9 @@ class RemoteRegistry:
         )
         if self._registrar is None or node_id != self._registrar.node_id:
             body = msgspec.json.encode(Heartbeat(0, *gauges))
-            answer = self._good("PUT", _path(node_id, "heartbeat"), body=body, node_id=node_id)
-            return health_from_plain(decoded(answer, HeartbeatReply).health)
-        with self._lock:
+            answer = self._good("PUT", _path(node_id, "heartbeat"), "heartbeat", body=body, node_id=node_id)
+            return understood(answer, health_from_plain, decoded(answer, HeartbeatReply).health)
+        with self._lock, self._sender.call():
             return self._beat(node_id, gauges)
 
     def update_node_reputation(
@@ -167,27 +176,33 @@ class RemoteRegistry:
         told = TaskOutcome(outcome.success, outcome.task_id, outcome.dimension, outcome.weight, outcome.rater)
         body = msgspec.json.encode(told)
         again = task_id is not None and rater is None
-        answer = self._good("POST", _path(node_id, "outcomes"), body=body, node_id=node_id, repeatable=again)
-        return reputation_from_plain(decoded(answer, dict[str, Any]))
+        answer = self._good(
+            "POST", _path(node_id, "outcomes"), "reputation", body=body, node_id=node_id, repeatable=again
+        )
+        return understood(answer, reputation_from_plain, decoded(answer, dict[str, Any]))
 
     def get_node(self, node_id: str) -> Optional[Node]:
         """As `Registry.get_node`. Without a token `ip_address` is WITHHELD_ADDRESS."""
         try:
-            answer = self._good("GET", _path(node_id), node_id=node_id)
+            answer = self._good("GET", _path(node_id), "node", node_id=node_id)
         except UnknownNodeError:
             return None
-        return _node(decoded(answer, dict[str, Any]))
+        return understood(answer, _node, decoded(answer, dict[str, Any]))
 
     def get_reputation(self, node_id: str) -> Reputation:
         """As `Registry.get_reputation`."""
-        answer = self._good("GET", _path(node_id, "reputation"), node_id=node_id)
-        return reputation_from_plain(decoded(answer, dict[str, Any]))
+        answer = self._good("GET", _path(node_id, "reputation"), "reputation", node_id=node_id)
+        return understood(answer, reputation_from_plain, decoded(answer, dict[str, Any]))
 
     def explain_node(self, node_id: str, query: NodeQuery) -> list[Failing]:
         """As `Registry.explain_node`."""
         limits.instance("query", query, NodeQuery)
         asked = _query(replace(query, order=NodeOrder.REPUTATION, after=None))
-        return decoded(self._good("GET", _path(node_id, "explain"), query=asked, node_id=node_id), _Explanation).failing
+        answer = self._good("GET", _path(node_id, "explain"), "explanation", query=asked, node_id=node_id)
+        return [
+            Failing(item.condition, safe_text(item.found), safe_text(item.wanted), safe_text(item.remedy))
+            for item in decoded(answer, _Explanation).failing
+        ]
 
     def list_nodes(
         self,
@@ -224,19 +239,36 @@ class RemoteRegistry:
             after,
             min_uptime_probability,
         )
-        if ordered is not NodeOrder.REPUTATION and (limit is None or limit > PAGE):
-            raise ValidationError("limit", limit, f"must be from 1 to {PAGE} in a draw: it has no pages")
+        if ordered is not NodeOrder.REPUTATION and (limit is None or limit > LARGEST_DRAW):
+            raise ValidationError("limit", limit, f"must be from 1 to {LARGEST_DRAW} in a draw: it has no pages")
         nodes: list[Node] = []
         query = _query(demand)
+        largest_page = NODES_IN_A_PAGE if ordered is NodeOrder.REPUTATION else LARGEST_DRAW
+        cursors: set[str] = set()
         while limit is None or len(nodes) < limit:
-            query["limit"] = str(PAGE if limit is None else min(PAGE, limit - len(nodes)))
-            page = decoded(self._good("GET", "/v1/nodes", query=query), _Page)
-            self.degraded, self.damaged = page.degraded, page.damaged
-            nodes.extend(_node(plain) for plain in page.nodes)
-            if not page.next:
+            wanted = largest_page if limit is None else min(largest_page, limit - len(nodes))
+            query["limit"] = str(wanted)
+            cursor = self._read_page(query, wanted, nodes, cursors)
+            if cursor is None:
                 break
-            query["after"] = page.next
+            query["after"] = cursor
         return nodes
+
+    def _read_page(
+        self, query: dict[str, Union[str, list[str]]], wanted: int, nodes: list[Node], cursors: set[str]
+    ) -> Optional[str]:
+        """Add the nodes of one page, and its cursor; the cursor of the next, or None."""
+        answer = self._good("GET", "/v1/nodes", "node", query=query, nodes=wanted)
+        page = decoded(answer, _Page)
+        if len(page.nodes) > wanted or page.next in cursors or len(cursors) >= MOST_PAGES:
+            what = "more nodes than asked for" if len(page.nodes) > wanted else "pages without end"
+            raise UnreachableError(answer.address, f"does not answer like a coordinator: {what}")
+        nodes.extend(understood(answer, _node, plain) for plain in page.nodes)
+        self.degraded, self.damaged = page.degraded, page.damaged
+        if not page.next:
+            return None
+        cursors.add(page.next)
+        return page.next
 
     def count_nodes(
         self,
@@ -264,7 +296,7 @@ class RemoteRegistry:
             )
             return len(found)
         demand = NodeQuery(min_reputation, only_healthy, min_capabilities, wallet_address, gpus, tags, exclude)
-        return decoded(self._good("GET", "/v1/count", query=_query(demand)), _Count).count
+        return decoded(self._good("GET", "/v1/count", "count", query=_query(demand)), _Count).count
 
     def deregister_node(self, node_id: str) -> bool:
         """As `Registry.deregister_node`."""
@@ -273,7 +305,7 @@ class RemoteRegistry:
         if self._session is not None and self._registrar is not None and node_id == self._registrar.node_id:
             headers = {"authorization": f"Bearer {self._session.token}"}
         try:
-            self._good("DELETE", _path(node_id), node_id=node_id, headers=headers)
+            self._good("DELETE", _path(node_id), "order", node_id=node_id, headers=headers)
         except UnknownNodeError:
             return False
         return True
@@ -305,7 +337,7 @@ class RemoteRegistry:
             raise UnknownNodeError(node_id)
         session = self._session
         answer = self._send_beat(session, gauges)
-        if answer.status in (401, 409) and _kind_name(answer) in ("session-expired", "stale-sequence"):
+        if answer.status in (401, 409) and kind_name(answer) in ("session-expired", "stale-sequence"):
             self._sleep(random.uniform(0, min(1.0, self._options.interval_seconds / 10)))  # noqa: S311 - spreads load
             session = self._register(self._node)
             answer = self._send_beat(session, gauges)
@@ -314,10 +346,11 @@ class RemoteRegistry:
         if answer.status != 200:
             raise_for(answer, node_id)
         reply = decoded(answer, HeartbeatReply)
+        health = understood(answer, health_from_plain, reply.health)
         self._session = NodeSession(session.token, session.generation, reply.interval_seconds)
         self._gap = None
-        self.withheld = tuple(f"{each.condition} is {each.found}: {each.remedy}" for each in reply.withheld)
-        return health_from_plain(reply.health)
+        self.withheld = tuple(safe_text(f"{each.condition} is {each.found}: {each.remedy}") for each in reply.withheld)
+        return health
 
     def _send_beat(
         self, session: NodeSession, gauges: tuple[Optional[float], Optional[float], Optional[float]]
@@ -326,26 +359,41 @@ class RemoteRegistry:
         body = msgspec.json.encode(Heartbeat(self._sequence, *gauges, gap=self._gap))
         headers = {"authorization": f"Bearer {session.token}"}
         path = _path(self._registrar.node_id if self._registrar is not None else "", "heartbeat")
-        return self._sender.send("PUT", path, body=body, headers=lambda: headers)
+        return self._sender.send(
+            "PUT", path, largest_bytes=LARGEST_ANSWER_BYTES["heartbeat"], body=body, headers=lambda: headers
+        )
 
     def _order(self, method: str, node_id: str, part: str, body: Optional[bytes]) -> None:
-        self._good(method, _path(node_id, part), body=body, node_id=node_id)
+        self._good(method, _path(node_id, part), "order", body=body, node_id=node_id)
 
     def _good(
         self,
         method: str,
         path: str,
+        kind: str,
         *,
         query: Optional[Mapping[str, Union[str, list[str]]]] = None,
         body: Optional[bytes] = None,
         node_id: str = "",
         headers: Optional[Mapping[str, str]] = None,
         repeatable: bool = True,
+        nodes: int = 0,
     ) -> Answer:
-        """The answer when it is a success, else the error that it means."""
+        """The answer when it is a success, else the error that it means. `kind` is that of `LARGEST_ANSWER_BYTES`.
+
+        `nodes`: how many the answer may hold, where it is a page of them.
+        """
         self._check_open()
         sent = self._bearer() if headers is None else headers
-        answer = self._sender.send(method, path, query=query, body=body, headers=lambda: sent, repeatable=repeatable)
+        answer = self._sender.send(
+            method,
+            path,
+            largest_bytes=LARGEST_ANSWER_BYTES[kind] + nodes * LARGEST_NODE_BYTES,
+            query=query,
+            body=body,
+            headers=lambda: sent,
+            repeatable=repeatable,
+        )
         if not 200 <= answer.status < 300:
             raise_for(answer, node_id)
         return answer
@@ -360,17 +408,17 @@ class RemoteRegistry:
 
 class _Page(msgspec.Struct):
     nodes: list[dict[str, Any]]
-    next: Optional[str] = None
+    next: Optional[LongText] = None
     degraded: bool = False
-    damaged: int = 0
+    damaged: Whole = 0
 
 
 class _Explanation(msgspec.Struct):
-    failing: list[Failing]
+    failing: Annotated[list[Failing], msgspec.Meta(max_length=256)]
 
 
 class _Count(msgspec.Struct):
-    count: int
+    count: Whole
 
 
 def _path(node_id: object, tail: str = "") -> str:
@@ -413,12 +461,5 @@ def _query(demand: NodeQuery) -> dict[str, Union[str, list[str]]]:
     return query
 
 
-def _node(plain: dict[str, Any]) -> Node:
-    plain.setdefault("ip_address", WITHHELD_ADDRESS)
-    return node_from_plain(plain)
-
-
-def _kind_name(answer: Answer) -> str:
-    problem = problem_in(answer)
-    kind = kind_of(problem.type) if problem is not None else None
-    return kind.name if kind is not None else ""
+def _node(plain: Mapping[str, Any]) -> Node:
+    return node_from_plain({"ip_address": WITHHELD_ADDRESS, **plain})
