@@ -17,6 +17,7 @@ from typing import Optional, Union
 from urllib.parse import urlsplit
 
 from duxnet.doctor.findings import NOTE, OK, PROBLEM, Finding
+from registry_core.errors import reason_of
 from registry_core.models.times import time_from_text
 
 __all__ = ["AllowList", "check_address", "clock_finding"]
@@ -59,7 +60,7 @@ def check_address(url: str, ca_file: Optional[str], allow_list: AllowList) -> It
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        words = f"{host}: the name cannot be resolved: {error.strerror or error}"
+        words = f"{host}: the name cannot be resolved: {reason_of(error)}"
         yield Finding("registry", PROBLEM, words, "mend registry.target, or the DNS servers in /etc/resolv.conf")
         return
     addresses = [str(entry[4][0]) for entry in found]
@@ -72,7 +73,7 @@ def check_address(url: str, ca_file: Optional[str], allow_list: AllowList) -> It
         words = f"{url}: {error.reason or error}"
         yield Finding("TLS", PROBLEM, words, "does the coordinator speak TLS there? With http:// it does not")
     except (OSError, http.client.HTTPException) as error:
-        words = f"{url} does not answer: {getattr(error, 'strerror', None) or str(error) or type(error).__name__}"
+        words = f"{url} does not answer: {reason_of(error)}"
         remedy = f"does the coordinator run there, and is port {port} open in the firewalls on the way?"
         yield Finding("registry", PROBLEM, words, remedy)
 

@@ -16,6 +16,18 @@ _PLAIN_IPV4 = re.compile(rf"(?:[1-9]|[1-9][0-9]|1[0-9][0-9]|2[01][0-9]|22[0-3])(
 _RULE = "must be an IPv4 or IPv6 address (no host name, no port, no zone)"
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host, a name or an address, is reached from this machine only."""
+    import ipaddress  # the same as below
+
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def canonical_address(field: str, value: object) -> str:
     """`value` as `ipaddress` prints it; IPv4-mapped IPv6 becomes IPv4. Refused are host names,
     zone ids, and what no machine can be reached at: 0.0.0.0, :: and multicast groups.

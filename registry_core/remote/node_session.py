@@ -16,8 +16,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from registry_core.errors import DamagedStoreError, RefusedError, StoreError, ValidationError
-from registry_core.files.atomic import locked_folder, reason_of, write_durably
+from registry_core.errors import DamagedStoreError, RefusedError, StoreError, ValidationError, reason_of
+from registry_core.files.atomic import replace_file
+from registry_core.files.locks import locked_folder
+from registry_core.files.opening import read_file
 from registry_core.identity.coordinator_id import coordinator_id_of_key, is_sealed
 from registry_core.identity.identity_files import KEY_FILE, ensure_identity
 from registry_core.identity.node_key import NodeKey, load_node_key
@@ -35,6 +37,7 @@ __all__ = ["NodeSession", "Registrar"]
 
 REMOTE_FILE = "remote.json"
 _SIGNATURE_SECONDS = 60
+_LARGEST_REMOTE_FILE_BYTES = 4096
 _CHALLENGE_PREFIX = 'nonce="'
 
 
@@ -164,7 +167,7 @@ class Registrar:
 
     def _keep(self) -> None:
         content = {"schema": "duxnet.remote/1.0", "coordinator_id": self._pinned, "generation": self._generation}
-        write_durably(self._path, json.dumps(content).encode("ascii") + b"\n", 0o600)
+        replace_file(self._path, json.dumps(content).encode("ascii") + b"\n")
 
 
 class _Proof:
@@ -194,7 +197,7 @@ class _Kept(msgspec.Struct):
 
 def _kept(path: Path) -> _Kept:
     try:
-        content = path.read_bytes()
+        content = read_file(path, _LARGEST_REMOTE_FILE_BYTES)
     except FileNotFoundError:
         return _Kept("duxnet.remote/1.0")
     except OSError as error:

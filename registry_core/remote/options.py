@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional, Union
 from urllib.parse import urlsplit
 
 from registry_core.errors import ValidationError
+from registry_core.models.addresses import is_loopback
 
 __all__ = ["RemoteOptions", "checked_addresses"]
 
@@ -57,19 +57,10 @@ def _checked(address: str, allow_plaintext: bool) -> str:
         raise ValidationError("registry", address, _RULE)
     if parts.username is not None or parts.query or parts.fragment or not address.isascii() or " " in address:
         raise ValidationError("registry", address, _RULE)
-    if parts.scheme == "http" and not allow_plaintext and not _is_this_machine(parts.hostname):
+    if parts.scheme == "http" and not allow_plaintext and not is_loopback(parts.hostname):
         raise ValidationError(
             "registry",
             address,
             "must be https:// beyond this machine, unless allow_plaintext is set: tokens would be seen",
         )
     return address.rstrip("/")
-
-
-def _is_this_machine(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

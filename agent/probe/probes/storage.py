@@ -16,6 +16,7 @@ from agent.probe.options import ProbeOptions
 from agent.probe.parsers.mounts import Mount, mount_of, mounts
 from agent.probe.reading import Failure, Reading
 from agent.probe.source import FileSystemSize, Source
+from registry_core.errors import reason_of
 
 __all__ = ["StorageProbe"]
 
@@ -67,7 +68,7 @@ class StorageProbe:
         self, source: Source, work_dir: str, table: list[Mount], found: Any
     ) -> tuple[list[Reading], list[Failure]]:
         if isinstance(found, BaseException):
-            return [], [Failure(self.name, f"{work_dir}: {_why(found)}", "storage_gb")]
+            return [], [Failure(self.name, f"{work_dir}: {reason_of(found)}", "storage_gb")]
         folder, size = found
         if not _possible(size):
             return [], [Failure(self.name, f"statvfs {folder}: not believable", "storage_gb", list(size))]
@@ -78,7 +79,7 @@ class StorageProbe:
         for mount in distinct:
             answer = answers[mount.mount_point]
             if isinstance(answer, BaseException):
-                message = f"{mount.mount_point} ({mount.fstype} from {mount.origin}): {_why(answer)}"
+                message = f"{mount.mount_point} ({mount.fstype} from {mount.origin}): {reason_of(answer)}"
                 failures.append(Failure(self.name, message, "file_systems"))
             elif not _possible(answer):
                 failures.append(
@@ -87,10 +88,6 @@ class StorageProbe:
             elif answer.total_bytes > 0:
                 told.append(_file_system(mount, answer))
         return [Reading("file_systems", told, "", "/proc/self/mountinfo, statvfs", note="each device once")], failures
-
-
-def _why(error: BaseException) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
 def _gb(size_bytes: int) -> float:
