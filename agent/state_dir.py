@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Optional
 
-from registry_core.errors import StoreError, StoreInUseError
+from registry_core.errors import StoreError, StoreInUseError, reason_of
 from registry_core.files.atomic import replace_file
 from registry_core.files.locks import PidLock, pid_of_holder
 from registry_core.files.opening import own_folder, read_file
@@ -42,6 +42,11 @@ class StateDir:
             self._lock = PidLock(path / LOCK_FILE, path, wait_seconds=_LONGEST_LOOK_SECONDS)
         except StoreInUseError as error:
             raise AgentRunningError(str(path), error.holder_pid) from None
+        except StoreError as error:
+            if isinstance(error.__cause__, OSError):  # a folder in which no file can be made
+                why = f"cannot be used as a state directory: {reason_of(error.__cause__)}"
+                raise StoreError(str(path), why) from error.__cause__
+            raise
 
     def moved_from(self, machine_hint: Optional[str]) -> Optional[str]:
         """The hint of the machine where this folder was used last, when that is another one than `machine_hint`.

@@ -7,6 +7,7 @@ key. Ends with 0, or with 1 and a line of JSON on standard output that says whic
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -23,15 +24,15 @@ def make(folder: Path) -> None:
     """Make what is missing of the pair. Raises StoreError, DamagedStoreError."""
     with locked_folder(folder):
         key_path, id_path = folder / KEY_FILE, folder / ID_FILE
-        if not key_path.exists():
-            if id_path.exists():
+        if not os.path.lexists(key_path):
+            if os.path.lexists(id_path):
                 raise DamagedStoreError(
                     str(key_path),
                     f"is missing although {ID_FILE} is there; restore it from a backup, "
                     f"or move {ID_FILE} away to become a new node without history",
                 )
             replace_file(key_path, NodeKey(Ed25519PrivateKey.generate()).key_file(), 0o600)
-        if not id_path.exists():
+        if not os.path.lexists(id_path):
             discard_draft(key_path)  # of a replacement that was interrupted
             replace_file(id_path, load_key_file(key_path).id_file(), 0o644)
 
