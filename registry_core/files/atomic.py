@@ -26,7 +26,6 @@ __all__ = [
     "replace_by_link",
     "replace_file",
     "sync_file",
-    "sync_folder",
     "write_draft",
 ]
 
@@ -138,12 +137,6 @@ def sync_file(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def sync_folder(path: Path) -> None:
-    """Flush a folder's list of names to the disk. Raises StoreError, OSError."""
-    with Folder(path) as folder:
-        folder.sync()
 
 
 def _draft_of(path: Path) -> str:

@@ -270,7 +270,7 @@ def refuse_others(path: Path, handle: int) -> None:
         return
     found, where = os.fstat(handle), str(path)
     if found.st_uid not in _trusted():
-        raise StoreError(where, f"belongs to {_user(found.st_uid)}, who may change it; chown it")
+        raise StoreError(where, f"belongs to {_user(found.st_uid)}, who may change it; chown it, or use another")
     if _others_may_write(found):
         raise StoreError(where, f"{_open_to_others(found)}; see that it holds what it should, then chmod go-w it")
     Folder(Path(os.path.realpath(path)).parent).close()
@@ -333,7 +333,9 @@ class _Way:
                 raise StoreError(
                     where, f"{what} of {_user(found.st_uid)}, who could put another in its place; {_OWN_FOLDER}"
                 )
-            if stat.S_ISDIR(found.st_mode) and not found.st_mode & stat.S_ISVTX and _others_may_write(found):
+            if not stat.S_ISDIR(found.st_mode) or found.st_mode & stat.S_ISVTX:
+                continue
+            if _others_may_write(found) and not os.statvfs(where).f_flag & os.ST_RDONLY:  # a volume of a container
                 raise StoreError(where, f"{_open_to_others(found)}; {_OWN_FOLDER}, or chmod go-w it")
 
 

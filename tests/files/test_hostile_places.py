@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
@@ -523,3 +524,20 @@ def test_a_configuration_that_is_a_pipe_is_not_waited_for(place: Path) -> None:
     os.mkfifo(place / "config.toml")
     with pytest.raises(ConfigurationError, match="named pipe"):
         read_config_file(place / "config.toml")
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root can mount")
+def test_a_folder_that_nobody_can_write_to_is_no_danger_whatever_its_mode(tmp_path: Path) -> None:
+    """As a container's configuration volume is: 0777, and mounted for reading only."""
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0777", "none", mounted], capture_output=True).returncode:
+        pytest.skip("a file system cannot be mounted here")
+    try:
+        (mounted / "config.toml").write_text('[log]\nlevel = "info"\n')
+        with pytest.raises(ConfigurationError, match="other users"):
+            read_config_file(mounted / "config.toml")
+        subprocess.run(["mount", "-o", "remount,ro", mounted], check=True)
+        assert read_config_file(mounted / "config.toml") == {"log": {"level": "info"}}
+    finally:
+        subprocess.run(["umount", "-l", mounted], check=True)
