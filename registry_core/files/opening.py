@@ -68,7 +68,7 @@ class Folder:
         self._handle: Optional[int] = None
         if not _HAS_OWNERS:
             return
-        way.refuse_others()
+        way.refuse_others(_trusted(self.status.st_uid))
         flags = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         self._handle = os.open(self.path, flags)
         opened = os.fstat(self._handle)
@@ -299,7 +299,7 @@ class _Way:
             if not make:
                 raise
             if _HAS_OWNERS:
-                self.refuse_others()
+                self.refuse_others(_trusted())  # nothing is made in a folder of another user
             with contextlib.suppress(FileExistsError):  # somebody else made it at this moment
                 os.mkdir(where, 0o700)  # noqa: PTH102 - the same
             found = os.lstat(where)
@@ -324,9 +324,8 @@ class _Way:
             self._enter(target.anchor)
         self._names.extendleft(reversed(target.parts[1:] if target.is_absolute() else target.parts))
 
-    def refuse_others(self) -> None:
-        """Raises StoreError for what another user could exchange for something else."""
-        trusted = _trusted(self.status.st_uid)
+    def refuse_others(self, trusted: frozenset[int]) -> None:
+        """Raises StoreError for what a user who is not `trusted` could exchange for something else."""
         for where, found in self._passed:
             if found.st_uid not in trusted:
                 what = "is a link" if stat.S_ISLNK(found.st_mode) else "is a folder"

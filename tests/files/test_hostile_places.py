@@ -359,11 +359,11 @@ def test_a_folder_above_that_another_user_could_exchange_is_refused(start: str, 
         (place / "theirs").chmod(0o755)
         (place / "theirs/state").mkdir()
         os.chown(place / "theirs/state", place.stat().st_uid, -1)
-    for folder in (place / "theirs/state", place / "theirs/state/deeper/still"):
+    for folder in (place / "theirs/state", place / "theirs/state/deeper/still", place / "theirs/new"):
         with pytest.raises(StoreError, match=r"theirs.*could put another in its place"):
             STARTS[start](folder)
     with as_tests_do():
-        assert list((place / "theirs/state").iterdir()) == []
+        assert [path.name for path in (place / "theirs").rglob("*")] == ["state"]
 
 
 def test_a_folder_above_that_others_may_write_is_refused_unless_it_is_sticky(start: str, place: Path) -> None:
