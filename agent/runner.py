@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Callable, Optional
 
-from agent.description import describe, offer_text
+from agent.description import NO_ADDRESS, describe, offer_text
 from agent.open_registry import OwnNode, open_registry
 from agent.probe.reading import Failure
 from agent.probe.runner import ProbeRunner
@@ -76,6 +76,7 @@ class Agent:
         self._sampled_at = time.monotonic()
         self._sample: Optional[Sample] = None
         self._paced_interval = 0.0  # nothing is planned yet
+        self._unreachable = False
 
     @property
     def _agent(self) -> AgentSettings:
@@ -150,7 +151,16 @@ class Agent:
         self._sampler = Sampler(source, options.work_dir)
 
     def _describe(self) -> Node:
-        return describe(self._found, self._identity, self._agent)
+        node = describe(self._found, self._identity, self._agent)
+        unreachable = not self._found.primary_address and node.ip_address == NO_ADDRESS
+        if unreachable and not self._unreachable:
+            _log.warning(
+                "found no address that other machines can reach: this node is registered as %s; "
+                "agent.override.primary_address names another",
+                NO_ADDRESS,
+            )
+        self._unreachable = unreachable
+        return node
 
     def _snapshot(self) -> AgentSnapshot:
         return AgentSnapshot(

@@ -157,7 +157,7 @@ class NodeRegistry:
     ) -> NodeHealth:
         """A sample of a node that only the caller's open batch makes known; it is told once the batch is durable."""
         unit = self._transactions.own_batch()
-        staged = self._transactions.staged_by(unit, limits.lookup_key(node_id)) if unit is not None else None
+        staged = self._transactions.in_own_batch(limits.lookup_key(node_id))
         if unit is None or staged is None or staged[1] is None:
             raise UnknownNodeError(node_id)
         unit.soft.append(lambda: self._live_state.report(node_id, *gauges))
@@ -205,7 +205,7 @@ class NodeRegistry:
         return record
 
     def _newest(self, node_id: str) -> Optional[NodeRecord]:
-        """The record as the caller's own open batch has it, else as committed."""
+        """The record as committed; inside the caller's own batch, as the next change of the batch finds it."""
         key = limits.lookup_key(node_id)
         staged = self._transactions.in_own_batch(key) if self._transactions.batch_is_open else None
         return self._store.read(key) if staged is None else staged[1]
@@ -338,7 +338,7 @@ class NodeRegistry:
         """Read the file anew, when it was edited by hand or by another process. Samples not yet saved are kept."""
         if self._refusal is not None:
             raise self._refusal
-        with self._transactions.disk():
+        with self._transactions.still():  # a command that found half a table would take a known node for a newcomer
             if self._store.refresh():
                 self._live_state.load()
 

@@ -28,7 +28,8 @@ from registry_core import (
     UnknownNodeError,
     ValidationError,
 )
-from tests.core.builders import START, HandClock, a_node
+from registry_core.testing import START, HandClock
+from tests.core.builders import a_node
 from tests.core.places import ALL_PLACES
 
 

@@ -21,7 +21,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for name in ("DUXNET_CONFIG", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "STATE_DIRECTORY", "DUXNET_REGISTRY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("duxnet.process.config_file.SYSTEM_CONFIG_FILE", tmp_path / "etc" / "config.toml")
+    monkeypatch.setattr("duxnet.process.folders.SYSTEM_CONFIG_FILE", str(tmp_path / "etc" / "config.toml"))
 
 
 def written(path: Path, text: str) -> str:
