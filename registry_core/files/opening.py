@@ -200,13 +200,13 @@ class Folder:
         return name, {"dir_fd": self._handle}
 
 
-def own_folder(path: Path, use: str, *, make: bool = True) -> None:
+def own_folder(path: Path, use: str) -> None:
     """Check that `path` may be used as `use` ("a state directory"): ours or root's, closed to the writing of others.
 
     Missing folders are made for their owner only. Raises StoreError.
     """
     try:
-        with Folder(path, make=make) as folder:
+        with Folder(path, make=True) as folder:
             folder.refuse_foreign()
             if folder.is_shared():
                 raise StoreError(str(path), f"{_open_to_others(folder.status)}; {_OWN_FOLDER}, or chmod go-w it")
