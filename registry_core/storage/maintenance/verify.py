@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from registry_core.errors import DamagedStoreError, StoreError
+from registry_core.errors import DamagedStoreError, StoreError, reason_of
 from registry_core.models.times import time_to_text
 from registry_core.storage.json_file import JsonFileStore
 from registry_core.storage.sealed_file import is_sealed_file
@@ -93,7 +93,7 @@ def is_sqlite_file(path: Path) -> bool:
     try:
         return read_head(path, 16) == b"SQLite format 3\x00"
     except OSError as error:
-        raise StoreError(str(path), f"cannot be read: {error.strerror}") from None
+        raise StoreError(str(path), f"cannot be read: {reason_of(error)}") from None
 
 
 def sealed_with(path: Path) -> tuple[bytes, ...]:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from registry_core.errors import DamagedStoreError, ReadOnlyError, SealedStoreError, StoreError
-from registry_core.files.locks import WriterLock
+from registry_core.files.locks import PidLock, lock_beside
+from registry_core.files.opening import own_place
 from registry_core.models.record import NodeRecord
 from registry_core.models.status import Sampled
 from registry_core.storage.sealing import KeyRing
@@ -33,9 +34,11 @@ from registry_core.storage.sqlite.open import (
     ROLLED_BACK,
     WRITER_CACHE_KIB,
     FileState,
+    check_files,
     check_identity,
     connect,
     has_log,
+    hold_names,
     key_state,
     make_new,
     open_checked,
@@ -85,10 +88,12 @@ class SqliteStore(Store):
     soft_save_seconds = SOFT_SAVE_SECONDS
     lazy = True
 
-    def __init__(self, path: Path, *, read_only: bool = False, keys: Optional[KeyRing] = None) -> None:
+    def __init__(
+        self, path: Path, *, read_only: bool = False, keys: Optional[KeyRing] = None, own: bool = True
+    ) -> None:
         self.read_only = read_only
         self.location = str(path)
-        self._path = Path(os.path.realpath(path))
+        self._path = Path(os.path.realpath(path)) if read_only else own_place(path, "the folder of a registry", own=own)
         self._keys = keys
         self._readers: deque[sqlite3.Connection] = deque()
         self._watch: Optional[sqlite3.Connection] = None
@@ -96,12 +101,9 @@ class SqliteStore(Store):
         self._writing = threading.Lock()
         self._last_commit = Stamp()
         self._version = 0
-        self._lock: Optional[WriterLock] = None
+        self._lock: Optional[PidLock] = None if read_only else lock_beside(self._path)
         self._used: Optional[UsedFile] = None
         self._samples = SampleWriter(self._write_samples)
-        if not read_only:
-            self._make_folder()
-            self._lock = WriterLock(self._path)
         try:
             self._open()
         except BaseException:
@@ -258,6 +260,8 @@ class SqliteStore(Store):
             return connection.execute(sql, values).fetchall()
 
     def _open(self) -> None:
+        with translated(self.location, "read"):
+            check_files(self._path, owned=not self.read_only)
         exists = self._path.exists()
         if not exists and has_log(self._path):
             raise DamagedStoreError(self.location, f"its log {wal_of(self._path).name} is there, but it is not")
@@ -265,6 +269,8 @@ class SqliteStore(Store):
             raise StoreError(self.location, "does not exist; a registry is made by opening it for writing")
         if not exists:
             make_new(self._path, self._keys)
+        if not self.read_only:
+            hold_names(self._path)
         with translated(self.location, "read"):
             self._used = UsedFile(self._path)
         layout_found = check_identity(self._path)
@@ -308,14 +314,6 @@ class SqliteStore(Store):
         if report.commits_surely_lost or report.header_damaged:
             said = f"{report.tail_text()}; rolled back to commit {stamp.number} of {stamp.time_text()}"
             writer.execute(layout.PUT_STATE, (ROLLED_BACK, said))
-
-    def _make_folder(self) -> None:
-        try:
-            missing = [parent for parent in self._path.parents if not parent.exists()]
-            for parent in reversed(missing):
-                parent.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise StoreError(self.location, f"its folder cannot be made: {error.strerror}") from error
 
     @contextmanager
     def _reader(self, doing: str) -> Iterator[sqlite3.Connection]:
