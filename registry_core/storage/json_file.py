@@ -17,7 +17,7 @@ from registry_core.errors import DamagedStoreError, ReadOnlyError, StoreError
 from registry_core.files.locks import WriterLock
 from registry_core.models.record import NodeRecord
 from registry_core.models.status import Sampled
-from registry_core.storage.json_text import FileContent, NodeTexts, read_content
+from registry_core.storage.json_text import SCHEMA, FileContent, NodeTexts, check_read_back, read_content
 from registry_core.storage.sealed_file import FileSeal
 from registry_core.storage.sealing import KeyRing
 from registry_core.storage.store import Change, Put, Row, Store
@@ -42,6 +42,7 @@ class JsonFileStore(Store):
         self._texts = NodeTexts()
         self._seal = FileSeal(self.location, keys)
         self._warned = False
+        self._told: set[str] = set()
         self._lock: Optional[WriterLock] = None
         if not read_only:
             self._make_folder()
@@ -78,6 +79,9 @@ class JsonFileStore(Store):
 
     def commit(self, changes: Sequence[Change], meta: Mapping[str, Optional[str]]) -> None:
         """One rewrite of the file, whatever the number of changes."""
+        for change in changes:
+            if isinstance(change, Put):
+                check_read_back(self.location, change.record, self._content.schema)
         puts, samples, down = dict(self._content.puts), dict(self._content.samples), set(self._content.down)
         for change in changes:
             node_id = change.columns.node_id if isinstance(change, Put) else change.node_id
@@ -162,9 +166,30 @@ class JsonFileStore(Store):
         except OSError as error:
             raise StoreError(self.location, f"cannot be read: {error.strerror}") from error
         try:
-            return read_content(self.location, self._seal.opened(raw)), signature
+            content = read_content(self.location, self._seal.opened(raw))
+            for node_id, dropped in content.dropped.items():
+                self._log_dropped(node_id, dropped)
+            return content, signature
         except (RecursionError, MemoryError):
             raise DamagedStoreError(self.location, "it is nested too deeply or too large to be a registry") from None
+
+    def _log_dropped(self, node_id: str, dropped: Sequence[str]) -> None:
+        if node_id not in self._told:
+            from registry_core.storage.older_records import log_dropped
+
+            self._told.add(node_id)
+            log_dropped(self.location, node_id, dropped)
+
+    def _keep_older(self) -> None:
+        """Before a file of an older schema is written as it is today, a copy of it is put beside."""
+        from registry_core.storage.maintenance.backup import kept_aside
+
+        older = self._content.older
+        aside = kept_aside(self._path, "schema-" + older.rpartition("/")[2])
+        self._write_durably(aside, self._path.read_bytes())
+        _log.warning(
+            "%s is brought from %s to %s; the old file is kept as %s", self.location, older, SCHEMA, aside.name
+        )
 
     def _replace(self, content: FileContent) -> None:
         if self.read_only:
@@ -175,6 +200,8 @@ class JsonFileStore(Store):
         try:
             data = self._seal.sealed(self._texts.file(content))
             self._write_durably(temporary, data)
+            if self._content.older:
+                self._keep_older()
             self._keep_edit()
             temporary.replace(self._path)
             _flush_folder(self._path.parent)
@@ -182,7 +209,7 @@ class JsonFileStore(Store):
         except OSError as error:
             _remove(temporary)
             raise StoreError(self.location, f"cannot be written: {error.strerror}; nothing was changed") from error
-        self._content = content
+        self._content = content._replace(older="", dropped={})
 
     def _keep_edit(self) -> None:
         """Keep what another hand wrote into the file since it was read: a commit must not swallow it."""

@@ -98,6 +98,7 @@ class SqliteStore(Store):
         self._version = 0
         self._lock: Optional[WriterLock] = None
         self._used: Optional[UsedFile] = None
+        self._told: set[str] = set()
         self._samples = SampleWriter(self._write_samples)
         if not read_only:
             self._make_folder()
@@ -115,6 +116,7 @@ class SqliteStore(Store):
             connection.execute("BEGIN")  # both see the same commit
             try:
                 (found,) = connection.execute("PRAGMA user_version").fetchone()
+                self._rows.older = found < layout.RECORDS_APART
                 for row in connection.execute(layout.START if found > 1 else layout.START_OF_LAYOUT_1):
                     started = self._rows.started(row)
                     tally.add_started(row)
@@ -268,12 +270,15 @@ class SqliteStore(Store):
         with translated(self.location, "read"):
             self._used = UsedFile(self._path)
         layout_found = check_identity(self._path)
+        state = open_checked(self._path, alone=not self.read_only)
+        sealer = sealer_for(self.location, state, self._keys)
         if layout_found < layout.LAYOUT and not self.read_only:
             from registry_core.storage.sqlite.upgrade import bring_up
 
-            bring_up(self._path)
-        state = open_checked(self._path, alone=not self.read_only)
-        self._rows = layout.Rows(sealer_for(self.location, state, self._keys), newer=state.newer)
+            bring_up(self._path, sealer)
+            state = open_checked(self._path, alone=True)
+        self._rows = layout.Rows(sealer, newer=state.newer, dropped=self._log_dropped)
+        self._rows.older = self.read_only and layout_found < layout.RECORDS_APART
         self._last_commit = state.last_commit
         self._store_id = state.store_id
         with translated(self.location, "opened"):
@@ -308,6 +313,14 @@ class SqliteStore(Store):
         if report.commits_surely_lost or report.header_damaged:
             said = f"{report.tail_text()}; rolled back to commit {stamp.number} of {stamp.time_text()}"
             writer.execute(layout.PUT_STATE, (ROLLED_BACK, said))
+
+    def _log_dropped(self, node_id: str, dropped: Sequence[str]) -> None:
+        """A reader of an older file says once what it does not believe."""
+        if node_id not in self._told:
+            from registry_core.storage.older_records import log_dropped
+
+            self._told.add(node_id)
+            log_dropped(self.location, node_id, dropped)
 
     def _make_folder(self) -> None:
         try:
