@@ -13,9 +13,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Callable, Optional
 
 from registry_core.embedded.group_commit import GroupCommit
-from registry_core.errors import RegistryError
+from registry_core.errors import DamagedStoreError, RegistryError
 from registry_core.events import EventKind
-from registry_core.models.columns import columns_of
+from registry_core.models.columns import columns_of, record_of
 from registry_core.models.record import NodeRecord
 from registry_core.storage.store import Change, Delete, Put, Store
 
@@ -161,6 +161,16 @@ class Transactions:
         if staged[0] is not unit:
             unit.depends_on.add(staged[0])
         return staged[1]
+
+    def remains(self, node_id: str, unit: UnitOfWork) -> Optional[NodeRecord]:
+        """As `record`; of a record that is damaged, what its columns say: for who takes it out or writes it anew."""
+        try:
+            return self.record(node_id, unit)
+        except DamagedStoreError as error:
+            columns = self._store.columns(node_id) if error.node_id == node_id else None
+            if columns is None:
+                raise
+            return record_of(columns)
 
     def staged_by(self, unit: UnitOfWork, node_id: str) -> Optional[tuple[UnitOfWork, Optional[NodeRecord]]]:
         """What this very unit did to the node, if anything."""

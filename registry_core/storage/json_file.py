@@ -15,12 +15,13 @@ from typing import Optional
 
 from registry_core.errors import DamagedStoreError, ReadOnlyError, StoreError
 from registry_core.files.locks import WriterLock
+from registry_core.models.columns import Columns
 from registry_core.models.record import NodeRecord
 from registry_core.models.status import Sampled
 from registry_core.storage.json_text import SCHEMA, FileContent, NodeTexts, check_read_back, read_content
 from registry_core.storage.sealed_file import FileSeal
 from registry_core.storage.sealing import KeyRing
-from registry_core.storage.store import Change, Put, Row, Store
+from registry_core.storage.store import Change, Put, Row, Store, Unreadable
 
 __all__ = ["JsonFileStore"]
 
@@ -65,9 +66,18 @@ class JsonFileStore(Store):
         put = self._content.puts.get(node_id)
         return None if put is None else put.record
 
-    def read_many(self, node_ids: Sequence[str]) -> list[Optional[NodeRecord]]:
+    def read_many(
+        self,
+        node_ids: Sequence[str],
+        unreadable: Optional[Unreadable] = None,  # noqa: ARG002 - none is damaged
+    ) -> list[Optional[NodeRecord]]:
         """One look-up each."""
         return [self.read(node_id) for node_id in node_ids]
+
+    def columns(self, node_id: str) -> Optional[Columns]:
+        """One look-up."""
+        put = self._content.puts.get(node_id)
+        return None if put is None else put.columns
 
     def meta(self, key: str) -> Optional[str]:
         """One look-up."""

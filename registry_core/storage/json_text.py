@@ -21,8 +21,13 @@ from registry_core.models.status import Conditions, Liveness, NodeHealth, Sample
 from registry_core.models.trusted import health_sample, node_with, record_with
 from registry_core.rules.reputation import NEWCOMER_SCORE, reputation_of
 from registry_core.rules.reputation.stored_evidence import state_of
-from registry_core.storage.packed_records import is_read_back
-from registry_core.storage.record_codec import HIGHEST_SEQUENCE, NEXT_SEQUENCE, record_from_plain, record_to_plain
+from registry_core.storage.record_codec import (
+    HIGHEST_SEQUENCE,
+    NEXT_SEQUENCE,
+    is_read_back,
+    record_from_plain,
+    record_to_plain,
+)
 from registry_core.storage.store import Put
 
 __all__ = ["SCHEMA", "FileContent", "NodeTexts", "check_read_back", "read_content"]

@@ -2,9 +2,9 @@
 
 Here: which of the two each field is, what cannot be the registry's, and the record that is left. Not here: files, rows.
 
-Anybody could send a field with a name of the registry's, and it was read back as the registry's own. What gives it away:
-a record with a node's unknown fields was written with these first, before the fields of the record; a proof of a wallet
-can be verified; and a history must fit the evidence beside it, since both were written together, at each outcome.
+Anybody could send a field with a name of the registry's, and it was read back as the registry's own. What gives it
+away: a record with a node's unknown fields was written with these first, before the fields of the record; a proof of a
+wallet can be verified; and a history must fit the evidence beside it, since both were written at once, with each outcome.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _unknown(value: object, _plain: Mapping[str, Any], sent: frozenset[str]) -> 
 
 
 def _proof(value: object, plain: Mapping[str, Any], _sent: frozenset[str]) -> None:
-    """Raises ValidationError unless the proof is true. One that cannot be verified here is none: it can be given again."""
+    """Raises ValidationError unless the proof is true. One that cannot be verified here can be given again."""
     proof = checked_proof(value)
     wallet, node_id = plain.get("wallet_address", ""), plain.get("id", "")
     if not proof or not wallet or proof["wallet_address"] != wallet:

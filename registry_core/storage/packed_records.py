@@ -1,8 +1,9 @@
 """One record as bytes, for stores that keep records one by one: JSON without the fields that stand at their default.
 
 Here: the fast way there and back, about a fifth of the cost of `records`. The bytes come with a checksum or a seal, and
-what was packed had been constructed, so that reading looks at names and types but at no range again. Fields that a newer
-version wrote take the slow way, which keeps them. Not here: files, checksums, sealing, older layouts (`older_records`).
+what was packed had been constructed, so that reading looks at names and types but at no range again. Fields that a
+newer version wrote take the slow way, which keeps them. Not here: files, checksums, sealing, older layouts
+(`older_records`).
 """
 
 from __future__ import annotations
@@ -20,13 +21,12 @@ from registry_core.models.frozen import FrozenMap, frozen_json_map
 from registry_core.models.node import Gpu, Node, NodeCapabilities
 from registry_core.models.record import NodeRecord
 from registry_core.models.reputation import Evidence
-from registry_core.models.status import Liveness, NodeHealth
+from registry_core.models.status import Liveness
 from registry_core.models.times import time_from_text, time_to_text
-from registry_core.models.trusted import node_with, record_with
 from registry_core.rules.reputation.evidence import stored_history
 from registry_core.storage.record_codec import checked_proof, checked_unknown, record_from_plain
 
-__all__ = ["evidence_by_name", "is_read_back", "pack", "unpack"]
+__all__ = ["evidence_by_name", "pack", "unpack"]
 
 _encode = msgspec.json.Encoder().encode
 _decode_map = msgspec.json.Decoder(dict[str, Any]).decode
@@ -43,7 +43,6 @@ _GPU = _defaults(Gpu, Gpu())
 _PLAIN_NODE = tuple((name, default) for name, default in _NODE.items() if name != "health")  # samples are kept apart
 _PLAIN_OFFER = tuple(_OFFER.items())
 _PLAIN_GPU = tuple(_GPU.items())
-_NO_HEALTH: NodeHealth = _NODE["health"]
 
 
 def pack(record: NodeRecord) -> bytes:
@@ -80,25 +79,6 @@ def unpack(packed: bytes, *, newer: bool = False) -> NodeRecord:
         return _unpacked(_decode(packed))
     except (msgspec.MsgspecError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as error:
         raise ValueError(str(error)) from None  # MsgspecError is a ValueError in newer versions of msgspec only
-
-
-def is_read_back(record: NodeRecord, again: NodeRecord) -> bool:
-    """Whether `again`, read from what `record` was written as, is the same in all that is durable."""
-    return again == record or again == _durable(record)
-
-
-def _durable(record: NodeRecord) -> NodeRecord:
-    """Without what is soft, and times as exact as files keep them."""
-    node = record.node
-    cordon = cordon_from_plain(cordon_to_plain(node.cordon))
-    durable = node_with(
-        node,
-        health=_NO_HEALTH,
-        liveness=node.liveness if node.liveness is Liveness.LEFT else Liveness.LIVE,
-        registered_at=time_from_text("registered_at", time_to_text(node.registered_at)),
-        cordon=cordon,
-    )
-    return record_with(record, node=durable)
 
 
 def evidence_by_name(plain: dict[str, Any]) -> dict[str, Any]:
@@ -138,8 +118,9 @@ def _types(kind: type[Any], **instead: Any) -> dict[str, Any]:
     return {item.name: instead.get(item.name, hints[item.name]) for item in fields(kind)}
 
 
+_TUPLE: Any = tuple  # what is made here is no type for a type checker
 _STORED_GPU = _Shape.of("StoredGpu", _types(Gpu))
-_STORED_OFFER = _Shape.of("StoredOffer", _types(NodeCapabilities, gpus=tuple[_STORED_GPU.stored, ...]))
+_STORED_OFFER = _Shape.of("StoredOffer", _types(NodeCapabilities, gpus=_TUPLE[_STORED_GPU.stored, ...]))
 _NODE_TYPES = _types(
     Node, capabilities=_STORED_OFFER.stored, registered_at=str, cordon=dict[str, Any], extra=dict[str, Any]
 )

@@ -13,13 +13,15 @@ from typing import Any
 
 from registry_core.errors import ValidationError
 from registry_core.models import limits
-from registry_core.models.encoding import node_from_plain, node_to_plain
+from registry_core.models.encoding import cordon_from_plain, cordon_to_plain, node_from_plain, node_to_plain
 from registry_core.models.frozen import FrozenMap, frozen_json_map, thawed
 from registry_core.models.node import Gpu, Node, NodeCapabilities
 from registry_core.models.own_names import DERIVED_NAMES
 from registry_core.models.record import NodeRecord
 from registry_core.models.reputation import Evidence
 from registry_core.models.status import Liveness, NodeHealth
+from registry_core.models.times import time_from_text, time_to_text
+from registry_core.models.trusted import node_with, record_with
 from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
 from registry_core.rules.reputation.stored_evidence import checked_history
 
@@ -30,6 +32,7 @@ __all__ = [
     "TOP_LEVEL",
     "checked_proof",
     "checked_unknown",
+    "is_read_back",
     "record_from_plain",
     "record_to_plain",
 ]
@@ -59,6 +62,7 @@ _SHAPE: dict[str, Any] = {
     },
     "cordon": {"reason": None, "actor": None, "until": None},
 }
+_NO_HEALTH = NodeHealth()
 _WHOLE: dict[str, Any] = {**dict.fromkeys(TOP_LEVEL), **_SHAPE}
 
 
@@ -184,6 +188,25 @@ def _taken_unknown(plain: dict[str, Any], shapes: Mapping[str, Any]) -> dict[str
         if taken:
             unknown[name] = taken
     return unknown
+
+
+def is_read_back(record: NodeRecord, again: NodeRecord) -> bool:
+    """Whether `again`, read from what `record` was written as, is the same in all that is durable."""
+    return again == record or again == _durable(record)
+
+
+def _durable(record: NodeRecord) -> NodeRecord:
+    """Without what is soft, and times as exact as files keep them."""
+    node = record.node
+    cordon = cordon_from_plain(cordon_to_plain(node.cordon))
+    durable = node_with(
+        node,
+        health=_NO_HEALTH,
+        liveness=node.liveness if node.liveness is Liveness.LEFT else Liveness.LIVE,
+        registered_at=time_from_text("registered_at", time_to_text(node.registered_at)),
+        cordon=cordon,
+    )
+    return record_with(record, node=durable)
 
 
 def _split(value: Mapping[str, Any], shape: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, Optional, TypedDict
-
-import msgspec
+from typing import Any, Callable, Optional
 
 from registry_core.errors import DamagedStoreError, ValidationError, shown
 from registry_core.models import limits
@@ -123,7 +121,7 @@ class EvidenceState:
 
     @classmethod
     def trusted(cls, plain: Mapping[str, Any]) -> EvidenceState:
-        """As `from_plain`, of the history of a stored record, at less cost. Raises DamagedStoreError, and nothing else."""
+        """As `from_plain`, of the history of a stored record, at less cost. Raises DamagedStoreError, nothing else."""
         try:
             given = dict(stored_history(plain))
         except ValueError as error:
@@ -139,38 +137,75 @@ class EvidenceState:
 _DEFAULTS: dict[str, object] = {item.name: getattr(EvidenceState(), item.name) for item in fields(EvidenceState)}
 _EVIDENCE = tuple(name for name, default in _DEFAULTS.items() if isinstance(default, Evidence))
 
-_Number = Annotated[float, msgspec.Meta(ge=-_MOST, le=_MOST)]
-_Weight = Annotated[float, msgspec.Meta(ge=0.0, le=_MOST)]
-_Share = Annotated[float, msgspec.Meta(ge=-1.0, le=_MOST)]
-_Rater = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-_Day = Annotated[int, msgspec.Meta(ge=-1_000_000, le=100_000_000)]
-_STORED: dict[type, Any] = {
-    Evidence: tuple[_Weight, _Weight],
-    CountedTasks: tuple[tuple[_Day, str], ...],
-    FrozenMap: dict[_Rater, tuple[_Share, _Share]],
-    bool: bool,
-    int: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)],
-    float: _Number,
-    type(None): _Number,
-}
-_Stored = TypedDict(  # type: ignore[misc]  # made of the fields above, so that none can be forgotten
-    "_Stored", {name: _STORED[type(default)] for name, default in _DEFAULTS.items()}, total=False
-)
-
 
 def stored_history(plain: object) -> FrozenMap[str, Any]:
     """The history of a record as `to_plain` gave it, frozen. Raises ValueError for anything else, whatever it is."""
-    if isinstance(plain, Mapping) and not plain.keys() <= _DEFAULTS.keys():
-        raise ValueError(f"{shown(next(iter(plain.keys() - _DEFAULTS.keys())))} is not a field of it")
-    try:
-        given: dict[str, Any] = msgspec.convert(plain, _Stored)
-    except (msgspec.ValidationError, RecursionError, OverflowError) as error:
-        raise ValueError(str(error)) from None
-    if any(len(digests) % DIGEST_CHARACTERS for _day, digests in given.get("tasks", ())):
-        raise ValueError(f"tasks must hold digests of {DIGEST_CHARACTERS} characters")
-    if "raters" in given:
-        given["raters"] = FrozenMap(given["raters"])
-    return FrozenMap(given)
+    if not isinstance(plain, Mapping):
+        raise ValueError("it is no map of fields")
+    history: dict[str, Any] = {}
+    for name, value in plain.items():
+        if name not in _DEFAULTS:
+            raise ValueError(f"{shown(name)} is not a field of it")
+        try:
+            history[name] = _STORED[type(_DEFAULTS[name])](value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} cannot be {shown(value)}") from None
+    return FrozenMap(history)
+
+
+def _stored_number(value: Any, least: float = -_MOST) -> float:
+    if type(value) not in (float, int) or not least <= value <= _MOST:  # NaN is not
+        raise ValueError
+    return float(value)
+
+
+def _stored_pair(value: Any, least: float = 0.0) -> tuple[float, float]:
+    if not isinstance(value, (list, tuple)):
+        raise TypeError
+    first, second = value
+    return _stored_number(first, least), _stored_number(second, least)
+
+
+def _stored_tasks(value: Any) -> tuple[tuple[int, str], ...]:
+    if not isinstance(value, (list, tuple)):
+        raise TypeError
+    days = []
+    for day, digests in value:
+        is_day = type(day) is int and -_MOST <= day <= _MOST
+        if not is_day or not isinstance(digests, str) or len(digests) % DIGEST_CHARACTERS:
+            raise ValueError
+        days.append((day, digests))
+    return tuple(days)
+
+
+def _stored_raters(value: Any) -> FrozenMap[str, tuple[float, float]]:
+    if not isinstance(value, Mapping) or not all(isinstance(rater, str) for rater in value):
+        raise TypeError
+    return FrozenMap({rater: _stored_pair(said, -1.0) for rater, said in value.items()})
+
+
+def _stored_count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= 1_000_000:
+        raise ValueError
+    return value
+
+
+def _stored_boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+_STORED: Mapping[type, Callable[[Any], Any]] = {
+    Evidence: _stored_pair,
+    CountedTasks: _stored_tasks,
+    FrozenMap: _stored_raters,
+    bool: _stored_boolean,
+    int: _stored_count,
+    float: _stored_number,
+    type(None): _stored_number,
+}
+"""By the type of the field's default."""
 
 
 def _read(field: str, value: object, default: object) -> object:

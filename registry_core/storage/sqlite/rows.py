@@ -17,7 +17,8 @@ from registry_core.models.record import NodeRecord
 from registry_core.models.status import Conditions, NodeHealth, Sampled
 from registry_core.models.times import time_to_text
 from registry_core.models.trusted import health_sample
-from registry_core.storage.packed_records import is_read_back, pack, unpack
+from registry_core.storage.packed_records import pack, unpack
+from registry_core.storage.record_codec import is_read_back
 from registry_core.storage.sealing import CannotOpen, Sealer
 from registry_core.storage.store import Put, Row
 
@@ -90,6 +91,10 @@ INDEX_SUMS = """
 SELECT count(*), ifnull(sum(id_hash & 4294967295), 0), ifnull(sum(id_hash >> 32), 0), ifnull(sum(sequence), 0)
 FROM nodes INDEXED BY sqlite_autoindex_nodes_1
 """
+COLUMNS = f"""
+SELECT {_CLEAR_NAMES}, labels, columns_checksum, id_hash, NULL, NULL, NULL, NULL, 0
+FROM nodes WHERE id_hash = ? AND id = ?
+"""  # noqa: S608 - the names above
 READ_PLAIN = "SELECT id, record_checksum, record FROM nodes WHERE id_hash IN ({})"
 READ_SEALED = f"SELECT {_CLEAR_NAMES}, record_checksum, record FROM nodes WHERE id_hash IN ({{}})"  # noqa: S608 - the names above
 _WHOLE = f"SELECT {_CLEAR_NAMES}, id_hash, labels, columns_checksum, record_checksum, record FROM nodes"  # noqa: S608 - the names above

@@ -22,6 +22,7 @@ from typing import Any, Callable, Optional
 
 from registry_core.errors import DamagedStoreError, ReadOnlyError, SealedStoreError, StoreError
 from registry_core.files.locks import WriterLock
+from registry_core.models.columns import Columns
 from registry_core.models.record import NodeRecord
 from registry_core.models.status import Sampled
 from registry_core.storage.sealing import KeyRing
@@ -47,7 +48,7 @@ from registry_core.storage.sqlite.open import (
 from registry_core.storage.sqlite.rows import Stamp, id_hash
 from registry_core.storage.sqlite.sample_writer import Samples, SampleWriter
 from registry_core.storage.sqlite.wal import WalReport
-from registry_core.storage.store import Change, Put, Row, Store
+from registry_core.storage.store import Change, Put, Row, Store, Unreadable
 
 __all__ = ["SqliteStore"]
 
@@ -146,7 +147,7 @@ class SqliteStore(Store):
         finally:
             self._readers.append(connection)
 
-    def read_many(self, node_ids: Sequence[str]) -> list[Optional[NodeRecord]]:
+    def read_many(self, node_ids: Sequence[str], unreadable: Optional[Unreadable] = None) -> list[Optional[NodeRecord]]:
         """One statement for up to 500 nodes."""
         found: dict[str, NodeRecord] = {}
         with self._reader("read") as connection:
@@ -154,8 +155,19 @@ class SqliteStore(Store):
                 hashes = [id_hash(node_id) for node_id in node_ids[start : start + _READ_AT_ONCE]]
                 sql = self._rows.read_sql.format(",".join("?" * len(hashes)))
                 for row in connection.execute(sql, hashes):
-                    found[row[0]] = self._rows.read(row)
+                    try:
+                        found[row[0]] = self._rows.read(row)
+                    except layout.BadRow as error:
+                        if unreadable is None or error.node_id is None:
+                            raise
+                        unreadable(DamagedStoreError(self.location, str(error), error.node_id))
         return [found.get(node_id) for node_id in node_ids]
+
+    def columns(self, node_id: str) -> Optional[Columns]:
+        """One look-up in the index."""
+        with self._reader("read") as connection:
+            row = connection.execute(layout.COLUMNS, (id_hash(node_id), node_id)).fetchone()
+            return None if row is None else self._rows.started(row).columns
 
     def meta(self, key: str) -> Optional[str]:
         """One look-up."""

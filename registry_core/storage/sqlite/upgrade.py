@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 UPGRADES: Mapping[int, str] = {
     1: "ALTER TABLE samples ADD COLUMN is_down INTEGER NOT NULL DEFAULT 0",
-    2: f"UPDATE state SET value = '{SCHEMA}' WHERE key = 'schema' AND value = 'duxnet.nodes/1.0'",
+    2: f"UPDATE state SET value = '{SCHEMA}' WHERE key = 'schema' AND value = 'duxnet.nodes/1.0'",  # noqa: S608 - ours
 }
 """Layout → the SQL that makes the next one of it."""
 
@@ -42,8 +42,8 @@ def bring_up(
 ) -> None:
     """Change the file at `path` to the layout `wanted`, in one transaction, if it is older. Raises StoreError.
 
-    The caller holds the writer's lock. A crash leaves the old layout or the new one, and the copy in any case. `sealer`:
-    of a registry that is sealed.
+    The caller holds the writer's lock. A crash leaves the old layout or the new one, and the copy in any case.
+    `sealer`: of a registry that is sealed.
     """
     with translated(str(path), "upgraded"), closing(connect(path, read_only=False)) as connection:
         found = _layout(connection)
