@@ -4,7 +4,7 @@ Here: which of the two each field is, what cannot be the registry's, and the rec
 
 Anybody could send a field with a name of the registry's, and it was read back as the registry's own. What gives it
 away: a record with a node's unknown fields was written with these first, before the fields of the record; a proof of a
-wallet can be verified; and a history must fit the evidence beside it, since both were written at once, with each outcome.
+wallet can be verified; and a history must fit the evidence beside it, since both were written with each outcome.
 """
 
 from __future__ import annotations
