@@ -21,7 +21,7 @@ __all__ = ["NODES_SCHEMA", "READ_ROUTES"]
 
 AnyRequest = Request[Any, Any, Any]
 
-NODES_SCHEMA = "duxnet.nodes/1.0"
+NODES_SCHEMA = "duxnet.nodes/1.1"
 
 
 @get(
