@@ -223,7 +223,7 @@ class Coordinator:
             self.sessions.forget(node_id)
         return was_there
 
-    def _removed(self, node_id: str, actor: str, *, by_operator: bool) -> bool:
+    def _removed(self, node_id: str, actor: str, *, by_operator: bool = False) -> bool:
         """In the committing thread."""
         if not by_operator:
             self.registry.host.state(node_id)  # raises for a record that is damaged: only an operator decides on it

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,25 +117,25 @@ def test_an_operator_removes_bans_and_overwrites_whatever_a_record_holds(tmp_pat
     with Running(tmp_path / "state") as running:
         assert running.call("GET", "/v1/nodes")[2]["damaged"] == 6
         order = {"admission": "banned", "reason": "poison"}
-        as_operator = {"token": running.operator_token()}
-        status, _, shown = running.call("PUT", "/v1/nodes/node-1/admission", order, **as_operator)
+        token = running.operator_token()
+        status, _, shown = running.call("PUT", "/v1/nodes/node-1/admission", order, token=token)
         assert (status, shown["admission"], shown["admission_reason"]) == (200, "banned", "poison")
         assert running.call("GET", "/v1/nodes/node-1")[2]["admission"] == "banned"
-        new = {"node": {"id": "node-2", "ip_address": "192.0.2.9"}}
-        assert running.call("PUT", "/v1/nodes/node-2", new, **as_operator)[0] == 200
+        new: dict[str, Any] = {"node": {"id": "node-2", "ip_address": "192.0.2.9"}}
+        assert running.call("PUT", "/v1/nodes/node-2", new, token=token)[0] == 200
         assert running.call("GET", "/v1/nodes/node-2")[2]["admission"] == "probation"
         for node_id in ("node-3", "node-4"):
-            assert running.call("DELETE", f"/v1/nodes/{node_id}", **as_operator)[0] == 204
+            assert running.call("DELETE", f"/v1/nodes/{node_id}", token=token)[0] == 204
         for change in ("approved", "probation", "suspended"):  # what lets a node in needs its record
-            status = running.call("PUT", "/v1/nodes/node-0/admission", {"admission": change}, **as_operator)[0]
+            status = running.call("PUT", "/v1/nodes/node-0/admission", {"admission": change}, token=token)[0]
             assert status == 503
         page = running.call("GET", "/v1/nodes?limit=1000")[2]
         assert (len(page["nodes"]), page["damaged"]) == (496, 2)
         new = {"node": {"id": "node-5", "ip_address": "192.0.2.9", "extra": {"rack": 7}}}
-        assert running.call("PUT", "/v1/nodes/node-5", new, **as_operator)[0] == 200
+        assert running.call("PUT", "/v1/nodes/node-5", new, token=token)[0] == 200
         assert running.call("GET", "/v1/nodes/node-5")[2]["extra"] == {"rack": 7}
-        for call in (("DELETE", "/v1/nodes/node-0"), ("PUT", "/v1/nodes/node-0/admission", order)):
-            assert running.call(*call)[0] in (401, 403)
+        assert running.call("DELETE", "/v1/nodes/node-0")[0] == 401
+        assert running.call("PUT", "/v1/nodes/node-0/admission", order)[0] == 401
         assert "Traceback" not in running.output()
     with NodeRegistry(path) as registry:
         assert len(registry.list_nodes(exclude=["node-0"])) == 497

@@ -22,7 +22,7 @@ from registry_core.rules.reputation import HourObserved, Outcome
 from registry_core.rules.reputation.stored_evidence import after_hours, after_outcome, decided_by_operator
 from registry_core.storage.maintenance.verify import verify
 from registry_core.storage.older_records import of_older_layout
-from registry_core.storage.sealing import SealingKey
+from registry_core.storage.sealing import KeyRing, SealingKey
 from tests.core.builders import START, a_node
 from tests.identity.ethereum import Wallet
 from tests.storage.older import older_json, older_plain, older_sqlite
@@ -112,16 +112,10 @@ def test_nothing_is_lost_that_is_the_registrys(
         registry.deregister_node("node-99")
     assert read() == expected
     assert "was dropped" not in caplog.text
-    assert verify(path, key and _ring(key)).is_whole
+    assert verify(path, None if key is None else KeyRing([key])).is_whole
     (aside,) = tmp_path.glob(f"{name}.*-*Z")
     shutil.copy(aside, tmp_path / f"old{path.suffix}")
     assert len(content(tmp_path / f"old{path.suffix}", key)) == len(OURS)
-
-
-def _ring(key: SealingKey) -> Any:
-    from registry_core.storage.sealing import KeyRing
-
-    return KeyRing([key])
 
 
 FORGED = {"first_seen_seconds": 1.0, "verified_tasks": 1000.0}
@@ -137,7 +131,7 @@ def laundered(history: dict[str, Any], outcomes: list[bool]) -> NodeRecord:
     return record
 
 
-POISONED = {
+POISONED: dict[str, tuple[NodeRecord, dict[str, Any], str]] = {
     "a history that breaks": (a_record(1), {"history": {"tasks": 7}}, "history"),
     "a history that is none": (a_record(1), {"history": [1]}, "history"),
     "a forged history": (a_record(1), {"history": FORGED}, "history"),
