@@ -51,8 +51,9 @@ def list_command(registry: Optional[str], config: Optional[str], output: str, **
         print_nodes(page.nodes, page.next, client, output)
         if getattr(client.registry, "degraded", False):
             click.echo("many nodes fell silent at once: until that is over the registry calls none down", err=True)
-        if damaged := getattr(client.registry, "damaged", 0):
-            click.echo(f"{damaged} left out: what the registry keeps of them is damaged; its log names them", err=True)
+        if damaged := client.damaged:
+            named = "its log names them, and so does `duxnet registry verify`"
+            click.echo(f"{damaged} left out: what the registry keeps of them is damaged; {named}", err=True)
     return 0
 
 

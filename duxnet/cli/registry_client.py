@@ -69,6 +69,7 @@ class RegistryClient:
     def __init__(self, registry: Registry, status: Optional[FoundStatus]) -> None:
         self.registry = registry
         self.status = status
+        self._damaged: set[Optional[str]] = set()  # nodes of a file whose records cannot be read
 
     @classmethod
     @contextmanager
@@ -109,9 +110,10 @@ class RegistryClient:
         return page._replace(nodes=nodes)
 
     def _asked(self, query: NodeQuery) -> NodePage:
-        finder: Optional[Callable[[NodeQuery], NodePage]] = getattr(self.registry, "find_nodes", None)
+        finder: Optional[Callable[..., NodePage]] = getattr(self.registry, "find_nodes", None)
         if finder is not None:
-            return finder(query)
+            found: NodePage = finder(query, unreadable=lambda error: self._damaged.add(error.node_id))
+            return found
         from registry_core.embedded.live_state import NodePage
         from registry_core.query.node_query import NodeOrder
 
@@ -134,6 +136,11 @@ class RegistryClient:
         if not limit or len(nodes) <= limit:
             return NodePage(nodes, None)
         return NodePage(nodes[:limit], nodes[limit - 1].id)
+
+    @property
+    def damaged(self) -> int:
+        """How many nodes the last answers left out, since what is kept of them cannot be read."""
+        return len(self._damaged) or int(getattr(self.registry, "damaged", 0))
 
     def explain(self, node_id: str, query: NodeQuery) -> list[Failing]:
         """Each condition of the query that the node fails, by what the agent here knows where it is its own node."""
@@ -229,9 +236,14 @@ def _local_status(place: Target) -> Optional[FoundStatus]:
 
 def whole_id(registry: Registry, given: str) -> str:
     """The id that `given` is, or is the beginning of when only one node's id begins so; else `given` itself."""
-    if len(given) < SHORTEST_PREFIX or registry.get_node(given) is not None:
+    try:
+        if len(given) < SHORTEST_PREFIX or registry.get_node(given) is not None:
+            return given
+    except StoreError:  # there is one, whose record is damaged: an operator removes or bans it all the same
         return given
-    matches = [node.id for node in registry.list_nodes() if node.id.startswith(given)]
+    host = getattr(registry, "host", None)  # of a file: it tells ids without reading a record
+    ids = host.ids() if host is not None else [node.id for node in registry.list_nodes()]
+    matches = [node_id for node_id in ids if node_id.startswith(given)]
     if len(matches) > 1:
         raise ValidationError("id", given, f"must be the id of one node; {len(matches)} begin so")
     return matches[0] if matches else given

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+from dataclasses import replace
 from datetime import datetime
 from typing import Callable, NamedTuple, Optional
 
@@ -26,7 +27,7 @@ from registry_core.query.node_query import NodeOrder, NodeQuery
 from registry_core.rules.health import ALL_CONDITIONS, ALL_UNKNOWN, HealthRule, HealthThresholds, load_per_cpu
 from registry_core.rules.liveness import interval_of_timeout
 from registry_core.rules.reputation import HourObserved
-from registry_core.storage.store import Put, Row, Store
+from registry_core.storage.store import Put, Row, Store, Unreadable
 from registry_core.table.cordon_ends import CordonEnds
 from registry_core.table.node_table import NodeTable
 
@@ -40,6 +41,11 @@ LONGEST_REST_SECONDS = 60.0
 
 SAMPLES_AT_ONCE = 4_000
 """Samples handed to the store by one tick, some 6 ms; the rest follows soon, so that no call waits long."""
+
+SELECTED_AT_MOST = 4
+"""How often one question is put anew after damaged records were found, so that its page is full all the same."""
+LOOKED_AHEAD = 1_000
+"""So many nodes are looked at for more of them before it is put anew, about 10 ms."""
 
 SHARE_OF_PERIOD = 1 / 600
 """How soon: at this share of the period (0.1 s of 60), 2.4 million samples a minute."""
@@ -350,24 +356,58 @@ class LiveState:
             slot = self._table.slots.by_id.get(record.node.id)
             return record.node if slot is None else node_snapshot(record.node, *self._node_cache.view(slot))
 
-    def find(self, query: NodeQuery) -> NodePage:
-        """The nodes that answer a query, in its order."""
+    def leave_out(self, node_id: Optional[str]) -> bool:
+        """Leave a node whose record is damaged out of all answers; True when it was not yet."""
+        with self._lock:
+            slot = self._table.slots.by_id.get(node_id) if node_id is not None else None
+            if slot is None or not self._table.leave_out(slot):
+                return False
+            self._node_cache.forget(slot)
+            return True
+
+    @property
+    def left_out(self) -> int:
+        """How many nodes are left out."""
+        with self._lock:
+            return self._table.left_out
+
+    def find(self, query: NodeQuery, unreadable: Optional[Unreadable] = None) -> NodePage:
+        """The nodes that answer a query, in its order; those that are damaged are told and left out, or raised."""
+        if unreadable is None:
+            return self._found(query, None)
+        for _ in range(SELECTED_AT_MOST):
+            page, found_damaged = self._found_whole(query, unreadable)
+            if not found_damaged or query.limit is None:
+                break
+            self._found_whole(replace(query, limit=max(query.limit, LOOKED_AHEAD)), unreadable)
+        return page
+
+    def _found_whole(self, query: NodeQuery, unreadable: Unreadable) -> tuple[NodePage, bool]:
+        """What is whole of an answer, and whether something was damaged, which is left out from now on."""
+        damaged: list[DamagedStoreError] = []
+        page = self._found(query, damaged.append)
+        for error in damaged:
+            unreadable(error)
+            self.leave_out(error.node_id)
+        return page, bool(damaged)
+
+    def _found(self, query: NodeQuery, unreadable: Optional[Unreadable]) -> NodePage:
         with self._lock:
             slots, cursor = self._select(query)
             nodes, unread = self._node_cache.all_of(slots)
             if unread and not self._store.lazy:
-                for place, node in zip(unread, self._read([slots[place] for place in unread])):
+                for place, node in zip(unread, self._read([slots[place] for place in unread], unreadable)):
                     nodes[place] = node
                 unread = []
             seen = self._changes
             wanted = [(place, slots[place], self._node_cache.view(slots[place])) for place in unread]
             ids = [str(self._table.slots.ids[slot]) for _place, slot, _view in wanted]
         if wanted:
-            records = self._store.read_many(ids)  # without the lock: nobody waits for the disk
+            records = self._store.read_many(ids, unreadable)  # without the lock: nobody waits for the disk
             with self._lock:
                 if self._changes != seen:  # what was read may not be what was selected
                     slots, cursor = self._select(query)
-                    return NodePage(_known(self._read(slots)), cursor)
+                    return NodePage(_known(self._read(slots, unreadable)), cursor)
                 for (place, slot, view), record in zip(wanted, records):
                     if record is not None:
                         nodes[place] = self._node_cache.made_of(slot, record, view)
@@ -384,9 +424,9 @@ class LiveState:
         slots.pop()
         return slots, "~{}~{}".format(*self._place_of(slots[-1])) if slots else None
 
-    def _read(self, slots: list[int]) -> list[Optional[Node]]:
+    def _read(self, slots: list[int], unreadable: Optional[Unreadable] = None) -> list[Optional[Node]]:
         """Snapshots made of records read now, under the lock; None for a node that is just being removed."""
-        records = self._store.read_many([str(self._table.slots.ids[slot]) for slot in slots])
+        records = self._store.read_many([str(self._table.slots.ids[slot]) for slot in slots], unreadable)
         node_cache = self._node_cache
         return [
             None if record is None else node_cache.made_of(slot, record, node_cache.view(slot))

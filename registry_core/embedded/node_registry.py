@@ -22,9 +22,10 @@ from registry_core.embedded.reputations import Reputations
 from registry_core.embedded.search import find_staying
 from registry_core.embedded.transactions import Transactions
 from registry_core.embedded.wallets import proven_wallet
-from registry_core.errors import ReadOnlyError, RegistryClosedError, RegistryError, UnknownNodeError
+from registry_core.errors import DamagedStoreError, ReadOnlyError, RegistryClosedError, RegistryError, UnknownNodeError
 from registry_core.events import EventKind, EventRing
 from registry_core.models import limits
+from registry_core.models.columns import record_of
 from registry_core.models.frozen import FrozenMap
 from registry_core.models.node import Node, NodeCapabilities
 from registry_core.models.record import NodeRecord
@@ -45,6 +46,7 @@ from registry_core.rules.reputation import (
 )
 from registry_core.rules.reputation.stored_evidence import state_of
 from registry_core.storage.open_store import open_store
+from registry_core.storage.store import Unreadable
 
 __all__ = ["NodeRegistry"]
 
@@ -91,7 +93,7 @@ class NodeRegistry:
         self._reputations = Reputations(self._store, self._transactions, self._live_state, self._clock)
         self.admin = RegistryAdmin(self._transactions, self._before_change, self._reputations)
         self.maintenance = RegistryMaintenance(self._transactions, self._before_change, self._reputations)
-        self.host = RegistryHost(self._live_state, self._newest, self._register)
+        self.host = RegistryHost(self._live_state, self._newest, self._remains, self._register)
         _note_owner(self)
 
     @property
@@ -108,7 +110,7 @@ class NodeRegistry:
         limits.instance("node", node, Node)
         interval = limits.optional_number("interval_seconds", interval_seconds, 0.001, MAX_INTERVAL_SECONDS)
         with self._transactions.command() as unit:
-            before = self._transactions.record(node.id, unit)
+            before = self._transactions.remains(node.id, unit)
             record = self._reputations.returning(
                 unit,
                 before,
@@ -210,6 +212,16 @@ class NodeRegistry:
         staged = self._transactions.in_own_batch(key) if self._transactions.batch_is_open else None
         return self._store.read(key) if staged is None else staged[1]
 
+    def _remains(self, node_id: str) -> Optional[NodeRecord]:
+        """As `_newest`; of a record that is damaged, what its columns say."""
+        try:
+            return self._newest(node_id)
+        except DamagedStoreError as error:
+            columns = self._store.columns(node_id) if error.node_id == node_id else None
+            if columns is None:
+                raise
+            return record_of(columns)
+
     def expected_uptime(self, node_id: str, hours: float) -> float:
         """The probability that the node, live now, stays live for the next `hours`. Raises UnknownNodeError.
 
@@ -261,20 +273,32 @@ class NodeRegistry:
         )
         return self.find_nodes(query).nodes
 
-    def find_nodes(self, query: NodeQuery, *, look_at_most: Optional[int] = None) -> NodePage:
+    def find_nodes(
+        self, query: NodeQuery, *, look_at_most: Optional[int] = None, unreadable: Optional[Unreadable] = None
+    ) -> NodePage:
         """As `list_nodes`, asked by a value; the answer has the cursor behind its last node beside the nodes.
 
         `look_at_most` bounds what `min_uptime_probability` costs, about 0.1 ms for each node looked at: the page may
         then hold fewer than there are, and its cursor goes on behind the last node looked at.
+
+        `unreadable` is called with the error of each node that is found to be damaged, and the answer goes on without
+        it; from then on this registry leaves it out of all lists and counts, until its record is written anew. A page
+        that met very many of them may hold fewer nodes, and its cursor goes on. Without `unreadable` the first is
+        raised.
         """
         self._before_call()
         limits.instance("query", query, NodeQuery)
         if query.min_uptime_probability > 0.0:
-            return find_staying(self._live_state.find, self._stays, query, look_at_most)
-        return self._live_state.find(query)
+            return find_staying(
+                lambda asked: self._live_state.find(asked, unreadable),
+                lambda node: self._stays(node, unreadable),
+                query,
+                look_at_most,
+            )
+        return self._live_state.find(query, unreadable)
 
-    def _stays(self, node: Node) -> float:
-        record = self._store.read(node.id)
+    def _stays(self, node: Node, unreadable: Optional[Unreadable]) -> float:
+        (record,) = self._store.read_many([node.id], unreadable)
         return 0.0 if record is None else expected_uptime(state_of(record), 6.0, self._reputations.network_uptime())
 
     def explain_node(self, node_id: str, query: NodeQuery) -> list[Failing]:
@@ -306,10 +330,13 @@ class NodeRegistry:
         return self._live_state.count(query)
 
     def deregister_node(self, node_id: str) -> bool:
-        """Remove the node; True if it was there. Durable before it returns. Its reputation waits for its return."""
+        """Remove the node; True if it was there. Durable before it returns. Its reputation waits for its return.
+
+        One whose record is damaged is removed too; of its reputation only its standing is left.
+        """
         self._before_change()
         with self._transactions.command() as unit:
-            record = self._transactions.record(limits.lookup_key(node_id), unit)
+            record = self._transactions.remains(limits.lookup_key(node_id), unit)
             if record is None:
                 return False
             self._reputations.remember(unit, record)

@@ -39,7 +39,7 @@ def find_staying(
     looked_at = 0
     while True:
         page = find(asked)
-        looked_at += len(page.nodes)
+        looked_at += len(page.nodes) or most or 1  # none: all that were met are damaged
         for node in page.nodes:
             if query.limit is not None and len(found) >= query.limit:
                 goes_on = query.order is NodeOrder.REPUTATION and bool(found)

@@ -17,12 +17,13 @@ from registry_core.errors import DamagedStoreError, ReadOnlyError, StoreError, r
 from registry_core.files.atomic import discard_draft, place_draft, replace_file, write_draft
 from registry_core.files.locks import PidLock, lock_beside
 from registry_core.files.opening import own_place, read_regular
+from registry_core.models.columns import Columns
 from registry_core.models.record import NodeRecord
 from registry_core.models.status import Sampled
-from registry_core.storage.json_text import FileContent, NodeTexts, read_content
+from registry_core.storage.json_text import SCHEMA, FileContent, NodeTexts, check_read_back, read_content
 from registry_core.storage.sealed_file import FileSeal
 from registry_core.storage.sealing import KeyRing
-from registry_core.storage.store import Change, Put, Row, Store
+from registry_core.storage.store import Change, Put, Row, Store, Unreadable
 
 __all__ = ["JsonFileStore"]
 
@@ -48,6 +49,7 @@ class JsonFileStore(Store):
         self._seal = FileSeal(self.location, keys)
         self._warned = False
         self._owner = None if own else _owner_of(self._path)  # root leaves the file to its service
+        self._told: set[str] = set()
         self._lock: Optional[PidLock] = None if read_only else lock_beside(self._path)
         try:
             self._content, self._signature = self._read()
@@ -67,9 +69,18 @@ class JsonFileStore(Store):
         put = self._content.puts.get(node_id)
         return None if put is None else put.record
 
-    def read_many(self, node_ids: Sequence[str]) -> list[Optional[NodeRecord]]:
+    def read_many(
+        self,
+        node_ids: Sequence[str],
+        unreadable: Optional[Unreadable] = None,  # noqa: ARG002 - none is damaged
+    ) -> list[Optional[NodeRecord]]:
         """One look-up each."""
         return [self.read(node_id) for node_id in node_ids]
+
+    def columns(self, node_id: str) -> Optional[Columns]:
+        """One look-up."""
+        put = self._content.puts.get(node_id)
+        return None if put is None else put.columns
 
     def meta(self, key: str) -> Optional[str]:
         """One look-up."""
@@ -81,6 +92,9 @@ class JsonFileStore(Store):
 
     def commit(self, changes: Sequence[Change], meta: Mapping[str, Optional[str]]) -> None:
         """One rewrite of the file, whatever the number of changes."""
+        for change in changes:
+            if isinstance(change, Put):
+                check_read_back(self.location, change.record, self._content.schema)
         puts, samples, down = dict(self._content.puts), dict(self._content.samples), set(self._content.down)
         for change in changes:
             node_id = change.columns.node_id if isinstance(change, Put) else change.node_id
@@ -153,9 +167,30 @@ class JsonFileStore(Store):
         except OSError as error:
             raise StoreError(self.location, f"cannot be read: {reason_of(error)}") from error
         try:
-            return read_content(self.location, self._seal.opened(raw)), signature
+            content = read_content(self.location, self._seal.opened(raw))
+            for node_id, dropped in content.dropped.items():
+                self._log_dropped(node_id, dropped)
+            return content, signature
         except (RecursionError, MemoryError):
             raise DamagedStoreError(self.location, "it is nested too deeply or too large to be a registry") from None
+
+    def _log_dropped(self, node_id: str, dropped: Sequence[str]) -> None:
+        if node_id not in self._told:
+            from registry_core.storage.older_records import log_dropped
+
+            self._told.add(node_id)
+            log_dropped(self.location, node_id, dropped)
+
+    def _keep_older(self) -> None:
+        """Before a file of an older schema is written as it is today, a copy of it is put beside."""
+        from registry_core.storage.maintenance.backup import kept_aside
+
+        older = self._content.older
+        aside = kept_aside(self._path, "schema-" + older.rpartition("/")[2])
+        replace_file(aside, read_regular(self._path))
+        _log.warning(
+            "%s is brought from %s to %s; the old file is kept as %s", self.location, older, SCHEMA, aside.name
+        )
 
     def _replace(self, content: FileContent) -> None:
         if self.read_only:
@@ -164,13 +199,15 @@ class JsonFileStore(Store):
             raise StoreError(self.location, "was closed")
         write_draft(self._path, self._seal.sealed(self._texts.file(content)), 0o600, owner=self._owner)
         try:
+            if self._content.older:
+                self._keep_older()
             self._keep_edit()
         except BaseException:
             discard_draft(self._path)
             raise
         place_draft(self._path)
         self._signature = self._stat()
-        self._content = content
+        self._content = content._replace(older="", dropped={})
 
     def _keep_edit(self) -> None:
         """Keep what another hand wrote into the file since it was read: a commit must not swallow it."""

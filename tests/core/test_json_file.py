@@ -251,7 +251,7 @@ def test_the_file_is_for_people(path: Path) -> None:
         registry.update_node_health("node-1", 1.5, 50.0, 30.0)
         registry.save()
         text = path.read_text(encoding="utf-8")
-    assert text.startswith('{\n  "schema": "duxnet.nodes/1.0",\n')
+    assert text.startswith('{\n  "schema": "duxnet.nodes/1.1",\n')
     assert text.endswith("}\n")
     assert '"hostname": "höst"' in text
     plain = json.loads(text)["nodes"][0]

@@ -21,7 +21,7 @@ __all__ = ["NODES_SCHEMA", "READ_ROUTES"]
 
 AnyRequest = Request[Any, Any, Any]
 
-NODES_SCHEMA = "duxnet.nodes/1.0"
+NODES_SCHEMA = "duxnet.nodes/1.1"
 
 
 @get(
@@ -72,7 +72,6 @@ async def count_nodes(request: AnyRequest, coordinator: Coordinator) -> Response
     if query.min_uptime_probability:
         rule = "is not counted: list the nodes, page by page"
         raise ValidationError("min_uptime_probability", query.min_uptime_probability, rule)
-    query = coordinator.node_search.damaged.without(query)
     count = coordinator.registry.count_nodes(
         query.min_reputation,
         query.only_healthy,
