@@ -12,6 +12,11 @@ from hypothesis import settings
 
 MNT_DETACH = 2
 
+# What this shell has set is no part of what is tested: a command started here has the streams of any user's.
+_NOT_FOR_TESTS = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "DUXNET_", "XDG_", "NOTIFY_SOCKET", "WATCHDOG_")
+for _name in [name for name in os.environ if name.startswith(_NOT_FOR_TESTS) and not name.startswith("DUXNET_TEST_")]:
+    del os.environ[_name]
+
 # The same examples in every run, so that what lands does not hang on a draw; HYPOTHESIS_PROFILE=search draws new ones.
 # No time limit for one example: each test has its own, and a busy machine is no fault.
 settings.register_profile("fixed", derandomize=True, deadline=None)

@@ -163,7 +163,7 @@ def rotate_key_command(
         file = key_file or configured_key_file(config)
         if file is None:
             raise click.UsageError("--generate needs a key file to write to: --key-file")
-        WriterLock(Path(os.path.realpath(place))).release()  # nobody has it open: else no new key is made
+        WriterLock(Path(os.path.realpath(place)), str(place)).release()  # nobody has it open: else no new key is made
         keys = KeyRing((SealingKey.generate(), *read_key_file(file).keys))
         write_key_file(file, keys)
     with _Progress("sealed anew", "nodes") as progress:

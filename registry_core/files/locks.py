@@ -15,14 +15,20 @@ from pathlib import Path
 from typing import Optional
 
 from registry_core.errors import StoreError, StoreInUseError
+from registry_core.storage.regular_file import refuse_irregular
 
 __all__ = ["WriterLock"]
 
 
 class WriterLock:
-    """Held from construction until `release`. Raises StoreInUseError with the holder's pid where known."""
+    """Held from construction until `release`. Raises StoreInUseError with the holder's pid where known.
 
-    def __init__(self, guarded: Path) -> None:
+    `location`: how messages name the registry, by default its path. What is no regular file is refused before a
+    lock file is made beside it.
+    """
+
+    def __init__(self, guarded: Path, location: Optional[str] = None) -> None:
+        refuse_irregular(guarded, location or str(guarded))
         path = guarded.with_name(guarded.name + ".lock")
         try:
             self._handle: Optional[int] = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)

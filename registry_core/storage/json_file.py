@@ -18,6 +18,7 @@ from registry_core.files.locks import WriterLock
 from registry_core.models.record import NodeRecord
 from registry_core.models.status import Sampled
 from registry_core.storage.json_text import FileContent, NodeTexts, read_content
+from registry_core.storage.regular_file import refuse_irregular
 from registry_core.storage.sealed_file import FileSeal
 from registry_core.storage.sealing import KeyRing
 from registry_core.storage.store import Change, Put, Row, Store
@@ -45,7 +46,7 @@ class JsonFileStore(Store):
         self._lock: Optional[WriterLock] = None
         if not read_only:
             self._make_folder()
-            self._lock = WriterLock(self._path)
+            self._lock = WriterLock(self._path, self.location)
         try:
             self._content, self._signature = self._read()
         except BaseException:
@@ -154,10 +155,7 @@ class JsonFileStore(Store):
                 raise StoreError(self.location, "does not exist; a registry is made by opening it for writing")
             return FileContent({}, {}, {}), None
         try:
-            if (
-                not self._path.is_file() and not self._path.is_dir()
-            ):  # a pipe would keep us waiting, a device has no end
-                raise StoreError(self.location, "cannot be read: it is no regular file")
+            refuse_irregular(self._path, self.location)
             raw = self._path.read_bytes()
         except OSError as error:
             raise StoreError(self.location, f"cannot be read: {error.strerror}") from error
@@ -187,7 +185,7 @@ class JsonFileStore(Store):
     def _keep_edit(self) -> None:
         """Keep what another hand wrote into the file since it was read: a commit must not swallow it."""
         found = self._stat()
-        if found is None or found == self._signature:
+        if found is None or found == self._signature or not self._path.is_file():  # a pipe holds nothing to keep
             return
         kept = self._path.with_name(f"{self._path.stem}.edited-{time.time_ns() // 1_000_000}{self._path.suffix}")
         self._write_durably(kept, self._path.read_bytes())

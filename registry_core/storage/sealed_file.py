@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Optional
 
 from registry_core.errors import DamagedStoreError, SealedStoreError, StoreError
+from registry_core.storage.regular_file import refuse_irregular
 from registry_core.storage.sealing import OVERHEAD_BYTES, CannotOpen, KeyRing, Sealer, key_id_of
 
 __all__ = ["FileSeal", "is_sealed_file"]
@@ -20,6 +21,7 @@ _BOUND_TO = b"duxnet.nodes.json"
 
 def is_sealed_file(path: Path) -> Optional[bytes]:
     """The id of the key with which the file at `path` is sealed; None for one in clear. Raises StoreError."""
+    refuse_irregular(path, str(path))
     try:
         with path.open("rb") as file:
             head = file.read(len(_FIRST_LINE) + OVERHEAD_BYTES)

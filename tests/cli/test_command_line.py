@@ -79,22 +79,54 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def test_a_full_output_device_is_told() -> None:
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            command("config", "show"), stdout=full, stderr=subprocess.PIPE, text=True, env=environment({}), timeout=30
-        )
+@pytest.mark.parametrize("buffering", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("words", ["config show", "--help", "--version", "probe --only host", "manual", "nodes --help"])
+def test_a_full_output_device_is_told(words: str, buffering: dict[str, str]) -> None:
+    done = in_a_shell(f"{words} >/dev/full", **buffering)
     assert done.returncode == 1
     assert done.stderr == "duxnet: No space left on device\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("config show 2>/dev/full", 0),
+        ("config show >/dev/full 2>&1", 1),
+        ("probe --only host >/dev/full 2>&1", 1),
+        ("nodes lst 2>/dev/full", 2),
+        ("probe --only nothing 2>/dev/full", 2),
+        ("agent --interval 0 2>/dev/full", 78),
+        ("nodes list --registry /nowhere/nodes.json 2>/dev/full", 1),
+    ],
+)
+def test_an_error_that_cannot_be_written_keeps_its_exit_code(words: str, code: int) -> None:
+    assert in_a_shell(words).returncode == code
+
+
+@pytest.mark.parametrize("words", ["config show", "--version", "probe --only host", "manual"])
+def test_a_reader_that_is_gone_ends_every_command_alike(words: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            command(*words.split()), stdout=writing, stderr=subprocess.PIPE, env=environment({}), timeout=30
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def in_a_shell(words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    call = " ".join(map(_quoted, command()))
+    return subprocess.run(
+        ["/bin/sh", "-c", f"{call} {words}"], capture_output=True, text=True, env=environment(environ), timeout=30
+    )
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 @pytest.mark.parametrize("words", ["config show", "nodes lst", "probe --only host", "probe --only nothing"])
-def test_closed_streams_are_no_fault_of_the_program(words: str, closed: str, tmp_path: Path) -> None:
-    call = " ".join(map(_quoted, [*command(), *words.split()]))
-    done = subprocess.run(
-        ["/bin/sh", "-c", f"{call} {closed}"], capture_output=True, text=True, env=environment({}), timeout=30
-    )
+def test_closed_streams_are_no_fault_of_the_program(words: str, closed: str) -> None:
+    done = in_a_shell(f"{words} {closed}")
     assert done.returncode in (0, 2, 3)
     assert "Traceback" not in done.stderr + done.stdout
 

@@ -61,7 +61,7 @@ def restore(
     except OSError as error:
         raise StoreError(str(target), f"its folder cannot be made: {error.strerror}") from error
     place = Path(os.path.realpath(target))
-    lock = WriterLock(place)
+    lock = WriterLock(place, str(target))
     try:
         with appearing(place, overwrite=overwrite) as temporary:
             if is_sqlite_file(copy):

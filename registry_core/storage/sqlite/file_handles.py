@@ -11,6 +11,8 @@ import os
 import threading
 from pathlib import Path
 
+from registry_core.storage.regular_file import refuse_irregular
+
 __all__ = ["UsedFile", "read_head"]
 
 _guard = threading.Lock()
@@ -39,7 +41,8 @@ class UsedFile:
 
 
 def read_head(path: Path, size: int) -> bytes:
-    """The first `size` bytes of the file, or fewer. Raises OSError."""
+    """The first `size` bytes of the file, or fewer. Raises OSError, and StoreError for what is no regular file."""
+    refuse_irregular(path, str(path))
     with _guard:
         found = path.stat()
         kept = _kept.get((found.st_dev, found.st_ino))

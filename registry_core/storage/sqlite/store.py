@@ -24,6 +24,7 @@ from registry_core.errors import DamagedStoreError, ReadOnlyError, SealedStoreEr
 from registry_core.files.locks import WriterLock
 from registry_core.models.record import NodeRecord
 from registry_core.models.status import Sampled
+from registry_core.storage.regular_file import refuse_irregular
 from registry_core.storage.sealing import KeyRing
 from registry_core.storage.sqlite import rows as layout
 from registry_core.storage.sqlite.file_handles import UsedFile
@@ -101,7 +102,7 @@ class SqliteStore(Store):
         self._samples = SampleWriter(self._write_samples)
         if not read_only:
             self._make_folder()
-            self._lock = WriterLock(self._path)
+            self._lock = WriterLock(self._path, self.location)
         try:
             self._open()
         except BaseException:
@@ -258,6 +259,7 @@ class SqliteStore(Store):
             return connection.execute(sql, values).fetchall()
 
     def _open(self) -> None:
+        refuse_irregular(self._path, self.location)
         exists = self._path.exists()
         if not exists and has_log(self._path):
             raise DamagedStoreError(self.location, f"its log {wal_of(self._path).name} is there, but it is not")
