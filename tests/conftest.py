@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,11 @@ from hypothesis import settings
 MNT_DETACH = 2
 
 # What this shell has set is no part of what is tested: a command started here has the streams of any user's.
-_NOT_FOR_TESTS = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "DUXNET_", "XDG_", "NOTIFY_SOCKET", "WATCHDOG_")
-for _name in [name for name in os.environ if name.startswith(_NOT_FOR_TESTS) and not name.startswith("DUXNET_TEST_")]:
+_NOT_FOR_TESTS = re.compile(
+    "PYTHONUNBUFFERED|PYTHONDONTWRITEBYTECODE|DUXNET_(?!TEST_).*|XDG_(STATE|CONFIG)_HOME|XDG_RUNTIME_DIR|"
+    "(STATE|RUNTIME|CREDENTIALS)_DIRECTORY|NOTIFY_SOCKET|WATCHDOG_.*"
+)
+for _name in filter(_NOT_FOR_TESTS.fullmatch, list(os.environ)):
     del os.environ[_name]
 
 # The same examples in every run, so that what lands does not hang on a draw; HYPOTHESIS_PROFILE=search draws new ones.

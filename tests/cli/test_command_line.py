@@ -14,8 +14,25 @@ from duxnet.cli import COMMANDS, main
 from duxnet.cli.group import click_command, group
 from duxnet.cli.run import ended
 from registry_core.version import __version__
-from tests.agent.running import command, duxnet, environment
+from tests.agent.running import command, duxnet, duxnet_process, environment
 from tests.requirements import need_program
+
+STARTS = {  # command: what follows it, its exit code, and a part of what it says; other tests call it in this process
+    "probe": (["--only", "host"], 0, "host name"),
+    "agent": (["--state-dir", "/dev/null/x"], 1, "cannot be used as a state directory"),
+    "status": (["--state-dir", "."], 1, "not running"),
+    "nodes": (["register", "--ip-address", "192.0.2.1", "--id", "first-node", "--registry", "n.json"], 0, "first-node"),
+    "registry": (["new-key", "new.key"], 0, ""),
+    "config": (["show"], 0, "agent.interval_seconds"),
+    "service": (["uninstall", "--root", ".", "--dry-run"], 0, ""),
+    "doctor": (["--state-dir", "."], 1, "PROBLEM"),
+    "coordinator": (["--state-dir", "c", "--host", "0.0.0.0"], 78, "only with TLS"),
+    "token": (["create", "reader", "--state-dir", "."], 1, "coordinator.db is not there"),
+    "key": (["show", "--state-dir", "."], 1, "node.key"),
+    "wallet": (["message", "none", "--registry", "none.json"], 1, "none.json"),
+    "completion": (["bash"], 0, "_duxnet_completion"),
+    "manual": ([], 0, ".TH"),
+}
 
 
 def test_the_version_is_printed_without_loading_anything_for_it() -> None:
@@ -39,6 +56,17 @@ def test_every_command_has_help_that_begins_as_the_list_says(name: str, capsys: 
     assert main([name, "--help"]) == 0
     assert "Usage: duxnet " + name in capsys.readouterr().out
     assert click_command(name).name == name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_runs_in_a_process_of_its_own(name: str, tmp_path: Path) -> None:
+    words, code, wanted = STARTS[name]
+    done = subprocess.run(
+        command(name, *words), cwd=tmp_path, env=environment({}), capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == code, done.stderr
+    assert wanted in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +160,7 @@ def test_closed_streams_are_no_fault_of_the_program(words: str, closed: str) -> 
 
 
 def test_a_terminal_that_shows_only_ascii_gets_escapes(tmp_path: Path) -> None:
-    done = duxnet("agent", "--once", "--state-dir", tmp_path / "state", PYTHONIOENCODING="ascii")
+    done = duxnet_process("agent", "--once", "--state-dir", tmp_path / "state", PYTHONIOENCODING="ascii")
     assert done.returncode in (0, 3), done.stderr
     assert "\\u2026 on " in done.stdout
 

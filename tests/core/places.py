@@ -56,15 +56,11 @@ IRREGULAR = {"folder": "a folder", "pipe": "a pipe", "socket": "a socket", "devi
 
 @contextmanager
 def irregular(path: Path, kind: str) -> Iterator[Path]:
-    """One of `IRREGULAR` at `path`; gives what is there with links resolved. Nothing is left beside a device."""
+    """One of `IRREGULAR` at `path`; gives what is there with links resolved."""
     if kind == "folder":
         path.mkdir()
     elif kind == "device":
-        path.symlink_to("/dev/zero")
+        path.symlink_to("/dev/full")  # without end to a reader, as /dev/zero is
     else:
         os.mknod(path, 0o600 | (stat.S_IFIFO if kind == "pipe" else stat.S_IFSOCK))
-    target = path.resolve()
-    try:
-        yield target
-    finally:
-        target.with_name(f"{target.name}.lock").unlink(missing_ok=True)
+    yield path.resolve()
