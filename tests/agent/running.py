@@ -37,7 +37,7 @@ def duxnet(*arguments: object, **environ: str) -> subprocess.CompletedProcess[st
         _signals_and_logging_restored(),
     ):
         code = main([str(argument) for argument in arguments])
-    texts = [stream.buffer.getvalue().decode() for stream in (output, errors)]  # type: ignore[attr-defined]  # BytesIO
+    texts = [stream.buffer.getvalue().decode() for stream in (output, errors)]
     return subprocess.CompletedProcess(list(map(str, arguments)), code, *texts)
 
 

@@ -14,6 +14,9 @@ import pytest
 
 from tests.agent.running import RunningAgent, duxnet, duxnet_process, until
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
+
 LEAVING_SECONDS = 2.0
 
 

@@ -14,8 +14,12 @@ import termios
 import time
 from pathlib import Path
 
+import pytest
+
 from agent.status_line import StatusLine
 from tests.agent.running import command, environment
+
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
 
 
 class Terminal:

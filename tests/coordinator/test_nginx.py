@@ -24,6 +24,9 @@ from tests.coordinator.test_admission import REQUEST, token
 from tests.coordinator.test_identity import Signer
 from tests.requirements import need_program
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
+
 PAGE = Path(__file__).parents[2] / "docs" / "coordinator.md"
 SITE, BELOW_A_PATH = re.findall(r"```nginx\n(.*?)```", PAGE.read_text(), re.DOTALL)
 AT_THE_TOP = "    location / {\n        proxy_pass http://duxnet;\n    }\n"

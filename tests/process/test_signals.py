@@ -12,6 +12,8 @@ import pytest
 
 from duxnet.process.signals import SignalInbox, StopRequested
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
 
 @pytest.fixture
 def inbox() -> Iterator[SignalInbox]:

@@ -16,6 +16,8 @@ from registry_core.storage.maintenance.verify import verify
 from tests.core.builders import START, HandClock, a_node, a_put
 from tests.storage.writers import content, filled, opened
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
 
 @pytest.fixture
 def mounted(tmp_path: Path) -> Iterator[Path]:
