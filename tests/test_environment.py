@@ -55,14 +55,16 @@ class Checkout:
         folder.mkdir()
         self.folder = folder
         self.venv = folder / ".venv"
+        temporary = folder.parent / "temporary"  # pip of Python 3.9 leaves files there
+        temporary.mkdir()
+        self.environ = {"HOME": str(folder), "PATH": os.environ["PATH"], "TMPDIR": str(temporary), "PIP_NO_INDEX": "1"}
         (folder / "pyproject.toml").write_text(PROJECT)
         (folder / "backend.py").write_text(BACKEND)
         (folder / "duxnet_here.py").write_text("def main():\n    print('it runs')\n")
 
     def set_up(self, extra: str = "dev") -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(SCRIPT), ".venv", extra]
-        environ = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "PIP_NO_INDEX": "1"}
-        return subprocess.run(command, cwd=self.folder, env=environ, capture_output=True, text=True, timeout=55)
+        return subprocess.run(command, cwd=self.folder, env=self.environ, capture_output=True, text=True, timeout=55)
 
     def packages(self) -> Path:
         return Path(sysconfig.get_path("purelib", "posix_prefix", {"base": str(self.venv), "platbase": str(self.venv)}))
@@ -158,10 +160,9 @@ def test_where_the_requirements_changed_they_are_installed_into_what_is_there(ma
 @pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_what_the_next_call_repairs(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path / "checkout")
-    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PIP_NO_INDEX": "1"}
     for seconds in (0.1, 0.4, 1.0, 1.8, 2.6):
         command = ["timeout", "-s", "KILL", str(seconds), sys.executable, str(SCRIPT), ".venv", "dev"]
-        subprocess.run(command, cwd=checkout.folder, env=environ, capture_output=True)
+        subprocess.run(command, cwd=checkout.folder, env=checkout.environ, capture_output=True)
     assert checkout.set_up().returncode == 0
     checkout.check()
 
