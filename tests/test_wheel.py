@@ -31,7 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the programs of an environment that holds the wheel and, from here, only its dependencies."""
     folder = tmp_path_factory.mktemp("installed")
-    venv.create(folder, with_pip=False)
+    venv.create(folder, with_pip=False, symlinks=True)  # as `python -m venv` does
     python = folder / "bin" / "python"
     install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
     subprocess.run([*install, "--disable-pip-version-check", str(wheel)], check=True, timeout=55, capture_output=True)

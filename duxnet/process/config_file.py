@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 from duxnet.process.errors import ConfigurationError
 from duxnet.process.folders import config_file_candidates
-from registry_core.errors import StoreError, reason_of, shown
+from registry_core.errors import StoreError, reason_of, shown_path
 
 __all__ = ["find_config_file", "read_config_file"]
 
@@ -41,13 +41,13 @@ def _existing(path: Path, source: str) -> Path:
         path = path.expanduser()
         path.stat()
     except (OSError, ValueError, RuntimeError) as error:  # a NUL byte; ~somebody, who is not known here
-        raise ConfigurationError([f"{source}: {shown(str(path))} cannot be read: {reason_of(error)}"]) from None
+        raise ConfigurationError([f"{source}: {shown_path(str(path))} cannot be read: {reason_of(error)}"]) from None
     return path
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
     """The tables of a TOML file. A ConfigurationError names the file and, for bad TOML, line and column."""
-    where = shown(str(path))
+    where = shown_path(str(path))
     try:
         raw = _read(path)
     except OSError as error:

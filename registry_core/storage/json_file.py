@@ -212,7 +212,7 @@ class JsonFileStore(Store):
     def _keep_edit(self) -> None:
         """Keep what another hand wrote into the file since it was read: a commit must not swallow it."""
         found = self._stat()
-        if found is None or found == self._signature:
+        if found is None or found == self._signature or not self._path.is_file():  # a pipe holds nothing to keep
             return
         kept = self._path.with_name(f"{self._path.stem}.edited-{time.time_ns() // 1_000_000}{self._path.suffix}")
         replace_file(kept, read_regular(self._path))

@@ -12,6 +12,9 @@ import pytest
 from tests.agent.running import RunningAgent, environment
 from tests.coordinator.running import Running
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
+
 NOT_LOADED = {
     "cryptography": "6 MiB: the key is made by a child, and an embedded registry needs no signature",
     "duxnet.coordinator": "another part of the project",

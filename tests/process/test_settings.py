@@ -90,6 +90,15 @@ def test_a_file_that_was_asked_for_and_is_absent_is_an_error(tmp_path: Path, mon
         load_agent_settings()
 
 
+def test_an_error_names_the_file_however_deep_it_lies(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 200)
+    deep.mkdir()
+    with pytest.raises(ConfigurationError, match=r"/nowhere\.toml' cannot be read: No such file"):
+        load_agent_settings(str(deep / "nowhere.toml"))
+    with pytest.raises(ConfigurationError, match=r"/bad\.toml' is not valid TOML"):
+        load_agent_settings(written(deep / "bad.toml", "x = = 3"))
+
+
 def test_a_path_may_begin_with_the_home_folder(tmp_path: Path) -> None:
     file = written(tmp_path / "c.toml", '[agent]\nwork_dir = "~/jobs"\n[registry]\ntarget = "~/nodes.json"\n')
     loaded = load_agent_settings(file)
