@@ -198,7 +198,7 @@ class Agent:
         self._tell_probe_errors(())
 
     def _plan(self) -> None:
-        interval = self._paced_interval = max(self._agent.interval_seconds, self._reporter.asked_interval_seconds)
+        interval = self._paced_interval = max(self._agent.interval_seconds, self._reporter.requested_interval_seconds)
         self._schedule.every(SAMPLE, interval, phase_seconds(self._identity.id, interval), self._report)
         by_cadence: dict[float, list[str]] = {}
         for name, cadence_seconds in self._probes.cadences().items():
@@ -261,7 +261,7 @@ class Agent:
 
     def _follow_the_pace(self) -> None:
         """Report as often as the registry asks, where that is less often than this node would."""
-        interval = max(self._agent.interval_seconds, self._reporter.asked_interval_seconds)
+        interval = max(self._agent.interval_seconds, self._reporter.requested_interval_seconds)
         if interval != self._paced_interval and self._paced_interval:
             self._paced_interval = interval
             self._schedule.every(SAMPLE, interval, phase_seconds(self._identity.id, interval), self._report)

@@ -13,10 +13,9 @@ from dataclasses import replace
 from typing import Optional
 
 from duxnet.coordinator.errors import Refused
-from registry_core.embedded.live_state import NodePage
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import DamagedStoreError, StoreError
-from registry_core.query.node_query import NodeQuery
+from registry_core.query.node_query import NodePage, NodeQuery
 
 __all__ = ["NodeSearch", "Damaged"]
 
@@ -93,7 +92,13 @@ class Damaged:
         return replace(query, exclude={*query.exclude, *self._ids}) if self._ids else query
 
     def find(self, query: NodeQuery, look_at_most: Optional[int] = None) -> NodePage:
-        """As `NodeRegistry.find_nodes`, without the damaged ones. Raises DamagedStoreError where that is not enough."""
+        """As `NodeRegistry.find_nodes`, without the damaged ones, which the page counts.
+
+        Raises DamagedStoreError where there are more than one question finds.
+        """
+        return self._find(query, look_at_most)._replace(damaged=len(self._ids))
+
+    def _find(self, query: NodeQuery, look_at_most: Optional[int]) -> NodePage:
         for _ in range(FOUND_AT_ONCE):
             narrowed = self.without(query)
             try:

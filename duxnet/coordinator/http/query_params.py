@@ -1,14 +1,15 @@
-"""What can be asked in a query string: each question as one record, from which parser and documentation both follow.
+"""Query strings: reading them, and their OpenAPI.
 
-Here: names, bounds and words of the parameters, reading them, and their OpenAPI. Not here: answering.
+The parameters that ask for nodes are the table's (`registry_core.query.url`); those that a route has beside stand in a
+record of its own, from which both the parser and the documentation follow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Optional, TypeVar, cast
+from typing import Annotated, Any, Optional, TypeVar, cast
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -17,13 +18,9 @@ from msgspec import Meta
 
 from duxnet.coordinator.errors import Refused
 from registry_core.errors import ValidationError, shown
-from registry_core.models import limits
-from registry_core.models.node import NodeCapabilities
-from registry_core.query.node_query import GpuDemand, NodeQuery
+from registry_core.query.url import PARAMETER_NAMES, REPEATABLE, parameters_from_text
 
-__all__ = ["Discovery", "EventsAsked", "Filters", "Listing", "parse_query", "operation_of"]
-
-Q = TypeVar("Q", bound=msgspec.Struct)
+__all__ = ["EventsAsked", "NoMore", "Paging", "Scraping", "operation_of", "parse_node_query", "parse_query"]
 
 DEFAULT_LIMIT = 100
 MOST_NODES = 1000
@@ -32,61 +29,23 @@ MOST_PARAMETERS = 2_000
 """In one query string; what is beyond is refused before it is read. The longest honest one excludes many nodes."""
 _LONGEST_GUESSED_AT = 64
 
-Gigabytes = Annotated[float, Meta(ge=0, description="In 10⁹ bytes")]
 Index = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Words = Annotated[str, Meta(max_length=128)]
 
 
-class Filters(msgspec.Struct, frozen=True):
-    """The conditions of every question about nodes; each at its default demands nothing."""
-
-    min_reputation: Annotated[float, Meta(ge=0, le=5, description="The least reputation")] = 0.0
-    only_healthy: Annotated[bool, Meta(description="Only nodes that are ready for work")] = False
-    min_cpu_cores: Annotated[int, Meta(ge=0, le=limits.MAX_CPUS)] = 0
-    min_memory_gb: Gigabytes = 0.0
-    min_storage_gb: Gigabytes = 0.0
-    gpu: Annotated[bool, Meta(description="Only nodes with a usable GPU")] = False
-    gpu_count: Annotated[int, Meta(ge=0, le=limits.MAX_GPUS)] = 0
-    gpu_vendor: Words = ""
-    gpu_model: Annotated[str, Meta(max_length=128, description="Part of the model's name")] = ""
-    gpu_memory_gb: Gigabytes = 0.0
-    wallet: Optional[Words] = None
-    tag: Annotated[tuple[str, ...], Meta(description="KEY=VALUE; may come several times")] = ()
-    exclude: Annotated[tuple[str, ...], Meta(description="A node's id; may come several times")] = ()
-    order: Literal["reputation", "random", "least_loaded", "explore"] = "reputation"
-    seed: Annotated[Index, Meta(description="Fixes what a draw draws")] = 0
-    min_uptime_probability: Annotated[float, Meta(ge=0, le=1, description="Of staying live for the next 6 hours")] = 0.0
-
-    def query(self, limit: Optional[int] = None, after: Optional[str] = None) -> NodeQuery:
-        """The checked query. Raises ValidationError naming the parameter."""
-        least = NodeCapabilities(self.min_cpu_cores, self.min_memory_gb, self.min_storage_gb, self.gpu)
-        gpus = None
-        if self.gpu_count or self.gpu_vendor or self.gpu_model or self.gpu_memory_gb:
-            gpus = GpuDemand(self.gpu_count or 1, self.gpu_vendor, self.gpu_model, self.gpu_memory_gb)
-        return NodeQuery(
-            self.min_reputation,
-            self.only_healthy,
-            least,
-            self.wallet,
-            gpus,
-            _tags(self.tag),
-            self.exclude,
-            self.order,  # type: ignore[arg-type]  # NodeQuery turns the text into its member, or refuses it
-            self.seed,
-            limit,
-            after,
-            self.min_uptime_probability,
-        )
+class NoMore(msgspec.Struct, frozen=True):
+    """Nothing beside the conditions."""
 
 
-class Listing(Filters, frozen=True):
-    """A page of nodes."""
+class Paging(msgspec.Struct, frozen=True):
+    """Which part of a list."""
 
     limit: Annotated[int, Meta(ge=1, le=MOST_NODES)] = DEFAULT_LIMIT
-    after: Annotated[Optional[Words], Meta(description="The cursor of an earlier answer")] = None
+    after: Annotated[
+        Optional[Annotated[str, Meta(max_length=128)]], Meta(description="The cursor of an earlier answer")
+    ] = None
 
 
-class Discovery(Filters, frozen=True):
+class Scraping(msgspec.Struct, frozen=True):
     """Targets for Prometheus."""
 
     scrape_port: Annotated[int, Meta(ge=0, le=65535, description="In place of each node's own port")] = 0
@@ -101,16 +60,30 @@ class EventsAsked(msgspec.Struct, frozen=True):
     ] = 0.0
 
 
-_MANY = frozenset({"tag", "exclude"})
+Q = TypeVar("Q", bound=msgspec.Struct)
 
 
 def parse_query(query_string: bytes, kind: type[Q]) -> Q:
-    """The question in a query string.
+    """The question in a query string, where it is not about nodes. Raises Refused as `parse_node_query`."""
+    return _converted(_pairs(query_string, kind.__struct_fields__), kind)
+
+
+def parse_node_query(query_string: bytes, more: type[Q]) -> tuple[dict[str, Any], Q]:
+    """The parameters for `NodeQuery.from_parameters` in a query string, and what the route takes beside them.
 
     Raises Refused for a value out of bounds, for a parameter that comes twice where one is meant, and for one that the
     question does not have: passed over, a misspelt condition would find nodes that do not meet it.
     """
-    known = kind.__struct_fields__
+    own = more.__struct_fields__
+    given = _pairs(query_string, (*PARAMETER_NAMES, *own))
+    beside = {name: given.pop(name) for name in own if name in given}
+    try:
+        return parameters_from_text(given), _converted(beside, more)
+    except ValidationError as error:
+        raise Refused("invalid", f"{error.field}: {error.rule}") from None
+
+
+def _pairs(query_string: bytes, known: Sequence[str]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     try:
         pairs = parse_qsl(
@@ -126,38 +99,31 @@ def parse_query(query_string: bytes, kind: type[Q]) -> Q:
     for name, value in pairs:
         if name not in known:
             raise Refused("unknown-parameter", f"{shown(name)} is no parameter here; {_instead(name, known)}")
-        if name in _MANY:
+        if name in REPEATABLE:
             given.setdefault(name, []).append(value)
         elif name in given:
             raise Refused("invalid", f"{shown(name)} came more than once")
         else:
             given[name] = value
+    return given
+
+
+def _converted(given: Mapping[str, Any], kind: type[Q]) -> Q:
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         rule, _, place = str(error).partition(" - at `$.")
-        raise Refused("invalid", f"{place.partition('[')[0].rstrip('`')}: {rule}") from None
+        raise Refused("invalid", f"{place.rstrip('`')}: {rule}") from None
 
 
-def _instead(name: str, known: tuple[str, ...]) -> str:
+def _instead(name: str, known: Sequence[str]) -> str:
     near = get_close_matches(name.lower(), known, 1) if len(name) <= _LONGEST_GUESSED_AT else []
     return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
 
 
-def _tags(texts: Iterable[str]) -> dict[str, str]:
-    tags: dict[str, str] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise ValidationError("tag", text, "must be KEY=VALUE")
-        if tags.setdefault(key, value) != value:
-            raise ValidationError("tag", text, "asks for a second value of a key, and a node has one")
-    return tags
-
-
-def operation_of(kind: type[msgspec.Struct]) -> type[Operation]:
-    """The kind of operation whose OpenAPI has the question's parameters."""
-    parameters = _documented(kind)
+def operation_of(*kinds: type) -> type[Operation]:
+    """The kind of operation whose OpenAPI has the parameters of all these records."""
+    parameters = [parameter for kind in kinds for parameter in _documented(kind)]
 
     @dataclass
     class Asking(Operation):
@@ -167,12 +133,12 @@ def operation_of(kind: type[msgspec.Struct]) -> type[Operation]:
     return Asking
 
 
-def _documented(kind: type[msgspec.Struct]) -> list[Parameter]:
+def _documented(kind: type) -> list[Parameter]:
     _, components = msgspec.json.schema_components([kind])
     fields: Mapping[str, Mapping[str, Any]] = components[kind.__name__]["properties"]
     return [
         Parameter(name=name, param_in="query", required=False, schema=_schema(plain), description=_words(plain))
-        for name, plain in fields.items()
+        for name, plain in ((name, fields[name]) for name in kind.__annotations__)
     ]
 
 

@@ -17,12 +17,14 @@ from duxnet.coordinator.coordinator import Coordinator
 from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.http.documented import ERRORS
 from duxnet.coordinator.http.openapi import EventPage, ScrapeTarget, StatusView
-from duxnet.coordinator.http.query_params import Discovery, EventsAsked, operation_of, parse_query
+from duxnet.coordinator.http.query_params import EventsAsked, Scraping, operation_of, parse_node_query, parse_query
 from duxnet.coordinator.routes.answers import answer_json, caller_of
 from duxnet.coordinator.routes.metrics import OPENMETRICS, PLAIN, metrics_text
 from registry_core.errors import EventsCompacted
 from registry_core.events import Event
 from registry_core.models.times import time_to_text
+from registry_core.query.node_query import NodeQuery
+from registry_core.query.url import QueryParameters
 
 __all__ = ["WATCH_ROUTES"]
 
@@ -119,7 +121,7 @@ async def metrics(request: AnyRequest, coordinator: Coordinator) -> Response[str
 @get(
     "/v1/sd/prometheus",
     responses=ERRORS,
-    operation_class=operation_of(Discovery),
+    operation_class=operation_of(QueryParameters, Scraping),
     summary="Targets for Prometheus' http_sd",
     tags=["watch"],
 )
@@ -130,10 +132,10 @@ async def service_discovery(request: AnyRequest, coordinator: Coordinator) -> Re
         caller.need(Permission.SEE_ADDRESSES)
     if coordinator.is_warming:  # Prometheus keeps the last list on an error
         raise Refused("warming-up", "", retry_after_seconds=coordinator.interval_seconds)
-    wanted = parse_query(request.scope["query_string"], Discovery)
+    asked, scraping = parse_node_query(request.scope["query_string"], Scraping)
     found = []
-    for node in (await coordinator.node_search.find(wanted.query())).nodes:
-        port = wanted.scrape_port or node.port
+    for node in (await coordinator.node_search.find(NodeQuery.from_parameters(asked))).nodes:
+        port = scraping.scrape_port or node.port
         if not port:
             continue
         host = f"[{node.ip_address}]" if ipaddress.ip_address(node.ip_address).version == 6 else node.ip_address

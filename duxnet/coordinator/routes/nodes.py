@@ -62,7 +62,7 @@ async def heartbeat(
 async def leave(node_id: str, request: Request[Any, Any, Any], coordinator: Coordinator) -> Response[Outcome]:
     """With the session's token: the node is `left`, not `down`, until it is heard again."""
     coordinator.speaks_for(request.headers.get("authorization", ""), node_id)
-    await coordinator.commit_queue.run(lambda: coordinator.registry.maintenance.leave(node_id))
+    await coordinator.commit_queue.run(lambda: coordinator.registry.leave(node_id))
     return _json(b'{"done":true}', {})
 
 

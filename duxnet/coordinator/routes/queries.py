@@ -11,9 +11,11 @@ from litestar import Request, Response, get
 from duxnet.coordinator.coordinator import Coordinator
 from duxnet.coordinator.http.documented import ERRORS
 from duxnet.coordinator.http.openapi import Count, Explanation, NodePage, NodeView, ReputationView
-from duxnet.coordinator.http.query_params import Filters, Listing, operation_of, parse_query
+from duxnet.coordinator.http.query_params import NoMore, Paging, operation_of, parse_node_query
 from duxnet.coordinator.routes.answers import answer_json, caller_of, sees_addresses, shown_node
 from registry_core.errors import UnknownNodeError, ValidationError
+from registry_core.query.node_query import NodeQuery
+from registry_core.query.url import QueryParameters
 from registry_core.wire.reputation import reputation_to_plain
 from registry_core.wire.shapes import CoordinatorInfo
 
@@ -27,7 +29,7 @@ NODES_SCHEMA = "duxnet.nodes/1.0"
 @get(
     "/v1/nodes",
     responses=ERRORS,
-    operation_class=operation_of(Listing),
+    operation_class=operation_of(QueryParameters, Paging),
     summary="The nodes that meet every condition, best reputation first",
     tags=["read"],
 )
@@ -37,8 +39,8 @@ async def list_nodes(request: AnyRequest, coordinator: Coordinator) -> Response[
     With `min_uptime_probability` a page may hold fewer nodes than asked for, and go on: it looks at 1,000 at most.
     """
     with_addresses = sees_addresses(caller_of(request, coordinator), coordinator)
-    wanted = parse_query(request.scope["query_string"], Listing)
-    page = await coordinator.node_search.find(wanted.query(wanted.limit, wanted.after))
+    asked, paging = parse_node_query(request.scope["query_string"], Paging)
+    page = await coordinator.node_search.find(NodeQuery.from_parameters(asked, paging.limit, paging.after))
     headers = {}
     if page.next is not None:
         # Relative to /v1/nodes: a proxy may serve it below a path that is not known here.
@@ -48,7 +50,7 @@ async def list_nodes(request: AnyRequest, coordinator: Coordinator) -> Response[
         "nodes": [coordinator.encoded.text(node, with_addresses) for node in page.nodes],
         "next": page.next,
         "degraded": coordinator.is_degraded,
-        "damaged": len(coordinator.node_search.damaged),
+        "damaged": page.damaged,
     }
     return answer_json(content, request, headers)
 
@@ -62,26 +64,18 @@ def _next_query(query_string: bytes, cursor: str) -> str:
 @get(
     "/v1/count",
     responses=ERRORS,
-    operation_class=operation_of(Filters),
+    operation_class=operation_of(QueryParameters),
     summary="How many nodes meet every condition",
     tags=["read"],
 )
 async def count_nodes(request: AnyRequest, coordinator: Coordinator) -> Response[Count]:
     """As the listing, without the nodes. Not for `min_uptime_probability`, which looks at every node: list them."""
-    query = parse_query(request.scope["query_string"], Filters).query()
+    asked, _ = parse_node_query(request.scope["query_string"], NoMore)
+    query = NodeQuery.from_parameters(asked)
     if query.min_uptime_probability:
         rule = "is not counted: list the nodes, page by page"
         raise ValidationError("min_uptime_probability", query.min_uptime_probability, rule)
-    query = coordinator.node_search.damaged.without(query)
-    count = coordinator.registry.count_nodes(
-        query.min_reputation,
-        query.only_healthy,
-        query.min_capabilities,
-        wallet_address=query.wallet_address,
-        gpus=query.gpus,
-        tags=query.tags,
-        exclude=query.exclude,
-    )
+    count = coordinator.registry.count(coordinator.node_search.damaged.without(query))
     return answer_json({"count": count}, request)
 
 
@@ -107,14 +101,14 @@ async def show_reputation(node_id: str, request: AnyRequest, coordinator: Coordi
 @get(
     "/v1/nodes/{node_id:str}/explain",
     responses=ERRORS,
-    operation_class=operation_of(Listing),
+    operation_class=operation_of(QueryParameters, Paging),
     summary="Why a node is not selected",
     tags=["read"],
 )
 async def explain(node_id: str, request: AnyRequest, coordinator: Coordinator) -> Response[Explanation]:
     """Each condition of the query that the node fails, and the remedy. `order`, `limit` and `after` keep none out."""
-    query = parse_query(request.scope["query_string"], Listing).query()
-    found = [asdict(item) for item in coordinator.registry.explain_node(node_id, query)]
+    asked, _ = parse_node_query(request.scope["query_string"], Paging)
+    found = [asdict(item) for item in coordinator.registry.explain_node(node_id, NodeQuery.from_parameters(asked))]
     return answer_json({"selected": not found, "failing": found}, request)
 
 
