@@ -27,7 +27,8 @@ _log = logging.getLogger("agent.report")
 
 GAP_FILE = "outage.json"
 REFUSED_PAUSE_INTERVALS = 20
-"""After a refusal that only a person can mend, how many reports are kept back before the registry is asked again."""
+"""After refusals that only a person can mend, how many reports are kept back at most before the registry is asked
+again. It begins with one and doubles: a refusal is not sealed, and whoever answers once at the address can give one."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Reporter:
         self._registry = registry
         self._gap_file = gap_file
         self._pause = 0  # reports to keep back
+        self._refusals = 0  # in a row
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._wanted: Optional[Description] = None
@@ -110,6 +112,11 @@ class Reporter:
             self._arrived(health)
             return True
 
+    def try_now(self) -> None:
+        """Ask the registry with the next report, whatever it answered before. Waits for nothing."""
+        self._pause = 0
+        self._registry.forget_waits()
+
     def close(self) -> None:
         """Tell the registry that this node is leaving, and close it."""
         if self._registered is not None:
@@ -150,6 +157,7 @@ class Reporter:
         if self.standing.problem is not None:
             _log.info("reporting again%s", f" after {self.gap}" if self.gap else "")
         self._forget_gap()
+        self._refusals = 0
         withheld = self._registry.withheld_reasons
         for reason in withheld:
             if reason not in self.standing.withheld:
@@ -163,7 +171,8 @@ class Reporter:
         if problem != self.standing.problem:  # once, not at every interval
             _log.error("cannot report: %s", problem, extra={"fields": {"problem": type(error).__name__}})
         if isinstance(error, RefusedError):
-            self._pause = REFUSED_PAUSE_INTERVALS
+            self._pause = min(2**self._refusals, REFUSED_PAUSE_INTERVALS)
+            self._refusals = min(self._refusals + 1, REFUSED_PAUSE_INTERVALS)
         if sample is not None:
             self._keep_back(sample, problem)
         else:

@@ -11,11 +11,12 @@ from typing import Annotated, Optional, Union
 
 from pydantic import Field, SecretStr, field_validator
 
-from agent.probe.options import ProbeOptions, registry_host
+from agent.probe.options import ProbeOptions, options_of, override_value
 from agent.registry_address import check_target
 from duxnet.process.folders import default_state_folder
 from duxnet.process.log_settings import LogSettings
 from duxnet.process.settings import Number, PathText, Section, Settings, Whole, load_settings
+from registry_core.identity.tokens import checked_token
 from registry_core.models import limits
 
 __all__ = ["AgentSettings", "RegistrySettings", "ReserveSettings", "agent_sections", "load_agent_settings"]
@@ -62,8 +63,9 @@ class AgentSettings(Section):
     @field_validator("override")
     @classmethod
     def _override(cls, value: dict[str, Union[bool, int, float, str]]) -> dict[str, Union[bool, int, float, str]]:
-        ProbeOptions(overrides=value)
-        return value
+        checked = {name: override_value(given) for name, given in value.items()}
+        ProbeOptions(overrides=checked)
+        return checked
 
     def state_path(self, environ: Mapping[str, str]) -> Path:
         """The folder that holds key, id and embedded registry: as set, systemd's, or the user's."""
@@ -73,15 +75,7 @@ class AgentSettings(Section):
 
     def probe_options(self, environ: Mapping[str, str], registry_target: str = "") -> ProbeOptions:
         """What the probe is told: the work directory (default: the state directory), reserve and overrides."""
-        work = Path(self.work_dir).absolute() if self.work_dir else self.state_path(environ)
-        return ProbeOptions(
-            str(work),
-            reserve_cpus=self.reserve.cpus,
-            reserve_memory_gb=self.reserve.memory_gb,
-            reserve_storage_gb=self.reserve.storage_gb,
-            registry_address=registry_host(registry_target),
-            overrides=self.override,
-        )
+        return options_of(self.model_dump(), registry_target, default_state_folder(environ))
 
 
 class RegistrySettings(Section):
@@ -94,12 +88,27 @@ class RegistrySettings(Section):
     coordinator_id: str = ""
     ca_file: PathText = ""
     allow_plaintext: bool = False
+    proxy: SecretStr = SecretStr("")  # it may hold a password
 
     @field_validator("target")
     @classmethod
     def _target(cls, value: str) -> str:
         if value:
             check_target(value)
+        return value
+
+    @field_validator("token", "join_token")
+    @classmethod
+    def _token(cls, value: SecretStr) -> SecretStr:
+        return SecretStr(checked_token("token", value.get_secret_value()))
+
+    @field_validator("proxy")
+    @classmethod
+    def _proxy(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value():
+            from registry_core.remote.proxy import checked_proxy  # loads httpx, which few settings need
+
+            checked_proxy("proxy", value.get_secret_value())
         return value
 
     def key_path(self) -> Optional[Path]:

@@ -53,6 +53,9 @@ class Reporting(Protocol):
         in the same process keeps none.
         """
 
+    def forget_waits(self) -> None:
+        """Ask again with the next call, also where the registry asked to be left alone until later."""
+
     @property
     def requested_interval_seconds(self) -> float:
         """How often the registry asks its nodes to report; 0 where it does not ask."""

@@ -5,13 +5,14 @@ Checked once, when made. Not here: how these values are read from flags, environ
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Optional
 
 from registry_core.errors import ValidationError
 from registry_core.models import limits
 
-__all__ = ["OVERRIDABLE", "ProbeOptions", "registry_host"]
+__all__ = ["OVERRIDABLE", "ProbeOptions", "options_of", "override_value", "registry_host"]
 
 # What can be overridden: the probe that would have measured it, and its unit
 OVERRIDABLE = {
@@ -22,6 +23,9 @@ OVERRIDABLE = {
     "primary_address": ("network", ""),
     "hostname": ("host", ""),
 }
+
+
+_RESERVES = frozenset({"cpus", "memory_gb", "storage_gb"})
 
 
 class ProbeOptions:
@@ -56,6 +60,36 @@ class ProbeOptions:
         self.reserve_memory_gb = limits.number("reserve_memory_gb", reserve_memory_gb, 0, limits.MAX_MEMORY_GB)
         self.reserve_storage_gb = limits.number("reserve_storage_gb", reserve_storage_gb, 0, limits.MAX_STORAGE_GB)
         self.overrides = {name: _checked_override(name, value) for name, value in (overrides or {}).items()}
+
+
+def options_of(agent: Mapping[str, Any], registry_target: str, state_folder: str) -> ProbeOptions:
+    """The options that a table of [agent] settings means; `work_dir` and then `state_dir` default to `state_folder`.
+
+    Text in `reserve` and `override`, as the environment has it, may stand for a number or for true and false.
+    Raises ValidationError, naming the field of `ProbeOptions`.
+    """
+    folder = agent.get("work_dir") or agent.get("state_dir")
+    reserve = agent["reserve"]
+    kept_back = {f"reserve_{name}": override_value(reserve[name]) for name in _RESERVES & reserve.keys()}
+    return ProbeOptions(
+        os.path.abspath(os.path.expanduser(folder)) if folder else state_folder,  # noqa: PTH100, PTH111 - costs 3 ms
+        registry_address=registry_host(registry_target),
+        overrides={name: override_value(value) for name, value in agent["override"].items()},
+        **kept_back,
+    )
+
+
+def override_value(value: Any) -> Any:
+    """A number, true or false that was given as text; any other value is itself."""
+    if not isinstance(value, str):
+        return value
+    import json
+
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return value
+    return found if isinstance(found, (bool, int, float)) else value
 
 
 def registry_host(target: str) -> Optional[str]:

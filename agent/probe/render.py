@@ -129,6 +129,7 @@ def _explanation(reading: Reading) -> str:
     if isinstance(reading.value, (list, dict)) and reading.value:
         items = reading.value if isinstance(reading.value, list) else [reading.value]
         because = [f"  Why not all of it: {_cause(reading.limited_by)}."] if reading.limited_by else []
+        because += [f"  {_capitalised(_printable(reading.note))}."] if reading.note else []
         told_by = f"  (from {_printable(reading.source)})"
         return "\n".join([f"{label}:", *(f"  - {_text(item)}" for item in items), *because, told_by])
     if not (reading.limited_by or reading.note or _differs(reading)):

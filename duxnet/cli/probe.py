@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+
+from duxnet.process.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import click
@@ -142,7 +144,6 @@ def _source_and_options(root: Optional[str], work_dir: Optional[str]) -> tuple[S
     """This machine with the agent's settings here, or the recording in `root` with the options of its making."""
     if root is None:
         from agent.probe.source import LiveSource
-        from duxnet.cli.probe_settings import configured_options
 
         return LiveSource(), configured_options(os.environ, work_dir)
     from agent.probe.options import ProbeOptions
@@ -152,6 +153,36 @@ def _source_and_options(root: Optional[str], work_dir: Optional[str]) -> tuple[S
     recorded = recording.options
     chosen = work_dir if work_dir is not None else recorded.get("work_dir", "/")
     return recording, ProbeOptions(chosen, registry_address=recorded.get("registry_address"))
+
+
+def configured_options(environ: Mapping[str, str], work_dir: Optional[str]) -> ProbeOptions:
+    """The options that an agent here would use; `work_dir`, when given, wins. Raises ConfigurationError.
+
+    Without the validation of all settings, which would take 400 ms: `ProbeOptions` refuses what makes no sense.
+    """
+    from agent.probe.options import ProbeOptions, options_of
+    from duxnet.process.folders import default_state_folder
+    from duxnet.process.layers import read_layers
+    from registry_core.errors import ValidationError
+
+    layers = read_layers(("agent", "registry"), environ)
+    folders = {name: layers.text("agent", name) for name in ("work_dir", "state_dir")}
+    if work_dir is not None:
+        ProbeOptions(work_dir)  # a mistake on the command line is none of the configuration
+        folders["work_dir"] = work_dir
+    agent = {**folders, "reserve": layers.table("agent", "reserve"), "override": layers.table("agent", "override")}
+    try:
+        return options_of(agent, layers.text("registry", "target"), default_state_folder(environ))
+    except ValidationError as error:
+        raise ConfigurationError([str(ValidationError(_setting_of(error.field), error.value, error.rule))]) from None
+
+
+def _setting_of(field: str) -> str:
+    """The setting behind a field of ProbeOptions."""
+    for beginning, setting in (("reserve_", "agent.reserve."), ("overrides.", "agent.override.")):
+        if field.startswith(beginning):
+            return setting + field[len(beginning) :]
+    return "registry.target" if field == "registry_address" else f"agent.{field}"
 
 
 def _recorder(source: Source) -> Recorder:

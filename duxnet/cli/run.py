@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Callable
-
-import click
+from typing import TYPE_CHECKING, Callable
 
 from duxnet.process.errors import EXIT_BAD_CONFIGURATION, EXIT_RUNTIME, EXIT_USAGE, ConfigurationError
 from registry_core.errors import RegistryError, ValidationError
+
+if TYPE_CHECKING:
+    import click
 
 __all__ = ["ended", "run_click"]
 
@@ -74,6 +75,8 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells expect
 
 def run_click(command: click.Command, arguments: Sequence[str], name: str) -> int:
     """The exit code of `command`, called `name` in its messages. Errors that are not click's pass through."""
+    import click  # here, since `duxnet probe` runs without it
+
     try:
         result: object = command.main(list(arguments), prog_name=name, standalone_mode=False)
     except click.exceptions.Exit as ending:

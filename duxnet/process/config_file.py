@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, Optional
 
 from duxnet.process.errors import ConfigurationError
-from duxnet.process.folders import user_config_folder
+from duxnet.process.folders import config_file_candidates
 from registry_core.errors import shown
 
 __all__ = ["find_config_file", "read_config_file"]
 
-SYSTEM_CONFIG_FILE = Path("/etc/duxnet/config.toml")
 LARGEST_CONFIG_BYTES = 1_000_000  # a configuration is a page or two; this keeps a wrong path from filling memory
 
 
@@ -29,9 +28,9 @@ def find_config_file(asked_for: Optional[str], environ: Mapping[str, str]) -> Op
     for path, source in ((asked_for, "--config"), (environ.get("DUXNET_CONFIG") or None, "$DUXNET_CONFIG")):
         if path is not None:
             return _existing(Path(path), source)
-    for candidate in (Path(user_config_folder(environ)) / "duxnet" / "config.toml", SYSTEM_CONFIG_FILE):
+    for candidate in config_file_candidates(environ):
         if os.access(candidate, os.F_OK):  # False also where a folder on the way may not be searched
-            return candidate
+            return Path(candidate)
     return None
 
 

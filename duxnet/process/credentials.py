@@ -1,6 +1,6 @@
 """Secrets that systemd hands to a unit: small files in a folder that only the unit can enter (man systemd.exec).
 
-Here: one secret of one line. Not here: keys that seal a registry, which have a form of their own (`registry_core`).
+Here: a token. Not here: keys that seal a registry, which have a form of their own (`registry_core`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from duxnet.process.errors import ConfigurationError
+from registry_core.errors import ValidationError
+from registry_core.identity.tokens import checked_token
 
 __all__ = ["credential"]
 
@@ -27,7 +29,9 @@ def credential(name: str, environ: Mapping[str, str]) -> str:
         return ""
     except OSError as error:
         raise ConfigurationError([f"credential {name}: cannot be read: {error.strerror or error}"]) from None
-    text = content.decode("utf-8", "replace").strip()
-    if not text.isascii() or not text.isprintable() or len(content) > LARGEST_BYTES:
-        raise ConfigurationError([f"credential {name}: must be one line of printable ASCII"])
-    return text
+    if len(content) > LARGEST_BYTES:
+        raise ConfigurationError([f"credential {name}: must be at most {LARGEST_BYTES} bytes"])
+    try:
+        return checked_token(name, content.decode("utf-8", "replace"))
+    except ValidationError as error:
+        raise ConfigurationError([f"credential {name}: {error.rule}"]) from None

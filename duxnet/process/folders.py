@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-__all__ = ["default_state_folder", "user_config_folder"]
+__all__ = ["SYSTEM_CONFIG_FILE", "config_file_candidates", "default_state_folder"]
+
+SYSTEM_CONFIG_FILE = "/etc/duxnet/config.toml"
 
 
 def default_state_folder(environ: Mapping[str, str], name: str = "duxnet") -> str:
@@ -25,10 +27,11 @@ def default_state_folder(environ: Mapping[str, str], name: str = "duxnet") -> st
     return f"{_home(environ)}/.local/state/{name}"
 
 
-def user_config_folder(environ: Mapping[str, str]) -> str:
-    """`$XDG_CONFIG_HOME`, or `~/.config`."""
+def config_file_candidates(environ: Mapping[str, str]) -> tuple[str, str]:
+    """Where a configuration file is looked for: below `$XDG_CONFIG_HOME` or `~/.config`, then in /etc."""
     given = environ.get("XDG_CONFIG_HOME", "")
-    return given if given.startswith("/") else f"{_home(environ)}/.config"
+    user = given if given.startswith("/") else f"{_home(environ)}/.config"
+    return f"{user}/duxnet/config.toml", SYSTEM_CONFIG_FILE
 
 
 def _home(environ: Mapping[str, str]) -> str:

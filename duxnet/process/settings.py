@@ -1,34 +1,27 @@
-"""Settings from flag, environment, TOML file and default, validated once at start and then passed down as values.
+"""Settings, validated once at start and then passed down as values.
 
-Here: where values come from, which one wins, and errors that say so. Each process brings its own sections (a
-pydantic model each), so that an agent never loads the coordinator's. A section that belongs to another part of
-the project may stand in the same file; any other unknown name is an error.
+Here: the validation of what `layers` read, and errors that name setting, value, rule and source. Each process brings
+its own sections (a pydantic model each), so that an agent never loads the coordinator's.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Optional, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError, create_model
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from duxnet.process.config_file import find_config_file, read_config_file
 from duxnet.process.errors import ConfigurationError
+from duxnet.process.layers import read_layers, suggestion
 from registry_core.errors import ValidationError as RecordError
 from registry_core.errors import shown
 
-__all__ = ["PROJECT_SECTIONS", "Number", "PathText", "Section", "Settings", "Whole", "flattened", "load_settings"]
+__all__ = ["Number", "PathText", "Section", "Settings", "Whole", "load_settings"]
 
-# Every section that some part of the project reads. One that this process does not read is left alone.
-PROJECT_SECTIONS = ("agent", "coordinator", "log", "registry")
-
-ENV_PREFIX = "DUXNET_"
-ENV_DELIMITER = "__"
 MASK = "********"
 
 
@@ -109,35 +102,16 @@ def load_settings(
     config: Optional[str] = None,
     flags: Optional[Mapping[str, object]] = None,
 ) -> Settings:
-    """Read and validate `sections`. `flags` maps dotted names to what the command line gave (None: not given).
+    """Read and validate `sections`; `config` and `flags` as in `read_layers`. Reads `os.environ`.
 
-    Reads `os.environ` and the configuration file (`config`, else found: see `find_config_file`). Raises
-    ConfigurationError with every problem found, each naming setting, value, rule and source.
+    Raises ConfigurationError with every problem found, each naming setting, value, rule and source.
     """
-    path = find_config_file(config, os.environ)
-    layers: list[tuple[str, dict[str, Any]]] = [("flag", _nested(flags or {}))]
-    root = _root_model(sections)
-    layers.append(("environment", _environment(root)))
-    if path is not None:
-        layers.append((str(path), _known_tables(read_config_file(path), sections, path)))
-    origins = {name: _origin_text(label, name) for label, layer in reversed(layers) for name in flattened(layer)}
+    layers = read_layers(sections, os.environ, config=config, flags=flags)
     try:
-        settings = root(**_merged(layer for _, layer in reversed(layers)))
+        loaded = _root_model(sections)(**layers.values)
     except ValidationError as error:
-        raise ConfigurationError([_problem(item, origins, sections) for item in error.errors()]) from None
-    loaded = {name: getattr(settings, name) for name in sections}
-    return Settings(loaded, origins, path)
-
-
-def flattened(tree: Mapping[str, Any], parent: str = "") -> dict[str, Any]:
-    """{"agent": {"port": 1}} as {"agent.port": 1}, all the way down."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat.update(flattened(value, f"{parent}{key}."))
-        else:
-            flat[f"{parent}{key}"] = value
-    return flat
+        raise ConfigurationError([_problem(item, layers.origins, sections) for item in error.errors()]) from None
+    return Settings({name: getattr(loaded, name) for name in sections}, layers.origins, layers.config_file)
 
 
 def _leaves(model: BaseModel, parent: str) -> dict[str, Any]:
@@ -150,9 +124,7 @@ def _leaves(model: BaseModel, parent: str) -> dict[str, Any]:
 
 
 class _Root(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_nested_delimiter=ENV_DELIMITER, extra="forbid", frozen=True
-    )
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
     @classmethod
     def settings_customise_sources(
@@ -163,77 +135,12 @@ class _Root(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)  # the layers are merged before, because each value's origin is to be known
+        return (init_settings,)  # merged by `read_layers`, which remembers where each value came from
 
 
 def _root_model(sections: Mapping[str, type[Section]]) -> type[_Root]:
     fields: dict[str, Any] = {name: (kind, kind()) for name, kind in sections.items()}
     return create_model("Configuration", __base__=_Root, **fields)
-
-
-class _Environment(EnvSettingsSource):
-    """Only names with a section and a setting: DUXNET_REGISTRY and DUXNET_CONFIG mean something else."""
-
-    def _load_env_vars(self) -> Mapping[str, Optional[str]]:
-        return {name: value for name, value in super()._load_env_vars().items() if ENV_DELIMITER in name}
-
-
-def _environment(root: type[_Root]) -> dict[str, Any]:
-    """What the environment says, as nested tables. A section that nobody reads is an error, as in the file."""
-    from pydantic_settings import SettingsError
-
-    for variable in os.environ:
-        section, delimiter, _ = variable[len(ENV_PREFIX) :].partition(ENV_DELIMITER)
-        if variable.upper().startswith(ENV_PREFIX) and delimiter and section.lower() not in PROJECT_SECTIONS:
-            hint = _suggestion(section.lower(), PROJECT_SECTIONS)
-            raise ConfigurationError([f"environment {shown(variable)}: there is no section {shown(section)}{hint}"])
-    try:
-        return _Environment(root)()
-    except SettingsError as error:  # a table given as something that is not JSON
-        raise ConfigurationError([f"environment: {' '.join(str(error).split())}: must be JSON"]) from None
-
-
-def _known_tables(tables: dict[str, Any], sections: Mapping[str, type[Section]], path: Path) -> dict[str, Any]:
-    """The tables that this process reads. Raises ConfigurationError for a name that no part of the project reads."""
-    problems = []
-    for name, table in tables.items():
-        if name not in PROJECT_SECTIONS:
-            hint = _suggestion(name, PROJECT_SECTIONS)
-            problems.append(f"{shown(name)} is not a section{hint} (in {path})")
-        elif not isinstance(table, dict):
-            problems.append(f"{name}: {shown(table)} is not accepted: must be a table, [{name}] (in {path})")
-    if problems:
-        raise ConfigurationError(problems)
-    return {name: table for name, table in tables.items() if name in sections}
-
-
-def _nested(flags: Mapping[str, object]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for dotted, value in flags.items():
-        if value is not None:
-            section, _, key = dotted.partition(".")
-            tree.setdefault(section, {})[key] = value
-    return tree
-
-
-def _merged(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Later layers win, key by key inside tables."""
-    result: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            below = result.get(key)
-            both_tables = isinstance(below, dict) and isinstance(value, Mapping)
-            result[key] = _merged([below, value]) if both_tables and isinstance(below, dict) else value
-    return result
-
-
-def _origin_text(label: str, dotted_name: str) -> str:
-    if label != "environment":
-        return label
-    parts = dotted_name.upper().split(".")
-    present = {name.upper() for name in os.environ}
-    names = [ENV_PREFIX + ENV_DELIMITER.join(parts[:count]) for count in range(len(parts), 0, -1)]
-    return f"environment {next((name for name in names if name in present), names[0])}"  # a table may come as JSON
 
 
 def _problem(error: Any, origins: Mapping[str, str], sections: Mapping[str, type[Section]]) -> str:
@@ -247,35 +154,32 @@ def _problem(error: Any, origins: Mapping[str, str], sections: Mapping[str, type
     source = f" ({origin})" if origin else ""
     if error["type"] == "extra_forbidden":
         known_keys = _keys_beside(path, sections)
-        hint = _suggestion(path[-1], known_keys)
+        hint = suggestion(path[-1], known_keys)
         return f"{ascii(name)[1:-1]} is not a setting{hint}{source}"
     refused = error.get("ctx", {}).get("error")
     if isinstance(refused, RecordError):  # the core's own check: it names what inside the setting is wrong
         inside = refused.field.partition(".")[2]
         return f"{name}{'.' if inside else ''}{inside}: {shown(refused.value)} is not accepted: {refused.rule}{source}"
+    given = MASK if _is_secret(path, sections) else shown(error["input"])
     message = str(error["msg"]).replace("Input should be", "must be").replace("Value error, ", "")
-    return f"{name}: {shown(error['input'])} is not accepted: {message}{source}"
-
-
-def _source_of(name: str, origins: Mapping[str, str]) -> str:
-    """` (where it was set)` of a setting, or of what is inside or around it; empty for a default."""
-    for known, text in origins.items():
-        if f"{known}.".startswith(f"{name}.") or name.startswith(f"{known}."):
-            return f" ({text})"
-    return ""
+    return f"{name}: {given} is not accepted: {message}{source}"
 
 
 def _keys_beside(path: list[str], sections: Mapping[str, type[Section]]) -> list[str]:
+    return list(_fields_beside(path, sections))
+
+
+def _is_secret(path: list[str], sections: Mapping[str, type[Section]]) -> bool:
+    """Whether the setting at `path` holds a secret, whatever was given for it."""
+    field = _fields_beside(path, sections).get(path[-1])
+    return field is not None and field.annotation is SecretStr
+
+
+def _fields_beside(path: list[str], sections: Mapping[str, type[Section]]) -> Mapping[str, Any]:
+    """The settings of the table that holds the last part of `path`."""
     model: Any = sections.get(path[0])
     for part in path[1:-1]:
         field = model.model_fields.get(part)
         model = field.annotation if field is not None else None
-    return list(getattr(model, "model_fields", {}))
-
-
-def _suggestion(given: str, known: Iterable[str]) -> str:
-    names = list(known)
-    close = difflib.get_close_matches(given, names, n=1)
-    if close:
-        return f"; did you mean {close[0]}?"
-    return f"; there are {', '.join(sorted(names))}" if names else ""
+    fields: Mapping[str, Any] = getattr(model, "model_fields", {})
+    return fields

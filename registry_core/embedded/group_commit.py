@@ -45,6 +45,11 @@ class GroupCommit(Generic[W]):
         self._guard = threading.Lock()
         self._queue: deque[Ticket[W]] = deque()
 
+    @property
+    def waiting(self) -> int:
+        """How many works are on their way to the disk."""
+        return len(self._queue)
+
     def commit(self, work: W) -> None:
         """Return when `work` is durable, in the order in which the works came. Raises what its commit raised.
 

@@ -129,10 +129,14 @@ class LiveState:
         with self._lock:
             return self._table.liveness_counts()
 
-    def hours_waiting(self, node_id: str) -> list[HourObserved]:
-        """The node's hours of attendance that are not in its evidence yet."""
+    def hours_waiting(self, record: NodeRecord) -> list[HourObserved]:
+        """The node's hours of attendance that are not in its evidence yet; none before its registration is visible."""
         with self._lock:
-            return self.uptime.waiting(node_id)
+            slots = self._table.slots
+            slot = slots.by_id.get(record.node.id)
+            if slot is None or slots.sequence[slot] != record.sequence:  # an earlier registration's are not this one's
+                return []
+            return self.uptime.waiting(record.node.id)
 
     def hours_settled(self, node_id: str) -> None:
         """They are now."""

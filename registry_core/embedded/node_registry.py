@@ -160,7 +160,7 @@ class NodeRegistry(Queries):
     ) -> NodeHealth:
         """A sample of a node that only the caller's open batch makes known; it is told once the batch is durable."""
         unit = self._transactions.own_batch()
-        staged = self._transactions.staged_by(unit, limits.lookup_key(node_id)) if unit is not None else None
+        staged = self._transactions.in_own_batch(limits.lookup_key(node_id))
         if unit is None or staged is None or staged[1] is None:
             raise UnknownNodeError(node_id)
         unit.soft.append(lambda: self._live_state.report(node_id, *gauges))
@@ -168,6 +168,9 @@ class NodeRegistry(Queries):
 
     def report_gap(self, gap: Mapping[str, Any]) -> None:
         """See `Reporting.report_gap`; this registry keeps no gaps."""
+
+    def forget_waits(self) -> None:
+        """See `Reporting.forget_waits`; this registry never asks to be left alone."""
 
     @property
     def requested_interval_seconds(self) -> float:
@@ -229,7 +232,7 @@ class NodeRegistry(Queries):
         return record
 
     def _newest(self, node_id: str) -> Optional[NodeRecord]:
-        """The record as the caller's own open batch has it, else as committed."""
+        """The record as committed; inside the caller's own batch, as the next change of the batch finds it."""
         key = limits.lookup_key(node_id)
         staged = self._transactions.in_own_batch(key) if self._transactions.batch_is_open else None
         return self._store.read(key) if staged is None else staged[1]
@@ -311,7 +314,7 @@ class NodeRegistry(Queries):
         """Read the file anew, when it was edited by hand or by another process. Samples not yet saved are kept."""
         if self._refusal is not None:
             raise self._refusal
-        with self._transactions.disk():
+        with self._transactions.still():  # a command that found half a table would take a known node for a newcomer
             if self._store.refresh():
                 self._live_state.load()
 

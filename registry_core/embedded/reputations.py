@@ -14,6 +14,7 @@ from typing import Optional
 
 from registry_core.clock import Clock
 from registry_core.embedded.live_state import LiveState
+from registry_core.embedded.text_ring import TextRing
 from registry_core.embedded.transactions import Transactions, UnitOfWork
 from registry_core.embedded.wallets import ProofTerms, Wallets, proven_wallet
 from registry_core.errors import DamagedStoreError, ValidationError
@@ -54,9 +55,6 @@ MOST_REMEMBERED = 10_000
 
 _READ_AT_ONCE = 500
 _UPTIME = "network.uptime"
-_NEXT = "removed.next"
-_PLACE = "removed.place."  # a ring of MOST_REMEMBERED places, each with a node id
-_NODE = "removed.node."
 
 
 class Reputations:
@@ -68,17 +66,17 @@ class Reputations:
         self._live_state = live_state
         self._clock = clock
         self.wallets = Wallets(store, transactions)
+        self._removed = TextRing(transactions, "removed", "node", MOST_REMEMBERED)
         self._unsettled: list[str] = []
         self._settling_hour = 0
         self._uptimes = [Evidence()]  # summed up over the pass under way
         self._rater_weights: Mapping[str, float] = {}
-        self._next: Optional[int] = None
 
     def add(self, unit: UnitOfWork, record: NodeRecord, outcome: Outcome) -> Reputation:
         """Count an outcome for the node of `record`."""
         if outcome.rater == record.node.id:
             raise ValidationError("rater", outcome.rater, "must be another node: none rates itself")
-        hours = self._live_state.hours_waiting(record.node.id)
+        hours = self._live_state.hours_waiting(record)
         found = after_outcome(record, outcome, self._clock.now().timestamp(), hours, self._rater_weights)
         if found is None:
             return reputation_of(state_of(record), record.node.admission)
@@ -104,7 +102,7 @@ class Reputations:
             for node_id in looked_at:
                 self._settle(unit, node_id)
             if not self._unsettled:
-                unit.meta[_UPTIME] = repr(network_mean(self._uptimes))
+                self._transactions.put_text(unit, _UPTIME, repr(network_mean(self._uptimes)))
                 self._uptimes = [Evidence()]
         if not self._unsettled:
             self._live_state.all_settled(self._settling_hour)
@@ -157,7 +155,7 @@ class Reputations:
             return
         if record is None:
             return
-        hours = self._live_state.hours_waiting(node_id)
+        hours = self._live_state.hours_waiting(record)
         kept = after_hours(record, hours, self._clock.now().timestamp()) if hours else record
         self._note_uptime(kept.evidence.get("uptime", Evidence()))
         if kept is record:
@@ -191,28 +189,21 @@ class Reputations:
         state = replace(state_of(record), tasks=CountedTasks())
         if state == EvidenceState() and record.node.admission in (Admission.PROBATION, Admission.PENDING):
             return
-        if self._next is None:
-            self._next = int(self._store.meta(_NEXT) or "0")
-        place = f"{_PLACE}{self._next % MOST_REMEMBERED}"
-        oldest = self._store.meta(place)
-        if oldest is not None:
-            unit.meta[_NODE + oldest] = None
-        self._next += 1
-        text = json.dumps({"standing": record.node.admission.value, "evidence": state.to_plain()})
-        unit.meta.update({_NEXT: str(self._next), place: record.node.id, _NODE + record.node.id: text})
+        kept = {"standing": record.node.admission.value, "evidence": state.to_plain()}
+        self._removed.put(unit, record.node.id, json.dumps(kept))
 
     def _take(self, unit: UnitOfWork, node_id: str) -> Optional[Tombstone]:
-        key = _NODE + node_id
-        text = unit.meta[key] if key in unit.meta else self._store.meta(key)
+        text = self._removed.get(unit, node_id)
         if text is None:
             return None
-        unit.meta[key] = None
         try:
             plain = json.loads(text)
             standing = limits.choice("standing", plain["standing"], Admission)
-            return Tombstone(EvidenceState.from_plain(plain["evidence"]), standing)
+            left = Tombstone(EvidenceState.from_plain(plain["evidence"]), standing)
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedStoreError(self._store.location, f"what is kept of the removed {node_id}: {error}") from None
+        self._removed.remove(unit, node_id)
+        return left
 
     def prove_wallet(
         self,

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Callable, Optional
+from typing import Callable, Generic, Optional, TypeVar
 
 from registry_core.embedded.group_commit import GroupCommit
-from registry_core.errors import RegistryError
+from registry_core.errors import RegistryError, StoreError
 from registry_core.events import EventKind
 from registry_core.models.columns import columns_of
 from registry_core.models.record import NodeRecord
 from registry_core.storage.store import Change, Delete, Put, Store
 
 __all__ = ["Transactions", "UnitOfWork", "KeptInterrupts"]
+
+V = TypeVar("V")
 
 
 class UnitOfWork:
@@ -31,13 +33,44 @@ class UnitOfWork:
         self.events: list[tuple[EventKind, str, Mapping[str, str]]] = []
         self.soft: list[Callable[[], object]] = []  # samples for nodes that only this unit makes known
         self.error: Optional[RegistryError] = None
-        self.settled = False  # durable or failed
-        self.dropped = False  # refused, or its batch was
-        self.depends_on: set[UnitOfWork] = set()  # units not yet durable whose records this one changed further
+        self.depends_on: set[UnitOfWork] = set()  # units not yet durable when this one read what they changed
 
     def is_soft(self) -> bool:
         """Nothing of it needs the disk, and nothing that it read is still on its way there."""
         return not self.changes and not self.meta and not self.depends_on
+
+
+class _InFlight(Generic[V]):
+    """By key, the values that units on their way to the disk have given it, the newest last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # a committing thread removes without the gate
+        self._values: dict[str, list[tuple[UnitOfWork, V]]] = {}
+
+    def newest(self, key: str, reader: UnitOfWork) -> Optional[tuple[UnitOfWork, V]]:
+        """The newest value and its unit, which `reader` depends on from now on; None where there is none."""
+        with self._lock:
+            values = self._values.get(key)
+            found = None if values is None else values[-1]
+        if found is not None and found[0] is not reader:
+            reader.depends_on.add(found[0])
+        return found
+
+    def put(self, unit: UnitOfWork, key: str, value: V) -> None:
+        """The value that `unit` gives to `key`, in place of an earlier one of the same unit."""
+        with self._lock:
+            values = self._values.setdefault(key, [])
+            if values and values[-1][0] is unit:
+                values.pop()
+            values.append((unit, value))
+
+    def remove(self, unit: UnitOfWork, keys: Iterable[str]) -> None:
+        """Remove the values that `unit` has given to `keys`."""
+        with self._lock:
+            for key in keys:
+                others = [value for value in self._values.pop(key, ()) if value[0] is not unit]
+                if others:
+                    self._values[key] = others
 
 
 class Command:
@@ -55,6 +88,8 @@ class Command:
     def __exit__(self, refusal: Optional[type[BaseException]], *_rest: object) -> None:
         if refusal is None:
             self._transactions.finish(self._unit)
+        elif issubclass(refusal, RegistryError):
+            self._transactions.refuse(self._unit)
         else:
             self._transactions.abandon(self._unit)
 
@@ -76,11 +111,11 @@ class Transactions:
         self._meta = meta
         self._knows = knows
         self._gate = threading.RLock()  # one command at a time decides; a batch keeps the others out until its end
-        self._guard = threading.Lock()  # for _staged, which a committing thread clears without the gate
-        self._staged: dict[str, tuple[UnitOfWork, Optional[NodeRecord]]] = {}
+        self._records: _InFlight[Optional[NodeRecord]] = _InFlight()
+        self._texts: _InFlight[Optional[str]] = _InFlight()
         self._batch: Optional[UnitOfWork] = None
         self._batch_owner: Optional[int] = None
-        self._group: GroupCommit[UnitOfWork] = GroupCommit(self._commit)
+        self.group: GroupCommit[UnitOfWork] = GroupCommit(self._commit)
         self._disk = threading.Lock()  # one commit, sample save or refresh at a time
 
     def command(self) -> Command:
@@ -88,15 +123,28 @@ class Transactions:
         return Command(self)
 
     def begin(self) -> UnitOfWork:
-        """Close the gate and decide; `finish` or `abandon` must follow, in this thread."""
+        """Close the gate and decide; `finish`, `refuse` or `abandon` must follow, in this thread."""
         self._gate.acquire()
         return self._batch or UnitOfWork()  # a batch that is open is ours: others wait at the gate
 
     def abandon(self, unit: UnitOfWork) -> None:
-        """The command was refused and has staged nothing, or Ctrl-C came: forget what it staged."""
+        """Forget what the command staged. A batch keeps it until its own end."""
         if unit is not self._batch:
-            self._drop(unit, {})
+            self._forget(unit)
         self._gate.release()
+
+    def refuse(self, unit: UnitOfWork) -> None:
+        """As `abandon`, for a command that was refused before it staged anything.
+
+        Returns when what it was refused for is durable, and raises the error if that fails.
+        """
+        if unit is self._batch or not unit.depends_on:
+            self.abandon(unit)
+            return
+        self._forget(unit)
+        read_only = UnitOfWork()
+        read_only.depends_on = unit.depends_on
+        self.finish(read_only)
 
     def finish(self, unit: UnitOfWork) -> None:
         """Open the gate and wait until the unit is durable."""
@@ -108,14 +156,14 @@ class Transactions:
                 return
             stack = ExitStack()
             stack.enter_context(KeptInterrupts())
-            ticket = self._group.enqueue(unit)
+            ticket = self.group.enqueue(unit)
         except BaseException:  # Ctrl-C, before it was kept for later
-            self._drop(unit, {})
+            self._forget(unit)
             raise
         finally:
             self._gate.release()
         with stack:
-            self._group.wait(ticket)
+            self.group.wait(ticket)
 
     @contextmanager
     def batch(self) -> Iterator[None]:
@@ -125,13 +173,12 @@ class Transactions:
                 if self._batch is not None:
                     yield
                     return
-                before = dict(self._staged)
                 unit = self._batch = UnitOfWork()
                 self._batch_owner = threading.get_ident()
                 try:
                     yield
                 except BaseException:
-                    self._drop(unit, before)
+                    self._forget(unit)
                     raise
                 finally:
                     self._batch = self._batch_owner = None
@@ -139,8 +186,14 @@ class Transactions:
                     self._make_visible(unit)
                     return
                 stack.enter_context(KeptInterrupts())
-                ticket = self._group.enqueue(unit)
-            self._group.wait(ticket)
+                ticket = self.group.enqueue(unit)
+            self.group.wait(ticket)
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """The store to oneself, and no command decides meanwhile."""
+        with self._gate, self._disk:
+            yield
 
     @contextmanager
     def disk(self) -> Iterator[None]:
@@ -154,24 +207,20 @@ class Transactions:
 
     def record(self, node_id: str, unit: UnitOfWork) -> Optional[NodeRecord]:
         """The newest record: staged by an earlier command, else as committed."""
-        with self._guard:
-            staged = self._staged.get(node_id)
+        staged = self._records.newest(node_id, unit)
         if staged is None:  # what is not staged is visible: the table knows of every record, and asking it is cheap
             return self._store.read(node_id) if self._knows(node_id) else None
-        if staged[0] is not unit:
-            unit.depends_on.add(staged[0])
         return staged[1]
 
-    def staged_by(self, unit: UnitOfWork, node_id: str) -> Optional[tuple[UnitOfWork, Optional[NodeRecord]]]:
-        """What this very unit did to the node, if anything."""
-        with self._guard:
-            staged = self._staged.get(node_id)
-        return staged if staged is not None and staged[0] is unit else None
+    def text(self, name: str, unit: UnitOfWork) -> Optional[str]:
+        """The newest text of the store's `meta`: staged by an earlier command, else as committed."""
+        staged = self._texts.newest(name, unit)
+        return self._store.meta(name) if staged is None else staged[1]
 
     def in_own_batch(self, node_id: str) -> Optional[tuple[UnitOfWork, Optional[NodeRecord]]]:
-        """What the batch that the calling thread has open did to the node, if anything."""
+        """Inside the calling thread's own batch, what it or a unit before it has staged for the node, if anything."""
         unit = self.own_batch()
-        return None if unit is None else self.staged_by(unit, node_id)
+        return None if unit is None else self._records.newest(node_id, unit)
 
     @property
     def batch_is_open(self) -> bool:
@@ -181,41 +230,36 @@ class Transactions:
     def put(self, unit: UnitOfWork, record: NodeRecord) -> None:
         """Stage a record."""
         unit.changes.append(Put(record, columns_of(record)))
-        with self._guard:
-            self._staged[record.node.id] = (unit, record)
+        self._records.put(unit, record.node.id, record)
 
     def delete(self, unit: UnitOfWork, node_id: str) -> None:
         """Stage a removal."""
         unit.changes.append(Delete(node_id))
-        with self._guard:
-            self._staged[node_id] = (unit, None)
+        self._records.put(unit, node_id, None)
 
-    def _drop(self, unit: UnitOfWork, before: Mapping[str, tuple[UnitOfWork, Optional[NodeRecord]]]) -> None:
-        unit.dropped = True
-        with self._guard:
-            for node_id in [node_id for node_id, staged in self._staged.items() if staged[0] is unit]:
-                earlier = before.get(node_id)
-                if earlier is not None and not earlier[0].settled:
-                    self._staged[node_id] = earlier
-                else:
-                    del self._staged[node_id]
+    def put_text(self, unit: UnitOfWork, name: str, text: Optional[str]) -> None:
+        """Stage a text of the store's `meta`; None removes it."""
+        unit.meta[name] = text
+        self._texts.put(unit, name, text)
 
     def _commit(self, units: Sequence[UnitOfWork]) -> None:
         try:
             for unit in units:
-                failed = next((depends_on for depends_on in unit.depends_on if depends_on.error is not None), None)
-                if failed is not None:
-                    assert failed.error is not None
-                    raise failed.error
+                for depends_on in unit.depends_on:
+                    if depends_on.error is not None:
+                        raise depends_on.error
             changes = [change for unit in units for change in unit.changes]
-            meta: dict[str, Optional[str]] = dict(self._meta())
-            for unit in units:
-                meta.update(unit.meta)
-            with self._disk:
-                self._store.commit(changes, meta)
+            texts = {name: text for unit in units for name, text in unit.meta.items()}
+            if changes or texts:  # else they only waited for what they had read
+                with self._disk:
+                    self._store.commit(changes, {**self._meta(), **texts})
         except RegistryError as error:
             if len(units) == 1:  # several are tried again one by one
                 self._settle(units[0], error)
+            raise
+        except BaseException as error:
+            for unit in units:
+                self._settle(unit, StoreError(self._store.location, f"an earlier change was interrupted: {error!r}"))
             raise
         for unit in units:
             self._make_visible(unit)
@@ -223,13 +267,14 @@ class Transactions:
 
     def _settle(self, unit: UnitOfWork, error: Optional[RegistryError]) -> None:
         unit.error = error
-        unit.settled = True
-        with self._guard:
-            for change in unit.changes:
-                node_id = change.columns.node_id if isinstance(change, Put) else change.node_id
-                staged = self._staged.get(node_id)
-                if staged is not None and staged[0] is unit:
-                    del self._staged[node_id]
+        unit.depends_on.clear()  # else each unit would keep all before it
+        self._forget(unit)
+
+    def _forget(self, unit: UnitOfWork) -> None:
+        """It is durable, failed or dropped: what it staged is in flight no more."""
+        changed = (change.columns.node_id if isinstance(change, Put) else change.node_id for change in unit.changes)
+        self._records.remove(unit, changed)
+        self._texts.remove(unit, unit.meta)
 
 
 class KeptInterrupts:

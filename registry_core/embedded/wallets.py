@@ -11,6 +11,7 @@ import json
 from dataclasses import replace
 from typing import Any, NamedTuple, Optional
 
+from registry_core.embedded.text_ring import TextRing
 from registry_core.embedded.transactions import Transactions, UnitOfWork
 from registry_core.errors import DamagedStoreError, ValidationError
 from registry_core.events import EventKind
@@ -40,10 +41,6 @@ MOST_WALLETS = 10_000
 
 MOST_NODES_OF_A_WALLET = 1_000
 """Nodes that may prove one wallet at a time."""
-
-_NEXT = "wallet.next"
-_PLACE = "wallet.place."  # a ring of MOST_WALLETS places, each with a wallet's hash
-_WALLET = "wallet.kept."  # by hash: the keys of a sealed registry's texts are not sealed
 
 
 def proven_wallet(record: NodeRecord) -> str:
@@ -78,7 +75,7 @@ class Wallets:
     def __init__(self, store: Store, transactions: Transactions) -> None:
         self._store = store
         self._transactions = transactions
-        self._under_way: dict[str, list[UnitOfWork]] = {}  # texts that units not yet durable change
+        self._kept = TextRing(transactions, "wallet", "kept", MOST_WALLETS)
 
     def attach(
         self,
@@ -134,7 +131,7 @@ class Wallets:
         self._remember(unit, key, [node_id for node_id in nodes if node_id != record.node.id], left)
 
     def _memory(self, unit: UnitOfWork, key: str) -> tuple[list[str], Optional[Tombstone]]:
-        text = self._text(unit, _WALLET + key)
+        text = self._kept.get(unit, key)
         if text is None:
             return [], None
         try:
@@ -145,31 +142,8 @@ class Wallets:
             raise DamagedStoreError(self._store.location, f"what is kept of a wallet: {error}") from None
 
     def _remember(self, unit: UnitOfWork, key: str, nodes: list[str], left: Optional[Tombstone]) -> None:
-        if self._text(unit, _WALLET + key) is None:
-            number = int(self._text(unit, _NEXT) or "0")
-            place = f"{_PLACE}{number % MOST_WALLETS}"
-            oldest = self._text(unit, place)
-            if oldest is not None:
-                self._put(unit, _WALLET + oldest, None)
-            self._put(unit, _NEXT, str(number + 1))
-            self._put(unit, place, key)
         plain = None if left is None else {"standing": left.standing.value, "evidence": left.evidence.to_plain()}
-        self._put(unit, _WALLET + key, json.dumps({"nodes": nodes, "left": plain}))
-
-    def _put(self, unit: UnitOfWork, name: str, text: Optional[str]) -> None:
-        unit.meta[name] = text
-        waiting = [other for other in self._under_way.get(name, ()) if _is_open(other) and other is not unit]
-        self._under_way = {key: units for key, units in self._under_way.items() if any(map(_is_open, units))}
-        self._under_way[name] = [*waiting, unit]
-
-    def _text(self, unit: UnitOfWork, name: str) -> Optional[str]:
-        """The newest text: of a command on its way to the disk, else as committed."""
-        for other in reversed(self._under_way.get(name, ())):
-            if _is_open(other):
-                if other is not unit:
-                    unit.depends_on.add(other)
-                return other.meta[name]
-        return self._store.meta(name)
+        self._kept.put(unit, key, json.dumps({"nodes": nodes, "left": plain}))
 
 
 def kept_of(record: NodeRecord) -> Tombstone:
@@ -184,8 +158,5 @@ def _kept_from_plain(plain: Any) -> Tombstone:
 
 
 def _key(wallet_address: str) -> str:
+    """A hash: the keys of a sealed registry's texts are not sealed."""
     return hashlib.sha256(canonical_wallet(wallet_address).encode("utf-8")).hexdigest()
-
-
-def _is_open(unit: UnitOfWork) -> bool:
-    return not unit.settled and not unit.dropped

@@ -37,13 +37,13 @@ from registry_core.query.conditions import Failing
 from registry_core.query.node_query import NodeOrder, NodePage, NodeQuery
 from registry_core.query.url import parameters_to_text
 from registry_core.remote.admin import RemoteAdmin
-from registry_core.remote.answers import Answer, decoded, problem_in, raise_for
+from registry_core.remote.answers import Answer, decoded, kind_name, raise_for, safe_text, understood
+from registry_core.remote.bounds import LARGEST_ANSWER_BYTES, LARGEST_NODE_BYTES, NODES_IN_A_PAGE
 from registry_core.remote.node_session import NodeSession, Registrar
 from registry_core.remote.options import RemoteOptions, checked_addresses
 from registry_core.remote.sender import Sender
 from registry_core.rules.reputation import Outcome
 from registry_core.wire.nodes import decode_node
-from registry_core.wire.problems import kind_of
 from registry_core.wire.reputation import reputation_from_plain
 from registry_core.wire.shapes import (
     LONGEST_INTERVAL_SECONDS,
@@ -54,13 +54,14 @@ from registry_core.wire.shapes import (
     Registration,
     RegistrationReply,
     TaskOutcome,
+    Whole,
 )
 
 __all__ = ["RemoteRegistry"]
 
-NODES_IN_A_PAGE = 1000
+LARGEST_DRAW = 1000
 MOST_PAGES = 20_000
-"""What a list is read in at most, twenty million nodes; a server that goes on beyond is no coordinator."""
+"""What a list is read in at most; ten million nodes; a server that goes on beyond is no coordinator."""
 
 
 class RemoteRegistry(Queries):
@@ -81,7 +82,8 @@ class RemoteRegistry(Queries):
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._options = options if options is not None else RemoteOptions()
-        checked = checked_addresses(addresses, allow_plaintext=self._options.allow_plaintext)
+        has_secrets = state_dir is not None or bool(self._options.token or self._options.join_token)
+        checked = checked_addresses(addresses, self._options, has_secrets=has_secrets)
         self._sender = Sender(checked, self._options, transport=transport, sleep=sleep)
         self._sleep = sleep
         self._lock = threading.RLock()
@@ -123,7 +125,11 @@ class RemoteRegistry(Queries):
         if session is None:
             raise UnknownNodeError(node_id)
         headers = {"authorization": f"Bearer {session.token}"}
-        self._good("POST", _path(node_id, "leave"), headers=headers, node_id=node_id)
+        self._good("POST", _path(node_id, "leave"), "order", headers=headers, node_id=node_id)
+
+    def forget_waits(self) -> None:
+        """Ask again with the next call, also where the coordinator asked to be left alone until later."""
+        self._sender.forget_waits()
 
     def register_node(self, node: Node, *, interval_seconds: Optional[float] = None) -> str:
         """As `Registry.register_node`; signed when it is the node of `state_dir`."""
@@ -139,7 +145,7 @@ class RemoteRegistry(Queries):
             return node.id
         said = Registration(node=node_to_plain(node), interval_seconds=self._interval_seconds)
         body = msgspec.json.encode(said)
-        self._good("PUT", _path(node.id), body=body, node_id=node.id)
+        self._good("PUT", _path(node.id), "registration", body=body, node_id=node.id)
         return node.id
 
     def update_node_health(
@@ -158,9 +164,9 @@ class RemoteRegistry(Queries):
         )
         if self._registrar is None or node_id != self._registrar.node_id:
             body = msgspec.json.encode(Heartbeat(0, *gauges))
-            answer = self._good("PUT", _path(node_id, "heartbeat"), body=body, node_id=node_id)
-            return health_from_plain(decoded(answer, HeartbeatReply).health)
-        with self._lock:
+            answer = self._good("PUT", _path(node_id, "heartbeat"), "heartbeat", body=body, node_id=node_id)
+            return understood(answer, health_from_plain, decoded(answer, HeartbeatReply).health)
+        with self._lock, self._sender.call():
             return self._beat(node_id, gauges)
 
     def update_node_reputation(
@@ -181,29 +187,33 @@ class RemoteRegistry(Queries):
         told = TaskOutcome(outcome.success, outcome.task_id, outcome.dimension, outcome.weight, outcome.rater)
         body = msgspec.json.encode(told)
         again = task_id is not None and rater is None
-        answer = self._good("POST", _path(node_id, "outcomes"), body=body, node_id=node_id, repeatable=again)
-        return reputation_from_plain(decoded(answer, dict[str, Any]))
+        answer = self._good(
+            "POST", _path(node_id, "outcomes"), "reputation", body=body, node_id=node_id, repeatable=again
+        )
+        return understood(answer, reputation_from_plain, decoded(answer, dict[str, Any]))
 
     def get_node(self, node_id: str) -> Optional[Node]:
         """As `Registry.get_node`. Without a token `ip_address` is WITHHELD_ADDRESS."""
         try:
-            answer = self._good("GET", _path(node_id), node_id=node_id)
+            answer = self._good("GET", _path(node_id), "node", node_id=node_id)
         except UnknownNodeError:
             return None
         return _nodes_in(answer, [answer.body])[0]
 
     def get_reputation(self, node_id: str) -> Reputation:
         """As `Registry.get_reputation`."""
-        answer = self._good("GET", _path(node_id, "reputation"), node_id=node_id)
-        return reputation_from_plain(decoded(answer, dict[str, Any]))
+        answer = self._good("GET", _path(node_id, "reputation"), "reputation", node_id=node_id)
+        return understood(answer, reputation_from_plain, decoded(answer, dict[str, Any]))
 
     def explain_node(self, node_id: str, query: NodeQuery) -> list[Failing]:
         """As `Registry.explain_node`."""
         limits.instance("query", query, NodeQuery)
         parameters = parameters_to_text(replace(query, order=NodeOrder.REPUTATION, after=None))
-        answer = self._good("GET", _path(node_id, "explain"), query=parameters, node_id=node_id)
-        found = decoded(answer, _Explanation).failing
-        return [Failing(item.condition, item.wanted, item.found, item.remedy) for item in found]
+        answer = self._good("GET", _path(node_id, "explain"), "explanation", query=parameters, node_id=node_id)
+        return [
+            Failing(*(safe_text(text) for text in (item.condition, item.wanted, item.found, item.remedy)))
+            for item in decoded(answer, _Explanation).failing
+        ]
 
     def find_nodes(self, query: NodeQuery) -> NodePage:
         """As `Registry.find_nodes`, read in pages; nodes that change places meanwhile may be missed or come twice.
@@ -213,13 +223,15 @@ class RemoteRegistry(Queries):
         """
         limits.instance("query", query, NodeQuery)
         limit = query.limit
-        if query.order is not NodeOrder.REPUTATION and (limit is None or limit > NODES_IN_A_PAGE):
-            raise ValidationError("limit", limit, f"must be from 1 to {NODES_IN_A_PAGE} in a draw: it has no pages")
+        is_draw = query.order is not NodeOrder.REPUTATION
+        if is_draw and (limit is None or limit > LARGEST_DRAW):
+            raise ValidationError("limit", limit, f"must be from 1 to {LARGEST_DRAW} in a draw: it has no pages")
+        largest_page = LARGEST_DRAW if is_draw else NODES_IN_A_PAGE
         self._check_open()
         found = NodePage([], query.after)
         cursors = {query.after}
         while limit is None or len(found.nodes) < limit:
-            wanted = NODES_IN_A_PAGE if limit is None else min(NODES_IN_A_PAGE, limit - len(found.nodes))
+            wanted = largest_page if limit is None else min(largest_page, limit - len(found.nodes))
             page = self._read_page(query, found.next, wanted, cursors)
             found.nodes.extend(page.nodes)
             found = NodePage(found.nodes, page.next, found.degraded or page.degraded, page.damaged)
@@ -235,14 +247,14 @@ class RemoteRegistry(Queries):
         parameters = {**parameters_to_text(query), "limit": str(wanted)}
         if after is not None:
             parameters["after"] = after
-        answer = self._good("GET", "/v1/nodes", query=parameters)
+        answer = self._good("GET", "/v1/nodes", "node", query=parameters, nodes=wanted)
         page = decoded(answer, _Page)
         if len(page.nodes) > wanted:
-            raise _odd(answer, f"{len(page.nodes)} nodes where {wanted} were asked for")
+            raise _odd(answer, f"more nodes than asked for: {len(page.nodes)} and not {wanted}")
         if page.next in cursors and page.next is not None:
-            raise _odd(answer, f"the cursor {shown(page.next)} came before: its pages never end")
+            raise _odd(answer, f"pages without end: the cursor {shown(page.next)} came before")
         if len(cursors) > MOST_PAGES:
-            raise _odd(answer, f"more than {MOST_PAGES} pages")
+            raise _odd(answer, f"pages without end: more than {MOST_PAGES}")
         return NodePage(_nodes_in(answer, page.nodes), page.next or None, page.degraded, page.damaged)
 
     def count(self, query: NodeQuery) -> int:
@@ -251,7 +263,7 @@ class RemoteRegistry(Queries):
         every = replace(query, order=NodeOrder.REPUTATION, limit=None, after=None)
         if every.min_uptime_probability:
             return len(self.find_nodes(every).nodes)
-        return decoded(self._good("GET", "/v1/count", query=parameters_to_text(every)), _Count).count
+        return decoded(self._good("GET", "/v1/count", "count", query=parameters_to_text(every)), _Count).count
 
     def deregister_node(self, node_id: str) -> bool:
         """As `Registry.deregister_node`."""
@@ -260,7 +272,7 @@ class RemoteRegistry(Queries):
         if self._session is not None and self._registrar is not None and node_id == self._registrar.node_id:
             headers = {"authorization": f"Bearer {self._session.token}"}
         try:
-            self._good("DELETE", _path(node_id), node_id=node_id, headers=headers)
+            self._good("DELETE", _path(node_id), "order", node_id=node_id, headers=headers)
         except UnknownNodeError:
             return False
         return True
@@ -292,7 +304,7 @@ class RemoteRegistry(Queries):
             raise UnknownNodeError(node_id)
         session = self._session
         answer = self._send_beat(session, gauges)
-        if answer.status in (401, 409) and _kind_name(answer) in ("session-expired", "stale-sequence"):
+        if answer.status in (401, 409) and kind_name(answer) in ("session-expired", "stale-sequence"):
             self._sleep(random.uniform(0, min(1.0, self._options.interval_seconds / 10)))  # noqa: S311 - spreads load
             session = self._register(self._node)
             answer = self._send_beat(session, gauges)
@@ -301,10 +313,13 @@ class RemoteRegistry(Queries):
         if answer.status != 200:
             raise_for(answer, node_id)
         reply = decoded(answer, HeartbeatReply)
+        health = understood(answer, health_from_plain, reply.health)
         self._session = NodeSession(session.token, session.generation, reply.interval_seconds)
         self._gap = None
-        self._withheld_reasons = tuple(f"{each.condition} is {each.found}: {each.remedy}" for each in reply.withheld)
-        return health_from_plain(reply.health)
+        self._withheld_reasons = tuple(
+            safe_text(f"{each.condition} is {each.found}: {each.remedy}") for each in reply.withheld
+        )
+        return health
 
     def _send_beat(
         self, session: NodeSession, gauges: tuple[Optional[float], Optional[float], Optional[float]]
@@ -313,26 +328,41 @@ class RemoteRegistry(Queries):
         body = msgspec.json.encode(Heartbeat(self._sequence, *gauges, gap=self._gap))
         headers = {"authorization": f"Bearer {session.token}"}
         path = _path(self._registrar.node_id if self._registrar is not None else "", "heartbeat")
-        return self._sender.send("PUT", path, body=body, headers=lambda: headers)
+        return self._sender.send(
+            "PUT", path, largest_bytes=LARGEST_ANSWER_BYTES["heartbeat"], body=body, headers=lambda: headers
+        )
 
     def _order(self, method: str, node_id: str, part: str, body: Optional[bytes]) -> None:
-        self._good(method, _path(node_id, part), body=body, node_id=node_id)
+        self._good(method, _path(node_id, part), "order", body=body, node_id=node_id)
 
     def _good(
         self,
         method: str,
         path: str,
+        kind: str,
         *,
         query: Optional[Mapping[str, Union[str, list[str]]]] = None,
         body: Optional[bytes] = None,
         node_id: str = "",
         headers: Optional[Mapping[str, str]] = None,
         repeatable: bool = True,
+        nodes: int = 0,
     ) -> Answer:
-        """The answer when it is a success, else the error that it means."""
+        """The answer when it is a success, else the error that it means. `kind` is that of `LARGEST_ANSWER_BYTES`.
+
+        `nodes`: how many the answer may hold, where it is a page of them.
+        """
         self._check_open()
         sent = self._bearer() if headers is None else headers
-        answer = self._sender.send(method, path, query=query, body=body, headers=lambda: sent, repeatable=repeatable)
+        answer = self._sender.send(
+            method,
+            path,
+            largest_bytes=LARGEST_ANSWER_BYTES[kind] + nodes * LARGEST_NODE_BYTES,
+            query=query,
+            body=body,
+            headers=lambda: sent,
+            repeatable=repeatable,
+        )
         if not 200 <= answer.status < 300:
             raise_for(answer, node_id)
         return answer
@@ -345,15 +375,14 @@ class RemoteRegistry(Queries):
             raise RegistryClosedError("this registry was closed; open it again")
 
 
-_Amount = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 _Text = Annotated[str, Meta(max_length=128 * 1024)]  # 256 GPUs, each with its name or its reason, stand in one
 
 
 class _Page(msgspec.Struct):
-    nodes: Annotated[list[msgspec.Raw], Meta(max_length=NODES_IN_A_PAGE)]
+    nodes: Annotated[list[msgspec.Raw], Meta(max_length=LARGEST_DRAW)]
     next: Optional[Annotated[str, Meta(max_length=128)]] = None
     degraded: bool = False
-    damaged: _Amount = 0
+    damaged: Whole = 0
 
 
 class _Failing(msgspec.Struct):
@@ -368,7 +397,7 @@ class _Explanation(msgspec.Struct):
 
 
 class _Count(msgspec.Struct):
-    count: _Amount
+    count: Whole
 
 
 def _path(node_id: object, tail: str = "") -> str:
@@ -394,10 +423,4 @@ def _nodes_in(answer: Answer, texts: Sequence[Union[bytes, msgspec.Raw]]) -> lis
 
 
 def _odd(answer: Answer, what: str) -> UnreachableError:
-    return UnreachableError(answer.address, f"does not answer like a coordinator: {what}")
-
-
-def _kind_name(answer: Answer) -> str:
-    problem = problem_in(answer)
-    kind = kind_of(problem.type) if problem is not None else None
-    return kind.name if kind is not None else ""
+    return UnreachableError(answer.address, f"does not answer like a coordinator: {safe_text(what)}")

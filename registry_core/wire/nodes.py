@@ -37,10 +37,10 @@ from registry_core.models.status import (
 )
 from registry_core.models.trusted import record_of
 
-__all__ = ["MAX_NODE_BYTES", "decode_node"]
+__all__ = ["LARGEST_NODE_BYTES", "decode_node"]
 
-MAX_NODE_BYTES = 64 * 1024
-"""Of one node as JSON. A record has at most 16 KiB; the rest is for the names of fields and the newest sample."""
+LARGEST_NODE_BYTES = 32 * 1024
+"""Of one node as JSON. A record has at most 16 KiB, and the coordinator adds what it knows of the node."""
 
 _Fields = list[tuple[str, Any, Any]]  # name, type, default
 
@@ -158,8 +158,8 @@ def decode_node(text: bytes) -> Node:
 
     Raises ValidationError that names the field, and msgspec.MsgspecError for what is no JSON.
     """
-    if len(text) > MAX_NODE_BYTES:
-        raise ValidationError("node", len(text), f"must have at most {MAX_NODE_BYTES} bytes")
+    if len(text) > LARGEST_NODE_BYTES:
+        raise ValidationError("node", len(text), f"must have at most {LARGEST_NODE_BYTES} bytes")
     try:
         return _quickly(structs.asdict(_decode(text)))
     except (msgspec.ValidationError, _UnsureError):

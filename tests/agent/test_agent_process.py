@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -285,3 +286,20 @@ def _fill(path: Path) -> None:
                 file.write(b"x" * 4096)
         except OSError:
             return
+
+
+@pytest.mark.parametrize("named", ["", "10.1.2.3"])
+def test_a_node_that_no_other_machine_can_reach_says_so(named: str, state_dir: Path) -> None:
+    script = (
+        "import sys; from agent.probe import calls; from duxnet.cli import main\n"
+        "lo = {'name': 'lo', 'up': True, 'mtu': 65536, 'addresses': ['127.0.0.1']}\n"
+        "calls.QUESTIONS['interfaces'] = lambda _: [lo]\n"
+        "calls.QUESTIONS['route'] = lambda _: None\n"
+        f"sys.exit(main(['agent', '--once', '--state-dir', {str(state_dir)!r}]))"
+    )
+    environ = environment({"DUXNET_AGENT__OVERRIDE__PRIMARY_ADDRESS": named} if named else {})
+    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=30)
+    assert done.returncode in (0, 3), done.stderr
+    warnings = [line for line in done.stderr.splitlines() if "no address that other machines can reach" in line]
+    assert len(warnings) == (0 if named else 1), done.stderr
+    assert desk_says(state_dir)["ip_address"] == (named or "127.0.0.1")

@@ -16,10 +16,11 @@ import pytest
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.events import RING_SIZE
 from registry_core.models.node import Node
+from registry_core.testing import HandClock
 from tests.agent.running import RunningAgent, duxnet, until
 from tests.coordinator.running import Running
 from tests.coordinator.test_identity import Signer
-from tests.core.builders import HandClock, a_node
+from tests.core.builders import a_node
 
 INTERVAL = 0.25
 

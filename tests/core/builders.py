@@ -1,39 +1,14 @@
-"""What the core's tests are built with: a clock that is moved by hand, nodes, records."""
+"""What the core's tests are built with: nodes, records."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from registry_core.models.columns import columns_of
 from registry_core.models.node import Node, NodeCapabilities
 from registry_core.models.record import NodeRecord
 from registry_core.storage.store import Put
-
-START = datetime(2026, 1, 31, 12, 0, tzinfo=timezone.utc)
-
-
-class HandClock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-        self.wall = START
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    def now(self) -> datetime:
-        return self.wall
-
-    def move(self, seconds: float) -> None:
-        """Time passes, by both clocks."""
-        self.seconds += seconds
-        self.wall += timedelta(seconds=seconds)
-
-    def set_wall(self, wall: datetime) -> None:
-        """Somebody sets the wall clock; no time passes."""
-        self.wall = wall
+from registry_core.testing import START
 
 
 def a_node(number: int = 1, **fields: Any) -> Node:

@@ -12,7 +12,8 @@ import pytest
 from registry_core import NodeRegistry, UnknownNodeError
 from registry_core.models.status import Liveness
 from registry_core.storage.maintenance.verify import verify
-from tests.core.builders import HandClock, a_node
+from registry_core.testing import HandClock
+from tests.core.builders import a_node
 
 
 @pytest.mark.parametrize("name", ["nodes.db", "nodes.json"])

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from registry_core import DamagedStoreError, Node, NodeRegistry, StoreError, UnsupportedSchemaError
-from tests.core.builders import START, HandClock, a_node
+from registry_core.testing import START, HandClock
+from tests.core.builders import a_node
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ from registry_core import (
     ValidationError,
 )
 from registry_core.query.node_query import NodePage
-from tests.core.builders import START, HandClock, a_node
+from registry_core.testing import START, HandClock
+from tests.core.builders import a_node
 from tests.core.places import ALL_PLACES
 
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from registry_core import EventsCompacted, NodeRegistry
 from registry_core.models.status import Liveness
 from registry_core.storage.open_store import open_store
-from tests.core.builders import START, HandClock, a_node
+from registry_core.testing import START, HandClock
+from tests.core.builders import a_node
 from tests.core.places import FILE_PLACES
 
 Open = Callable[[], NodeRegistry]
@@ -228,7 +229,8 @@ import sys, time
 from pathlib import Path
 from registry_core import NodeRegistry
 from registry_core.storage.open_store import open_store
-from tests.core.builders import HandClock, a_node
+from registry_core.testing import HandClock
+from tests.core.builders import a_node
 
 path, by_hand, clock = Path(sys.argv[1]), sys.argv[2] == "save()", HandClock()
 registry = NodeRegistry(path, clock=clock, heartbeat_timeout_seconds=60)

@@ -26,7 +26,8 @@ from registry_core.models.status import (
 )
 from registry_core.models.trusted import record_with
 from registry_core.storage.store import Delete, Put
-from tests.core.builders import START, a_put
+from registry_core.testing import START
+from tests.core.builders import a_put
 from tests.core.places import ALL_PLACES
 
 FULL = {

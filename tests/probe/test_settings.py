@@ -1,4 +1,4 @@
-"""The probe's own quick reader of settings and the agent's validating one give the same options."""
+"""The probe, which does not validate every setting, uses the same options as the agent, which does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from agent.probe.options import ProbeOptions
 from agent.settings import AgentSettings, RegistrySettings, load_agent_settings
-from duxnet.cli.probe_settings import configured_options
+from duxnet.cli.probe import configured_options
 from duxnet.process.errors import ConfigurationError
 
 

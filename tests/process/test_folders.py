@@ -7,7 +7,7 @@ import pwd
 
 import pytest
 
-from duxnet.process.folders import default_state_folder, user_config_folder
+from duxnet.process.folders import config_file_candidates, default_state_folder
 
 
 def test_without_home_the_user_database_says_where_home_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,5 +15,5 @@ def test_without_home_the_user_database_says_where_home_is(monkeypatch: pytest.M
     monkeypatch.setattr(os, "geteuid", lambda: 12345)  # root's folder does not depend on a home
     home = pwd.getpwuid(os.getuid()).pw_dir
     assert default_state_folder({}) == f"{home}/.local/state/duxnet"
-    assert user_config_folder({"HOME": ""}) == f"{home}/.config"
-    assert user_config_folder({"HOME": "/home/a"}) == "/home/a/.config"
+    assert config_file_candidates({"HOME": ""})[0] == f"{home}/.config/duxnet/config.toml"
+    assert config_file_candidates({"HOME": "/home/a"})[0] == "/home/a/.config/duxnet/config.toml"

@@ -21,7 +21,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for name in ("DUXNET_CONFIG", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "STATE_DIRECTORY", "DUXNET_REGISTRY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("duxnet.process.config_file.SYSTEM_CONFIG_FILE", tmp_path / "etc" / "config.toml")
+    monkeypatch.setattr("duxnet.process.folders.SYSTEM_CONFIG_FILE", str(tmp_path / "etc" / "config.toml"))
 
 
 def written(path: Path, text: str) -> str:
@@ -206,6 +206,49 @@ def test_sections_compose_and_secrets_are_masked(tmp_path: Path) -> None:
     assert "hunter2" not in repr(loaded)
     changed = load_settings(sections, config=written(tmp_path / "d.toml", '[coordinator]\ntoken = "hunter3"\n'))
     assert changed.changed_since(loaded) == ["agent.port", "coordinator.token"]
+
+
+@pytest.mark.parametrize("name", ["token", "join_token"])
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {}", "{}\t"])
+def test_white_space_around_a_token_is_not_part_of_it(
+    name: str, around: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = around.format("dux_join_abc")
+    file = written(tmp_path / "c.toml", f"[registry]\n{name} = {json.dumps(given)}\n")
+    from_file = load_agent_settings(file).section("registry", RegistrySettings)
+    monkeypatch.setenv(f"DUXNET_REGISTRY__{name.upper()}", given)
+    from_environment = load_agent_settings().section("registry", RegistrySettings)
+    for found in (from_file, from_environment):
+        assert getattr(found, name).get_secret_value() == "dux_join_abc"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '"dux_join_HUSHé"',
+        '"dux_join_HUSH dux_join_HUSH"',
+        '"\\uFEFFdux_join_HUSH"',
+        '"dux_join_HUSH\\u0000"',
+        '["dux_join_HUSH"]',
+        '{ x = "dux_join_HUSH" }',
+        '"' + "HUSH" * 100 + '"',
+    ],
+)
+@pytest.mark.parametrize("name", ["token", "join_token"])
+def test_what_is_no_token_is_one_problem_that_does_not_show_it(name: str, value: str, tmp_path: Path) -> None:
+    (problem,) = problems(f"[registry]\n{name} = {value}\n", tmp_path)
+    assert problem.startswith(f"registry.{name}: '********'" if value[0] == '"' else f"registry.{name}: ********")
+    assert "HUSH" not in problem
+    assert "bad.toml" in problem
+
+
+def test_a_proxy_is_checked_where_it_is_read_and_its_password_not_shown(tmp_path: Path) -> None:
+    file = written(tmp_path / "c.toml", '[registry]\nproxy = "http://user:HUSH@proxy.example:3128"\n')
+    assert load_agent_settings(file).shown_values()["registry.proxy"] == "********"
+    for value in ('"socks5://user:HUSH@h:1"', '"http://user:HUSH@h"', "1080", '["HUSH"]', '"HUSH://[::1"'):
+        (problem,) = problems(f"[registry]\nproxy = {value}\n", tmp_path)
+        assert problem.startswith("registry.proxy: ")
+        assert "HUSH@" not in problem
 
 
 toml_values = st.one_of(st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(), st.text(max_size=30))

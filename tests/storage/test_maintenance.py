@@ -16,7 +16,8 @@ from registry_core.storage.maintenance.backup import backup, restore
 from registry_core.storage.maintenance.migrate import migrate, rotate_key
 from registry_core.storage.maintenance.verify import verify
 from registry_core.storage.sealing import KeyRing, SealingKey
-from tests.core.builders import START, a_node, a_put
+from registry_core.testing import START
+from tests.core.builders import a_node, a_put
 from tests.storage.writers import KEY, OTHER_KEY, content, digests, filled, killed, opened
 
 BOTH = pytest.mark.parametrize("key", [None, KEY], ids=["plain", "sealed"])

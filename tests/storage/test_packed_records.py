@@ -14,7 +14,7 @@ from registry_core.models.record import NodeRecord
 from registry_core.models.reputation import Evidence
 from registry_core.models.status import Admission, Cordon, Liveness, Scheduling
 from registry_core.storage.packed_records import pack, unpack
-from tests.core.builders import START
+from registry_core.testing import START
 
 GPU: dict[str, Any] = {
     "vendor": "NVIDIA", "model": "H100", "memory_gb": 80.0, "uuid": "GPU-1", "driver_version": "550", "usable": False,

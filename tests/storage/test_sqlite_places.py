@@ -13,7 +13,8 @@ import pytest
 from registry_core import NodeRegistry
 from registry_core.errors import StoreError
 from registry_core.storage.maintenance.verify import verify
-from tests.core.builders import START, HandClock, a_node, a_put
+from registry_core.testing import START, HandClock
+from tests.core.builders import a_node, a_put
 from tests.storage.writers import content, filled, opened
 
 

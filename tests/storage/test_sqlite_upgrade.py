@@ -13,7 +13,7 @@ from registry_core.models.status import NodeHealth, Sampled
 from registry_core.storage.maintenance.verify import verify
 from registry_core.storage.sqlite.rows import LAYOUT
 from registry_core.storage.sqlite.upgrade import UPGRADES, bring_up
-from tests.core.builders import START
+from registry_core.testing import START
 from tests.crash.harness import delays, murdered
 from tests.storage.writers import KEY, content, digests, filled, opened
 

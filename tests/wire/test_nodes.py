@@ -18,7 +18,7 @@ from registry_core.models.encoding import node_from_plain, node_to_plain
 from registry_core.models.node import Gpu, Node, NodeCapabilities
 from registry_core.models.status import Condition, Conditions, Cordon, NodeHealth, Scheduling
 from registry_core.wire import nodes
-from registry_core.wire.nodes import MAX_NODE_BYTES, decode_node
+from registry_core.wire.nodes import LARGEST_NODE_BYTES, decode_node
 
 AT = datetime(2026, 1, 31, 12, 0, 0, 250_000, tzinfo=timezone.utc)
 OFFER = NodeCapabilities(
@@ -177,7 +177,7 @@ def test_a_usual_node_goes_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> Non
         (("id",), "", "id"),
         (("public_key",), "A" * 44, "public_key"),
         (("admission",), "king", "admission"),
-        (("extra_field",), "x" * MAX_NODE_BYTES, "node"),
+        (("extra_field",), "x" * LARGEST_NODE_BYTES, "node"),
     ],
 )
 def test_nonsense_is_refused_by_name(path: tuple[Any, ...], value: object, field: str) -> None:

@@ -34,7 +34,7 @@ from registry_core.identity.tokens import SessionToken, seal_session
 from registry_core.models.encoding import node_from_plain
 from registry_core.models.node import Node
 from registry_core.models.status import Admission
-from registry_core.wire.shapes import Registration, RegistrationReply
+from registry_core.wire.shapes import LAST_GENERATION, Registration, RegistrationReply
 
 __all__ = ["AdmissionPipeline", "RegistrationRequest", "TakenIn"]
 
@@ -216,7 +216,7 @@ class AdmissionPipeline:
             if known is None and gone.generation is not None:
                 if gone.ban:
                     raise Refused("banned", gone.ban)
-                if arrival.said.generation <= gone.generation:
+                if arrival.said.generation <= gone.generation < LAST_GENERATION:
                     raise Refused(
                         "stale-generation", "the node was removed after a later one", current_generation=gone.generation
                     )
