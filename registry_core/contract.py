@@ -18,6 +18,7 @@ from registry_core.models.reputation import Reputation
 from registry_core.models.status import NodeHealth
 from registry_core.query.conditions import NO_TAGS, Failing, GpuDemand
 from registry_core.query.node_query import NodeOrder, NodePage, NodeQuery
+from registry_core.storage.store import Unreadable
 
 __all__ = ["Admin", "LocalRegistry", "Queries", "Registry", "Reporting"]
 
@@ -79,10 +80,15 @@ class Queries(Protocol):
     """Questions about nodes. A registry answers `find_nodes` and `count`, and inherits the rest."""
 
     @abstractmethod
-    def find_nodes(self, query: NodeQuery) -> NodePage:
+    def find_nodes(self, query: NodeQuery, *, unreadable: Optional[Unreadable] = None) -> NodePage:
         """The nodes that meet every condition of the query, in its order, and the cursor behind them.
 
         Without a limit all of them. A cursor goes on behind the last node even where that was removed meanwhile.
+
+        `unreadable` is called with the error of each node that is found to be damaged, and the answer goes on without
+        it; from then on the registry leaves it out of all lists and counts, until its record is written anew. A page
+        that met very many of them may hold fewer nodes, and its cursor goes on. Without `unreadable` the first is
+        raised. A coordinator leaves them out by itself.
         """
 
     @abstractmethod

@@ -20,7 +20,7 @@ import pytest
 from tests.agent.running import environment, until
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-PORT, FOLDER = "8410", "/tmp/node-1"
+PORT, FOLDER = "8410", "~/node-1"
 INTERVAL = "0.5"
 
 

@@ -29,7 +29,7 @@ _SHORTEST_ID = 12
 def print_nodes(nodes: list[Node], cursor: Optional[str], client: RegistryClient, output: str) -> None:
     """A line for each node, or the JSON list. `cursor` leads to what a limit left out."""
     if output == "json":
-        print_json({"schema": "duxnet.nodes/1.0", "nodes": [_plain(node, client) for node in nodes], "next": cursor})
+        print_json({"schema": "duxnet.nodes/1.1", "nodes": [_plain(node, client) for node in nodes], "next": cursor})
         return
     width = _id_width([node.id for node in nodes])
     print_table(_HEADER, (_row(node, client, width) for node in nodes), _RIGHT)

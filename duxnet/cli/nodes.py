@@ -58,9 +58,8 @@ def list_command(
         if page.degraded:
             click.echo("many nodes fell silent at once: until that is over the registry calls none down", err=True)
         if page.damaged:
-            click.echo(
-                f"{page.damaged} left out: what the registry keeps of them is damaged; its log names them", err=True
-            )
+            named = "its log names them, and so does `duxnet registry verify`"
+            click.echo(f"{page.damaged} left out: what the registry keeps of them is damaged; {named}", err=True)
     return 0
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
-from registry_core.errors import StoreError, ValidationError
+from registry_core.errors import DamagedStoreError, StoreError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,11 +99,11 @@ class RegistryClient:
         The file does not know how the node of this machine is: where that alone keeps it from being ready, the
         question is put again without it, so that it takes no other's place within the limit.
         """
-        page = self.registry.find_nodes(query)
+        page = self.registry.find_nodes(query, unreadable=_leave_out)
         nodes = [self.with_newest_health(node) for node in page.nodes]
         unready = {node.id for node in nodes if not node.is_ready} if query.only_healthy else set()
         if unready:
-            page = self.registry.find_nodes(replace(query, exclude={*query.exclude, *unready}))
+            page = self.registry.find_nodes(replace(query, exclude={*query.exclude, *unready}), unreadable=_leave_out)
             nodes = [self.with_newest_health(node) for node in page.nodes]
         return page._replace(nodes=nodes)
 
@@ -167,6 +167,10 @@ class RegistryClient:
         return (datetime.now(timezone.utc) - node.health.last_heartbeat).total_seconds()
 
 
+def _leave_out(_error: DamagedStoreError) -> None:
+    """A damaged node keeps no other from the list; the page counts it."""
+
+
 def _is_closed(target: str) -> bool:
     """Whether a folder on the way may not be entered, as that of a service may not."""
     try:
@@ -201,9 +205,14 @@ def _local_status(place: Target) -> Optional[FoundStatus]:
 
 def whole_id(registry: Registry, given: str) -> str:
     """The id that `given` is, or is the beginning of when only one node's id begins so; else `given` itself."""
-    if len(given) < SHORTEST_PREFIX or registry.get_node(given) is not None:
+    try:
+        if len(given) < SHORTEST_PREFIX or registry.get_node(given) is not None:
+            return given
+    except StoreError:  # there is one, whose record is damaged: an operator removes or bans it all the same
         return given
-    matches = [node.id for node in registry.list_nodes() if node.id.startswith(given)]
+    host = getattr(registry, "host", None)  # of a file: it tells ids without reading a record
+    ids = host.ids() if host is not None else [node.id for node in registry.list_nodes()]
+    matches = [node_id for node_id in ids if node_id.startswith(given)]
     if len(matches) > 1:
         raise ValidationError("id", given, f"must be the id of one node; {len(matches)} begin so")
     return matches[0] if matches else given

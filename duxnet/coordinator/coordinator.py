@@ -213,19 +213,24 @@ class Coordinator:
             answer.withheld = [Withheld(each.condition, each.found, each.remedy) for each in withheld(node)]
         return _encode_answer(answer)
 
-    async def remove(self, node_id: str, actor: str) -> bool:
-        """Remove a node for good; False when it was not there. What a later registration is judged by is kept."""
-        was_there = await self.commit_queue.run(lambda: self._removed(node_id, actor))
+    async def remove(self, node_id: str, actor: str, *, by_operator: bool = False) -> bool:
+        """Remove a node for good; False when it was not there. What a later registration is judged by is kept.
+
+        An operator removes it whatever its record holds: of one that is damaged only a ban is kept.
+        """
+        was_there = await self.commit_queue.run(lambda: self._removed(node_id, actor, by_operator=by_operator))
         if was_there:
             self.sessions.forget(node_id)
         return was_there
 
-    def _removed(self, node_id: str, actor: str) -> bool:
+    def _removed(self, node_id: str, actor: str, *, by_operator: bool = False) -> bool:
         """In the committing thread."""
-        known = self.registry.get_node(node_id)
-        if known is None:
+        if not by_operator:
+            self.registry.host.state(node_id)  # raises for a record that is damaged: only an operator decides on it
+        found = self.registry.host.remains(node_id)
+        if found is None:
             return False
-        state = self.registry.host.state(node_id) or {}
+        known, state = found
         generation = state.get("generation")
         ban = (known.admission_reason or "banned") if known.admission is Admission.BANNED else ""
         self.audit.note(actor, "removed", node_id)

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Optional
 
 from duxnet.coordinator.errors import Refused
@@ -57,10 +55,8 @@ class NodeSearch:
 
 _log = logging.getLogger("duxnet.coordinator")
 
-FOUND_AT_ONCE = 16
-"""So many are found by one question, which is asked again after each: 10 ms for a page of 1,000. Another finds more."""
-MOST_LEFT_OUT = 1000
-"""Of more the lists fail: that is no registry to choose nodes from."""
+LOGGED_ONE_BY_ONE = 1000
+"""So many are named in the log; of more it says only that there are more."""
 
 
 class Damaged:
@@ -68,43 +64,29 @@ class Damaged:
 
     def __init__(self, registry: NodeRegistry) -> None:
         self._registry = registry
-        self._lock = threading.Lock()
-        self._ids: frozenset[str] = frozenset()
+        self._logged = 0
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return self._registry.host.left_out
 
-    def note(self, error: StoreError) -> None:
-        """Leave the node out that this error is about, if it says that one record is damaged."""
-        node_id = error.node_id if isinstance(error, DamagedStoreError) else None
-        with self._lock:
-            if node_id is None or node_id in self._ids or len(self._ids) >= MOST_LEFT_OUT:
-                return
-            self._ids |= {node_id}
-        _log.error(
-            "%s is left out of lists: %s; `duxnet registry verify` names all that is damaged: restore a backup",
-            node_id,
-            error,
-        )
-
-    def without(self, query: NodeQuery) -> NodeQuery:
-        """The query for all other nodes."""
-        return replace(query, exclude={*query.exclude, *self._ids}) if self._ids else query
+    def note(self, error: StoreError) -> bool:
+        """Leave the node out that this error is about, if it says that one record is damaged. False: it was already."""
+        if not isinstance(error, DamagedStoreError) or error.node_id is None:
+            return True
+        if not self._registry.host.leave_out(error):
+            return False
+        self._logged += 1
+        if self._logged <= LOGGED_ONE_BY_ONE:
+            _log.error(
+                "%s is left out of lists: %s; `duxnet registry verify` names all that is damaged: restore a backup, or "
+                "remove, ban or overwrite the node",
+                error.node_id,
+                error,
+            )
+        elif self._logged == LOGGED_ONE_BY_ONE + 1:
+            _log.error("more records are damaged: the rest is not named here, see `duxnet registry verify`")
+        return True
 
     def find(self, query: NodeQuery, look_at_most: Optional[int] = None) -> NodePage:
-        """As `NodeRegistry.find_nodes`, without the damaged ones, which the page counts.
-
-        Raises DamagedStoreError where there are more than one question finds.
-        """
-        return self._find(query, look_at_most)._replace(damaged=len(self._ids))
-
-    def _find(self, query: NodeQuery, look_at_most: Optional[int]) -> NodePage:
-        for _ in range(FOUND_AT_ONCE):
-            narrowed = self.without(query)
-            try:
-                return self._registry.find_nodes(narrowed, look_at_most=look_at_most)
-            except DamagedStoreError as error:
-                self.note(error)
-                if error.node_id not in self._ids.difference(narrowed.exclude):
-                    raise
-        return self._registry.find_nodes(self.without(query), look_at_most=look_at_most)
+        """As `NodeRegistry.find_nodes`, without the damaged ones, which the page counts."""
+        return self._registry.find_nodes(query, look_at_most=look_at_most, unreadable=self.note)

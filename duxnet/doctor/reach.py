@@ -17,7 +17,7 @@ from typing import Optional, Union
 from urllib.parse import urlsplit
 
 from duxnet.doctor.findings import NOTE, OK, PROBLEM, Finding
-from registry_core.errors import RegistryError, UnreachableError
+from registry_core.errors import RegistryError, UnreachableError, reason_of
 from registry_core.models.times import time_from_text
 from registry_core.remote import RemoteOptions
 from registry_core.remote.certificates import client_context
@@ -68,7 +68,7 @@ def check_address(url: str, ca_file: Optional[str], allow_list: AllowList, proxy
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        words = f"{host}: the name cannot be resolved: {error.strerror or error}"
+        words = f"{host}: the name cannot be resolved: {reason_of(error)}"
         yield Finding("registry", PROBLEM, words, "mend registry.target, or the DNS servers in /etc/resolv.conf")
         return
     addresses = [str(entry[4][0]) for entry in found]
@@ -86,7 +86,7 @@ def check_address(url: str, ca_file: Optional[str], allow_list: AllowList, proxy
         yield Finding("TLS", PROBLEM, str(error), "mend registry.ca_file")
         return
     except OSError as error:
-        yield _no_answer(url, error.strerror or str(error) or type(error).__name__, port)
+        yield _no_answer(url, reason_of(error), port)
         return
     yield from _answer(
         url, f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}{parts.path.rstrip('/')}", options

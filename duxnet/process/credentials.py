@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from duxnet.process.errors import ConfigurationError
-from registry_core.errors import ValidationError
+from registry_core.errors import StoreError, ValidationError, reason_of
+from registry_core.files.opening import read_regular
 from registry_core.identity.tokens import checked_token
 
 __all__ = ["credential"]
@@ -23,12 +24,13 @@ def credential(name: str, environ: Mapping[str, str]) -> str:
     if not folder:
         return ""
     try:
-        with (Path(folder) / name).open("rb") as file:
-            content = file.read(LARGEST_BYTES + 1)
+        content = read_regular(Path(folder) / name, LARGEST_BYTES + 1)
     except FileNotFoundError:
         return ""
     except OSError as error:
-        raise ConfigurationError([f"credential {name}: cannot be read: {error.strerror or error}"]) from None
+        raise ConfigurationError([f"credential {name}: cannot be read: {reason_of(error)}"]) from None
+    except StoreError as error:
+        raise ConfigurationError([f"credential {name}: {error.reason}"]) from None
     if len(content) > LARGEST_BYTES:
         raise ConfigurationError([f"credential {name}: must be at most {LARGEST_BYTES} bytes"])
     try:

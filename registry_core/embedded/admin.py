@@ -53,7 +53,7 @@ class RegistryAdmin:
         self._admit(node_id, AdmissionCommand.SUSPEND, reason, actor)
 
     def ban(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
-        """Take the node out for good; registering again does not help it."""
+        """Take the node out for good; registering again does not help it. Works whatever its record holds."""
         self._admit(node_id, AdmissionCommand.BAN, reason, actor)
 
     def cordon(self, node_id: str, *, reason: str = "", actor: str = "", until: Optional[datetime] = None) -> None:
@@ -104,7 +104,8 @@ class RegistryAdmin:
         limits.text("actor", actor, "actor")
         self._before_change()
         with self._transactions.command() as unit:
-            record = existing(self._transactions, unit, node_id)
+            takes_out = command is AdmissionCommand.BAN  # that works whatever the record holds
+            record = existing(self._transactions, unit, node_id, damaged_too=takes_out)
             after = admission_after(record.node.admission, command)
             node = node_with(record.node, admission=after, admission_reason=reason)
             record = record_with(record, history=decided_by_operator(record, after))
@@ -151,9 +152,10 @@ class RegistryMaintenance:
         return self._reputations.weigh_ratings([limits.identifier("seeds", seed) for seed in seeds])
 
 
-def existing(transactions: Transactions, unit: UnitOfWork, node_id: object) -> NodeRecord:
-    """The newest record of the node, or UnknownNodeError."""
-    record = transactions.record(limits.lookup_key(node_id), unit)
+def existing(transactions: Transactions, unit: UnitOfWork, node_id: object, *, damaged_too: bool = False) -> NodeRecord:
+    """The newest record of the node, or UnknownNodeError. `damaged_too`: what is left of one that cannot be read."""
+    find = transactions.remains if damaged_too else transactions.record
+    record = find(limits.lookup_key(node_id), unit)
     if record is None:
         raise UnknownNodeError(node_id if isinstance(node_id, str) else repr(node_id))
     return record

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
 
 from registry_core.embedded.wallets import proven_wallet
+from registry_core.errors import DamagedStoreError
 from registry_core.models import limits
 from registry_core.models.frozen import frozen_json_map
 from registry_core.models.node import Node
@@ -47,10 +48,12 @@ class RegistryHost:
         self,
         live_state: LiveState,
         record: Callable[[str], Optional[NodeRecord]],
+        remains: Callable[[str], Optional[NodeRecord]],
         register: Callable[[Node, Optional[float], Terms], Node],
     ) -> None:
         self._live_state = live_state
         self._record = record
+        self._remains = remains
         self._register = register
 
     def register(
@@ -73,6 +76,23 @@ class RegistryHost:
         """What is kept beside the node; None for a node that is not registered. Inside a batch, as the batch has it."""
         record = self._record(node_id)
         return None if record is None else record.host_state
+
+    def remains(self, node_id: str) -> Optional[tuple[Node, Mapping[str, Any]]]:
+        """The node and what is kept beside it, or None; for who removes or bans it, or writes it anew.
+
+        Where its record is damaged, that is what its columns say: neither address, names nor state.
+        """
+        record = self._remains(node_id)
+        return None if record is None else (self._live_state.as_it_will_be(record), record.host_state)
+
+    def leave_out(self, error: DamagedStoreError) -> bool:
+        """Leave the node whose record is damaged out of lists and counts until it is written anew; True: as of now."""
+        return self._live_state.leave_out(error.node_id)
+
+    @property
+    def left_out(self) -> int:
+        """How many nodes no list holds, since their records are damaged."""
+        return self._live_state.left_out
 
     def may_be_given_work(self, node_id: str) -> bool:
         """Do admission and scheduling allow it, however the node fares? True for a node that is not known."""

@@ -24,7 +24,7 @@ from registry_core.models.trusted import health_sample, node_snapshot
 from registry_core.rules.health import ALL_CONDITIONS, ALL_UNKNOWN, HealthRule, HealthThresholds, load_per_cpu
 from registry_core.rules.liveness import interval_of_timeout
 from registry_core.rules.reputation import HourObserved
-from registry_core.storage.store import Put, Row, Store
+from registry_core.storage.store import Put, Row, Store, Unreadable
 from registry_core.table.cordon_ends import CordonEnds
 from registry_core.table.node_table import NodeTable
 
@@ -341,21 +341,38 @@ class LiveState:
             slot = self._table.slots.by_id.get(record.node.id)
             return record.node if slot is None else node_snapshot(record.node, *self._node_cache.view(slot))
 
+    def leave_out(self, node_id: Optional[str]) -> bool:
+        """Leave a node whose record is damaged out of all answers; True when it was not yet."""
+        with self._lock:
+            slot = self._table.slots.by_id.get(node_id) if node_id is not None else None
+            if slot is None or not self._table.leave_out(slot):
+                return False
+            self._node_cache.forget(slot)
+            return True
+
+    @property
+    def left_out(self) -> int:
+        """How many nodes are left out."""
+        return self._table.left_out
+
     def look(self, question: Callable[[NodeTable], T]) -> T:
         """What `question` answers about the table; it is called under the lock."""
         with self._lock:
             return question(self._table)
 
-    def nodes(self, select: Callable[[NodeTable], tuple[list[int], T]]) -> tuple[list[Node], T]:
+    def nodes(
+        self, select: Callable[[NodeTable], tuple[list[int], T]], unreadable: Optional[Unreadable] = None
+    ) -> tuple[list[Node], T]:
         """The nodes in the slots that `select` picks from the table, in its order, and what it returns beside them.
 
-        `select` is called under the lock, and once more where the table changed while records were read.
+        `select` is called under the lock, and once more where the table changed while records were read. Nodes that
+        are damaged are told to `unreadable` and lack in the answer; without it the first is raised.
         """
         with self._lock:
             slots, beside = select(self._table)
             nodes, unread = self._node_cache.all_of(slots)
             if unread and not self._store.lazy:
-                for place, node in zip(unread, self._read([slots[place] for place in unread])):
+                for place, node in zip(unread, self._read([slots[place] for place in unread], unreadable)):
                     nodes[place] = node
                 unread = []
             if not unread:
@@ -363,19 +380,19 @@ class LiveState:
             seen = self._changes
             wanted = [(place, slots[place], self._node_cache.view(slots[place])) for place in unread]
             ids = [str(self._table.slots.ids[slot]) for _place, slot, _view in wanted]
-        records = self._store.read_many(ids)  # without the lock: nobody waits for the disk
+        records = self._store.read_many(ids, unreadable)  # without the lock: nobody waits for the disk
         with self._lock:
             if self._changes != seen:  # what was read may not be what was selected
                 slots, beside = select(self._table)
-                return _known(self._read(slots)), beside
+                return _known(self._read(slots, unreadable)), beside
             for (place, slot, view), record in zip(wanted, records):
                 if record is not None:
                     nodes[place] = self._node_cache.made_of(slot, record, view)
         return _known(nodes), beside
 
-    def _read(self, slots: list[int]) -> list[Optional[Node]]:
+    def _read(self, slots: list[int], unreadable: Optional[Unreadable] = None) -> list[Optional[Node]]:
         """Snapshots made of records read now, under the lock; None for a node that is just being removed."""
-        records = self._store.read_many([str(self._table.slots.ids[slot]) for slot in slots])
+        records = self._store.read_many([str(self._table.slots.ids[slot]) for slot in slots], unreadable)
         node_cache = self._node_cache
         return [
             None if record is None else node_cache.made_of(slot, record, node_cache.view(slot))

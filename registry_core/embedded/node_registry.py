@@ -23,9 +23,10 @@ from registry_core.embedded.reputations import Reputations
 from registry_core.embedded.search import count_nodes, find_nodes
 from registry_core.embedded.transactions import Transactions
 from registry_core.embedded.wallets import proven_wallet
-from registry_core.errors import ReadOnlyError, RegistryClosedError, RegistryError, UnknownNodeError
+from registry_core.errors import DamagedStoreError, ReadOnlyError, RegistryClosedError, RegistryError, UnknownNodeError
 from registry_core.events import EventKind, EventRing
 from registry_core.models import limits
+from registry_core.models.columns import record_of
 from registry_core.models.frozen import FrozenMap
 from registry_core.models.node import Node
 from registry_core.models.record import NodeRecord
@@ -48,6 +49,7 @@ from registry_core.rules.reputation import (
 )
 from registry_core.rules.reputation.stored_evidence import state_of
 from registry_core.storage.open_store import open_store
+from registry_core.storage.store import Unreadable
 
 __all__ = ["NodeRegistry"]
 
@@ -94,7 +96,7 @@ class NodeRegistry(Queries):
         self._reputations = Reputations(self._store, self._transactions, self._live_state, self._clock)
         self.admin = RegistryAdmin(self._transactions, self._before_change, self._reputations)
         self.maintenance = RegistryMaintenance(self._transactions, self._before_change, self._reputations)
-        self.host = RegistryHost(self._live_state, self._newest, self._register)
+        self.host = RegistryHost(self._live_state, self._newest, self._remains, self._register)
         _note_owner(self)
 
     @property
@@ -111,7 +113,7 @@ class NodeRegistry(Queries):
         limits.instance("node", node, Node)
         interval = limits.optional_number("interval_seconds", interval_seconds, 0.001, MAX_INTERVAL_SECONDS)
         with self._transactions.command() as unit:
-            before = self._transactions.record(node.id, unit)
+            before = self._transactions.remains(node.id, unit)
             record = self._reputations.returning(
                 unit,
                 before,
@@ -237,6 +239,16 @@ class NodeRegistry(Queries):
         staged = self._transactions.in_own_batch(key) if self._transactions.batch_is_open else None
         return self._store.read(key) if staged is None else staged[1]
 
+    def _remains(self, node_id: str) -> Optional[NodeRecord]:
+        """As `_newest`; of a record that is damaged, what its columns say."""
+        try:
+            return self._newest(node_id)
+        except DamagedStoreError as error:
+            columns = self._store.columns(node_id) if error.node_id == node_id else None
+            if columns is None:
+                raise
+            return record_of(columns)
+
     def expected_uptime(self, node_id: str, hours: float) -> float:
         """The probability that the node, live now, stays live for the next `hours`. Raises UnknownNodeError.
 
@@ -252,7 +264,9 @@ class NodeRegistry(Queries):
         """
         return audit_probability(state_of(self._record(node_id)))
 
-    def find_nodes(self, query: NodeQuery, *, look_at_most: Optional[int] = None) -> NodePage:
+    def find_nodes(
+        self, query: NodeQuery, *, unreadable: Optional[Unreadable] = None, look_at_most: Optional[int] = None
+    ) -> NodePage:
         """The nodes that answer the query, and the cursor behind them; see `Registry.find_nodes`.
 
         `look_at_most` bounds what `min_uptime_probability` costs, about 0.1 ms for each node looked at: the page may
@@ -260,7 +274,7 @@ class NodeRegistry(Queries):
         """
         self._before_call()
         limits.instance("query", query, NodeQuery)
-        return find_nodes(self._live_state, query, self._stays, look_at_most)
+        return find_nodes(self._live_state, query, self._stays, unreadable, look_at_most)
 
     def count(self, query: NodeQuery) -> int:
         """How many nodes meet the query; see `Registry.count`."""
@@ -268,8 +282,8 @@ class NodeRegistry(Queries):
         limits.instance("query", query, NodeQuery)
         return count_nodes(self._live_state, query, self._stays)
 
-    def _stays(self, node: Node) -> float:
-        record = self._store.read(node.id)
+    def _stays(self, node: Node, unreadable: Optional[Unreadable]) -> float:
+        (record,) = self._store.read_many([node.id], unreadable)
         return 0.0 if record is None else expected_uptime(state_of(record), 6.0, self._reputations.network_uptime())
 
     def explain_node(self, node_id: str, query: NodeQuery) -> list[Failing]:
@@ -282,10 +296,13 @@ class NodeRegistry(Queries):
         return failing(node, query, stays)
 
     def deregister_node(self, node_id: str) -> bool:
-        """Remove the node; True if it was there. Durable before it returns. Its reputation waits for its return."""
+        """Remove the node; True if it was there. Durable before it returns. Its reputation waits for its return.
+
+        One whose record is damaged is removed too; of its reputation only its standing is left.
+        """
         self._before_change()
         with self._transactions.command() as unit:
-            record = self._transactions.record(limits.lookup_key(node_id), unit)
+            record = self._transactions.remains(limits.lookup_key(node_id), unit)
             if record is None:
                 return False
             self._reputations.remember(unit, record)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from functools import partial
-from typing import Callable, Optional
+from typing import Callable, Optional, TypeVar
 
 from registry_core.embedded.live_state import LiveState
-from registry_core.errors import ValidationError
+from registry_core.errors import DamagedStoreError, ValidationError
 from registry_core.models.node import Node
 from registry_core.query.conditions import LIKELY_TO_STAY, Subject
 from registry_core.query.node_query import NodeOrder, NodePage, NodeQuery
+from registry_core.storage.store import Unreadable
 from registry_core.table.node_table import NodeTable
 from registry_core.table.select import Place, place_of, select
 
@@ -26,26 +26,78 @@ _FEWEST_AT_ONCE = 64
 _CURSOR = re.compile(r"~([0-9]{1,3})~([0-9]{1,18})\Z")
 
 
+SELECTED_AT_MOST = 4
+"""How often one question is put anew after damaged records were found, so that its page is full all the same."""
+LOOKED_AHEAD = 1_000
+"""So many nodes are looked at for more of them before it is put anew, about 10 ms."""
+
+T = TypeVar("T")
+ExpectedUptime = Callable[[Node, Optional[Unreadable]], float]
+
+
 def find_nodes(
-    live_state: LiveState, query: NodeQuery, expected_uptime: Callable[[Node], float], look_at_most: Optional[int]
+    live_state: LiveState,
+    query: NodeQuery,
+    expected_uptime: ExpectedUptime,
+    unreadable: Optional[Unreadable],
+    look_at_most: Optional[int],
 ) -> NodePage:
-    """The page that answers the query.
+    """The page that answers the query. Damaged nodes are told to `unreadable` and left out; without it one is raised.
 
     `look_at_most` bounds `min_uptime_probability`: after this many nodes it stops with what it found, and a cursor to
     go on behind the last one looked at; a draw, which has no cursor, is then one of this many candidates.
     """
     if query.min_uptime_probability > 0.0:
-        return _find_likely_to_stay(live_state, query, expected_uptime, look_at_most)
-    nodes, cursor = live_state.nodes(lambda table: _selected(table, query))
-    return NodePage(nodes, cursor)
+        found = _find_likely_to_stay(live_state, query, expected_uptime, unreadable, look_at_most)
+    elif unreadable is None:
+        found = live_state.nodes(lambda table: _selected(table, query))
+    else:
+        found = _whole(live_state, query, _selected, unreadable)
+    return NodePage(*found, False, live_state.left_out)
 
 
-def count_nodes(live_state: LiveState, query: NodeQuery, expected_uptime: Callable[[Node], float]) -> int:
+def count_nodes(live_state: LiveState, query: NodeQuery, expected_uptime: ExpectedUptime) -> int:
     """How many nodes meet the query, whatever its order and page."""
     if query.min_uptime_probability > 0.0:
         every = replace(query, order=NodeOrder.REPUTATION, limit=None, after=None)
-        return len(_find_likely_to_stay(live_state, every, expected_uptime, None).nodes)
+        return len(_find_likely_to_stay(live_state, every, expected_uptime, None, None)[0])
     return live_state.look(lambda table: table.index().count(query))
+
+
+def _whole(
+    live_state: LiveState,
+    query: NodeQuery,
+    select: Callable[[NodeTable, NodeQuery], tuple[list[int], T]],
+    unreadable: Optional[Unreadable],
+) -> tuple[list[Node], T]:
+    """The nodes that `select` finds, without those that are damaged, and what it returns beside them.
+
+    A damaged node is left out of every answer from now on. So that the page is full all the same, the question is put
+    anew, after a look at the next nodes for more of them.
+    """
+    if unreadable is None:
+        return live_state.nodes(lambda table: select(table, query))
+    for _ in range(SELECTED_AT_MOST):
+        found, was_damaged = _leaving_out(live_state, query, select, unreadable)
+        if not was_damaged or query.limit is None:
+            break
+        _leaving_out(live_state, replace(query, limit=max(query.limit, LOOKED_AHEAD)), select, unreadable)
+    return found
+
+
+def _leaving_out(
+    live_state: LiveState,
+    query: NodeQuery,
+    select: Callable[[NodeTable, NodeQuery], tuple[list[int], T]],
+    unreadable: Unreadable,
+) -> tuple[tuple[list[Node], T], bool]:
+    """What is whole of an answer, and whether something was damaged, which is left out from now on."""
+    damaged: list[DamagedStoreError] = []
+    found = live_state.nodes(lambda table: select(table, query), damaged.append)
+    for error in damaged:
+        unreadable(error)
+        live_state.leave_out(error.node_id)
+    return found, bool(damaged)
 
 
 def _selected(table: NodeTable, query: NodeQuery) -> tuple[list[int], Optional[str]]:
@@ -84,8 +136,12 @@ def _place(cursor: str, table: NodeTable) -> Place:
 
 
 def _find_likely_to_stay(
-    live_state: LiveState, query: NodeQuery, expected_uptime: Callable[[Node], float], look_at_most: Optional[int]
-) -> NodePage:
+    live_state: LiveState,
+    query: NodeQuery,
+    expected_uptime: ExpectedUptime,
+    unreadable: Optional[Unreadable],
+    look_at_most: Optional[int],
+) -> tuple[list[Node], Optional[str]]:
     by_reputation = query.order is NodeOrder.REPUTATION
     most = None if query.limit is None else max(_FEWEST_AT_ONCE, query.limit)
     if not by_reputation:
@@ -97,15 +153,14 @@ def _find_likely_to_stay(
     last: Optional[Place] = None
     looked_at = 0
     while True:
-        page = partial(_selected_with_places, query=candidates)
-        nodes, (cursor, places) = live_state.nodes(page)
-        looked_at += len(nodes)
+        nodes, (cursor, places) = _whole(live_state, candidates, _selected_with_places, unreadable)
+        looked_at += len(nodes) or most or 1  # none: all that were met are damaged
         for node in nodes:
             if query.limit is not None and len(found) >= query.limit:
-                return NodePage(found, cursor_behind(last) if by_reputation and last is not None else None)
-            if LIKELY_TO_STAY.holds(Subject(node, expected_uptime(node)), query.min_uptime_probability):
+                return found, cursor_behind(last) if by_reputation and last is not None else None
+            if LIKELY_TO_STAY.holds(Subject(node, expected_uptime(node, unreadable)), query.min_uptime_probability):
                 found.append(node)
                 last = places[node.id]
         if cursor is None or (look_at_most is not None and looked_at >= look_at_most):
-            return NodePage(found, cursor)
+            return found, cursor
         candidates = replace(candidates, after=cursor)

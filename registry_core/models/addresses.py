@@ -36,7 +36,7 @@ def canonical_address(field: str, value: object) -> str:
     return str(mapped or address)
 
 
-def is_this_machine(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Whether `host`, as it stands in a URL (without brackets), is loopback: what is sent there stays here."""
     import ipaddress
 

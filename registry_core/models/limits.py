@@ -37,6 +37,7 @@ MAX_TEXT_CHARACTERS = {
     "gpu.reason": 256,
     "tag key": 63,
     "tag value": 256,
+    "extra name": 128,
     "reason": 256,
     "actor": 128,
 }

@@ -15,15 +15,15 @@ from registry_core.models.record import NodeRecord
 from registry_core.models.reputation import Evidence
 from registry_core.models.status import Conditions, Liveness, NodeHealth
 
-__all__ = ["evidence_of", "health_sample", "node_snapshot", "node_with", "record_of", "record_with"]
+__all__ = ["evidence_of", "health_sample", "node_snapshot", "node_with", "unchecked", "record_with"]
 
 _new = object.__new__
 _set = object.__setattr__
 T = TypeVar("T")
 
 
-def record_of(kind: type[T], fields: dict[str, Any]) -> T:
-    """The record with exactly these fields, all of which were checked. It keeps the map: use it nowhere else."""
+def unchecked(kind: type[T], fields: dict[str, Any]) -> T:
+    """The record with exactly these fields, which were checked already. It keeps the map: use it nowhere else."""
     record = _new(kind)
     _set(record, "__dict__", fields)
     return record

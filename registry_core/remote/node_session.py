@@ -17,8 +17,17 @@ from urllib.parse import quote
 
 import msgspec
 
-from registry_core.errors import DamagedStoreError, RefusedError, StoreError, UnreachableError, ValidationError
-from registry_core.files.atomic import locked_folder, reason_of, write_durably
+from registry_core.errors import (
+    DamagedStoreError,
+    RefusedError,
+    StoreError,
+    UnreachableError,
+    ValidationError,
+    reason_of,
+)
+from registry_core.files.atomic import replace_file
+from registry_core.files.locks import locked_folder
+from registry_core.files.opening import read_file
 from registry_core.identity.coordinator_id import coordinator_id_of_key, is_sealed
 from registry_core.identity.identity_files import KEY_FILE, ensure_identity
 from registry_core.identity.node_key import NodeKey, load_node_key
@@ -194,7 +203,7 @@ class Registrar:
 
     def _keep(self) -> None:
         content = {"schema": "duxnet.remote/1.0", "coordinator_id": self._pinned, "generation": self._generation}
-        write_durably(self._path, json.dumps(content).encode("ascii") + b"\n", 0o600)
+        replace_file(self._path, json.dumps(content).encode("ascii") + b"\n")
 
 
 class _Proof:
@@ -224,8 +233,7 @@ class _Kept(msgspec.Struct):
 
 def _kept(path: Path) -> _Kept:
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE_BYTES)
+        content = read_file(path, LARGEST_FILE_BYTES)
     except FileNotFoundError:
         return _Kept("duxnet.remote/1.0")
     except OSError as error:

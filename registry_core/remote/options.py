@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from registry_core.errors import ValidationError
 from registry_core.identity.tokens import checked_token
-from registry_core.models.addresses import is_this_machine
+from registry_core.models.addresses import is_loopback
 from registry_core.remote.proxy import checked_proxy
 
 __all__ = ["RemoteOptions", "checked_addresses", "goes_through_proxy"]
@@ -68,7 +68,7 @@ def checked_addresses(
 
 def goes_through_proxy(address: str, options: RemoteOptions) -> bool:
     """Whether requests to `address` go to the proxy first. What is on this machine never does."""
-    return bool(options.proxy.strip()) and not is_this_machine(urlsplit(address).hostname or "")
+    return bool(options.proxy.strip()) and not is_loopback(urlsplit(address).hostname or "")
 
 
 def _is_odd(address: str) -> bool:
@@ -85,7 +85,7 @@ def _checked(address: str, allow_plaintext: bool) -> str:
         raise ValidationError("registry", address, _RULE)
     if parts.username is not None or parts.query or parts.fragment or _is_odd(address):
         raise ValidationError("registry", address.rpartition("@")[2], _RULE)
-    if parts.scheme == "http" and not allow_plaintext and not is_this_machine(parts.hostname):
+    if parts.scheme == "http" and not allow_plaintext and not is_loopback(parts.hostname):
         raise ValidationError(
             "registry",
             address,

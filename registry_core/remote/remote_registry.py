@@ -43,6 +43,7 @@ from registry_core.remote.node_session import NodeSession, Registrar
 from registry_core.remote.options import RemoteOptions, checked_addresses
 from registry_core.remote.sender import Sender
 from registry_core.rules.reputation import Outcome
+from registry_core.storage.store import Unreadable
 from registry_core.wire.nodes import decode_node
 from registry_core.wire.reputation import reputation_from_plain
 from registry_core.wire.shapes import (
@@ -215,7 +216,12 @@ class RemoteRegistry(Queries):
             for item in decoded(answer, _Explanation).failing
         ]
 
-    def find_nodes(self, query: NodeQuery) -> NodePage:
+    def find_nodes(
+        self,
+        query: NodeQuery,
+        *,
+        unreadable: Optional[Unreadable] = None,  # noqa: ARG002 - the coordinator leaves damaged nodes out by itself
+    ) -> NodePage:
         """As `Registry.find_nodes`, read in pages; nodes that change places meanwhile may be missed or come twice.
 
         A draw (`order` other than by reputation) has no pages: it needs a `limit` of at most 1,000. Raises

@@ -64,6 +64,7 @@ class NodeTable:
         self._watched = bytearray()  # 1: the slot stands in the deadlines
         self._index: Optional[BitmapIndex] = None
         self.is_held: Optional[Callable[[str], bool]] = None
+        self._unreadable: set[int] = set()  # slots whose records are damaged: no query finds them
         self._flapping: dict[str, Flapping] = {}  # the nodes that fell silent lately, the latest last
         self.slots = Slots()
 
@@ -85,12 +86,28 @@ class NodeTable:
             self.slots.set(slot, columns)
             self.slots.judge(slot)
         else:
-            self._index.discard(slot)
+            if slot not in self._unreadable:
+                self._index.discard(slot)
             self.slots.set(slot, columns)
             self.slots.judge(slot)
             self._index.add(slot)
+        self._unreadable.discard(slot)
         self._watch(slot)
         return new
+
+    def leave_out(self, slot: int) -> bool:
+        """Let no query find the slot until it is put again; True when it was found until now."""
+        if slot in self._unreadable:
+            return False
+        if self._index is not None:
+            self._index.discard(slot)
+        self._unreadable.add(slot)
+        return True
+
+    @property
+    def left_out(self) -> int:
+        """How many slots no query finds."""
+        return len(self._unreadable)
 
     def was_down(self, slot: int, *, counts: bool) -> None:
         """An earlier run called the node of this new slot down, so that it is, until it is heard.
@@ -107,8 +124,9 @@ class NodeTable:
         """Forget the node; no error when it is not there."""
         slot = self.slots.by_id.get(node_id)
         if slot is not None:
-            if self._index is not None:
+            if self._index is not None and slot not in self._unreadable:
                 self._index.discard(slot)
+            self._unreadable.discard(slot)
             self.slots.remove(slot)
             self._flapping.pop(node_id, None)
 
@@ -119,6 +137,7 @@ class NodeTable:
     def compact(self) -> dict[int, int]:
         """Give the nodes new slots without gaps; returns new slots by old ones. Costs 3 µs a node."""
         moved = self.slots.compact()
+        self._unreadable = {moved[slot] for slot in self._unreadable}
         self._index = None
         self._watch_anew()
         return moved
@@ -135,7 +154,7 @@ class NodeTable:
         self._judge(slot)
 
     def _judge(self, slot: int) -> None:
-        if self.slots.judge(slot) and self._index is not None:
+        if self.slots.judge(slot) and self._index is not None and slot not in self._unreadable:
             self._index.set_ready(slot, self.slots.ready[slot])
 
     def report(self, slot: int, sample: Sample) -> tuple[int, int]:
@@ -246,6 +265,8 @@ class NodeTable:
             from registry_core.table.index import BitmapIndex  # 2 MiB that an agent, which asks nothing, does without
 
             self._index = BitmapIndex(self.slots)
+            for slot in self._unreadable:
+                self._index.discard(slot)
         return self._index
 
     def take_over(self, older: NodeTable, *, store_is_newer: bool = False) -> None:

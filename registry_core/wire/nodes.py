@@ -35,7 +35,7 @@ from registry_core.models.status import (
     NodeHealth,
     Scheduling,
 )
-from registry_core.models.trusted import record_of
+from registry_core.models.trusted import unchecked
 
 __all__ = ["LARGEST_NODE_BYTES", "decode_node"]
 
@@ -198,11 +198,11 @@ def _quickly(fields: dict[str, Any]) -> Node:
         cordon = structs.asdict(fields["cordon"])
         texts += (cordon["reason"], cordon["actor"])
         cordon["until"] = _utc(cordon["until"])
-        fields["cordon"] = record_of(Cordon, cordon)
+        fields["cordon"] = unchecked(Cordon, cordon)
     if not limits.are_plain(texts):
         raise _UnsureError
     fields["extra"] = _NO_EXTRA
-    return record_of(Node, fields)
+    return unchecked(Node, fields)
 
 
 def _offer(fields: dict[str, Any], texts: list[str]) -> NodeCapabilities:
@@ -216,13 +216,13 @@ def _offer(fields: dict[str, Any], texts: list[str]) -> NodeCapabilities:
             if gpu["usable"] and gpu["reason"]:
                 raise _UnsureError
             usable = usable or gpu["usable"]
-            gpus.append(record_of(Gpu, gpu))
+            gpus.append(unchecked(Gpu, gpu))
         fields["gpus"] = tuple(gpus)
         if fields["gpu_enabled"] is not None and fields["gpu_enabled"] is not usable:
             raise _UnsureError
     if fields["gpu_enabled"] is None:
         fields["gpu_enabled"] = usable
-    return record_of(NodeCapabilities, fields)
+    return unchecked(NodeCapabilities, fields)
 
 
 def _health(fields: dict[str, Any]) -> NodeHealth:
@@ -232,7 +232,7 @@ def _health(fields: dict[str, Any]) -> NodeHealth:
         fields["conditions"] = _NO_HEALTH.conditions
     else:
         fields["conditions"] = _CONDITIONS_OF[found.load, found.memory, found.disk]
-    return record_of(NodeHealth, fields)
+    return unchecked(NodeHealth, fields)
 
 
 def _utc(moment: Optional[datetime]) -> Optional[datetime]:

@@ -16,6 +16,7 @@ from agent.probe.options import ProbeOptions
 from agent.probe.parsers.mounts import Mount, mount_of, mounts
 from agent.probe.reading import Failure, Reading
 from agent.probe.source import FileSystemSize, Source
+from registry_core.errors import reason_of
 
 __all__ = ["StorageProbe"]
 
@@ -68,7 +69,7 @@ class StorageProbe:
         self, source: Source, work_dir: str, table: list[Mount], found: Any
     ) -> tuple[list[Reading], list[Failure]]:
         if isinstance(found, BaseException):
-            return [], [Failure(self.name, f"{work_dir}: {_why(found)}", "storage_gb")]
+            return [], [Failure(self.name, f"{work_dir}: {reason_of(found)}", "storage_gb")]
         folder, size = found
         if not _possible(size):
             return [], [Failure(self.name, f"{folder}: not believable", "storage_gb", list(size))]
@@ -81,7 +82,7 @@ class StorageProbe:
         for mount in distinct:
             answer = answers[mount.mount_point]
             if isinstance(answer, BaseException):
-                message = f"{mount.mount_point} ({mount.fstype} from {mount.origin}): {_why(answer)}"
+                message = f"{mount.mount_point} ({mount.fstype} from {mount.origin}): {reason_of(answer)}"
                 failures.append(Failure(self.name, message, "file_systems"))
             elif not _possible(answer):
                 failures.append(
@@ -93,10 +94,6 @@ class StorageProbe:
         cut = mounted - len(distinct)
         limited_by = f"{_MOST_FILE_SYSTEMS} file systems are told: {cut} more are left out" if cut else None
         return [Reading("file_systems", told, "", told_by, limited_by, note="each device once")], failures
-
-
-def _why(error: BaseException) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
 def _gb(size_bytes: int) -> float:

@@ -202,9 +202,9 @@ class AdmissionPipeline:
         )
 
     def _keep_order(self, actor: str, node: Node, interval_seconds: float) -> TakenIn:
-        known = self._registry.get_node(node.id)
-        state = self._registry.host.state(node.id) or {"managed_by": "operator"}
-        self._audit.note(actor, "registered" if known is None else "changed", node.id)
+        found = self._registry.host.remains(node.id)
+        state = (found[1] if found is not None else {}) or {"managed_by": "operator"}
+        self._audit.note(actor, "registered" if found is None else "changed", node.id)
         kept = self._registry.host.register(node, interval_seconds=interval_seconds, state=state)
         return TakenIn(node.id, self._reply(kept))
 

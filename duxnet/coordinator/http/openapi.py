@@ -5,7 +5,7 @@ Here: descriptions only. The answers themselves are written by the encoder that 
 
 from __future__ import annotations
 
-from typing import Literal, Optional
+from typing import Any, Literal, Optional
 
 import msgspec
 
@@ -69,7 +69,10 @@ class CordonView(msgspec.Struct):
 
 
 class NodeView(msgspec.Struct):
-    """One node as it is now. Addresses are shown to callers with a token."""
+    """One node as it is now. Addresses are shown to callers with a token.
+
+    `extra` has what the node sent and this version does not know; absent where there is nothing.
+    """
 
     id: str
     wallet_address: str
@@ -92,6 +95,7 @@ class NodeView(msgspec.Struct):
     is_ready: bool
     ip_address: str = ""
     addresses: list[str] = []
+    extra: dict[str, Any] = {}
 
 
 class NodePage(msgspec.Struct):

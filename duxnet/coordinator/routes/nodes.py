@@ -74,16 +74,17 @@ async def leave(node_id: str, request: Request[Any, Any, Any], coordinator: Coor
     tags=["nodes"],
 )
 async def remove(node_id: str, request: Request[Any, Any, Any], coordinator: Coordinator) -> None:
-    """With the node's own session, or an operator's token."""
+    """With the node's own session, or an operator's token; with that whatever the node's record holds."""
     authorization = request.headers.get("authorization", "")
-    if authorization.lower().startswith("bearer dux_") or not authorization:
+    by_operator = authorization.lower().startswith("bearer dux_") or not authorization
+    if by_operator:
         caller = caller_of(request, coordinator)
         caller.need(Permission.OPERATE)
         actor = caller.name
     else:
         coordinator.speaks_for(authorization, node_id)
         actor = f"node {node_id}"
-    if not await coordinator.remove(node_id, actor):
+    if not await coordinator.remove(node_id, actor, by_operator=by_operator):
         raise UnknownNodeError(node_id)
 
 

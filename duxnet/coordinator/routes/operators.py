@@ -87,11 +87,10 @@ async def change_admission(
     coordinator: Coordinator,
     data: Annotated[AdmissionChange, Body()],  # noqa: ARG001 - documents the body, which is read strictly below
 ) -> Response[NodeView]:
-    """Needs an operator's token."""
+    """Needs an operator's token. A ban works whatever the node's record holds."""
     said = body_as(await request.body(), AdmissionChange)
     caller = caller_of(request, coordinator)
     caller.need(Permission.OPERATE)
-    node = _known(coordinator, node_id)
     admission = limits.choice("admission", said.admission, Admission)
     admin = coordinator.registry.admin
     commands: dict[Admission, tuple[AdmissionCommand, Callable[..., None]]] = {
@@ -103,6 +102,7 @@ async def change_admission(
     if admission not in commands:
         raise Refused("invalid", "admission: no operator makes a node wait again; suspend it")
     said_as, command = commands[admission]
+    node = _banned(coordinator, node_id) if admission is Admission.BANNED else _known(coordinator, node_id)
     admission_after(node.admission, said_as)  # what makes no sense is refused before it is logged
     await _ordered(
         coordinator,
@@ -206,7 +206,8 @@ async def _ordered(
     coordinator: Coordinator, caller: Caller, node_id: str, action: str, reason: str, change: Callable[[], None]
 ) -> None:
     limits.text("reason", reason, "reason")
-    _known(coordinator, node_id)
+    if coordinator.registry.host.place(node_id) is None:
+        raise UnknownNodeError(node_id)
 
     def logged() -> None:
         coordinator.audit.note(caller.name, action, node_id, reason=reason)
@@ -220,6 +221,14 @@ def _known(coordinator: Coordinator, node_id: str) -> Node:
     if node is None:
         raise UnknownNodeError(node_id)
     return node
+
+
+def _banned(coordinator: Coordinator, node_id: str) -> Node:
+    """The node that shall be banned: where its record is damaged, what is left of it."""
+    found = coordinator.registry.host.remains(node_id)
+    if found is None:
+        raise UnknownNodeError(node_id)
+    return found[0]
 
 
 def _shown(coordinator: Coordinator, caller: Caller, node_id: str) -> Response[NodeView]:

@@ -23,7 +23,7 @@ __all__ = ["NODES_SCHEMA", "READ_ROUTES"]
 
 AnyRequest = Request[Any, Any, Any]
 
-NODES_SCHEMA = "duxnet.nodes/1.0"
+NODES_SCHEMA = "duxnet.nodes/1.1"
 
 
 @get(
@@ -75,7 +75,7 @@ async def count_nodes(request: AnyRequest, coordinator: Coordinator) -> Response
     if query.min_uptime_probability:
         rule = "is not counted: list the nodes, page by page"
         raise ValidationError("min_uptime_probability", query.min_uptime_probability, rule)
-    count = coordinator.registry.count(coordinator.node_search.damaged.without(query))
+    count = coordinator.registry.count(query)
     return answer_json({"count": count}, request)
 
 
