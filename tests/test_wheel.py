@@ -48,6 +48,7 @@ def test_the_wheel_holds_all_parts_and_no_tests(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"agent", "duxnet", "registry_core"}
     assert any(name.startswith("duxnet/systemd/") for name in names)
+    assert "duxnet/coordinator/http/api.html" in names
     assert "duxnet/__init__.py" not in names  # a namespace that other distributions share
     assert "registry_core/testing.py" in names  # for those who embed a registry
     strays = [name for name in names if "test" in name.lower() or name.endswith((".pyc", ".c"))]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Optional
+from typing import Optional, Union
 
 from duxnet.coordinator.errors import Refused
 from registry_core.embedded.node_registry import NodeRegistry
@@ -30,13 +31,14 @@ class NodeSearch:
         self._waiting = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-question")
 
-    async def find(self, query: NodeQuery) -> NodePage:
-        """What answers the query, without damaged nodes; see `NodeRegistry.find_nodes`.
-
-        Raises Refused where too many wait already.
-        """
+    def find(self, query: NodeQuery) -> Union[NodePage, Awaitable[NodePage]]:
+        """What answers the query, without damaged nodes, or what to await for it; see `NodeRegistry.find_nodes`."""
         if query.limit is not None and not query.min_uptime_probability:
             return self.damaged.find(query)
+        return self.find_in_thread(query)
+
+    async def find_in_thread(self, query: NodeQuery) -> NodePage:
+        """As `find`. Raises Refused where too many wait already."""
         if self._waiting >= MOST_WAITING:
             raise Refused("busy", "too many ask what looks at many nodes", retry_after_seconds=5)
         look_at_most = None if query.limit is None else LOOK_AT_MOST

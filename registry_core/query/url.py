@@ -1,21 +1,20 @@
 """Queries as the parameters of a URL, there and back: the client writes them, the coordinator reads them.
 
-The names and bounds are the table's (`conditions`). Here: the texts in which values travel, and their check.
+The names and bounds are the table's (`conditions`). Here: the texts in which values travel, and the record into which
+msgspec checks them, and from which OpenAPI follows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypedDict, Union, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, Union
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType, structs
 
-from registry_core.errors import ValidationError
 from registry_core.query.conditions import CONDITIONS, Parameter
 from registry_core.query.node_query import ORDER_PARAMETERS, NodeQuery
 
-__all__ = ["PARAMETER_NAMES", "REPEATABLE", "QueryParameters", "parameters_from_text", "parameters_to_text"]
+__all__ = ["PARAMETER_NAMES", "REPEATABLE", "Filters", "parameters_to_text"]
 
 _PARAMETERS = (*(parameter for condition in CONDITIONS for parameter in condition.parameters), *ORDER_PARAMETERS)
 PARAMETER_NAMES = tuple(parameter.name for parameter in _PARAMETERS)
@@ -33,28 +32,30 @@ def _type_of(parameter: Parameter) -> Any:
         bounds = Meta(max_length=longest)
     else:
         bounds = Meta(ge=parameter.least, le=parameter.most)
-    one = Annotated[parameter.kind, bounds]  # type: ignore[name-defined]  # as above
+    one = Annotated[parameter.kind, bounds]  # type: ignore[name-defined]  # the table's
     whole = tuple[one, ...] if parameter.many else one
     return Annotated[whole, Meta(description=parameter.help)]
 
 
-QueryParameters = TypedDict(  # type: ignore[misc]  # its fields are the table's
-    "QueryParameters", {parameter.name: _type_of(parameter) for parameter in _PARAMETERS}, total=False
-)
-"""The parameters of every question about nodes; each may be absent."""
+class _Filters(msgspec.Struct, frozen=True):
+    def query(self, limit: Optional[int] = None, after: Optional[str] = None) -> NodeQuery:
+        """The checked query. Raises ValidationError naming the parameter."""
+        values = structs.asdict(self)
+        given = {name: values[name] for name in PARAMETER_NAMES if values[name] is not UNSET}
+        return NodeQuery.from_parameters(given, limit, after)
 
 
-def parameters_from_text(given: Mapping[str, Union[str, list[str]]]) -> dict[str, Any]:
-    """Values in their own types, for `NodeQuery.from_parameters`, of texts; those of `REPEATABLE` are lists of texts.
-
-    Raises ValidationError naming the parameter; one that is not known is passed over.
-    """
-    try:
-        return cast("dict[str, Any]", msgspec.convert(given, QueryParameters, strict=False))
-    except msgspec.ValidationError as error:
-        rule, _, place = str(error).partition(" - at `$.")
-        name = place.partition("[")[0].rstrip("`")
-        raise ValidationError(name, given.get(name), rule) from None
+if TYPE_CHECKING:
+    Filters = _Filters
+else:
+    Filters = msgspec.defstruct(
+        "Filters",
+        [(parameter.name, Union[_type_of(parameter), UnsetType], UNSET) for parameter in _PARAMETERS],
+        bases=(_Filters,),
+        frozen=True,
+    )
+"""The parameters of every question about nodes; one that is absent demands nothing. Texts are read by
+`msgspec.convert(given, Filters, strict=False)`."""
 
 
 def parameters_to_text(query: NodeQuery) -> dict[str, Union[str, list[str]]]:

@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 import click
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from registry_core.models.status import Admission, Condition, Conditions, Livene
 from registry_core.query.conditions import CONDITIONS, NO_TAGS, GpuDemand
 from registry_core.query.matching import failing, matches
 from registry_core.query.node_query import ORDER_PARAMETERS, NodeOrder, NodeQuery
-from registry_core.query.url import PARAMETER_NAMES, parameters_from_text, parameters_to_text
+from registry_core.query.url import PARAMETER_NAMES, Filters, parameters_to_text
 from registry_core.table.index import BitmapIndex
 
 texts = st.sampled_from(["", "a", "b & c", "ä=ö", "100%", "x+y"])
@@ -93,7 +94,7 @@ def test_every_parameter_has_a_name_of_its_own_and_words_for_people() -> None:
 def test_a_query_comes_back_from_a_url_as_it_went(query: NodeQuery) -> None:
     text = parameters_to_text(query)
     assert set(text) <= set(PARAMETER_NAMES)
-    back = NodeQuery.from_parameters(parameters_from_text(text))
+    back = msgspec.convert(text, Filters, strict=False).query()
     plain = {**vars(demanding(query))}
     if query.order is NodeOrder.REPUTATION:  # it draws nothing, so that its seed does not travel
         plain["seed"] = 0
@@ -113,6 +114,7 @@ def test_what_is_said_to_fail_is_what_keeps_a_node_out(node: Node, query: NodeQu
     [
         ({"min_reputation": "5.1"}, "min_reputation"),
         ({"min_reputation": "nan"}, "min_reputation"),
+        ({"min_reputation": "null"}, "min_reputation"),
         ({"only_healthy": "perhaps"}, "only_healthy"),
         ({"min_cpu_cores": "1.5"}, "min_cpu_cores"),
         ({"min_cpu_cores": "65537"}, "min_cpu_cores"),
@@ -126,9 +128,17 @@ def test_what_is_said_to_fail_is_what_keeps_a_node_out(node: Node, query: NodeQu
     ],
 )
 def test_a_parameter_out_of_bounds_is_refused_by_name(given_: dict[str, Any], field: str) -> None:
-    with pytest.raises(ValidationError) as refused:
-        parameters_from_text(given_)
-    assert refused.value.field == field
+    with pytest.raises(msgspec.ValidationError, match=rf"\$\.{field}"):
+        msgspec.convert(given_, Filters, strict=False)
+
+
+def test_a_parameter_that_is_absent_demands_nothing_and_one_at_zero_neither() -> None:
+    assert msgspec.convert({}, Filters).query() == NodeQuery()
+    zeros = {"min_reputation": "0", "only_healthy": "false", "min_cpu_cores": "0", "gpu": "false", "gpu_count": "0"}
+    assert (
+        msgspec.convert({**zeros, "gpu_vendor": "", "min_memory_gb": "0"}, Filters, strict=False).query() == NodeQuery()
+    )
+    assert msgspec.convert({"wallet": ""}, Filters).query() == NodeQuery(wallet_address="")
 
 
 @pytest.mark.parametrize("tag", ["zone", "=a", ""])
