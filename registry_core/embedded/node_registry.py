@@ -273,13 +273,15 @@ class NodeRegistry(Queries):
         then hold fewer than there are, and its cursor goes on behind the last node looked at.
         """
         self._before_call()
-        limits.instance("query", query, NodeQuery)
+        if type(query) is not NodeQuery:  # the usual case costs no call
+            limits.instance("query", query, NodeQuery)
         return find_nodes(self._live_state, query, self._stays, unreadable, look_at_most)
 
     def count(self, query: NodeQuery) -> int:
         """How many nodes meet the query; see `Registry.count`."""
         self._before_call()
-        limits.instance("query", query, NodeQuery)
+        if type(query) is not NodeQuery:  # the usual case costs no call
+            limits.instance("query", query, NodeQuery)
         return count_nodes(self._live_state, query, self._stays)
 
     def _stays(self, node: Node, unreadable: Optional[Unreadable]) -> float:

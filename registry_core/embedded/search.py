@@ -49,11 +49,10 @@ def find_nodes(
     """
     if query.min_uptime_probability > 0.0:
         found = _find_likely_to_stay(live_state, query, expected_uptime, unreadable, look_at_most)
-    elif unreadable is None:
-        found = live_state.nodes(lambda table: _selected(table, query))
     else:
         found = _whole(live_state, query, _selected, unreadable)
-    return NodePage(*found, False, live_state.left_out)
+    nodes, cursor = found
+    return NodePage(nodes, cursor, False, live_state.left_out)
 
 
 def count_nodes(live_state: LiveState, query: NodeQuery, expected_uptime: ExpectedUptime) -> int:
