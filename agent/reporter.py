@@ -1,6 +1,7 @@
 """Between the node and its registry: registers it, reports samples, and keeps what could not be delivered.
 
-Knows only the `Registry` contract. What is kept through an outage is the newest sample and one summary of the gap.
+Knows only the `Reporting` part of the contract. What is kept through an outage is the newest sample and one summary of
+the gap.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from agent.description import changed_fields
 from agent.offline_summary import Gap, forget_gap, keep_gap, kept_gap
 from agent.sampler import Sample
 from registry_core.clock import Clock, SystemClock
-from registry_core.contract import Registry
+from registry_core.contract import Reporting
 from registry_core.errors import RefusedError, RegistryError, UnknownNodeError
 from registry_core.models.node import Node
 from registry_core.models.status import NodeHealth
@@ -60,7 +61,7 @@ class Description:
 class Reporter:
     """Safe to call from the sampling and the probing thread at once."""
 
-    def __init__(self, registry: Registry, clock: Optional[Clock] = None, gap_file: Optional[Path] = None) -> None:
+    def __init__(self, registry: Reporting, clock: Optional[Clock] = None, gap_file: Optional[Path] = None) -> None:
         self._registry = registry
         self._gap_file = gap_file
         self._pause = 0  # reports to keep back
@@ -73,10 +74,9 @@ class Reporter:
         self.gap: Optional[Gap] = kept_gap(gap_file) if gap_file is not None else None
 
     @property
-    def asked_interval_seconds(self) -> float:
-        """How often the registry asks to be told; 0 where it does not say."""
-        asked: float = getattr(self._registry, "asked_interval_seconds", 0.0)
-        return asked
+    def requested_interval_seconds(self) -> float:
+        """How often the registry asks this node to report; 0 where it does not ask."""
+        return self._registry.requested_interval_seconds
 
     def describe(self, description: Description) -> bool:
         """Take a new description; register it when it differs from the registered one. True when it is registered.
@@ -115,16 +115,13 @@ class Reporter:
     def try_now(self) -> None:
         """Ask the registry with the next report, whatever it answered before. Waits for nothing."""
         self._pause = 0
-        forget_waits = getattr(self._registry, "forget_waits", None)
-        if forget_waits is not None:
-            forget_waits()
+        self._registry.forget_waits()
 
     def close(self) -> None:
-        """Take leave where the registry is another's, and close it."""
-        leave = getattr(self._registry, "leave", None)
-        if leave is not None and self._registered is not None:
+        """Tell the registry that this node is leaving, and close it."""
+        if self._registered is not None:
             try:
-                leave(self._registered.node.id)
+                self._registry.leave(self._registered.node.id)
             except RegistryError as error:
                 _log.warning("could not take leave: %s", error)
         try:
@@ -137,9 +134,8 @@ class Reporter:
         assert registered is not None, "describe() comes before report()"
         node_id = registered.node.id
         gauges = (sample.load_average, sample.memory_usage, sample.disk_usage)
-        report_gap = getattr(self._registry, "report_gap", None)
-        if self.gap is not None and report_gap is not None:
-            report_gap(self.gap.to_plain())
+        if self.gap is not None:
+            self._registry.report_gap(self.gap.to_plain())
         try:
             return self._registry.update_node_health(node_id, *gauges)
         except UnknownNodeError:
@@ -162,7 +158,7 @@ class Reporter:
             _log.info("reporting again%s", f" after {self.gap}" if self.gap else "")
         self._forget_gap()
         self._refusals = 0
-        withheld: tuple[str, ...] = getattr(self._registry, "withheld", ())
+        withheld = self._registry.withheld_reasons
         for reason in withheld:
             if reason not in self.standing.withheld:
                 _log.warning("the registry gives this node no work: %s", reason)

@@ -211,7 +211,7 @@ class Agent:
         self._tell_probe_errors(())
 
     def _plan(self) -> None:
-        interval = self._paced_interval = max(self._agent.interval_seconds, self._reporter.asked_interval_seconds)
+        interval = self._paced_interval = max(self._agent.interval_seconds, self._reporter.requested_interval_seconds)
         self._plan_reports(interval)
         by_cadence: dict[float, list[str]] = {}
         for name, cadence_seconds in self._probes.cadences().items():
@@ -276,7 +276,7 @@ class Agent:
 
     def _follow_the_pace(self) -> None:
         """Report as often as the registry asks, where that is less often than this node would."""
-        interval = max(self._agent.interval_seconds, self._reporter.asked_interval_seconds)
+        interval = max(self._agent.interval_seconds, self._reporter.requested_interval_seconds)
         if interval != self._paced_interval and self._paced_interval:
             self._paced_interval = interval
             self._plan_reports(interval)

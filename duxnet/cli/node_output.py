@@ -15,7 +15,7 @@ from registry_core.models.status import Admission, Condition, Liveness, Scheduli
 if TYPE_CHECKING:
     from duxnet.cli.registry_client import RegistryClient
     from registry_core.models.node import Node
-    from registry_core.query.explain import Failing
+    from registry_core.query.conditions import Failing
 
 __all__ = ["print_failing", "print_node", "print_nodes", "print_reputation", "state_text"]
 

@@ -9,9 +9,9 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Optional
+from typing import TYPE_CHECKING, Optional
 
-from registry_core.errors import StoreError, ValidationError
+from registry_core.errors import DamagedStoreError, StoreError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
     from agent.settings import RegistrySettings
     from agent.status_file import FoundStatus
     from registry_core.contract import Registry
-    from registry_core.embedded.live_state import NodePage
     from registry_core.models.node import Node
-    from registry_core.query.explain import Failing
-    from registry_core.query.node_query import NodeQuery
+    from registry_core.query.conditions import Failing
+    from registry_core.query.node_query import NodePage, NodeQuery
 
 __all__ = ["RegistryClient", "Target", "find_target", "whole_id"]
 
@@ -69,7 +68,6 @@ class RegistryClient:
     def __init__(self, registry: Registry, status: Optional[FoundStatus]) -> None:
         self.registry = registry
         self.status = status
-        self._damaged: set[Optional[str]] = set()  # nodes of a file whose records cannot be read
 
     @classmethod
     @contextmanager
@@ -101,46 +99,13 @@ class RegistryClient:
         The file does not know how the node of this machine is: where that alone keeps it from being ready, the
         question is put again without it, so that it takes no other's place within the limit.
         """
-        page = self._asked(query)
+        page = self.registry.find_nodes(query, unreadable=_leave_out)
         nodes = [self.with_newest_health(node) for node in page.nodes]
         unready = {node.id for node in nodes if not node.is_ready} if query.only_healthy else set()
         if unready:
-            page = self._asked(replace(query, exclude={*query.exclude, *unready}))
+            page = self.registry.find_nodes(replace(query, exclude={*query.exclude, *unready}), unreadable=_leave_out)
             nodes = [self.with_newest_health(node) for node in page.nodes]
         return page._replace(nodes=nodes)
-
-    def _asked(self, query: NodeQuery) -> NodePage:
-        finder: Optional[Callable[..., NodePage]] = getattr(self.registry, "find_nodes", None)
-        if finder is not None:
-            found: NodePage = finder(query, unreadable=lambda error: self._damaged.add(error.node_id))
-            return found
-        from registry_core.embedded.live_state import NodePage
-        from registry_core.query.node_query import NodeOrder
-
-        # Over the network there are lists only: one node more than asked for tells whether there are more.
-        limit = query.limit
-        nodes = self.registry.list_nodes(
-            query.min_reputation,
-            query.only_healthy,
-            query.min_capabilities,
-            wallet_address=query.wallet_address,
-            gpus=query.gpus,
-            tags=query.tags,
-            exclude=query.exclude,
-            order=query.order,
-            seed=query.seed,
-            limit=limit + 1 if limit and query.order is NodeOrder.REPUTATION else limit,
-            after=query.after,
-            min_uptime_probability=query.min_uptime_probability,
-        )
-        if not limit or len(nodes) <= limit:
-            return NodePage(nodes, None)
-        return NodePage(nodes[:limit], nodes[limit - 1].id)
-
-    @property
-    def damaged(self) -> int:
-        """How many nodes the last answers left out, since what is kept of them cannot be read."""
-        return len(self._damaged) or int(getattr(self.registry, "damaged", 0))
 
     def explain(self, node_id: str, query: NodeQuery) -> list[Failing]:
         """Each condition of the query that the node fails, by what the agent here knows where it is its own node."""
@@ -149,7 +114,7 @@ class RegistryClient:
         newest = None if node is None else self.with_newest_health(node)
         if newest is None or newest is node:
             return found
-        from registry_core.query.explain import failing
+        from registry_core.query.matching import failing
 
         stays = [item for item in found if item.condition == "min_uptime_probability"]  # the registry alone can tell
         return failing(newest, query) + stays
@@ -200,6 +165,10 @@ class RegistryClient:
         from datetime import datetime, timezone
 
         return (datetime.now(timezone.utc) - node.health.last_heartbeat).total_seconds()
+
+
+def _leave_out(_error: DamagedStoreError) -> None:
+    """A damaged node keeps no other from the list; the page counts it."""
 
 
 def _is_closed(target: str) -> bool:

@@ -33,7 +33,7 @@ from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import UnknownNodeError
 from registry_core.models.status import Admission, NodeHealth
-from registry_core.query.explain import withheld
+from registry_core.query.conditions import withheld
 from registry_core.version import __version__
 from registry_core.wire.shapes import CoordinatorInfo, Heartbeat, Withheld
 

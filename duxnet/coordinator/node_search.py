@@ -12,10 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Optional, Union
 
 from duxnet.coordinator.errors import Refused
-from registry_core.embedded.live_state import NodePage
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import DamagedStoreError, StoreError
-from registry_core.query.node_query import NodeQuery
+from registry_core.query.node_query import NodePage, NodeQuery
 
 __all__ = ["NodeSearch", "Damaged"]
 
@@ -91,5 +90,5 @@ class Damaged:
         return True
 
     def find(self, query: NodeQuery, look_at_most: Optional[int] = None) -> NodePage:
-        """As `NodeRegistry.find_nodes`, without the damaged ones."""
+        """As `NodeRegistry.find_nodes`, without the damaged ones, which the page counts."""
         return self._registry.find_nodes(query, look_at_most=look_at_most, unreadable=self.note)

@@ -1,6 +1,6 @@
 """What operators say about nodes (`registry.admin`) and what its host does with a registry (`registry.maintenance`).
 
-Here: the commands on admission, scheduling and leaving. Not here: which are allowed when (`rules.admission`), who
+Here: the commands on admission and scheduling. Not here: which are allowed when (`rules.admission`), who
 may give them (the host).
 """
 
@@ -20,7 +20,7 @@ from registry_core.models import limits
 from registry_core.models.frozen import FrozenMap
 from registry_core.models.node import Node
 from registry_core.models.record import NodeRecord
-from registry_core.models.status import Cordon, Liveness, Scheduling
+from registry_core.models.status import Cordon, Scheduling
 from registry_core.models.trusted import node_with, record_with
 from registry_core.rules.admission import AdmissionCommand, admission_after
 from registry_core.rules.reputation.stored_evidence import decided_by_operator
@@ -121,7 +121,7 @@ class RegistryAdmin:
 
 
 class RegistryMaintenance:
-    """What a host does beside the commands of `Registry`: a coordinator, an agent that stops."""
+    """What a host does beside the commands of `Registry`: the work of each hour."""
 
     def __init__(self, transactions: Transactions, before_change: Callable[[], None], reputations: Reputations) -> None:
         self._transactions = transactions
@@ -150,14 +150,6 @@ class RegistryMaintenance:
         """
         self._before_change()
         return self._reputations.weigh_ratings([limits.identifier("seeds", seed) for seed in seeds])
-
-    def leave(self, node_id: str) -> None:
-        """The node said that it goes: it is `left`, not `down`, until its next sign of life. Durable."""
-        self._before_change()
-        with self._transactions.command() as unit:
-            record = existing(self._transactions, unit, node_id)
-            if record.node.liveness is not Liveness.LEFT:
-                self._transactions.put(unit, record_with(record, node=node_with(record.node, liveness=Liveness.LEFT)))
 
 
 def existing(transactions: Transactions, unit: UnitOfWork, node_id: object, *, damaged_too: bool = False) -> NodeRecord:

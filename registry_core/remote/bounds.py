@@ -6,11 +6,12 @@ what is kept. A page of nodes has so many bytes for each node that it was to hol
 
 from __future__ import annotations
 
+from registry_core.wire.nodes import LARGEST_NODE_BYTES
+
 __all__ = ["LARGEST_ANSWER_BYTES", "LARGEST_NODE_BYTES", "LARGEST_PROBLEM_BYTES", "NODES_IN_A_PAGE"]
 
 _KIB = 1024
 
-LARGEST_NODE_BYTES = 32 * _KIB  # a record has at most 16 KiB, and the coordinator adds what it knows of the node
 NODES_IN_A_PAGE = 500  # 16 MiB at most
 
 LARGEST_ANSWER_BYTES = {

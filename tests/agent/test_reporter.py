@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Optional
 
 import pytest
@@ -12,7 +13,7 @@ from agent.sampler import Sample
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import RefusedError, StoreError
 from registry_core.models.node import Node, NodeCapabilities
-from registry_core.models.status import Condition, NodeHealth
+from registry_core.models.status import Condition, Liveness, NodeHealth
 
 NODE = Node(
     ip_address="192.0.2.7",
@@ -153,6 +154,24 @@ def test_an_outage_is_said_once_and_kept_as_one_summary(
     with caplog.at_level("INFO"):
         reporter.report(SAMPLE)
     assert "reporting again after 3 undelivered samples since" in caplog.text
+
+
+def test_a_registry_that_the_agent_keeps_is_told_that_the_node_leaves(tmp_path: Path) -> None:
+    path = tmp_path / "nodes.json"
+    reporter = Reporter(NodeRegistry(path))
+    reporter.describe(described())
+    reporter.report(SAMPLE)
+    reporter.close()
+    with NodeRegistry(path) as registry:
+        node = registry.get_node(NODE.id)
+        assert node is not None
+        assert node.liveness is Liveness.LEFT
+        reporter = Reporter(registry)
+        reporter.describe(described())
+        reporter.report(SAMPLE)
+        node = registry.get_node(NODE.id)
+        assert node is not None
+        assert node.liveness is Liveness.LIVE
 
 
 def test_after_a_refusal_it_asks_again_soon_and_then_ever_more_seldom(registry: Faulty, reporter: Reporter) -> None:

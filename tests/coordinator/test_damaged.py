@@ -59,8 +59,9 @@ def test_every_list_goes_on_without_a_damaged_node_and_tells(tmp_path: Path) -> 
         assert "duxnet_damaged_records 2\n" in running.call("GET", "/metrics")[2]
         assert 'duxnet_nodes{state="registered"} 4' in running.call("GET", "/metrics")[2]
         with RemoteRegistry(running.address) as remote:
-            assert [node.id for node in remote.list_nodes()] == ["node-1", "node-3"]
-            assert remote.damaged == 2
+            page = remote.find_nodes(NodeQuery())
+            assert [node.id for node in page.nodes] == ["node-1", "node-3"]
+            assert page.damaged == 2
             with pytest.raises(StoreError, match="node-0"):
                 remote.get_node("node-0")
         listed = duxnet("nodes", "list", "--registry", running.address)

@@ -90,7 +90,7 @@ def test_a_node_registers_itself_and_reports(coordinator: Running, tmp_path: Pat
     with a_remote(coordinator, tmp_path) as remote:
         node = own_node(tmp_path, hostname="first")
         assert remote.register_node(node) == node.id
-        assert remote.asked_interval_seconds == INTERVAL
+        assert remote.requested_interval_seconds == INTERVAL
         health = remote.update_node_health(node.id, 0.5, 20.0, 30.0)
         assert health.memory_usage == 20.0
         shown = coordinator.call("GET", f"/v1/nodes/{node.id}")[2]

@@ -109,7 +109,7 @@ def test_a_reader_changes_nothing(path: Path) -> None:
             lambda: reader.update_node_reputation("node-1", True),
             lambda: reader.deregister_node("node-1"),
             lambda: reader.admin.ban("node-1"),
-            lambda: reader.maintenance.leave("node-1"),
+            lambda: reader.leave("node-1"),
             reader.save,
             lambda: reader.batch().__enter__(),
         ]

@@ -20,7 +20,7 @@ from registry_core.events import Event
 from registry_core.models.node import Gpu, Node, NodeCapabilities
 from registry_core.models.reputation import Evidence, Reputation
 from registry_core.models.status import Conditions, Cordon, NodeHealth
-from registry_core.query.explain import Failing
+from registry_core.query.conditions import Failing
 from registry_core.version import __version__
 from registry_core.wire.problems import KINDS, PROBLEM_MEDIA_TYPE, Problem
 from registry_core.wire.shapes import Gap

@@ -13,7 +13,7 @@ __all__ = ["leave", "remove"]
 async def leave(node_id: str, request: Request, coordinator: Coordinator) -> Response:
     """With the session's token: the node is `left`, not `down`, until it is heard again."""
     coordinator.speaks_for(request.header(b"authorization"), node_id)
-    await coordinator.commit_queue.run(lambda: coordinator.registry.maintenance.leave(node_id))
+    await coordinator.commit_queue.run(lambda: coordinator.registry.leave(node_id))
     return Response(b'{"done":true}')
 
 

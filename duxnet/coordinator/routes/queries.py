@@ -10,11 +10,12 @@ from urllib.parse import quote
 from duxnet.coordinator.access.roles import Caller, Permission
 from duxnet.coordinator.coordinator import Coordinator
 from duxnet.coordinator.http.messages import Request, Response, conditional_json
-from duxnet.coordinator.http.query_params import Filters, Listing
+from duxnet.coordinator.http.query_params import Listing
 from duxnet.coordinator.json_cache import plain_node
-from registry_core.embedded.live_state import NodePage
 from registry_core.errors import UnknownNodeError, ValidationError
 from registry_core.models.node import Node
+from registry_core.query.node_query import NodePage
+from registry_core.query.url import Filters
 from registry_core.wire.reputation import reputation_to_plain
 
 __all__ = [
@@ -62,7 +63,7 @@ def _page(page: NodePage, request: Request, coordinator: Coordinator, caller: Ca
         "nodes": [node.text for node in nodes],
         "next": page.next,
         "degraded": coordinator.is_degraded,
-        "damaged": len(coordinator.node_search.damaged),
+        "damaged": page.damaged,
     }
     rest = f"{page.next} {content['degraded']} {content['damaged']}".encode()
     return conditional_json(content, request, headers, b"".join([rest, *[node.digest for node in nodes]]))
@@ -80,15 +81,7 @@ def count_nodes(request: Request, coordinator: Coordinator, query: Filters) -> R
     if wanted.min_uptime_probability:
         rule = "is not counted: list the nodes, page by page"
         raise ValidationError("min_uptime_probability", wanted.min_uptime_probability, rule)
-    count = coordinator.registry.count_nodes(
-        wanted.min_reputation,
-        wanted.only_healthy,
-        wanted.min_capabilities,
-        wallet_address=wanted.wallet_address,
-        gpus=wanted.gpus,
-        tags=wanted.tags,
-        exclude=wanted.exclude,
-    )
+    count = coordinator.registry.count(wanted)
     return conditional_json({"count": count}, request)
 
 
