@@ -15,7 +15,7 @@ from registry_core.errors import ValidationError
 from registry_core.models import limits
 from registry_core.models.frozen import thawed
 from registry_core.models.node import Gpu, Node, NodeCapabilities
-from registry_core.models.own_names import own_names
+from registry_core.models.own_names import OWN_NAMES
 from registry_core.models.status import Condition, Conditions, Cordon, NodeHealth
 from registry_core.models.times import time_from_text, time_to_text
 
@@ -137,7 +137,7 @@ def node_from_plain(plain: object) -> Node:
     extra = given.pop("extra", {})
     beside = {name: given.pop(name) for name in list(given) if name not in _NAMES[Node]}
     if beside:
-        extra = {**{name: beside[name] for name in beside if name not in own_names()}, **_map("extra", extra)}
+        extra = {**{name: beside[name] for name in beside if name not in OWN_NAMES}, **_map("extra", extra)}
     readers: Mapping[str, Callable[[object], object]] = {
         "capabilities": capabilities_from_plain,
         "health": health_from_plain,
