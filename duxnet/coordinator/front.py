@@ -35,7 +35,7 @@ class Dispatcher:
     def __init__(self, inner: ASGIApp, coordinator: Coordinator) -> None:
         self._inner = inner
         self.heartbeats = Heartbeats(coordinator)
-        self.registrations = Registrations(coordinator)
+        self._registrations = Registrations(coordinator)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or run the framework's lifespan."""
@@ -62,7 +62,7 @@ class Dispatcher:
             return
         node_id = _node_of(scope, path, "") if method == "PUT" else None
         if node_id is not None:
-            await self.registrations(scope, receive, send, node_id)
+            await self._registrations(scope, receive, send, node_id)
             return
         await self._inner(cast("Any", scope), cast("Any", receive), cast("Any", send))
 

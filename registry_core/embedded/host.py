@@ -21,7 +21,14 @@ from registry_core.rules.registration import Terms
 if TYPE_CHECKING:
     from registry_core.embedded.live_state import LiveState
 
-__all__ = ["LivenessCounts", "Place", "RegistryHost"]
+__all__ = ["Known", "LivenessCounts", "Place", "RegistryHost"]
+
+
+class Known(NamedTuple):
+    """A registered node, and what the host keeps beside it."""
+
+    node: Node
+    state: Mapping[str, Any]
 
 
 class Place(NamedTuple):
@@ -47,10 +54,12 @@ class RegistryHost:
         self,
         live_state: LiveState,
         record: Callable[[str], Optional[NodeRecord]],
+        known: Callable[[str], Optional[Known]],
         register: Callable[[Node, Optional[float], Terms], Node],
     ) -> None:
         self._live_state = live_state
         self._record = record
+        self._known = known
         self._register = register
 
     def register(
@@ -68,6 +77,13 @@ class RegistryHost:
         """
         limits.text("pending_reason", pending_reason, "reason")
         return self._register(node, interval_seconds, Terms(frozen_json_map("state", state), pending_reason))
+
+    def known(self, node_id: str) -> Optional[Known]:
+        """The node and what is kept beside it; None for a node that is not registered.
+
+        Inside a batch, as the next change of the batch finds it: that change does not read the record again.
+        """
+        return self._known(node_id)
 
     def state(self, node_id: str) -> Optional[Mapping[str, Any]]:
         """What is kept beside the node; None for a node that is not registered. Inside a batch, as the batch has it."""

@@ -16,7 +16,7 @@ from typing import Optional, Union
 
 from registry_core.clock import Clock, SystemClock
 from registry_core.embedded.admin import RegistryAdmin, RegistryMaintenance, existing
-from registry_core.embedded.host import RegistryHost
+from registry_core.embedded.host import Known, RegistryHost
 from registry_core.embedded.live_state import LiveState, NodePage
 from registry_core.embedded.reputations import Reputations
 from registry_core.embedded.search import find_staying
@@ -91,7 +91,7 @@ class NodeRegistry:
         self._reputations = Reputations(self._store, self._transactions, self._live_state, self._clock)
         self.admin = RegistryAdmin(self._transactions, self._before_change, self._reputations)
         self.maintenance = RegistryMaintenance(self._transactions, self._before_change, self._reputations)
-        self.host = RegistryHost(self._live_state, self._newest, self._register)
+        self.host = RegistryHost(self._live_state, self._newest, self._known, self._register)
         _note_owner(self)
 
     @property
@@ -207,8 +207,14 @@ class NodeRegistry:
     def _newest(self, node_id: str) -> Optional[NodeRecord]:
         """The record as committed; inside the caller's own batch, as the next change of the batch finds it."""
         key = limits.lookup_key(node_id)
-        staged = self._transactions.in_own_batch(key) if self._transactions.batch_is_open else None
-        return self._store.read(key) if staged is None else staged[1]
+        batch = self._transactions.own_batch() if self._transactions.batch_is_open else None
+        return self._store.read(key) if batch is None else self._transactions.record(key, batch)
+
+    def _known(self, node_id: str) -> Optional[Known]:
+        """The node and what its host keeps beside it, from one read of the record that `_newest` finds."""
+        self._before_call()
+        record = self._newest(node_id)
+        return None if record is None else Known(self._live_state.as_it_will_be(record), record.host_state)
 
     def expected_uptime(self, node_id: str, hours: float) -> float:
         """The probability that the node, live now, stays live for the next `hours`. Raises UnknownNodeError.

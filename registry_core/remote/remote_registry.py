@@ -305,7 +305,7 @@ class RemoteRegistry:
             raise UnknownNodeError(node_id)
         session = self._session
         answer = self._send_beat(session, gauges)
-        if answer.status in (401, 409) and _kind_name(answer) in ("session-expired", "stale-sequence"):
+        if answer.status in (401, 403, 409):  # not signed: what it means shows in the answer to a registration
             self._sleep(random.uniform(0, min(1.0, self._options.interval_seconds / 10)))  # noqa: S311 - spreads load
             session = self._register(self._node)
             answer = self._send_beat(session, gauges)

@@ -14,6 +14,7 @@ from typing import Callable, Optional, Union
 import httpx
 
 from registry_core.errors import RegistryClosedError, StoreError, UnreachableError
+from registry_core.identity.answer_signature import ANSWER_HEADERS
 from registry_core.remote.answers import STORE_KINDS, Answer, problem_in
 from registry_core.remote.options import RemoteOptions
 from registry_core.wire.problems import kind_of
@@ -180,7 +181,8 @@ def _answer(address: str, response: httpx.Response) -> Answer:
         media_type=response.headers.get("content-type", "").partition(";")[0].strip().lower(),
         retry_after_seconds=_seconds(response.headers.get("retry-after", "")),
         challenge=response.headers.get("accept-signature", ""),
-        signature=response.headers.get("duxnet-signature", ""),
+        content_type=response.headers.get("content-type", ""),
+        proof={name: response.headers.get(name, "") for name in ANSWER_HEADERS},
         body=response.content,
     )
 

@@ -57,7 +57,6 @@ def test_a_connection_that_ended_is_gone(tmp_path: Path, said: bytes, answers: i
                 server_state=state,
                 app_state={},
                 heartbeats=app.heartbeats,
-                registrations=app.registrations,
             )
             seen.append(weakref.ref(made))
             return made

@@ -1,9 +1,9 @@
-"""The HTTP/1.1 connection: bounds that uvicorn does not set, and a lane of their own for heartbeats and registrations.
+"""The HTTP/1.1 connection: bounds that uvicorn does not set, and a lane of their own for heartbeats.
 
-Here: what is refused before there is a request, and those two from bytes to bytes. Not here: what they mean
-(`heartbeat`, `registration`), the size of other bodies (`front`), routes. A heartbeat never waits, and a registration
-waits for another thread, so neither needs a task or the messages of ASGI, which cost more than all that a heartbeat
-does; whatever is unusual about one goes the long way, to the same answer. Slow and idle peers are found by one sweep
+Here: what is refused before there is a request, and heartbeats from bytes to bytes. Not here: what they mean
+(`heartbeat`), the size of other bodies (`front`), routes. A heartbeat never waits, so it needs neither a task nor the
+messages of ASGI, which cost more than all that a heartbeat does; whatever is unusual about one goes the long way, to
+the same answer. Slow and idle peers are found by one sweep
 over the open connections, so that an honest request pays no timer.
 """
 
@@ -16,13 +16,11 @@ from typing import Any, Optional, Union, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from duxnet.coordinator.admission.pipeline import RegistrationRequest
 from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.http.messages import Receive, Scope, Send, send_problem
 from duxnet.coordinator.http.problem_answers import ProblemAnswer, answer_to
 from duxnet.coordinator.routes.heartbeat import Heartbeats
-from duxnet.coordinator.routes.registration import RegistrationAnswer, Registrations
-from registry_core.wire.shapes import MAX_HEARTBEAT_BYTES, MAX_REGISTRATION_BYTES
+from registry_core.wire.shapes import MAX_HEARTBEAT_BYTES
 
 __all__ = ["MOST_CONNECTIONS", "BoundedProtocol", "sweep_connections"]
 
@@ -48,26 +46,10 @@ STOPPED_SECONDS = 5.0
 """When to ask again who was waiting for a coordinator that stops."""
 
 _PREFIX = b"/v1/nodes/"
+_SUFFIX = b"/heartbeat"
 _OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 _IDLE, _HEAD, _BODY = 0, 1, 2
 _BODY_HEADERS = (b"content-length", b"transfer-encoding")
-
-
-class _Nobody:
-    def set(self) -> None:
-        """Nobody waits for the message of a request in the lane."""
-
-
-class _Awaited:
-    """A registration in the lane whose answer is still to come, where uvicorn keeps the request under way."""
-
-    message_event = _Nobody()
-    response_started = False
-
-    def __init__(self, *, keep_alive: bool) -> None:
-        self.keep_alive = keep_alive
-        self.response_complete = False
-        self.disconnected = False
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -89,22 +71,19 @@ class BoundedProtocol(HttpToolsProtocol):
     _reason = ""
     _is_open = False
     _node_id: Optional[str] = None  # of what is being received in the lane
-    _is_heartbeat = False
     _authorization = _content_type = b""
-    _said: Union[bytes, bytearray] = b""
+    _said = b""
 
     def __init__(
         self,
         *args: Any,
         heartbeats: Heartbeats,
-        registrations: Registrations,
         most_connections: int = MOST_CONNECTIONS,
         **named: Any,
     ) -> None:
         super().__init__(*args, **named)
         self._application, self.app = self.app, cast("Any", self._served)
         self._heartbeats = heartbeats
-        self._registrations = registrations
         self._earlier: list[RequestResponseCycle] = []  # of this connection, perhaps not yet answered, but the last
         self._most_connections = most_connections
 
@@ -209,9 +188,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._phase = _BODY
 
     def _enters_lane(self) -> bool:
-        """Is it a plain heartbeat or registration on a connection with nothing else under way? What it has is kept."""
-        node_id, slash, part = self.url[len(_PREFIX) :].partition(b"/")
-        if not node_id or (part != b"heartbeat" if slash else part) or b"%" in self.url or b"?" in self.url:
+        """Is it a plain heartbeat on a connection with nothing else under way? What it has is kept."""
+        if not self.url.endswith(_SUFFIX):
+            return False
+        node_id = self.url[len(_PREFIX) : -len(_SUFFIX)]
+        if not node_id or b"/" in node_id or b"%" in node_id or b"?" in node_id:
             return False
         if self.parser.get_method() != b"PUT" or self.flow.write_paused:
             return False
@@ -226,8 +207,7 @@ class BoundedProtocol(HttpToolsProtocol):
             elif name in (b"expect", b"upgrade"):
                 return False
         self._authorization, self._content_type = authorization, content_type
-        self._is_heartbeat = bool(slash)
-        self._said = b"" if slash else bytearray()
+        self._said = b""
         self._node_id = node_id.decode("ascii", "replace")
         return True
 
@@ -237,10 +217,9 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_body(body)
             return
         self._said += body
-        most = MAX_HEARTBEAT_BYTES if self._is_heartbeat else MAX_REGISTRATION_BYTES
-        if len(self._said) > most:
+        if len(self._said) > MAX_HEARTBEAT_BYTES:
             self._refusal = "too-large"
-            raise ValueError(f"a request has at most {most} bytes here")
+            raise ValueError(f"a heartbeat has at most {MAX_HEARTBEAT_BYTES} bytes")
 
     def on_message_complete(self) -> None:
         self.late_at = None
@@ -250,10 +229,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._rest()  # where the answer did not wait for the body
             return
         node_id, self._node_id = self._node_id, None
-        if not self._is_heartbeat:
-            self._register(node_id)
-            return
-        answer = self._heartbeats.answer(node_id, self._authorization, self._content_type, cast("bytes", self._said))
+        answer = self._heartbeats.answer(node_id, self._authorization, self._content_type, self._said)
         keep_alive = self.parser.should_keep_alive()
         if type(answer) is bytes and keep_alive:
             self.transport.write(_OK % (len(answer), answer))
@@ -263,24 +239,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self.idle_since = self.loop.time()
         else:
             self.transport.close()
-
-    def _register(self, node_id: str) -> None:
-        """Pass the registration on; what comes on this connection meanwhile waits, as behind any other request."""
-        awaited = _Awaited(keep_alive=self.parser.should_keep_alive())
-        self.cycle = cast("Any", awaited)
-
-        def answered(answer: Union[RegistrationAnswer, ProblemAnswer]) -> None:
-            if awaited.disconnected:
-                return
-            self.transport.write(_response(answer, keep_alive=awaited.keep_alive))
-            awaited.response_complete = True
-            if not awaited.keep_alive:
-                self.transport.close()
-            self.on_response_complete()
-
-        said, self._said = bytes(self._said), b""  # a connection that rests keeps no body
-        request = RegistrationRequest(node_id, self.url, b"", self.headers, said, self._peer())
-        self._registrations.take(request, answered)
 
     def _peer(self) -> Optional[str]:
         return self.client[0] if self.client is not None else None
@@ -338,12 +296,10 @@ class BoundedProtocol(HttpToolsProtocol):
         return now - self.stuck_since > STUCK_SECONDS
 
 
-def _response(answer: Union[bytes, RegistrationAnswer, ProblemAnswer], *, keep_alive: bool) -> bytes:
+def _response(answer: Union[bytes, ProblemAnswer], *, keep_alive: bool) -> bytes:
     """An answer as HTTP/1.1 writes it."""
     if isinstance(answer, ProblemAnswer):
         status, headers, body = answer.status, dict(answer.headers), answer.body
-    elif isinstance(answer, RegistrationAnswer):
-        status, headers, body = 200, {"content-type": "application/json", **answer.headers}, answer.body
     else:
         status, headers, body = 200, {"content-type": "application/json"}, answer
     headers["content-length"] = str(len(body))

@@ -87,12 +87,7 @@ def _run(
         cast("Any", app),
         http=cast(
             "Any",
-            partial(
-                BoundedProtocol,
-                heartbeats=app.heartbeats,
-                registrations=app.registrations,
-                most_connections=most,
-            ),
+            partial(BoundedProtocol, heartbeats=app.heartbeats, most_connections=most),
         ),
         ws="none",
         loop="uvloop" if sys.platform != "win32" else "asyncio",
