@@ -52,6 +52,42 @@ _IDLE, _HEAD, _BODY = 0, 1, 2
 _BODY_HEADERS = (b"content-length", b"transfer-encoding")
 
 
+class _JoinedWrites:
+    """Where an answer is written: its head goes out with the first of its body, at the latest in the loop's next turn.
+
+    One call of the system and one packet fewer for nearly all answers. A stream's head waits for none of its events.
+    """
+
+    __slots__ = ("_head", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head: Optional[bytes] = None  # b"": it has gone
+
+    def write(self, data: bytes) -> None:
+        if self._head is None:
+            self._head = data
+            self._loop.call_soon(self._flush)
+        elif self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head + data)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def _flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. `late_at` is the loop's time by which what is being received must be whole; None: nothing is.
 
@@ -185,6 +221,7 @@ class BoundedProtocol(HttpToolsProtocol):
         for name, value in headers:
             super().on_header(name, value)
         super().on_headers_complete()
+        self.cycle.transport = cast("Any", _JoinedWrites(self.transport, self.loop))
         self._phase = _BODY
 
     def _enters_lane(self) -> bool:
