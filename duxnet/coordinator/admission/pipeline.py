@@ -1,7 +1,7 @@
 """Taking nodes in, in the committing thread: from what a request carried to the body of its answer.
 
-Here: the order of steps, in the order of what they cost, join tokens, quotas, the record, the session. Not here: HTTP
-and the answer's signature (`routes.registration`), the verdict (`decision`), durability and who shares a commit
+Here: the order of steps, in the order of what they cost, join tokens, quotas, the record, the session, the answer's
+signature. Not here: HTTP (`routes.registration`), the verdict (`decision`), durability and who shares a commit
 (`commit_queue`). One thread does all of it, one registration after the other: no two of them can be of two minds about
 a node, a token or a quota, and the event loop goes on answering heartbeats meanwhile.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import Callable, NamedTuple, Optional
 
@@ -28,7 +29,8 @@ from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.embedded.host import Known
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import ValidationError
-from registry_core.identity.signatures import claimed_signature
+from registry_core.identity.answer_signature import OLD_SEAL_HEADER, SignedAnswer, old_seal, sign_answer
+from registry_core.identity.signatures import SignatureRefused, claimed_signature
 from registry_core.identity.tokens import SessionToken, seal_session
 from registry_core.models.encoding import node_from_plain
 from registry_core.models.node import Node
@@ -49,14 +51,14 @@ _decode_protocol = msgspec.json.Decoder(_Protocol).decode
 
 
 class Registered(NamedTuple):
-    """What follows from a registration: the answer's body. `generation` is that of its session, None without one.
+    """What follows from a registration: the answer's body, and the headers that prove it to the node that registered.
 
-    `protocol` is what the node speaks. `refused` says why the node that is kept may not speak.
+    `generation` is that of its session, None without one. `refused` says why the node that is kept may not speak.
     """
 
     node_id: str
     body: bytes
-    protocol: int
+    proof: Mapping[str, str] = {}
     generation: Optional[int] = None
     refused: Optional[Refused] = None
 
@@ -121,10 +123,14 @@ class AdmissionPipeline:
         seconds = self._settings.session_hours * 3600
         token = SessionToken(node.id, said.generation, int(unix_now + seconds))
         session = seal_session(token, self._identity.secret)
+        body = self._reply(kept, said.protocol, said.generation, session, seconds)
+        proof = self.sign(request, SignedAnswer(200, "application/json", body))
+        if said.protocol == 1:
+            proof[OLD_SEAL_HEADER] = old_seal(request.headers["signature"], body, self._identity.key)
         return Registered(
             node.id,
-            self._reply(kept, said.protocol, said.generation, session, seconds),
-            said.protocol,
+            body,
+            proof,
             said.generation,
             Refused("banned", kept.admission_reason) if kept.admission is Admission.BANNED else None,
         )
@@ -135,7 +141,16 @@ class AdmissionPipeline:
         state = {"managed_by": "operator"} if known is None else known.state
         self._audit.note(actor, "registered" if known is None else "changed", node.id)
         kept = self._registry.host.register(node, interval_seconds=said.interval_seconds, state=state)
-        return Registered(node.id, self._reply(kept, said.protocol), said.protocol)
+        return Registered(node.id, self._reply(kept, said.protocol))
+
+    def sign(self, request: RegistrationRequest, answer: SignedAnswer) -> dict[str, str]:
+        """The headers that prove the answer to a signed request; none where it was not signed. In any thread."""
+        identity = self._identity
+        try:
+            signed = request.signed_for(identity.id)
+            return sign_answer(answer, signed, request.headers, identity.key, identity.id, int(time.time()))
+        except SignatureRefused:  # it is not signed, or somebody changed it
+            return {}
 
     def _decided(
         self, request: RegistrationRequest, said: Registration, node: Node, known: Optional[Known]

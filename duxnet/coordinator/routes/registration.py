@@ -1,12 +1,11 @@
 """PUT /v1/nodes/{id} without a framework: when a network comes back, this is all that a coordinator does.
 
-Here: from the parts of a request to `Coordinator.register` and back, and the signature on the answer. Not here: what a
-registration does (`pipeline`). The route stands in the OpenAPI document with the others (`nodes`).
+Here: from the parts of a request to `Coordinator.register` and back. Not here: what a registration does (`pipeline`).
+The route stands in the OpenAPI document with the others (`nodes`).
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Optional
 
@@ -16,8 +15,8 @@ from duxnet.coordinator.coordinator import Coordinator
 from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.http.messages import Receive, Scope, Send, body_of, refuse_content_type, send_json, send_problem
 from duxnet.coordinator.http.problem_answers import counted
-from registry_core.identity.answer_signature import OLD_SEAL_HEADER, SignedAnswer, old_seal, sign_answer
-from registry_core.identity.signatures import AUDIENCE_HEADER, SignatureRefused
+from registry_core.identity.answer_signature import SignedAnswer
+from registry_core.identity.signatures import AUDIENCE_HEADER
 from registry_core.wire.shapes import MAX_REGISTRATION_BYTES
 
 __all__ = ["Registrations"]
@@ -55,15 +54,12 @@ class Registrations:
             registered = await coordinator.register(request)
         except Exception as error:  # noqa: BLE001 - the border of the process: logged and answered as `internal`
             problem = counted(error, "PUT", f"/v1/nodes/{node_id}", coordinator.counters)
-            if request is not None:
-                media_type = problem.headers["content-type"]
-                problem.headers.update(self._proof(request, SignedAnswer(problem.status, media_type, problem.body)))
+            if request is not None and problem.status < 500:  # what is worth trying again needs no proof
+                answer = SignedAnswer(problem.status, problem.headers["content-type"], problem.body)
+                problem.headers.update(coordinator.admission.sign(request, answer))
             await send_problem(send, problem)
             return
-        proof = self._proof(request, SignedAnswer(200, "application/json", registered.body))
-        if proof and registered.protocol == 1:
-            proof[OLD_SEAL_HEADER] = old_seal(request.headers["signature"], registered.body, coordinator.identity.key)
-        await send_json(send, registered.body, proof)
+        await send_json(send, registered.body, registered.proof)
 
     def _request(self, scope: Scope, node_id: str, body: bytes) -> RegistrationRequest:
         """The parts of a request that a registration needs. Raises Refused."""
@@ -76,15 +72,6 @@ class Registrations:
         peer = peer_address(None if client is None else client[0], hops, self._coordinator.proxy_networks)
         path, query = _path_below(scope), scope["query_string"].decode("latin-1")
         return RegistrationRequest(node_id, path, query, headers, body, peer)
-
-    def _proof(self, request: RegistrationRequest, answer: SignedAnswer) -> dict[str, str]:
-        """The headers that prove the answer to a signed request; none where the request was not signed."""
-        identity = self._coordinator.identity
-        try:
-            signed = request.signed_for(identity.id)
-            return sign_answer(answer, signed, request.headers, identity.key, identity.id, int(time.time()))
-        except SignatureRefused:  # it is not signed, or somebody changed it
-            return {}
 
 
 def _headers_by_name(pairs: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
