@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from agent.settings import AgentSettings
     from registry_core.identity.identity_files import NodeIdentity
 
-__all__ = ["changed_fields", "describe", "offer_text"]
+__all__ = ["NO_ADDRESS", "changed_fields", "describe", "offer_text"]
+
+NO_ADDRESS = "127.0.0.1"  # what a node says that no other machine can reach: a record must hold an address
 
 # Below this a size is the same: storage on a shared or compressing file system wavers with every write of others.
 SAME_SIZE_SHARE = 0.01
@@ -29,12 +31,12 @@ _DESCRIPTION = (
 
 
 def describe(report: ProbeReport, identity: NodeIdentity, settings: AgentSettings) -> Node:
-    """The record to register. Without any address of its own the node says 127.0.0.1."""
+    """The record to register. Without any address of its own the node says `NO_ADDRESS`."""
     addresses = tuple(report.addresses)
     return Node(
         id=identity.id,
         public_key=identity.public_key,
-        ip_address=report.primary_address or next(iter(addresses), "127.0.0.1"),
+        ip_address=report.primary_address or next(iter(addresses), NO_ADDRESS),
         addresses=addresses,
         port=settings.port or None,
         wallet_address=settings.wallet_address,

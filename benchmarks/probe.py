@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Callable
 
-MOST_TIMES_PASS = 5.5
+MOST_TIMES_PASS = 6.5
 BASELINE = "python -c pass"
 PACKAGES = ("registry_core", "agent", "duxnet")
 
@@ -62,7 +62,12 @@ def milliseconds(runs: int, names: Sequence[str], folder: Path) -> Mapping[str, 
         for name, measured in times.items():
             start = time.perf_counter()
             subprocess.run(
-                all_commands[name], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+                all_commands[name],
+                cwd=folder,  # `python -c` looks for modules here first: not in the repository
+                env=environ,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=False,
             )
             measured.append(time.perf_counter() - start)
     return {name: 1000 * statistics.median(measured) for name, measured in times.items()}

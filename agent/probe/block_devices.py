@@ -13,7 +13,7 @@ _QUOTA_OPTIONS = frozenset(("quota", "usrquota", "grpquota", "prjquota", "uquota
 
 
 def quota_options(mount: Mount) -> list[str]:
-    """Kinds of quota that the file system keeps; statvfs knows nothing of a user's or a group's."""
+    """Kinds of quota that the file system keeps; the size of the file system knows nothing of a user's or a group's."""
     return [
         name for name in mount.super_options if name in _QUOTA_OPTIONS or name.startswith(("usrjquota=", "grpjquota="))
     ]

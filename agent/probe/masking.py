@@ -6,6 +6,7 @@ the shape of what they stand for, so that a replay takes the same way.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Callable
 
@@ -17,6 +18,8 @@ _MAC = re.compile(r"(?<![0-9A-Fa-f:.])(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}(?![0-
 _UUID = re.compile(r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
 _IPV4 = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])")
 _IPV6 = re.compile(r"(?<![0-9A-Fa-f:.])(?:[0-9A-Fa-f]{1,4}:){1,7}(?::|[0-9A-Fa-f]{1,4})[0-9A-Fa-f:.]*(?![0-9A-Fa-f:])")
+# A line of /proc/net/if_inet6: 32 digits without colons, index, length of the prefix, scope, flags, interface
+_IF_INET6 = re.compile(r"^(\||file /proc/net/if_inet6 = )([0-9a-f]{32})(?= +[0-9a-f]+(?: [0-9a-f]{2}){3} )")
 _MACHINE_ID = re.compile(r"^(file \S*/machine-id = )[0-9a-f]{32}$", re.MULTILINE)
 _NODENAME = re.compile(r'^(ask uname = \["[^"]*", ")([^"]*)(")', re.MULTILINE)
 _SERIAL_FILE = re.compile(r"^(file \S*/(?:serial|serial_number|unique_id|product_uuid|address) = ).*$", re.MULTILINE)
@@ -97,6 +100,11 @@ def _without_addresses(text: str) -> str:
 
 def _masked_line(line: str, mask: Callable[[re.Match[str]], str]) -> str:
     """Only where addresses stand: a PCI address or a version number has their shape."""
+    kernels = _IF_INET6.match(line)
+    if kernels:
+        address = str(ipaddress.IPv6Address(bytes.fromhex(kernels[2])))
+        hexadecimal = ipaddress.IPv6Address(_IPV6.sub(mask, address)).packed.hex()
+        return f"{kernels[1]}{hexadecimal}{line[kernels.end(2) :]}"
     if line.startswith("|"):
         return _IPV4.sub(mask, line)
     if line.startswith(("ask interfaces", "ask route", "option registry_address")):

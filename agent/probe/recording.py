@@ -10,20 +10,22 @@ The format, one entry a line, in any order; `docs/probe.md` describes it for tho
     link /sys/bus/pci/devices/0000:01:00.0/driver = ../../../../bus/pci/drivers/nvidia
     dir /sys/fs/btrfs = ["features"]         only what is not clear from the paths of the other entries
     ask affinity = [0, 1, 2, 3]              the answer of a call, as JSON
-    fail statvfs /mnt/gone = Stale file handle
-    hang statvfs /mnt/dead                   a call that never came back
+    fail disk_usage /mnt/gone = Stale file handle
+    hang disk_usage /mnt/dead                a call that never came back
 
-A path that is not there does not exist; a question that is not there has no answer. NUL stands as ␀.
+A path that is not there does not exist; a question that is not there has no answer. NUL stands as ␀. What versions
+before psutil was the first source have recorded is read too (`earlier_recordings.py`).
 Not here: what is masked before a recording is written (`masking.py`).
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Optional
 
+from agent.probe.earlier_recordings import answers_of_files, renamed_call
 from agent.probe.source import Source, SourceError
 from registry_core.errors import ValidationError
 
@@ -46,6 +48,7 @@ class RecordingSource(Source):
         self._failures: dict[str, str] = {}
         self._hanging: set[str] = set()
         self._read(text)
+        self._answers = answers_of_files(self._files, self._answers)
 
     def read_text(self, path: str) -> Optional[str]:
         return self._files.get(path)
@@ -100,9 +103,9 @@ class RecordingSource(Source):
         elif kind == "ask" and equals:
             self._answers[key] = self._json(value, number)
         elif kind == "fail" and equals:
-            self._failures[key] = value
+            self._failures[renamed_call(key)] = value
         elif kind == "hang":
-            self._hanging.add(key)
+            self._hanging.add(renamed_call(key))
         elif kind == "option" and equals:
             self.options[key] = value
         else:
@@ -173,7 +176,7 @@ class Recorder(Source):
 
     def text(self, options: Mapping[str, str]) -> str:
         """All that was read so far in the recording format, not masked."""
-        head = ["# duxnet recording 1", *(f"option {name} = {value}" for name, value in options.items())]
+        head = ["# duxnet recording 2", *(f"option {name} = {value}" for name, value in options.items())]
         return "\n".join([*head, *(line for _, line in sorted(self._lines.items())), ""])
 
 
@@ -187,22 +190,21 @@ def _file_lines(path: str, text: str) -> str:
 
 def load_recording(folder: str) -> RecordingSource:
     """The recording in a folder, or in the file itself. Raises ValidationError."""
-    path = os.path.join(folder, FILE_NAME) if os.path.isdir(folder) else folder  # noqa: PTH112, PTH118 - see source
+    path = Path(folder)
+    path = path / FILE_NAME if path.is_dir() else path
     try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - the same
-            return RecordingSource(file.read(), path)
+        return RecordingSource(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
-        raise ValidationError("root", path, f"must be a recording: {reason}") from None
+        raise ValidationError("root", str(path), f"must be a recording: {reason}") from None
 
 
 def written(folder: str, text: str) -> str:
     """Write a recording into `folder` and return its path. Raises ValidationError."""
-    path = os.path.join(folder, FILE_NAME)  # noqa: PTH118 - the same
+    path = Path(folder) / FILE_NAME
     try:
-        os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - the same
-        with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 - the same
-            file.write(text)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ValidationError("record", folder, f"must be a folder that can be written: {error.strerror}") from None
-    return path
+    return str(path)

@@ -9,6 +9,7 @@ from typing import Any
 
 from agent.probe.reading import Reading
 from agent.probe.report import ProbeReport
+from registry_core.errors import printable
 
 __all__ = ["explained", "table"]
 
@@ -81,7 +82,7 @@ def table(report: ProbeReport) -> str:
     rows = [row for reading in report.readings for row in _rows(reading)]
     width = max((len(row[0]) for row in rows), default=0)
     lines = [f"{label:{width}}  {value}" for label, value in rows]
-    lines.extend(f"{'error':{width}}  {_printable(f'{item.probe}: {_message(item)}')}" for item in report.errors)
+    lines.extend(f"{'error':{width}}  {printable(f'{item.probe}: {_message(item)}')}" for item in report.errors)
     return "\n".join([*lines, ""])
 
 
@@ -91,7 +92,7 @@ def explained(report: ProbeReport) -> str:
     lines = lines if lines[0] else lines[1:]
     if report.errors:
         lines.append("\nWhat could not be told:")
-        lines.extend(f"  {item.probe}: {_printable(_message(item))}" for item in report.errors)
+        lines.extend(f"  {item.probe}: {printable(_message(item))}" for item in report.errors)
     return "\n".join([*lines, ""])
 
 
@@ -120,7 +121,7 @@ def _rows(reading: Reading) -> list[tuple[str, str]]:
     label = _LABELS.get(reading.name, reading.name)
     if isinstance(reading.value, list) and reading.value:
         return [(label if index == 0 else "", _text(item)) for index, item in enumerate(reading.value)]
-    because = f"  ({_printable(reading.limited_by)})" if reading.limited_by else ""
+    because = f"  ({printable(reading.limited_by)})" if reading.limited_by else ""
     return [(label, _shown(reading, reading.value) + because)]
 
 
@@ -129,10 +130,11 @@ def _explanation(reading: Reading) -> str:
     if isinstance(reading.value, (list, dict)) and reading.value:
         items = reading.value if isinstance(reading.value, list) else [reading.value]
         because = [f"  Why not all of it: {_cause(reading.limited_by)}."] if reading.limited_by else []
-        told_by = f"  (from {_printable(reading.source)})"
+        because += [f"  {_capitalised(printable(reading.note))}."] if reading.note else []
+        told_by = f"  (from {printable(reading.source)})"
         return "\n".join([f"{label}:", *(f"  - {_text(item)}" for item in items), *because, told_by])
     if not (reading.limited_by or reading.note or _differs(reading)):
-        return f"{label}: {_shown(reading, reading.value)}  ({_printable(reading.source)})"
+        return f"{label}: {_shown(reading, reading.value)}  ({printable(reading.source)})"
     return "\n  ".join([f"{label}: {_told_apart(reading)}", *_reasons(reading)])
 
 
@@ -162,9 +164,9 @@ def _reasons(reading: Reading) -> list[str]:
     if reading.name == "cpu_cores" and isinstance(reading.container, float) and not reading.set_by:
         lines.append("A share of CPU time is offered as whole CPUs, rounded down, and never as less than one.")
     if reading.note:
-        lines.append(f"{_capitalised(_printable(reading.note))}.")
+        lines.append(f"{_capitalised(printable(reading.note))}.")
     if reading.source and reading.set_by != "override":
-        lines.append(f"Read from {_printable(reading.source)}.")
+        lines.append(f"Read from {printable(reading.source)}.")
     return lines
 
 
@@ -172,8 +174,8 @@ def _cause(limited_by: str) -> str:
     """What a limit is, in words, before the file that says so."""
     for ending, words in _CAUSES.items():
         if limited_by.partition(";")[0].endswith(ending):
-            return f"{words}, {_printable(limited_by)}"
-    return _printable(limited_by)
+            return f"{words}, {printable(limited_by)}"
+    return printable(limited_by)
 
 
 def _message(item: Any) -> str:
@@ -199,7 +201,7 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         told = {name: item for name, item in value.items() if item not in (None, "", [], False)}
         return ", ".join(name.replace("_", " ") if item is True else _pair(name, item) for name, item in told.items())
-    return _printable(str(value))
+    return printable(str(value))
 
 
 def _pair(name: str, item: Any) -> str:
@@ -215,7 +217,3 @@ def _pair(name: str, item: Any) -> str:
 
 def _capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -1,14 +1,15 @@
 """Where readings come from: the one seam between the probes and the machine.
 
 A source has four primitives: the text of a file, the names in a folder, the target of a link, and `ask`, which
-answers what no file says (affinity, statvfs, interfaces …) as a plain JSON value. `LiveSource` is the machine;
+answers what a call says (affinity, disk usage, interfaces …) as a plain JSON value. `LiveSource` is the machine;
 a recording (`recording.py`) answers the same four from a file. The typed questions below them are shared.
 Not here: parsing, and anything that judges an answer.
 """
 
 from __future__ import annotations
 
-import os
+from io import RawIOBase
+from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 __all__ = ["FileSystemSize", "LiveSource", "Source", "SourceError"]
@@ -21,13 +22,25 @@ class SourceError(Exception):
 
 
 class FileSystemSize(NamedTuple):
-    """What statvfs says: bytes and inodes. `available` is what an ordinary user may still take."""
+    """Bytes and inodes of a file system. `available` is what an ordinary user may still take; the total also holds
+    what is kept back for root.
+    """
 
     total_bytes: int
-    free_bytes: int
+    used_bytes: int
     available_bytes: int
     inodes: int
     inodes_available: int
+
+    @property
+    def usable_bytes(self) -> int:
+        """What an ordinary user could ever have of it."""
+        return self.used_bytes + self.available_bytes
+
+    @property
+    def reserved_bytes(self) -> int:
+        """What the file system keeps back."""
+        return self.total_bytes - self.usable_bytes
 
 
 class Source:
@@ -73,15 +86,19 @@ class Source:
             return None
         return frozenset(answer) or None
 
-    def statvfs(self, path: str) -> FileSystemSize:
-        """Sizes of the file system that holds `path`. Can hang for ever on a dead mount: call it with a deadline."""
-        answer = self.ask("statvfs", path)
-        if not isinstance(answer, list) or len(answer) != 5 or not all(isinstance(item, int) for item in answer):
-            raise SourceError(f"statvfs {path}: {answer!r} is no answer")
-        return FileSystemSize(*answer)
+    def disk_usage(self, path: str) -> FileSystemSize:
+        """Sizes of the file system that holds `path`. Can hang for ever on a dead mount: call it with a deadline.
+
+        Raises SourceError, OSError.
+        """
+        answer = self._numbers("disk_usage", path)
+        names = ("total", "used", "free", "inodes", "inodes_available")
+        if not all(isinstance(answer.get(name), int) for name in names):
+            raise SourceError(f"disk_usage {path}: {answer!r} is no answer")
+        return FileSystemSize(*(answer[name] for name in names))
 
     def nearest_existing(self, path: str) -> str:
-        """`path` with links resolved, or its nearest parent that exists. Can hang as statvfs does."""
+        """`path` with links resolved, or its nearest parent that exists. Can hang as disk_usage does."""
         answer = self.ask("nearest_existing", path)
         if not isinstance(answer, str):
             raise SourceError(f"nearest parent of {path}: {answer!r} is no answer")
@@ -95,7 +112,7 @@ class Source:
         return answer[0], answer[1], answer[2], answer[3], answer[4]
 
     def interfaces(self) -> list[dict[str, Any]]:
-        """Name, up and addresses of each network interface. Raises SourceError."""
+        """Name, up, mtu and addresses of each network interface. Raises SourceError, OSError."""
         answer = self.ask("interfaces")
         if not isinstance(answer, list) or not all(isinstance(item, dict) for item in answer):
             raise SourceError(f"interfaces: {answer!r} is no answer")
@@ -105,13 +122,26 @@ class Source:
         """Runnable tasks of the whole host, averaged over one minute."""
         return float(self.ask("load_average"))
 
-    def cpu_times(self) -> dict[str, float]:
-        """Seconds since boot by state, over all CPUs of the host: user, system, idle, steal … by attribute name."""
-        return dict(self.ask("cpu_times") or {})
+    def cpu_times(self) -> dict[str, Any]:
+        """Seconds since boot by state, over all CPUs of the host: user, system, idle, steal … by psutil's names.
 
-    def virtual_memory(self) -> dict[str, int]:
-        """Bytes of the whole host by psutil's attribute names: total, available, used …"""
-        return dict(self.ask("virtual_memory") or {})
+        Raises SourceError, OSError.
+        """
+        return self._numbers("cpu_times")
+
+    def virtual_memory(self) -> dict[str, Any]:
+        """Bytes of the whole host by psutil's names: total, available, used … Raises SourceError, OSError."""
+        return self._numbers("virtual_memory")
+
+    def swap_memory(self) -> dict[str, Any]:
+        """Bytes of the host's swap by psutil's names: total, used, free … Raises SourceError, OSError."""
+        return self._numbers("swap_memory")
+
+    def _numbers(self, question: str, argument: str = "") -> dict[str, Any]:
+        answer = self.ask(question, argument)
+        if not isinstance(answer, dict) or not all(isinstance(item, (int, float)) for item in answer.values()):
+            raise SourceError(f"{question} {argument}".rstrip() + f": {answer!r} is no answer")
+        return answer
 
 
 class LiveSource(Source):
@@ -122,38 +152,38 @@ class LiveSource(Source):
 
     def read_text(self, path: str) -> Optional[str]:
         try:
-            with open(self._root + path, "rb", buffering=0) as file:  # noqa: PTH123 - pathlib costs 3 ms at start
-                return _read_all(file.fileno()).decode("utf-8", "replace")
+            with Path(self._root + path).open("rb", buffering=0) as file:
+                return _read_all(file).decode("utf-8", "replace")
         except OSError:  # absent, not for us, or sysfs saying EINVAL, ENODEV, EIO: there is nothing to read
             return None
 
     def list_dir(self, path: str) -> list[str]:
         try:
-            return sorted(os.listdir(self._root + path))  # noqa: PTH208 - the same
+            return sorted(entry.name for entry in Path(self._root + path).iterdir())
         except OSError:
             return []
 
     def read_link(self, path: str) -> Optional[str]:
         try:
-            return os.readlink(self._root + path)  # noqa: PTH115 - the same
+            return str(Path(self._root + path).readlink())
         except OSError:
             return None
 
     def ask(self, question: str, argument: str = "") -> Any:
         from agent.probe import system_calls as calls
 
-        answer = calls.QUESTIONS.get(question)
-        if answer is None:
-            raise SourceError(f"{question} is not a question that this version can ask")
-        return answer(argument)
+        return calls.answer(question, argument)
 
 
-def _read_all(descriptor: int) -> bytes:
-    """All of a file up to the cap. Files of /proc have no size, so read until nothing comes."""
+def _read_all(file: RawIOBase) -> bytes:
+    """All of a file up to the cap. Files of /proc have no size, so read until nothing comes.
+
+    In parts, because /proc/sys refuses to be read by 4 MiB and more at once.
+    """
     parts = []
     left = _MOST_BYTES
     while left > 0:
-        part = os.read(descriptor, min(left, 1 << 18))
+        part = file.read(min(left, 1 << 18))
         if not part:
             break
         parts.append(part)

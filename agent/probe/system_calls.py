@@ -1,51 +1,68 @@
 """What the machine is asked by a call instead of a file; each answer is a plain JSON value, so that it can be recorded.
 
-psutil serves what differs between systems and what the agent samples. A single probe on Linux does without it:
-its import takes longer than all the rest. Not here: any judgement of an answer.
+psutil is the first source; docs/probe.md has the table of what it is not asked for, and why. This module is imported
+by the first question to the live machine, so that a replay does not load psutil. Not here: any judgement of an answer.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import sys
+import warnings
+from pathlib import Path
 from typing import Any, Callable
 
-__all__ = ["QUESTIONS"]
+import psutil
 
-_LINUX = sys.platform.startswith("linux")
+from agent.probe.source import SourceError
+
+__all__ = ["QUESTIONS", "answer"]
+
+
+def answer(question: str, argument: str) -> Any:
+    """The answer to one of `QUESTIONS`. Raises SourceError, OSError."""
+    call = QUESTIONS.get(question)
+    if call is None:
+        raise SourceError(f"{question} is not a question that this version can ask")
+    try:
+        return call(argument)
+    except (psutil.Error, LookupError, RuntimeError, TypeError, ValueError) as error:
+        # psutil raises these where a file of the kernel is empty or not in the form that it knows
+        raise SourceError(f"{question}: {type(error).__name__}: {error}") from error
 
 
 def _affinity(_argument: str) -> Any:
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return None
+    """None on macOS, which has no affinity."""
+    if not hasattr(psutil.Process, "cpu_affinity"):
+        return None
+    try:
+        return sorted(psutil.Process().cpu_affinity())
+    except psutil.NoSuchProcess:  # psutil finds its own process by /proc, which a chroot may lack
+        return sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else None
 
 
-def _statvfs(path: str) -> Any:
-    if not hasattr(os, "statvfs"):  # Windows
-        import psutil
-
-        usage = psutil.disk_usage(path)
-        return [usage.total, usage.free, usage.free, 0, 0]
-    answer = os.statvfs(path)
-    block = answer.f_frsize or answer.f_bsize  # some FUSE servers leave the first at 0
-    return [
-        answer.f_blocks * block,
-        answer.f_bfree * block,
-        answer.f_bavail * block,
-        answer.f_files,
-        answer.f_favail,
-    ]
+def _disk_usage(path: str) -> Any:
+    """Bytes by psutil's names, and the inodes, which psutil does not tell (0 where there is no such limit)."""
+    usage = psutil.disk_usage(path)
+    inodes, inodes_available = 0, 0
+    if hasattr(os, "statvfs"):
+        sizes = os.statvfs(path)
+        inodes, inodes_available = sizes.f_files, sizes.f_favail
+    return {
+        "total": usage.total,
+        "used": usage.used,
+        "free": usage.free,
+        "inodes": inodes,
+        "inodes_available": inodes_available,
+    }
 
 
 def _nearest_existing(path: str) -> Any:
-    resolved = os.path.realpath(path)
-    while not os.path.exists(resolved):  # noqa: PTH110 - pathlib costs 3 ms at start
-        parent = os.path.dirname(resolved)  # noqa: PTH120 - the same
-        if parent == resolved:
-            break
-        resolved = parent
-    return resolved
+    resolved = Path(os.path.realpath(path))  # Path.resolve raises where a link leads to itself
+    while not os.access(resolved, os.F_OK) and resolved != resolved.parent:
+        resolved = resolved.parent
+    return str(resolved)
 
 
 def _uname(_argument: str) -> Any:
@@ -58,60 +75,38 @@ def _uname(_argument: str) -> Any:
 
 
 def _load_average(_argument: str) -> Any:
-    if _LINUX:
-        return os.getloadavg()[0]
-    import psutil
-
     return psutil.getloadavg()[0]  # emulated on Windows: zero for the first seconds
 
 
 def _cpu_times(_argument: str) -> Any:
-    import psutil
-
     return psutil.cpu_times()._asdict()
 
 
 def _virtual_memory(_argument: str) -> Any:
-    import psutil
-
     return psutil.virtual_memory()._asdict()
 
 
+def _swap_memory(_argument: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # without /proc/vmstat psutil warns that pages swapped in and out are unknown
+        return psutil.swap_memory()._asdict()
+
+
 def _cpu_count(_argument: str) -> Any:
-    return os.cpu_count()
+    return psutil.cpu_count()
 
 
 def _interfaces(_argument: str) -> Any:
-    if not _LINUX:
-        return _interfaces_by_psutil()
-    from _socket import inet_ntop  # `socket` itself costs 3 ms more at start
-
-    from agent.probe.libc import interface_addresses
-
-    interfaces: dict[str, dict[str, Any]] = {}
-    for name, up, family, raw in interface_addresses():
-        interface = interfaces.setdefault(name, {"name": name, "up": up, "addresses": []})
-        if raw:
-            interface["addresses"].append(inet_ntop(family, raw))
-    return [interfaces[name] for name in sorted(interfaces)]
-
-
-def _interfaces_by_psutil() -> Any:
-    import socket
-
-    import psutil
-
-    families = {socket.AF_INET, socket.AF_INET6}
-    addresses = psutil.net_if_addrs()
+    states = psutil.net_if_stats()
+    addresses: dict[str, list[str]] = {name: [] for name in states}
+    for label, entries in psutil.net_if_addrs().items():
+        name = label if label in states else label.partition(":")[0]  # eth0:1 labels one more address of eth0
+        families = (socket.AF_INET, socket.AF_INET6)
+        found = [entry.address.partition("%")[0] for entry in entries if entry.family in families]
+        addresses.setdefault(name, []).extend(found)
     return [
-        {
-            "name": name,
-            "up": bool(stats.isup),
-            "addresses": [
-                entry.address.partition("%")[0] for entry in addresses.get(name, ()) if entry.family in families
-            ],
-        }
-        for name, stats in sorted(psutil.net_if_stats().items())
+        {"name": name, "up": bool(state.isup), "mtu": state.mtu, "addresses": addresses[name]}
+        for name, state in sorted(states.items())
     ]
 
 
@@ -120,28 +115,21 @@ def _route(target: str) -> Any:
 
     Connecting a UDP socket sends nothing. A name is resolved, which can take as long as its servers like.
     """
-    import _socket  # `socket` itself costs 3 ms more at start, for enumerations and selectors that are not used here
-
-    for family in (_socket.AF_INET6,) if ":" in target else (_socket.AF_INET, _socket.AF_INET6):
+    for family in (socket.AF_INET6,) if ":" in target else (socket.AF_INET, socket.AF_INET6):
         try:
-            probe = _socket.socket(family, _socket.SOCK_DGRAM)
-        except OSError:  # no such family here
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((target, 9))
+                return probe.getsockname()[0]
+        except (OSError, UnicodeError):  # no such family here, no route, no such name
             continue
-        try:
-            probe.connect((target, 9))
-            return probe.getsockname()[0]
-        except (OSError, UnicodeError):  # no route, no such name
-            continue
-        finally:
-            probe.close()
     return None
 
 
 def _clock(_argument: str) -> Any:
     """What the kernel's clock discipline knows, by adjtimex(2) with nothing to set; None without such a call."""
-    if not _LINUX:
+    if sys.platform != "linux":
         return None
-    from agent.probe.libc import clock_state
+    from agent.probe.clock import clock_state
 
     return clock_state()
 
@@ -171,13 +159,14 @@ QUESTIONS: dict[str, Callable[[str], Any]] = {
     "clock": _clock,
     "cpu_count": _cpu_count,
     "cpu_times": _cpu_times,
+    "disk_usage": _disk_usage,
     "interfaces": _interfaces,
     "load_average": _load_average,
     "nearest_existing": _nearest_existing,
     "nvml": _nvml,
     "pci_name": _pci_name,
     "route": _route,
-    "statvfs": _statvfs,
+    "swap_memory": _swap_memory,
     "uname": _uname,
     "virtual_memory": _virtual_memory,
 }

@@ -9,12 +9,12 @@ from typing import Optional
 
 from agent.probe.cgroups import Cgroups
 from agent.probe.deadline import Deadlines
-from agent.probe.probes.memory import available_bytes, memory_values, ordinary_bytes
+from agent.probe.main_memory import main_memory
 from agent.probe.source import FileSystemSize, Source
 
 __all__ = ["DISK_DEADLINE_SECONDS", "Usage"]
 
-DISK_DEADLINE_SECONDS = 1.0  # statvfs on a dead network mount never returns, and the next sample is due soon
+DISK_DEADLINE_SECONDS = 1.0  # a dead network mount never answers, and the next sample is due soon
 
 
 class Usage:
@@ -28,17 +28,16 @@ class Usage:
     def memory_percent(self) -> Optional[float]:
         """Percent of the memory in use, of the tightest limit where there is one; None where nothing tells.
 
-        Huge pages that were set aside count neither as memory nor as used. Page cache that gives way is not use.
+        Huge pages that were set aside and the memory of GPUs count neither as memory nor as used. Page cache that
+        gives way is not use.
         """
-        values, _ = memory_values(self._source)
-        ordinary = ordinary_bytes(values)
-        if ordinary <= 0:
+        memory = main_memory(self._source)
+        if memory is None:
             return None
-        available, _ = available_bytes(self._source, values)
-        percents = [100 * (1 - available / ordinary)]
+        percents = [100 * (1 - memory.available / memory.ordinary)]
         groups = Cgroups(self._source)
         limit = groups.memory()
-        if limit is not None and limit.limit_bytes < ordinary:
+        if limit is not None and limit.limit_bytes < memory.ordinary:
             used = groups.memory_used_bytes(limit)
             if used is not None and limit.limit_bytes > 0:
                 percents.append(100 * used / limit.limit_bytes)
@@ -51,9 +50,8 @@ class Usage:
         """
 
         def measure() -> FileSystemSize:
-            return self._source.statvfs(self._source.nearest_existing(self._work_dir))
+            return self._source.disk_usage(self._source.nearest_existing(self._work_dir))
 
-        size: FileSystemSize = self._deadlines.call(f"statvfs {self._work_dir}", DISK_DEADLINE_SECONDS, measure)
-        used = max(0, size.total_bytes - size.free_bytes)
-        whole = used + max(0, size.available_bytes)
-        return round(100 * used / whole, 2) if whole > 0 else None
+        size: FileSystemSize = self._deadlines.call(f"disk_usage {self._work_dir}", DISK_DEADLINE_SECONDS, measure)
+        used, available = max(0, size.used_bytes), max(0, size.available_bytes)
+        return round(100 * used / (used + available), 2) if used + available > 0 else None

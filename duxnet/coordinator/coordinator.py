@@ -35,7 +35,7 @@ from registry_core.embedded.host import Known
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import UnknownNodeError
 from registry_core.models.status import Admission, NodeHealth
-from registry_core.query.explain import withheld
+from registry_core.query.conditions import withheld
 from registry_core.version import __version__
 from registry_core.wire.shapes import PROTOCOL, CoordinatorInfo, Heartbeat, Withheld
 
@@ -209,16 +209,20 @@ class Coordinator:
             answer.withheld = [Withheld(each.condition, each.found, each.remedy) for each in withheld(node)]
         return _encode_answer(answer)
 
-    async def remove(self, node_id: str, actor: str) -> bool:
-        """Remove a node for good; False when it was not there. What a later registration is judged by is kept."""
-        was_there = await self.commit_queue.run(lambda: self._removed(node_id, actor))
+    async def remove(self, node_id: str, actor: str, *, by_operator: bool = False) -> bool:
+        """Remove a node for good; False when it was not there. What a later registration is judged by is kept.
+
+        An operator removes it whatever its record holds: of one that is damaged only a ban is kept.
+        """
+        was_there = await self.commit_queue.run(lambda: self._removed(node_id, actor, by_operator=by_operator))
         if was_there:
             self.sessions.forget(node_id)
         return was_there
 
-    def _removed(self, node_id: str, actor: str) -> bool:
+    def _removed(self, node_id: str, actor: str, *, by_operator: bool = False) -> bool:
         """In the committing thread."""
-        known = self.registry.host.known(node_id)
+        host = self.registry.host
+        known = host.remains(node_id) if by_operator else host.known(node_id)  # only an operator decides on damage
         if known is None:
             return False
         generation, ban = _session_terms(known)

@@ -13,9 +13,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Callable, Generic, Optional, TypeVar
 
 from registry_core.embedded.group_commit import GroupCommit
-from registry_core.errors import RegistryError, StoreError
+from registry_core.errors import DamagedStoreError, RegistryError, StoreError
 from registry_core.events import EventKind
-from registry_core.models.columns import columns_of
+from registry_core.models.columns import columns_of, record_of
 from registry_core.models.record import NodeRecord
 from registry_core.storage.store import Change, Delete, Put, Store
 
@@ -222,6 +222,16 @@ class Transactions:
         """The newest text of the store's `meta`: staged by an earlier command, else as committed."""
         staged = self._texts.newest(name, unit)
         return self._store.meta(name) if staged is None else staged[1]
+
+    def remains(self, node_id: str, unit: UnitOfWork) -> Optional[NodeRecord]:
+        """As `record`; of a record that is damaged, what its columns say: for who takes it out or writes it anew."""
+        try:
+            return self.record(node_id, unit)
+        except DamagedStoreError as error:
+            columns = self._store.columns(node_id) if error.node_id == node_id else None
+            if columns is None:
+                raise
+            return record_of(columns)
 
     def in_own_batch(self, node_id: str) -> Optional[tuple[UnitOfWork, Optional[NodeRecord]]]:
         """Inside the calling thread's own batch, what it or a unit before it has staged for the node, if anything."""

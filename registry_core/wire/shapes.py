@@ -35,10 +35,16 @@ MAX_REGISTRATION_BYTES = 64 * 1024
 MAX_HEARTBEAT_BYTES = 4 * 1024
 SHORTEST_INTERVAL_SECONDS = 0.05
 LONGEST_INTERVAL_SECONDS = 900.0
+LAST_GENERATION = 2**53 - 1
+"""The largest that JSON carries everywhere. After it a node begins anew, and a coordinator takes any generation."""
 
 Load = Annotated[float, Meta(ge=0, le=1_000_000)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
-Whole = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Whole = Annotated[int, Meta(ge=0, le=LAST_GENERATION)]
+Interval = Annotated[float, Meta(ge=SHORTEST_INTERVAL_SECONDS, le=LONGEST_INTERVAL_SECONDS)]
+Duration = Annotated[float, Meta(ge=0, le=10 * 366 * 86400)]
+LongText = Annotated[str, Meta(max_length=1024)]
+SessionToken = Annotated[str, Meta(max_length=512, pattern="^[!-~]*$")]
 Text = Annotated[str, Meta(max_length=256)]
 
 
@@ -62,7 +68,7 @@ class Registration(msgspec.Struct, frozen=True):
 
     node: dict[str, Any]
     generation: Whole = 0
-    interval_seconds: Annotated[float, Meta(ge=SHORTEST_INTERVAL_SECONDS, le=LONGEST_INTERVAL_SECONDS)] = 15.0
+    interval_seconds: Interval = 15.0
     machine_hint: Text = ""
     boot_id: Text = ""
     join_token: Text = ""
@@ -77,14 +83,14 @@ class RegistrationReply(msgspec.Struct):
     `protocol` is the one that this answer follows: the node's own.
     """
 
-    node_id: str
-    generation: int
-    session: str
-    session_seconds: float
-    interval_seconds: float
-    admission: str
-    admission_reason: str
-    coordinator: str
+    node_id: Text
+    generation: Whole
+    session: SessionToken
+    session_seconds: Duration
+    interval_seconds: Interval
+    admission: Text
+    admission_reason: LongText
+    coordinator: Text
     degraded: bool = False
     protocol: Whole = 1
 
@@ -128,9 +134,9 @@ class Heartbeat(msgspec.Struct, frozen=True):
 class Withheld(msgspec.Struct, frozen=True):
     """Why a node that reports is given no work: what stands against it, and who can mend that."""
 
-    condition: str
-    found: str
-    remedy: str
+    condition: Text
+    found: LongText
+    remedy: LongText
 
 
 class HeartbeatReply(msgspec.Struct):
@@ -139,10 +145,10 @@ class HeartbeatReply(msgspec.Struct):
     `withheld`: why the node gets no work whatever it reports; absent where nothing stands against it.
     """
 
-    interval_seconds: float
+    interval_seconds: Interval
     health: dict[str, Any]
     degraded: bool = False
-    withheld: list[Withheld] = []
+    withheld: Annotated[list[Withheld], Meta(max_length=64)] = []
 
 
 class TaskOutcome(msgspec.Struct, frozen=True):
@@ -181,12 +187,12 @@ class CoordinatorInfo(msgspec.Struct):
     `protocol` is the newest that it speaks; it speaks the one before it, too.
     """
 
-    id: str
-    public_key: str
-    version: str
-    join: str
+    id: Text
+    public_key: Text
+    version: Text
+    join: Text
     public_network: bool
-    interval_seconds: float
-    retention_seconds: float
+    interval_seconds: Interval
+    retention_seconds: Duration
     degraded: bool
     protocol: Whole = 1

@@ -13,6 +13,7 @@ from agent.sampler import Sampler
 from tests.agent.running import until
 
 GIB = 2**30
+DISK = {"total": 100, "used": 50, "free": 30, "inodes": 10, "inodes_available": 10}
 
 
 class Machine(Source):
@@ -23,7 +24,7 @@ class Machine(Source):
         self.answers: dict[str, Any] = {
             "load_average": 0.5,
             "virtual_memory": {"total": 8 * GIB, "available": 6 * GIB},
-            "statvfs": [100, 50, 30, 10, 10],
+            "disk_usage": DISK,
             "nearest_existing": "/work",
             "cpu_times": {"user": 100.0, "system": 50.0, "idle": 800.0, "iowait": 50.0, "guest": 0.0},
         }
@@ -94,7 +95,7 @@ def test_cpu_times_that_stand_still_or_go_back_give_no_figure(machine: Machine, 
     [
         ("load_average", "load", "load_average"),
         ("virtual_memory", "memory", "memory_usage"),
-        ("statvfs", "disk", "disk_usage"),
+        ("disk_usage", "disk", "disk_usage"),
         ("cpu_times", "cpu", "cpu_usage"),
     ],
 )
@@ -117,11 +118,11 @@ def test_a_disk_that_does_not_answer_costs_one_thread_and_the_other_gauges_go_on
     monkeypatch.setattr("agent.probe.usage.DISK_DEADLINE_SECONDS", 0.05)
     release = threading.Event()
 
-    def hang() -> list[int]:
+    def hang() -> dict[str, int]:
         release.wait(10)
-        return [100, 50, 30, 10, 10]
+        return DISK
 
-    machine.answers["statvfs"] = hang
+    machine.answers["disk_usage"] = hang
     deadlines = Deadlines()
     sampler = Sampler(machine, "/work", deadlines)
     for _ in range(5):
@@ -129,7 +130,7 @@ def test_a_disk_that_does_not_answer_costs_one_thread_and_the_other_gauges_go_on
         assert sample.disk_usage is None
         assert sample.load_average == 0.5
     assert len(deadlines.stuck) == 1
-    machine.answers["statvfs"] = [100, 50, 30, 10, 10]
+    machine.answers["disk_usage"] = DISK
     release.set()
     until(lambda: sampler.take().disk_usage == 62.5, "picking up the late answer")
 

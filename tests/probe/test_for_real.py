@@ -19,6 +19,9 @@ from agent.probe.recording import RecordingSource
 from agent.probe.source import LiveSource
 from agent.probe.usage import Usage
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
+
 RUN = "import sys; from duxnet.cli import main; sys.exit(main(['probe', '--format', 'json', *sys.argv[1:]]))"
 
 
@@ -78,3 +81,15 @@ def test_use_is_counted_of_the_limit_and_cache_that_gives_way_is_not_use() -> No
 def test_zfs_cache_is_not_use() -> None:
     text = (Path(__file__).parent / "recordings/zfs-storage-host/machine.recording").read_text()
     assert Usage(RecordingSource(text), "/tank/duxnet").memory_percent() == 30.52  # 1 - 46752513664 / 67287658496
+
+
+@pytest.mark.parametrize(
+    ("machine", "percent"),
+    [
+        ("kvm-host-huge-page-pools", 28.47),  # 1 - 18000000 / 25165824, and not of 131072000
+        ("power9-nvlink-gpu-memory", 3.33),  # 1 - 255000000 / 263791104
+    ],
+)
+def test_memory_that_work_cannot_get_counts_neither_as_memory_nor_as_used(machine: str, percent: float) -> None:
+    text = (Path(__file__).parent / "recordings" / machine / "machine.recording").read_text()
+    assert Usage(RecordingSource(text), "/").memory_percent() == percent

@@ -20,6 +20,7 @@ from registry_core.errors import ValidationError
 from tests.probe.test_recordings import MACHINES, RECORDINGS
 
 PARSERS: list[Callable[[str], Any]] = [
+    addresses.ipv6_states,
     addresses.scope_of,
     cgroup.cgroup_mounts,
     cgroup.cgroup_paths,
@@ -31,9 +32,9 @@ PARSERS: list[Callable[[str], Any]] = [
     cgroup.memory_limit,
     cpu.cpu_list,
     cpu.cpu_model,
-    cpu.steal_share,
     meminfo.arc_stats,
     meminfo.meminfo,
+    meminfo.swap_devices,
     lambda text: list(mounts.mounts(text)),
     release.os_release,
     release.pretty_name,

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
 
 def probe(*arguments: str) -> tuple[int, dict[str, object], float]:
     code = "import sys; from duxnet.cli import main; sys.exit(main(['probe', '--format', 'json', *sys.argv[1:]]))"
@@ -48,7 +50,7 @@ def test_a_recording_of_a_dead_mount_replays_as_one(silent_mount: Path, tmp_path
     code, _, _ = probe("--only", "storage", "--work-dir", "/", "--record", str(tmp_path / "report"))
     assert code == 3
     recorded = (tmp_path / "report" / "machine.recording").read_text()
-    assert f"hang statvfs {silent_mount}\n" in recorded
+    assert f"hang disk_usage {silent_mount}\n" in recorded
     code, report, _ = probe("--only", "storage", "--root", str(tmp_path / "report"))
     assert code == 3
     messages = [error["message"] for error in report["errors"]]  # type: ignore[attr-defined]  # plain JSON

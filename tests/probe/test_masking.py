@@ -15,6 +15,9 @@ ask uname = ["Linux", "alices-laptop", "6.1", "v", "x86_64"]
 ask interfaces = [{"addresses": ["93.184.216.40", "192.168.7.9", "2a01:4f8::aa:1", "fe80::5054:ff:fe12:3456"]}]
 ask route 93.184.216.34 = "93.184.216.40"
 ask nvml = {"gpus": [{"uuid": "GPU-8a1b2c3d-0000-1111-2222-333344445555", "serial": "1320220012345"}]}
+file /proc/net/if_inet6
+|2a0104f8000000000000000000aa0001 02 40 00 20     eth0
+|fe80000000000000505400fffe123456 02 40 20 80     eth0
 file /etc/machine-id = fedcba9876543210fedcba9876543210
 file /sys/class/net/eth0/address = 52:54:00:12:34:56
 file /sys/class/drm/card0/device/unique_id = 1a2b3c4d5e6f7788
@@ -35,7 +38,9 @@ def test_every_kind_of_secret_is_masked() -> None:
         "93.184.216",
         "192.168.7.9",
         "2a01:4f8",
+        "2a0104f8",
         "fe12:3456",
+        "fe123456",
         "8a1b2c3d",
         "1320220012345",
         "fedcba98",

@@ -9,7 +9,7 @@ import pytest
 
 from agent.probe.parsers.addresses import Scope, scope_of
 from agent.probe.parsers.cgroup import cfs_quota, cgroup_mounts, cgroup_paths, cpu_max, droppable_bytes, memory_limit
-from agent.probe.parsers.cpu import cpu_list, cpu_model, steal_share
+from agent.probe.parsers.cpu import cpu_list, cpu_model
 from agent.probe.parsers.meminfo import arc_stats, meminfo
 from agent.probe.parsers.mounts import mount_of, mounts
 from agent.probe.parsers.release import os_release, pretty_name
@@ -50,12 +50,6 @@ def test_a_text_that_is_no_cpu_list_is_not_known(text: str) -> None:
 )
 def test_every_architecture_names_its_processor_in_its_own_way(text: str, model: str) -> None:
     assert cpu_model(text) == model
-
-
-def test_steal_is_its_share_of_all_time() -> None:
-    assert steal_share("cpu  40 0 10 40 0 0 0 10 5 0\ncpu0 1 1 1 1\n") == 10.0
-    assert steal_share("cpu  40 0 10 40 0 0 0\n") is None, "kernels before 2.6.11 count no steal"
-    assert steal_share("cpu  0 0 0 0 0 0 0 0\n") is None
 
 
 @pytest.mark.parametrize(
@@ -152,6 +146,11 @@ def test_the_system_is_called_as_it_calls_itself() -> None:
         ("0.0.0.0", Scope.NONE),
         ("224.0.0.1", Scope.NONE),
         ("256.1.1.1", Scope.NONE),
+        ("010.0.0.1", Scope.NONE),
+        ("240.0.0.1", Scope.NONE),
+        ("::ffff:8.8.8.8", Scope.NONE),
+        ("2001:db8::zz", Scope.NONE),
+        ("fe80::1%eth0", Scope.LINK),
         ("2001:db8::1", Scope.PUBLIC),
         ("fd00::1", Scope.PRIVATE),
         ("fe80::1", Scope.LINK),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -117,6 +118,74 @@ def test_huge_pages_are_taken_off_and_a_limit_above_the_rest_does_not_bind() -> 
     assert values(MemoryProbe(), text.replace("900000000", "300000000"))["memory_gb"] == 0.3
 
 
+POOL = "file /sys/kernel/mm/hugepages/hugepages-{size}kB/nr_hugepages = {count}\n"
+
+
+@pytest.mark.parametrize(
+    ("pools", "huge"),
+    [
+        ("|HugePages_Total: 100\n|Hugepagesize: 2048 kB\n|Hugetlb: 300000 kB\n", 0.307),
+        ("|HugePages_Total: 0\n|Hugepagesize: 2048 kB\n|Hugetlb: 0 kB\n" + POOL.format(size=2048, count=9), 0.0),
+        # before Linux 4.16 there is no Hugetlb: 100 × 2048 + 3 × 65536 = 401408 KiB
+        (
+            "|HugePages_Total: 100\n|Hugepagesize: 2048 kB\n"
+            + POOL.format(size=2048, count=100)
+            + POOL.format(size=65536, count=3)
+            + POOL.format(size="x", count=3)
+            + POOL.format(size=16777216, count=-1),
+            0.411,
+        ),
+        ("|HugePages_Total: 100\n|Hugepagesize: 2048 kB\n", 0.21),
+    ],
+)
+def test_huge_pages_of_every_size_are_taken_off(pools: str, huge: float) -> None:
+    told = values(MemoryProbe(), MEMINFO + pools)
+    assert told["memory_hugepages_gb"] == huge
+    assert told["memory_gb"] == pytest.approx(1.024 - huge, abs=0.001)
+
+
+def gpu_node(number: object, cpus: str = "", total: int = 200000) -> str:
+    folder = f"/sys/devices/system/node/node{number}"
+    return (
+        f"file /proc/driver/nvidia/gpus/0004:0{number}:00.0/numa_status\n|Node:      {number}\n|Status:    online\n"
+        f"file {folder}/meminfo = Node {number} MemTotal: {total} kB\nfile {folder}/cpulist = {cpus}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("nodes", "memory"),
+    [
+        (gpu_node(5), 0.819),
+        (gpu_node(5) + gpu_node(6), 0.614),
+        (gpu_node(5, cpus="0-3"), 1.024),  # a node with CPUs is the machine's own
+        (gpu_node("-1"), 1.024),
+        (gpu_node("x"), 1.024),
+        (gpu_node(5, total=9000000), 1.024),  # more than there is: not believed
+    ],
+)
+def test_memory_of_gpus_that_is_on_line_as_nodes_is_not_offered_twice(nodes: str, memory: float) -> None:
+    assert values(MemoryProbe(), MEMINFO + nodes)["memory_gb"] == memory
+
+
+@pytest.mark.parametrize(
+    ("devices", "swap"),
+    [
+        ([("/dev/zram0", 1000000), ("/dev/sda2", 1000000)], 1.024),
+        ([("/dev/zram0", 1000000), ("/dev/zram11", 1000000)], 0.0),
+        ([("/dev/block/zram0", 2000000)], 0.0),  # Android
+        ([("/dev/ram0", 1000000), ("/swapfile", 1000000)], 1.024),
+        ([("/dev/dm-0", 1000000), ("/mnt/zram0", 1000000)], 2.048),
+        ([("/dev/zramdisk", 2000000)], 2.048),
+        ([("/dev/zram0", 9000000)], 0.0),
+        ([], 2.048),
+    ],
+)
+def test_swap_in_memory_is_no_swap_on_a_disk(devices: list[tuple[str, int]], swap: float) -> None:
+    text = MEMINFO + 'ask swap_memory = {"total": 2048000000}\nfile /proc/swaps\n|Filename Type Size Used Priority\n'
+    text += "".join(f"|{name} partition {size} 0 -2\n" for name, size in devices)
+    assert values(MemoryProbe(), text)["swap_gb"] == swap
+
+
 def test_cores_are_not_known_where_one_cpu_has_no_siblings_listed() -> None:
     text = UNAME + "file /sys/devices/system/cpu/online = 0-1\n"
     text += "file /sys/devices/system/cpu/cpu0/topology/core_cpus_list = 0\n"
@@ -137,6 +206,37 @@ def test_a_clock_of_nought_is_no_clock(megahertz: str, told: object) -> None:
     text = UNAME + "ask cpu_count = 1\n"
     text += f"file /sys/devices/system/cpu/cpufreq/policy0/cpuinfo_max_freq = {megahertz}\n"
     assert values(CpuProbe(), text)["cpu_max_mhz"] == told
+
+
+@pytest.mark.parametrize(
+    ("times", "percent"),
+    [
+        ('{"user": 40.0, "system": 10.0, "idle": 40.0, "steal": 10.0, "guest": 5.0, "guest_nice": 1.0}', 10.0),
+        ('{"user": 40.0, "system": 10.0, "idle": 50.0}', None),  # macOS, and Linux before 2.6.11
+        ('{"user": 0.0, "idle": 0.0, "steal": 0.0}', None),  # gVisor counts nothing
+        ("{}", None),
+        ('{"steal": "x"}', None),
+        ("[1]", None),
+        ("null", None),
+    ],
+)
+def test_steal_is_its_share_of_all_time(times: str, percent: object) -> None:
+    told = values(CpuProbe(), UNAME + f"ask cpu_count = 2\nask cpu_times = {times}\n")
+    assert (told["cpu_cores"], told["cpu_steal_percent"]) == (2, percent)
+
+
+@pytest.mark.parametrize(
+    ("answer", "swap"),
+    [
+        ('ask swap_memory = {"total": 8589934592}', 8.59),
+        ('ask swap_memory = {"total": 0}', 0.0),
+        ("ask swap_memory = 7", None),
+        ("fail swap_memory = No such file or directory", None),
+    ],
+)
+def test_swap_that_cannot_be_told_is_null_and_costs_no_memory(answer: str, swap: object) -> None:
+    told = values(MemoryProbe(), f"{MEMINFO}{answer}\n")
+    assert (told["memory_gb"], told["swap_gb"]) == (1.024, swap)
 
 
 INTERFACES = (
@@ -167,28 +267,136 @@ def test_a_speed_is_what_the_driver_of_a_real_device_states_or_null(speed: str, 
     assert (docker["speed_mbit"], ethernet["speed_mbit"]) == (None, told)
 
 
-DISK = 'ask nearest_existing / = "/"\nask statvfs / = [1000000000, 600000000, 500000000, 0, 0]\n'
+def disk_usage(path: str, total: int, used: int, free: int, inodes: int = 0) -> str:
+    sizes = {"total": total, "used": used, "free": free, "inodes": inodes, "inodes_available": inodes}
+    return f"ask disk_usage {path} = {json.dumps(sizes)}\n"
+
+
+def network(*interfaces: tuple[str, str], more: str = "") -> list[str]:
+    """What is offered of interfaces that are up, each with one address."""
+    told = [{"name": name, "up": True, "addresses": [address]} for name, address in interfaces]
+    offered: list[str] = values(NetworkProbe(), f"ask interfaces = {json.dumps(told)}\n{more}")["addresses"]
+    return offered
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "docker0", "docker_gwbridge", "br-0123456789ab", "podman1", "nerdctl0", "cni0", "cni-podman0", "cbr0", "lxcbr0",
+        "lxdbr0", "incusbr0", "flannel.1", "cali1234", "vxlan.calico", "tunl0", "cilium_host", "cilium_net", "weave",
+        "antrea-gw0", "kube-ipvs0", "kube-bridge", "nodelocaldns", "ovn-k8s-mp0", "genev_sys_6081", "vxlan_sys_4789",
+        "virbr0", "vnet3", "vmnet1", "vmnet8", "vboxnet0", "fwbr100i0", "qbr1234", "veth12", "ve-web",
+        "mpqemubr0", "waydroid0",
+    ],
+)  # fmt: skip
+def test_what_is_for_guests_of_this_machine_only_is_told_and_not_offered(name: str) -> None:
+    assert network((name, "10.1.0.1"), ("eth0", "10.0.0.2")) == ["10.0.0.2"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["br-lan", "br-ex", "br-mgmt", "br-storage", "br-int0123456789ab", "br-0123456789abc", "br0", "bond0", "vlan5",
+     "vmbr0", "xenbr0", "wg0", "tailscale0", "tun0", "ppp0", "wlan0", "venet0", "v-lan", "eth0", "vxfabric"],
+)  # fmt: skip
+def test_what_only_looks_like_it_is_offered(name: str) -> None:
+    assert network((name, "10.1.0.1"), ("lo", "127.0.0.1")) == ["10.1.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "offered"),
+    [
+        ("file /sys/class/net/x0/uevent\n|DEVTYPE=geneve\n|INTERFACE=x0\n", False),
+        ("file /sys/class/net/x0/uevent\n|DEVTYPE=vlan\n", True),
+        ('dir /sys/class/net/x0/brif = ["veth1"]\ndir /sys/class/net/veth1 = ["mtu"]\n', False),
+        ('dir /sys/class/net/x0/brif = ["veth1", "eno1"]\ndir /sys/class/net/eno1 = ["device"]\n', True),
+        ('dir /sys/class/net/x0/brif = ["eno1.5"]\ndir /sys/class/net/eno1.5 = ["lower_eno1", "mtu"]\n', True),
+        ("file /sys/class/net/x0/bridge/stp_state = 0\n", True),  # a bridge without ports says nothing
+        (
+            "file /sys/class/net/x0/uevent\n|DEVTYPE=vxlan\nlink /sys/class/net/x0/device = ../../../0000:00:03.0\n",
+            True,
+        ),
+    ],
+)
+def test_the_kernel_says_of_an_interface_of_any_name_where_it_leads(facts: str, offered: bool) -> None:
+    assert network(("x0", "10.1.0.1"), more=facts) == (["10.1.0.1"] if offered else [])
+
+
+def ipv6(**flags: int) -> str:
+    lines = [f"|20010db80000000000000000{int(name[1:]):08d} 02 40 00 {flag:02x} eth0\n" for name, flag in flags.items()]
+    told = [{"name": "eth0", "up": True, "addresses": [f"2001:db8::{name[1:]}" for name in flags]}]
+    return f"ask interfaces = {json.dumps(told)}\nfile /proc/net/if_inet6\n{''.join(lines)}"
+
+
+@pytest.mark.parametrize(
+    ("flags", "offered"),
+    [
+        ({"a1": 0x00, "a2": 0x20}, ["2001:db8::1"]),
+        ({"a1": 0x80, "a2": 0xC0, "a3": 0xA2, "a4": 0x88}, ["2001:db8::1"]),  # permanent; tentative; deprecated; failed
+        ({"a2": 0x01, "a1": 0x00}, ["2001:db8::1"]),  # a temporary one beside a lasting one
+        ({"a2": 0x01}, ["2001:db8::2"]),  # temporary ones only
+        ({"a3": 0x21, "a2": 0x01}, ["2001:db8::2"]),
+        ({"a1": 0x20}, []),
+        ({"a1": 0x40}, []),
+    ],
+)
+def test_an_address_that_is_about_to_go_or_to_come_is_not_offered(flags: dict[str, int], offered: list[str]) -> None:
+    assert values(NetworkProbe(), ipv6(**flags))["addresses"] == offered
+
+
+def test_a_new_temporary_address_changes_nothing_that_is_registered() -> None:
+    route = 'ask route 2001:db8::1 = "2001:db8::{}"\n'
+    today = values(NetworkProbe(), ipv6(a1=0x00, a5=0x01) + route.format(5))
+    tomorrow = values(NetworkProbe(), ipv6(a1=0x00, a5=0x21, a6=0x01, a7=0x41) + route.format(6))
+    for told in (today, tomorrow):
+        assert (told["primary_address"], told["addresses"]) == ("2001:db8::1", ["2001:db8::1"])
+
+
+def test_a_list_of_file_systems_that_was_cut_says_so() -> None:
+    mounts = "".join(f"|{n} 1 8:{n} / /mnt/{n} rw - ext4 /dev/sd{n} rw\n" for n in range(2, 72))
+    text = DISK + "file /proc/self/mountinfo\n|1 0 8:1 / / rw - ext4 /dev/sda1 rw\n" + mounts
+    text += "".join(disk_usage(f"/mnt/{n}", 10, 5, 5) for n in range(2, 72))
+    readings, _ = StorageProbe().read(RecordingSource(text), ProbeOptions("/"))
+    (told,) = (reading for reading in readings if reading.name == "file_systems")
+    assert (len(told.value), told.limited_by) == (64, "64 file systems are told: 7 more are left out")
+
+
+DISK = 'ask nearest_existing / = "/"\n' + disk_usage("/", 1000000000, 400000000, 500000000)
 
 
 def test_a_bind_mount_is_the_same_disk_and_a_second_disk_is_another() -> None:
     text = DISK + (
         "file /proc/self/mountinfo\n|1 0 8:1 / / rw - ext4 /dev/sda1 rw\n|2 1 8:1 /srv /mnt/a rw - ext4 /dev/sda1 rw\n"
-        "|3 1 8:2 / /mnt/b rw - ext4 /dev/sdb rw\nask statvfs /mnt/b = [10, 5, 5, 1, 1]\n"
+        "|3 1 8:2 / /mnt/b rw - ext4 /dev/sdb rw\n"
     )
+    text += disk_usage("/mnt/b", 10, 5, 5)
     assert [item["mount_point"] for item in values(StorageProbe(), text)["file_systems"]] == ["/", "/mnt/b"]
 
 
 def test_a_mount_that_another_one_hides_is_not_counted() -> None:
     text = DISK + (
         "file /proc/self/mountinfo\n|1 0 8:1 / / rw - ext4 /dev/sda1 rw\n|2 1 8:2 / /mnt rw - ext4 /dev/sdb rw\n"
-        "|3 1 8:3 / /mnt rw - ext4 /dev/sdc rw\nask statvfs /mnt = [10, 5, 5, 1, 1]\n"
+        "|3 1 8:3 / /mnt rw - ext4 /dev/sdc rw\n"
     )
+    text += disk_usage("/mnt", 10, 5, 5)
     assert [item["device"] for item in values(StorageProbe(), text)["file_systems"]] == ["/dev/sda1", "/dev/sdc"]
 
 
-@pytest.mark.parametrize("size", ["[10, 20, 5, 0, 0]", "[10, 5, 6, 0, 0]", "[-1, 0, 0, 0, 0]", "[1, 2]", "null", '"x"'])
-def test_an_impossible_size_is_an_error_and_no_storage(size: str) -> None:
-    source = RecordingSource(f'ask nearest_existing / = "/"\nask statvfs / = {size}\n')
+@pytest.mark.parametrize(
+    "answer",
+    [
+        disk_usage("/", 10, -10, 5),
+        disk_usage("/", 10, 5, 6),
+        disk_usage("/", 10, 5, -1),
+        disk_usage("/", -1, 0, 0),
+        'ask disk_usage / = {"total": 10, "used": 5, "free": 5}\n',
+        'ask disk_usage / = {"total": "x", "used": 5, "free": 5, "inodes": 0, "inodes_available": 0}\n',
+        "ask disk_usage / = [1, 2]\n",
+        "ask disk_usage / = null\n",
+        'ask disk_usage / = "x"\n',
+    ],
+)
+def test_an_impossible_size_is_an_error_and_no_storage(answer: str) -> None:
+    source = RecordingSource(f'ask nearest_existing / = "/"\n{answer}')
     readings, failures = StorageProbe().read(source, ProbeOptions("/"))
     assert "storage_gb" not in {reading.name for reading in readings}
     assert failures[0].reading == "storage_gb"
@@ -274,12 +482,17 @@ def test_a_system_without_proc_is_told_by_psutils_readings_alone() -> None:
     text = (
         'ask uname = ["Darwin", "mac", "23.6.0", "v", "arm64"]\nask affinity = null\nask cpu_count = 8\n'
         'ask virtual_memory = {"total": 17179869184, "available": 8589934592}\nask nearest_existing / = "/"\n'
-        "ask statvfs / = [494384795648, 200000000000, 200000000000, 0, 0]\n"
-        'ask interfaces = [{"name": "en0", "up": true, "addresses": ["10.0.0.5"]}]\nask route 192.0.2.1 = "10.0.0.5"\n'
+        'ask swap_memory = {"total": 2147483648}\n'
+        'ask cpu_times = {"user": 10.0, "nice": 0.0, "system": 5.0, "idle": 85.0}\n'
+        'ask interfaces = [{"name": "en0", "up": true, "mtu": 1500, "addresses": ["10.0.0.5"]}]\n'
+        'ask route 192.0.2.1 = "10.0.0.5"\n'
     )
+    text += disk_usage("/", 494384795648, 294384795648, 200000000000)
     report = ProbeRunner(RecordingSource(text), ProbeOptions("/")).run()
     assert report.errors == ()
     told = report.capabilities
     assert (told.cpu_cores, told.memory_gb, told.storage_gb, told.gpu_enabled) == (8, 17.18, 494.385, False)
+    values = {reading.name: reading.value for reading in report.readings}
+    assert (values["swap_gb"], values["cpu_steal_percent"], values["interfaces"][0]["mtu"]) == (2.147, None, 1500)
     assert (told.architecture, told.kernel, report.primary_address) == ("arm64", "Darwin 23.6.0", "10.0.0.5")
     assert report.host["os_version"] == "Darwin 23.6.0"

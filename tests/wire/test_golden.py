@@ -70,7 +70,6 @@ def test_this_protocol_and_the_one_before_it_are_recorded() -> None:
     assert all((GOLDEN / f"protocol-{protocol}.json").is_file() for protocol in CHECKS)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the framework's, of what only its newest version can do
 @pytest.mark.parametrize("protocol", [PROTOCOL - 1, PROTOCOL])
 def test_what_a_node_of_the_protocol_sent_is_answered_as_it_was(protocol: int, tmp_path: Path) -> None:
     with a_coordinator(tmp_path) as app:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
 from agent.probe.gpu.device_files import render_node, trouble_with
-from agent.probe.gpu.finding import GpuFinding, GpuRead
+from agent.probe.gpu.finding import INTEGRATED_NOTE, GpuFinding, GpuRead
 from agent.probe.gpu.pci import PciDevice, maker_and_model
 from agent.probe.gpu.reasons import driver_reason
 from agent.probe.source import Source
@@ -99,7 +99,7 @@ def _note(nodes: Sequence[KfdNode]) -> str:
     if len(nodes) > 1:
         parts.append(f"divided into {len(nodes)} compute partitions, told as one GPU")
     if any(node.integrated for node in nodes):
-        parts.append("integrated: it works in the machine's memory")
+        parts.append(INTEGRATED_NOTE)
     return "; ".join(parts)
 
 

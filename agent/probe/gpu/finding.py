@@ -6,7 +6,9 @@ from typing import Any, NamedTuple, Optional
 
 from agent.probe.reading import Failure
 
-__all__ = ["GpuFinding", "GpuRead"]
+__all__ = ["INTEGRATED_NOTE", "GpuFinding", "GpuRead"]
+
+INTEGRATED_NOTE = "integrated: it works in the machine's memory"
 
 
 class GpuFinding(NamedTuple):

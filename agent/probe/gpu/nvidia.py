@@ -12,9 +12,10 @@ from typing import Optional
 
 from agent.probe.gpu import reasons
 from agent.probe.gpu.device_files import NVIDIA_CONTROL, NVIDIA_PROC, NVIDIA_WSL, access, trouble_with
-from agent.probe.gpu.finding import GpuFinding, GpuRead
+from agent.probe.gpu.finding import INTEGRATED_NOTE, GpuFinding, GpuRead
 from agent.probe.gpu.nvml import NvmlAnswer, NvmlGpu, nvml_answer
 from agent.probe.gpu.pci import PciDevice, maker_and_model
+from agent.probe.main_memory import main_memory
 from agent.probe.source import Source, SourceError
 
 __all__ = ["kernel_module_version", "model_in_proc", "read"]
@@ -76,6 +77,8 @@ def _told(source: Source, device: Optional[PciDevice], gpu: NvmlGpu, answer: Nvm
     model = gpu.model
     if not model and device is not None:
         model = maker_and_model(source, device)[1]
+    notes = [f"CUDA {answer.cuda_version}"] if answer.cuda_version else []
+    notes += [INTEGRATED_NOTE] if gpu.integrated else []
     return GpuFinding(
         "NVIDIA",
         model,
@@ -85,10 +88,20 @@ def _told(source: Source, device: Optional[PciDevice], gpu: NvmlGpu, answer: Nvm
         gpu.reason,
         gpu.address,
         "nvidia",
+        shared_memory_bytes=_machine_bytes(source) if gpu.integrated else None,
         parent=gpu.parent,
-        note=f"CUDA {answer.cuda_version}" if answer.cuda_version else "",
+        note="; ".join(notes),
         source="NVML",
     )
+
+
+def _machine_bytes(source: Source) -> Optional[int]:
+    """All of the machine's memory: as much as an integrated GPU can work in."""
+    try:
+        memory = main_memory(source)
+    except (SourceError, OSError):
+        return None
+    return memory.total if memory else None
 
 
 def _unasked(source: Source, device: PciDevice, version: str, silence: str, may_read_proc: bool = False) -> GpuFinding:

@@ -22,7 +22,10 @@ _LOOK_UPS = ("nvmlDeviceGetHandleByPciBusId", "nvmlDeviceGetHandleByIndex", "nvm
 
 
 class NvmlGpu(NamedTuple):
-    """A GPU, or a MIG instance of the GPU with the UUID `parent`. `address` is empty where NVML could not say."""
+    """A GPU, or a MIG instance of the GPU with the UUID `parent`. `address` is empty where NVML could not say.
+
+    `integrated`: it has no memory of its own and works in the machine's (GB10, Jetson).
+    """
 
     address: str
     uuid: str
@@ -30,6 +33,7 @@ class NvmlGpu(NamedTuple):
     memory_bytes: Optional[int]
     reason: str
     parent: str = ""
+    integrated: bool = False
 
 
 class NvmlAnswer(NamedTuple):
@@ -123,7 +127,9 @@ def _gpu(device: dict[str, Any], address: str, parent: str, failures: list[Failu
             for call in _DESCRIBING
             if errors.get(call, _NOT_SUPPORTED) != _NOT_SUPPORTED
         )
-    return NvmlGpu(address, uuid, _text(device.get("name")), _number(device.get("memory_bytes")), reason, parent)
+    memory_bytes = _number(device.get("memory_bytes"))
+    integrated = memory_bytes is None and errors.get("nvmlDeviceGetMemoryInfo") == _NOT_SUPPORTED and not parent
+    return NvmlGpu(address, uuid, _text(device.get("name")), memory_bytes, reason, parent, integrated)
 
 
 def _cuda_version(value: object) -> str:

@@ -6,6 +6,7 @@ No list of our own: it would be old from its first day on.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Optional
 
 __all__ = ["find_name", "look_up", "short_name"]
@@ -23,7 +24,7 @@ def look_up(vendor_and_device: str) -> Optional[list[str]]:
     vendor, _, device = vendor_and_device.lower().partition(":")
     for path in _PLACES:
         try:
-            with open(path, encoding="utf-8", errors="replace") as lines:  # noqa: PTH123 - pathlib costs 3 ms
+            with Path(path).open(encoding="utf-8", errors="replace") as lines:
                 return find_name(lines, vendor, device)
         except OSError:
             continue

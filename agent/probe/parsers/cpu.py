@@ -1,10 +1,10 @@
-"""The kernel's texts about CPUs: lists of numbers, /proc/cpuinfo, /proc/stat."""
+"""The kernel's texts about CPUs: lists of numbers, /proc/cpuinfo."""
 
 from __future__ import annotations
 
 from typing import Optional
 
-__all__ = ["cpu_list", "cpu_model", "steal_share"]
+__all__ = ["cpu_list", "cpu_model"]
 
 _HIGHEST_CPU = 65_535  # as many as a record may hold; a wider range in a list is damage, not a machine
 
@@ -73,13 +73,3 @@ def _arm_name(implementer: int, part: Optional[int]) -> str:
     if part is None:
         return maker
     return f"{maker} {_ARM_PARTS.get((implementer, part), f'part {part:#05x}')}"
-
-
-def steal_share(text: Optional[str]) -> Optional[float]:
-    """Percent of all CPU time since boot that the hypervisor gave to others, from /proc/stat; None if not counted."""
-    line = (text or "").partition("\n")[0].split()
-    if len(line) < 9 or line[0] != "cpu" or not all(item.isascii() and item.isdigit() for item in line[1:9]):
-        return None
-    times = [int(item) for item in line[1:9]]  # guest time is already inside user time
-    total = sum(times)
-    return round(100 * times[7] / total, 2) if total else None

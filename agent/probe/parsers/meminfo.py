@@ -1,11 +1,11 @@
-"""/proc/meminfo, a NUMA node's meminfo, and the ZFS cache's kstat: names with numbers."""
+"""/proc/meminfo, a NUMA node's meminfo, /proc/swaps, and the ZFS cache's kstat: names with numbers."""
 
 from __future__ import annotations
 
 import re
 from typing import Optional
 
-__all__ = ["arc_stats", "meminfo"]
+__all__ = ["arc_stats", "meminfo", "swap_devices"]
 
 # arm64 kernels have printed the number without a space before kB; NUMA files put "Node 0" before the name
 _LINE = re.compile(r"^(?:Node +\d+ +)?([A-Za-z_()0-9]+): *(\d{1,18}) *(kB)?\s*$", re.ASCII)
@@ -30,3 +30,13 @@ def arc_stats(text: Optional[str]) -> dict[str, int]:
         if match:
             values[match.group(1)] = int(match.group(2))
     return values
+
+
+def swap_devices(text: Optional[str]) -> list[tuple[str, int]]:
+    """Device or file and its bytes, from /proc/swaps (`Filename Type Size Used Priority`, in KiB)."""
+    found = []
+    for line in (text or "").splitlines():
+        words = line.split()
+        if len(words) >= 5 and words[2].isascii() and words[2].isdigit() and len(words[2]) < 16:
+            found.append((words[0], int(words[2]) * 1024))
+    return found

@@ -7,13 +7,14 @@ from typing import NamedTuple, Optional
 
 from agent.probe.cgroups import Cgroups
 from agent.probe.options import ProbeOptions
-from agent.probe.parsers.cpu import cpu_list, cpu_model, steal_share
+from agent.probe.parsers.cpu import cpu_list, cpu_model
 from agent.probe.reading import Failure, Reading
 from agent.probe.source import Source, SourceError
 
 __all__ = ["CpuProbe"]
 
 _CPUS = "/sys/devices/system/cpu"
+_AFFINITY = "psutil.Process.cpu_affinity"
 
 
 class Host(NamedTuple):
@@ -66,16 +67,16 @@ def _host(source: Source) -> Host:
     if affinity is not None and present and affinity <= present:
         return Host(present, f"{_CPUS}/present", None, affinity)
     if affinity is not None:
-        return Host(affinity, "sched_getaffinity", None, affinity)
+        return Host(affinity, _AFFINITY, None, affinity)
     count = source.ask("cpu_count")
     cpus = frozenset(range(count)) if isinstance(count, int) and 0 < count < 65_536 else frozenset()
-    return Host(cpus, "os.cpu_count", None, None)
+    return Host(cpus, "psutil.cpu_count", None, None)
 
 
 def _usable(groups: Cgroups, host: Host) -> Usable:
     """The CPUs that work here may run on. The kernel keeps the affinity inside the online CPUs and the cpuset."""
     affinity = host.affinity
-    told_by = host.source if affinity is None else "sched_getaffinity"
+    told_by = host.source if affinity is None else _AFFINITY
     if affinity is not None and affinity == groups.own_cpuset():
         affinity, told_by = None, host.source  # it is the agent's own unit that is limited, not the node
     cpus, limits = host.cpus, []
@@ -177,8 +178,19 @@ def _identity(source: Source) -> list[Reading]:
         Reading("cpu_model", model[:128].strip(), "", "/proc/cpuinfo"),
         Reading("architecture", architecture, "", "uname"),
         _frequency(source),
-        Reading("cpu_steal_percent", steal_share(source.read_text("/proc/stat")), "%", "/proc/stat"),
+        Reading("cpu_steal_percent", _steal_percent(source), "%", "psutil.cpu_times"),
     ]
+
+
+def _steal_percent(source: Source) -> Optional[float]:
+    """Share of all CPU time since boot that the hypervisor gave to others; None where it is not counted."""
+    try:
+        times = source.cpu_times()
+    except (OSError, SourceError):  # the CPUs are worth telling without it
+        return None
+    # the kernel counts guest time in user time as well
+    total = sum(seconds for state, seconds in times.items() if not state.startswith("guest"))
+    return round(100 * times["steal"] / total, 2) if total > 0 and "steal" in times else None
 
 
 def _frequency(source: Source) -> Reading:

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Optional
 
 from agent.probe.deadline import Deadlines, MissedDeadline
+from agent.probe.interface_reach import is_for_guests
 from agent.probe.options import ProbeOptions
-from agent.probe.parsers.addresses import Scope, scope_of
+from agent.probe.parsers.addresses import DEPRECATED, NOT_READY, TEMPORARY, Scope, ipv6_states, scope_of
 from agent.probe.reading import Failure, Reading
 from agent.probe.source import Source
+from registry_core.models import limits
 
 __all__ = ["NetworkProbe"]
+
+_ADDRESSES = "psutil.net_if_addrs"
+_IPV6_STATES = "/proc/net/if_inet6"
+_MOST_NAMES = 5
 
 # Addresses that only say "outwards": from the blocks kept for documentation, which are never on a real link. A
 # connected UDP socket sends nothing; the kernel only picks the route.
 _OUTWARDS = ("192.0.2.1", "2001:db8::1")
 
-# Bridges that engines make for the containers of this machine: nobody else reaches their addresses
-_LOCAL_BRIDGES = ("docker", "br-", "virbr", "veth", "cni", "flannel", "cali", "lxcbr", "lxdbr", "incusbr", "podman")
-
-
 _RESOLVE_SECONDS = 2.0  # a registry is named; servers of names that are away must not cost us our own addresses
+
+
+class _Found(NamedTuple):
+    """The addresses to offer, in their order; which lasting one stands for a passing one; what a reader should know."""
+
+    offered: list[str]
+    lasting: dict[str, str]
+    note: str
 
 
 class NetworkProbe:
@@ -35,25 +46,33 @@ class NetworkProbe:
 
     def read(self, source: Source, options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
         interfaces = [_interface(source, item) for item in source.interfaces()]
-        addresses = _in_order(interfaces)
-        primary, told_by = self._primary(source, options, addresses)
-        if primary is not None:
-            addresses = [primary, *(address for address in addresses if address != primary)]
-        note = "no interface that is up has an address that others can reach" if primary is None else ""
+        states = ipv6_states(source.read_text(_IPV6_STATES))
+        addresses_told_by = f"{_ADDRESSES}, {_IPV6_STATES}" if states else _ADDRESSES
+        found = _found(source, interfaces, states)
+        primary, told_by = self._primary(source, options, found)
+        addresses = list(dict.fromkeys([primary, *found.offered] if primary is not None else found.offered))
+        offered = addresses[: limits.MAX_ADDRESSES]
+        cut = len(addresses) - len(offered)
+        limited_by = f"a record holds {limits.MAX_ADDRESSES} addresses: {cut} more are left out" if cut else None
+        nothing = "no interface that is up has an address that others can reach" if primary is None else ""
         return [
-            Reading("primary_address", primary, "", told_by, note=note),
-            Reading("addresses", addresses, "", "interfaces", note="routable ones first"),
-            Reading("interfaces", interfaces, "", "interfaces, /sys/class/net"),
+            Reading("primary_address", primary, "", told_by, note=nothing),
+            Reading("addresses", offered, "", addresses_told_by, limited_by, note=found.note),
+            Reading("interfaces", interfaces, "", f"{_ADDRESSES}, psutil.net_if_stats, /sys/class/net"),
         ], []
 
-    def _primary(self, source: Source, options: ProbeOptions, addresses: list[str]) -> tuple[Optional[str], str]:
-        """The address from which the registry is reached; without one, from which the outside is; else the first."""
+    def _primary(self, source: Source, options: ProbeOptions, found: _Found) -> tuple[Optional[str], str]:
+        """The address from which the registry is reached; without one, from which the outside is; else the first.
+
+        A temporary address gives way to a lasting one of its interface, so that the node does not move every day.
+        """
         targets = (options.registry_address,) if options.registry_address else ()
         for target in (*targets, *_OUTWARDS):
             local = self._route(source, target)
             if isinstance(local, str) and scope_of(local) in (Scope.PUBLIC, Scope.PRIVATE):
-                return local, "route outwards" if target in _OUTWARDS else f"route to {target}"
-        return (addresses[0], "interfaces") if addresses else (None, "interfaces")
+                told_by = "route outwards" if target in _OUTWARDS else f"route to {target}"
+                return found.lasting.get(local, local), told_by
+        return (found.offered[0] if found.offered else None), _ADDRESSES
 
     def _route(self, source: Source, target: str) -> Any:
         if target in _OUTWARDS:
@@ -68,7 +87,7 @@ def _interface(source: Source, item: dict[str, Any]) -> dict[str, Any]:
     """`speed_mbit` is what the driver of a real device states. -1, 0 and no answer are null, and so is what tap and
     veth say: 10 and 10,000, whatever lies beneath. A speed is never invented.
     """
-    name = str(item.get("name", ""))
+    name, mtu = str(item.get("name", "")), item.get("mtu")
     folder = f"/sys/class/net/{name}"
     physical = source.read_link(f"{folder}/device") is not None
     real = physical or source.read_text(f"{folder}/bonding/mode") is not None
@@ -77,19 +96,48 @@ def _interface(source: Source, item: dict[str, Any]) -> dict[str, Any]:
         "name": name,
         "up": bool(item.get("up")),
         "physical": physical,
-        "mtu": source.read_int(f"{folder}/mtu"),
+        "mtu": mtu if isinstance(mtu, int) else None,
         "speed_mbit": speed if speed is not None and 0 < speed < 10_000_000 else None,
         "addresses": [address.partition("%")[0] for address in item.get("addresses", ())],
     }
 
 
-def _in_order(interfaces: list[dict[str, Any]]) -> list[str]:
+def _found(source: Source, interfaces: list[dict[str, Any]], states: Mapping[tuple[str, str], int]) -> _Found:
     """Addresses of interfaces that are up, public before private; loopback and link-local are left out."""
-    found: list[tuple[int, int, str]] = []
+    offered: list[tuple[int, int, str]] = []
+    lasting: dict[str, str] = {}
+    guests, passing = [], 0
     for interface in interfaces:
-        local = not interface["up"] or (not interface["physical"] and interface["name"].startswith(_LOCAL_BRIDGES))
-        for address in () if local else interface["addresses"]:
-            scope = scope_of(address)
-            if scope in (Scope.PUBLIC, Scope.PRIVATE):
-                found.append((scope, len(found), address))
-    return list(dict.fromkeys(address for _, _, address in sorted(found)))
+        name = interface["name"]
+        scopes = {address: scope_of(address) for address in interface["addresses"]}
+        far = [address for address, scope in scopes.items() if scope in (Scope.PUBLIC, Scope.PRIVATE)]
+        if not far or not interface["up"]:
+            continue
+        if not interface["physical"] and is_for_guests(source, name):
+            guests.append(name)
+            continue
+        usable = [address for address in far if not states.get((name, address), 0) & (DEPRECATED | NOT_READY)]
+        stable = {_kind(item): item for item in reversed(usable) if not states.get((name, item), 0) & TEMPORARY}
+        for address in far:
+            known = stable.get(_kind(address))
+            if known is not None and states.get((name, address), 0) & (DEPRECATED | NOT_READY | TEMPORARY):
+                lasting[address] = known
+        kept = [address for address in usable if address not in lasting]
+        passing += len(far) - len(kept)
+        offered.extend((scopes[address], len(offered) + index, address) for index, address in enumerate(kept))
+    return _Found([address for _, _, address in sorted(offered)], lasting, _note(guests, passing))
+
+
+def _kind(address: str) -> tuple[bool, int]:
+    """Addresses of one kind can stand for each other: the same family and reach."""
+    return ":" in address, scope_of(address)
+
+
+def _note(guests: list[str], passing: int) -> str:
+    parts = ["routable ones first"]
+    if guests:
+        more = f" and {len(guests) - _MOST_NAMES} more" if len(guests) > _MOST_NAMES else ""
+        parts.append(f"not offered, for containers and virtual machines: {', '.join(guests[:_MOST_NAMES])}{more}")
+    if passing:
+        parts.append(f"IPv6 addresses not offered, because they are temporary, deprecated or not ready: {passing}")
+    return "; ".join(parts)

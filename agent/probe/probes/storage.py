@@ -1,7 +1,7 @@
 """The file system that work is stored on, and the others of this machine, each counted once.
 
-What is offered is used + available: a file system keeps blocks back that df's total counts. Every statvfs has a
-deadline, because on a dead network mount it never returns.
+What is offered is used + available: a file system keeps blocks back that df's total counts. The size of each is read
+under a deadline, because a dead network mount never answers.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from agent.probe.options import ProbeOptions
 from agent.probe.parsers.mounts import Mount, mount_of, mounts
 from agent.probe.reading import Failure, Reading
 from agent.probe.source import FileSystemSize, Source
+from registry_core.errors import reason_of
 
 __all__ = ["StorageProbe"]
 
-_WAIT_SECONDS = 3.0  # a sleeping disk answers statvfs from memory; what takes longer is a mount in trouble
+_WAIT_SECONDS = 3.0  # a sleeping disk answers from memory; what takes longer is a mount in trouble
 _MOST_FILE_SYSTEMS = 64
 _WORK = "the work directory"  # the key of its call; the others go by their mount points, which begin with a slash
 
@@ -50,35 +51,38 @@ class StorageProbe:
 
     def read(self, source: Source, options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
         table = list(mounts(source.read_text("/proc/self/mountinfo")))
-        distinct = _distinct(table, options.work_dir)
+        every = _distinct(table, options.work_dir)
+        distinct = every[:_MOST_FILE_SYSTEMS]
 
         def measure_work() -> tuple[str, FileSystemSize]:
             folder = source.nearest_existing(options.work_dir)
-            return folder, source.statvfs(folder)
+            return folder, source.disk_usage(folder)
 
         calls: dict[str, Callable[[], Any]] = {_WORK: measure_work}
-        calls.update((mount.mount_point, partial(source.statvfs, mount.mount_point)) for mount in distinct)
+        calls.update((mount.mount_point, partial(source.disk_usage, mount.mount_point)) for mount in distinct)
         answers = self._deadlines.call_all(calls, self._wait_seconds)
         work, failures = self._work_dir(source, options.work_dir, table, answers[_WORK])
-        others, other_failures = self._file_systems(distinct, answers) if table else ([], [])
+        others, other_failures = self._file_systems(distinct, answers, len(every)) if table else ([], [])
         return [*work, *others], [*failures, *other_failures]
 
     def _work_dir(
         self, source: Source, work_dir: str, table: list[Mount], found: Any
     ) -> tuple[list[Reading], list[Failure]]:
         if isinstance(found, BaseException):
-            return [], [Failure(self.name, f"{work_dir}: {_why(found)}", "storage_gb")]
+            return [], [Failure(self.name, f"{work_dir}: {reason_of(found)}", "storage_gb")]
         folder, size = found
         if not _possible(size):
-            return [], [Failure(self.name, f"statvfs {folder}: not believable", "storage_gb", list(size))]
+            return [], [Failure(self.name, f"{folder}: not believable", "storage_gb", list(size))]
         return _work_readings(source, work_dir, folder, mount_of(folder, table), size), []
 
-    def _file_systems(self, distinct: list[Mount], answers: dict[str, Any]) -> tuple[list[Reading], list[Failure]]:
+    def _file_systems(
+        self, distinct: list[Mount], answers: dict[str, Any], mounted: int
+    ) -> tuple[list[Reading], list[Failure]]:
         told, failures = [], []
         for mount in distinct:
             answer = answers[mount.mount_point]
             if isinstance(answer, BaseException):
-                message = f"{mount.mount_point} ({mount.fstype} from {mount.origin}): {_why(answer)}"
+                message = f"{mount.mount_point} ({mount.fstype} from {mount.origin}): {reason_of(answer)}"
                 failures.append(Failure(self.name, message, "file_systems"))
             elif not _possible(answer):
                 failures.append(
@@ -86,11 +90,10 @@ class StorageProbe:
                 )
             elif answer.total_bytes > 0:
                 told.append(_file_system(mount, answer))
-        return [Reading("file_systems", told, "", "/proc/self/mountinfo, statvfs", note="each device once")], failures
-
-
-def _why(error: BaseException) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+        told_by = "/proc/self/mountinfo, psutil.disk_usage"
+        cut = mounted - len(distinct)
+        limited_by = f"{_MOST_FILE_SYSTEMS} file systems are told: {cut} more are left out" if cut else None
+        return [Reading("file_systems", told, "", told_by, limited_by, note="each device once")], failures
 
 
 def _gb(size_bytes: int) -> float:
@@ -98,12 +101,8 @@ def _gb(size_bytes: int) -> float:
 
 
 def _possible(size: FileSystemSize) -> bool:
-    """Free blocks are part of all, available ones part of the free: servers of network mounts have said otherwise."""
-    return 0 <= size.available_bytes <= size.free_bytes <= size.total_bytes
-
-
-def _usable_bytes(size: FileSystemSize) -> int:
-    return size.total_bytes - size.free_bytes + size.available_bytes
+    """What is used and what is available are parts of the whole: servers of network mounts have said otherwise."""
+    return min(size.used_bytes, size.available_bytes, size.reserved_bytes) >= 0
 
 
 def _file_system(mount: Mount, size: FileSystemSize) -> dict[str, Any]:
@@ -111,7 +110,7 @@ def _file_system(mount: Mount, size: FileSystemSize) -> dict[str, Any]:
         "mount_point": mount.mount_point,
         "type": mount.fstype,
         "device": mount.origin,
-        "usable_gb": _gb(_usable_bytes(size)),
+        "usable_gb": _gb(size.usable_bytes),
         "available_gb": _gb(size.available_bytes),
         "read_only": "ro" in mount.super_options,
     }
@@ -133,7 +132,7 @@ def _distinct(table: list[Mount], work_dir: str) -> list[Mount]:
         known = seen.get(key)
         if known is None or (known is not work and known.root != "/" and mount.root == "/"):
             seen[key] = mount
-    return [mount for mount in table if any(mount is kept for kept in seen.values())][:_MOST_FILE_SYSTEMS]
+    return [mount for mount in table if any(mount is kept for kept in seen.values())]
 
 
 def _same_bytes(mount: Mount) -> str:
@@ -146,23 +145,26 @@ def _same_bytes(mount: Mount) -> str:
 def _limited_by(size: FileSystemSize, read_only: bool) -> Optional[str]:
     if read_only:
         return "the file system is read-only"
-    reserved = size.free_bytes - size.available_bytes
-    return f"{_gb(reserved):g} GB reserved by the file system" if reserved > size.total_bytes // 1000 else None
+    if size.reserved_bytes > size.total_bytes // 1000:
+        return f"{_gb(size.reserved_bytes):g} GB reserved by the file system"
+    return None
 
 
 def _work_readings(
     source: Source, work_dir: str, folder: str, mount: Optional[Mount], size: FileSystemSize
 ) -> list[Reading]:
     read_only = mount is not None and "ro" in mount.super_options
-    told_by = f"statvfs {folder}"
+    told_by = f"psutil.disk_usage {folder}"
     note = "" if folder == work_dir else f"{work_dir} is not there yet; {folder} is its nearest parent"
-    offered = 0.0 if read_only else _gb(_usable_bytes(size))
+    offered = 0.0 if read_only else _gb(size.usable_bytes)
     available = 0.0 if read_only else _gb(size.available_bytes)
     limited_by = _limited_by(size, read_only)
+    free = _gb(size.total_bytes - size.used_bytes)
+    inodes = size.inodes_available if size.inodes else None
     readings = [
         Reading("storage_gb", offered, "GB", told_by, limited_by, host=_gb(size.total_bytes), note=note),
-        Reading("storage_available_gb", available, "GB", told_by, limited_by, host=_gb(size.free_bytes)),
-        Reading("storage_inodes_available", size.inodes_available if size.inodes else None, "inodes", told_by),
+        Reading("storage_available_gb", available, "GB", told_by, limited_by, host=free),
+        Reading("storage_inodes_available", inodes, "inodes", f"statvfs {folder}"),
     ]
     if mount is not None:
         readings.append(Reading("storage_device", _device(source, mount), "", "/proc/self/mountinfo, /sys/dev/block"))

@@ -30,7 +30,7 @@ from registry_core.identity.tokens import challenge_nonce, valid_nonce
 from registry_core.models.encoding import node_from_plain
 from registry_core.models.node import Node
 from registry_core.models.status import Admission, Liveness
-from registry_core.wire.shapes import Registration
+from registry_core.wire.shapes import LAST_GENERATION, Registration
 
 __all__ = ["Decision", "Registrar", "RegistrationRequest"]
 
@@ -161,7 +161,7 @@ class Registrar:
             raise Refused("banned", known.admission_reason)
         self._check_successor(said, kept)
         generation = kept.get("generation")
-        if isinstance(generation, int):
+        if isinstance(generation, int) and generation < LAST_GENERATION:  # after the last one a node begins anew
             if said.generation == generation and kept.get("digest") == digest:
                 return Decision(node, dict(kept), repeated=known is not None)
             if said.generation <= generation:

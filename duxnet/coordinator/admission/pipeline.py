@@ -35,7 +35,7 @@ from registry_core.identity.tokens import SessionToken, seal_session
 from registry_core.models.encoding import node_from_plain
 from registry_core.models.node import Node
 from registry_core.models.status import Admission
-from registry_core.wire.shapes import PROTOCOL, Registration, RegistrationReply
+from registry_core.wire.shapes import LAST_GENERATION, PROTOCOL, Registration, RegistrationReply
 
 __all__ = ["AdmissionPipeline", "Registered"]
 
@@ -136,10 +136,10 @@ class AdmissionPipeline:
         )
 
     def _keep_order(self, actor: str, said: Registration, node: Node) -> Registered:
-        """What an operator registers is kept as it is given."""
-        known = self._registry.host.known(node.id)
-        state = {"managed_by": "operator"} if known is None else known.state
-        self._audit.note(actor, "registered" if known is None else "changed", node.id)
+        """What an operator registers is kept as it is given, also in place of a record that is damaged."""
+        found = self._registry.host.remains(node.id)
+        state = (found.state if found is not None else {}) or {"managed_by": "operator"}
+        self._audit.note(actor, "registered" if found is None else "changed", node.id)
         kept = self._registry.host.register(node, interval_seconds=said.interval_seconds, state=state)
         return Registered(node.id, self._reply(kept, said.protocol))
 
@@ -161,7 +161,7 @@ class AdmissionPipeline:
             if known is None and gone.generation is not None:
                 if gone.ban:
                     raise Refused("banned", gone.ban)
-                if said.generation <= gone.generation:
+                if said.generation <= gone.generation < LAST_GENERATION:
                     raise Refused(
                         "stale-generation", "the node was removed after a later one", current_generation=gone.generation
                     )

@@ -1,10 +1,10 @@
-"""The HTTP/1.1 connection: bounds that uvicorn does not set, and a lane of their own for heartbeats.
+"""The HTTP/1.1 connection: bounds that uvicorn does not set, and a lane for heartbeats and lists.
 
-Here: what is refused before there is a request, and heartbeats from bytes to bytes. Not here: what they mean
-(`heartbeat`), the size of other bodies (`front`), routes. A heartbeat never waits, so it needs neither a task nor the
-messages of ASGI, which cost more than all that a heartbeat does; whatever is unusual about one goes the long way, to
-the same answer. Slow and idle peers are found by one sweep
-over the open connections, so that an honest request pays no timer.
+Here: what is refused before there is a request, and those from bytes to bytes. Not here: what they mean
+(`heartbeat`), the size of other bodies (`front`), routes. A heartbeat and most that is read never wait, so they need
+neither a task nor the messages of ASGI, which cost more than all that a heartbeat does; whatever is unusual about one
+goes the long way, to the same answer. Slow and idle peers are found by one sweep over the open connections, so that an
+honest request pays no timer.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any, Optional, Union, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from duxnet.coordinator.errors import Refused
-from duxnet.coordinator.http.messages import Receive, Scope, Send, send_problem
+from duxnet.coordinator.front import PREPARED, Dispatcher, Matched
+from duxnet.coordinator.http.messages import Receive, Request, Response, Scope, Send, send_problem
 from duxnet.coordinator.http.problem_answers import ProblemAnswer, answer_to
-from duxnet.coordinator.routes.heartbeat import Heartbeats
 from registry_core.wire.shapes import MAX_HEARTBEAT_BYTES
 
 __all__ = ["MOST_CONNECTIONS", "BoundedProtocol", "sweep_connections"]
@@ -50,6 +50,8 @@ _SUFFIX = b"/heartbeat"
 _OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 _IDLE, _HEAD, _BODY = 0, 1, 2
 _BODY_HEADERS = (b"content-length", b"transfer-encoding")
+_UNUSUAL_HEADERS = frozenset({*_BODY_HEADERS, b"expect", b"upgrade"})
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
 class _JoinedWrites:
@@ -106,6 +108,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _refusal = "malformed"
     _reason = ""
     _is_open = False
+    _read: Optional[Matched] = None  # the route of what is being read in the lane
     _node_id: Optional[str] = None  # of what is being received in the lane
     _authorization = _content_type = b""
     _said = b""
@@ -113,13 +116,14 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(
         self,
         *args: Any,
-        heartbeats: Heartbeats,
+        dispatcher: Dispatcher,
         most_connections: int = MOST_CONNECTIONS,
         **named: Any,
     ) -> None:
         super().__init__(*args, **named)
         self._application, self.app = self.app, cast("Any", self._served)
-        self._heartbeats = heartbeats
+        self._dispatcher = dispatcher
+        self._heartbeats = dispatcher.heartbeats
         self._earlier: list[RequestResponseCycle] = []  # of this connection, perhaps not yet answered, but the last
         self._most_connections = most_connections
 
@@ -181,7 +185,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.late_at = self.idle_since = None
         self._phase = _HEAD
         self._head_bytes = self._line_bytes = 0
-        self._node_id = None
+        self._node_id = self._read = None
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -211,10 +215,20 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_open and self.url.startswith(_PREFIX) and self._enters_lane():
             self._phase = _BODY
             return
+        if self._is_open:
+            self._read = self._immediate()
+            if self._read is not None:
+                self._phase = _BODY
+                return
+        self._begin_request()
+
+    def _begin_request(self) -> None:
+        """Have the application answer it, by uvicorn."""
         if self._is_answering():
             if len(self._earlier) >= MOST_PIPELINED:
                 raise ValueError("too many requests wait for their answers")
             self._earlier.append(self.cycle)
+        self._read = None
         url, headers = self.url, self.headers
         super().on_message_begin()  # what the lane does without
         self.url = url
@@ -248,6 +262,34 @@ class BoundedProtocol(HttpToolsProtocol):
         self._node_id = node_id.decode("ascii", "replace")
         return True
 
+    def _immediate(self) -> Optional[Matched]:
+        """The route, if this asks for what is answered at once, on a connection with nothing else under way."""
+        if self.parser.get_method() != b"GET" or self.flow.write_paused or self._is_answering():
+            return None
+        for name, _ in self.headers:
+            if name in _UNUSUAL_HEADERS:
+                return None
+        path = self.url.partition(b"?")[0]
+        if b"%" in path or b"#" in self.url or not self.url.isascii():
+            return None
+        return self._dispatcher.find_immediate(path.decode("ascii"))
+
+    def _answer_read(self, matched: Matched) -> None:
+        """Answer at once; an answer that is long or must be waited for is sent by uvicorn."""
+        path, _, query_string = self.url.partition(b"?")
+        answer = self._dispatcher.answer(matched, Request("GET", path.decode("ascii"), query_string, self.headers))
+        if type(answer) is not Response or len(answer.body) > PIECE_BYTES:
+            self._begin_request()
+            cast("Any", self.scope)[PREPARED] = answer  # its task has not begun
+            super().on_message_complete()
+            return
+        keep_alive = self.parser.should_keep_alive()
+        self.transport.write(_written(answer, keep_alive=keep_alive))
+        if keep_alive:
+            self.idle_since = self.loop.time()
+        else:
+            self.transport.close()
+
     def on_body(self, body: bytes) -> None:
         self._line_bytes = 0
         if self._node_id is None:
@@ -261,6 +303,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self.late_at = None
         self._phase = _IDLE
+        if self._read is not None:
+            self._answer_read(self._read)
+            self._read = None
+            return
         if self._node_id is None:
             super().on_message_complete()
             self._rest()  # where the answer did not wait for the body
@@ -304,7 +350,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Answer with a problem, unless it would be taken for another request's answer or a part of it, and close."""
         self.late_at = None
         answers_this = not self._is_answering()
-        if self._phase is _BODY and self._node_id is None:
+        if self._phase is _BODY and self._node_id is None and self._read is None:
             answers_this = not self.pipeline and not self.cycle.response_started
         if answers_this:
             refused = Refused(kind_name, detail, retry_after_seconds=retry_after_seconds)
@@ -344,6 +390,16 @@ def _response(answer: Union[bytes, ProblemAnswer], *, keep_alive: bool) -> bytes
         headers["connection"] = "close"
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def _written(answer: Response, *, keep_alive: bool) -> bytes:
+    """A route's answer as HTTP/1.1 writes it."""
+    parts = [_STATUS_LINES[answer.status]]
+    for name, value in answer.headers:
+        parts += (name, b": ", value, b"\r\n")
+    parts.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
+    parts.append(answer.body)
+    return b"".join(parts)
 
 
 async def sweep_connections(connections: set[BoundedProtocol], most_connections: int = MOST_CONNECTIONS) -> None:

@@ -87,7 +87,11 @@ def _run(
         cast("Any", app),
         http=cast(
             "Any",
-            partial(BoundedProtocol, heartbeats=app.heartbeats, most_connections=most),
+            partial(
+                BoundedProtocol,
+                dispatcher=app,
+                most_connections=most,
+            ),
         ),
         ws="none",
         loop="uvloop" if sys.platform != "win32" else "asyncio",
