@@ -44,7 +44,7 @@ WORDS = {
     "one who": "a client that",
 }
 _PATTERN = re.compile(r"\b(" + "|".join(sorted(map(re.escape, WORDS), key=len, reverse=True)) + r")\b", re.IGNORECASE)
-_PLACES = ("registry_core/", "agent/", "duxnet/", "docs/", "systemd/", "README.md", "CONTRIBUTING.md", "config.example.toml")
+_PLACES = ("registry_core/", "agent/", "duxnet/", "docs/", "systemd/", "README", "CONTRIBUTING", "config.example")
 _ENDINGS = (".py", ".md", ".toml", ".html", ".service", ".conf")
 
 
@@ -61,8 +61,9 @@ def findings(path: Path) -> list[str]:
 
 def main() -> int:
     """The exit code: 1 when a word was found."""
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], capture_output=True, text=True, check=True)
-    paths = [Path(name) for name in listed.stdout.splitlines() if name.startswith(_PLACES) and name.endswith(_ENDINGS)]
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.splitlines()
+    paths = [Path(name) for name in names if name.startswith(_PLACES) and name.endswith(_ENDINGS)]
     found = [line for path in paths if path.exists() for line in findings(path)]
     sys.stdout.writelines(f"{line}\n" for line in found)
     return 1 if found else 0

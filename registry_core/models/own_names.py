@@ -32,7 +32,7 @@ HISTORY_NAMES = (
 
 REQUEST_NAMES = (
     "generation", "machine_hint", "boot_id", "join_token", "first_public_key", "succession", "session",
-    "session_seconds", "coordinator", "managed_by",
+    "session_seconds", "coordinator", "managed_by", "protocol",
 )  # fmt: skip
 """What registrations and their answers carry beside the node, and what says who keeps it."""
 
