@@ -53,7 +53,6 @@ from registry_core.wire.shapes import (
     Heartbeat,
     HeartbeatReply,
     Registration,
-    RegistrationReply,
     TaskOutcome,
     Whole,
 )
@@ -96,7 +95,6 @@ class RemoteRegistry(Queries):
         self._closed = False
         self.admin = RemoteAdmin(self._order)
         self._interval_seconds = self._options.interval_seconds
-        self.last_registration: Optional[RegistrationReply] = None
         self._withheld_reasons: tuple[str, ...] = ()
 
     @property
@@ -298,8 +296,7 @@ class RemoteRegistry(Queries):
 
     def _register(self, node: Node) -> NodeSession:
         assert self._registrar is not None
-        session, self.last_registration = self._registrar.register(node, self._interval_seconds)
-        self._session = session
+        session = self._session = self._registrar.register(node, self._interval_seconds)
         self._sequence = 0
         self._node = node
         return session
