@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Optional
 
+from registry_core.contract import Admin
 from registry_core.embedded.reputations import Reputations
 from registry_core.embedded.transactions import Transactions, UnitOfWork
 from registry_core.embedded.wallets import ProofTerms
@@ -18,43 +19,36 @@ from registry_core.models import limits
 from registry_core.models.frozen import FrozenMap
 from registry_core.models.node import Node
 from registry_core.models.record import NodeRecord
-from registry_core.models.status import Cordon, Scheduling
+from registry_core.models.status import Admission, Cordon, Scheduling
 from registry_core.models.trusted import node_with, record_with
-from registry_core.rules.admission import AdmissionCommand, admission_after
+from registry_core.rules.admission import check_admission
 from registry_core.rules.reputation.stored_evidence import decided_by_operator
 
 __all__ = ["RegistryAdmin"]
 
 
-class RegistryAdmin:
-    """Commands of operators. Each is durable before it returns and says in an event who gave it, and why.
-
-    All raise UnknownNodeError for an unknown id, ValidationError for a text that is no reason or actor and for a
-    command that makes no sense in the node's state, and StoreError.
-    """
+class RegistryAdmin(Admin):
+    """As `Admin`. Each command says in an event who gave it, and why. Raises StoreError too."""
 
     def __init__(self, transactions: Transactions, reputations: Reputations) -> None:
         self._transactions = transactions
         self._reputations = reputations
 
-    def approve(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
-        """Let the node take part for good."""
-        self._admit(node_id, AdmissionCommand.APPROVE, reason, actor)
-
-    def put_on_probation(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
-        """Let the node take part for now; how new nodes begin."""
-        self._admit(node_id, AdmissionCommand.PUT_ON_PROBATION, reason, actor)
-
-    def suspend(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
-        """Take the node out until it is approved or put on probation again."""
-        self._admit(node_id, AdmissionCommand.SUSPEND, reason, actor)
-
-    def ban(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
-        """Take the node out for good; registering again does not help it. Works whatever its record holds."""
-        self._admit(node_id, AdmissionCommand.BAN, reason, actor)
+    def set_admission(self, node_id: str, admission: Admission, *, reason: str = "", actor: str = "") -> None:
+        """As `Admin.set_admission`."""
+        limits.instance("admission", admission, Admission)
+        limits.text("reason", reason, "reason")
+        limits.text("actor", actor, "actor")
+        with self._transactions.command() as unit:
+            takes_out = admission is Admission.BANNED  # that works whatever the record holds
+            record = self._transactions.existing(node_id, unit, damaged_too=takes_out)
+            check_admission(record.node.admission, admission)
+            node = node_with(record.node, admission=admission, admission_reason=reason)
+            record = record_with(record, history=decided_by_operator(record, admission))
+            self._change(unit, record, node, EventKind.ADMISSION, admission.value, reason, actor)
 
     def cordon(self, node_id: str, *, reason: str = "", actor: str = "", until: Optional[datetime] = None) -> None:
-        """Give the node no new work, until `until` (a time with its zone) or until `uncordon`."""
+        """As `Admin.cordon`."""
         cordon = Cordon(reason, actor, until)
         with self._transactions.command() as unit:
             record = self._transactions.existing(node_id, unit)
@@ -62,7 +56,7 @@ class RegistryAdmin:
             self._change(unit, record, node, EventKind.SCHEDULING, "cordoned", reason, actor)
 
     def uncordon(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
-        """Let the node get work again. No error when it was not cordoned."""
+        """As `Admin.uncordon`."""
         limits.text("reason", reason, "reason")
         limits.text("actor", actor, "actor")
         with self._transactions.command() as unit:
@@ -92,17 +86,6 @@ class RegistryAdmin:
         with self._transactions.command() as unit:
             record = self._transactions.existing(node_id, unit)
             self._reputations.prove_wallet(unit, record, signature, verifier, ProofTerms(actor, quota))
-
-    def _admit(self, node_id: str, command: AdmissionCommand, reason: str, actor: str) -> None:
-        limits.text("reason", reason, "reason")
-        limits.text("actor", actor, "actor")
-        with self._transactions.command() as unit:
-            takes_out = command is AdmissionCommand.BAN  # that works whatever the record holds
-            record = self._transactions.existing(node_id, unit, damaged_too=takes_out)
-            after = admission_after(record.node.admission, command)
-            node = node_with(record.node, admission=after, admission_reason=reason)
-            record = record_with(record, history=decided_by_operator(record, after))
-            self._change(unit, record, node, EventKind.ADMISSION, after.value, reason, actor)
 
     def _change(
         self, unit: UnitOfWork, record: NodeRecord, node: Node, kind: EventKind, to: str, reason: str, actor: str
