@@ -114,10 +114,9 @@ class RegistryClient:
         newest = None if node is None else self.with_newest_health(node)
         if newest is None or newest is node:
             return found
-        from registry_core.query.matching import failing
 
         stays = [item for item in found if item.condition == "min_uptime_probability"]  # the registry alone can tell
-        return failing(newest, query) + stays
+        return query.failing(newest) + stays
 
     def with_newest_health(self, node: Node) -> Node:
         """The node as the agent here last measured it, when it is the one of this machine; one whose agent does not

@@ -33,7 +33,6 @@ from registry_core.models.reputation import Reputation
 from registry_core.models.status import Liveness, NodeHealth
 from registry_core.models.trusted import node_with, record_with
 from registry_core.query.conditions import Failing
-from registry_core.query.matching import failing
 from registry_core.query.node_query import NodePage, NodeQuery
 from registry_core.rules.health import HealthThresholds
 from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
@@ -270,7 +269,7 @@ class NodeRegistry(Queries):
         if node is None:
             raise UnknownNodeError(node_id)
         stays = self.expected_uptime(node.id, 6.0) if query.min_uptime_probability else 1.0
-        return failing(node, query, stays)
+        return query.failing(node, stays)
 
     def deregister_node(self, node_id: str) -> bool:
         """Remove the node; True if it was there. Durable before it returns. Its reputation waits for its return.

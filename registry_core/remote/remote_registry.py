@@ -29,7 +29,7 @@ from registry_core.errors import (
     shown,
 )
 from registry_core.models import limits
-from registry_core.models.encoding import health_from_plain, node_to_plain
+from registry_core.models.encoding import health_from_plain, node_to_plain, reputation_from_plain
 from registry_core.models.node import Node
 from registry_core.models.reputation import Reputation
 from registry_core.models.status import NodeHealth
@@ -45,7 +45,6 @@ from registry_core.remote.sender import Sender
 from registry_core.rules.reputation import Outcome
 from registry_core.storage.store import Unreadable
 from registry_core.wire.nodes import decode_node
-from registry_core.wire.reputation import reputation_from_plain
 from registry_core.wire.shapes import (
     LONGEST_INTERVAL_SECONDS,
     SHORTEST_INTERVAL_SECONDS,

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from registry_core import Gpu, GpuDemand, Node, NodeCapabilities, NodeOrder, NodeQuery, NodeRegistry
 from registry_core.models.columns import hundredths
 from registry_core.models.status import Admission
-from registry_core.query.matching import matches
 from registry_core.rules.reputation import explored
 from registry_core.table import index, node_table
 from registry_core.table.draw import Draw
@@ -135,7 +134,7 @@ def plainly(registry: NodeRegistry, query: NodeQuery) -> list[str]:
     """The definition: look at every node, sort, cut."""
     slots = registry._live_state._table.slots
     draw = Draw(query.seed, len(slots.ids))
-    fitting = [node for node in in_order_of_registration(registry) if matches(node, query)]
+    fitting = [node for node in in_order_of_registration(registry) if query.matches(node)]
     if query.order is NodeOrder.EXPLORE:
         fitting.sort(key=lambda node: -hundredths(node.reputation))
         ranked = [node for node in fitting if node.admission is not Admission.PROBATION]

@@ -12,12 +12,12 @@ from duxnet.coordinator.routes.queries import shown_node
 from registry_core.embedded.wallets import check_proof
 from registry_core.errors import UnknownNodeError
 from registry_core.models import limits
+from registry_core.models.encoding import reputation_to_plain
 from registry_core.models.node import Node
 from registry_core.models.status import Admission
 from registry_core.models.times import time_from_text
 from registry_core.rules.admission import check_admission
 from registry_core.rules.reputation import Outcome
-from registry_core.wire.reputation import reputation_to_plain
 from registry_core.wire.shapes import AdmissionChange, CordonOrder, TaskOutcome, WalletProof
 
 __all__ = ["attach_wallet", "change_admission", "cordon", "report_outcome", "uncordon"]
