@@ -31,7 +31,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 
 # Why a test may be skipped where DUXNET_TEST_SKIPS_FAIL is set, as the CI script does.
-_FOR_ROOT = re.compile(r"needs root|needs the right to mount|cannot (be )?mount|needs /dev/fuse")
+_FOR_ROOT = re.compile(r"needs root|only root can|needs the right to mount|cannot (be )?mount|needs /dev/fuse")
 _FOR_OTHER_MACHINES = re.compile(
     r"needs DUXNET_EVALUATION_DATA|is promised for Python 3\.11|NO REAL BOOT WAS TRIED|"
     r"[Cc]ontrol groups cannot be made here|no cgroup hierarchy here|cannot be another machine here|"
