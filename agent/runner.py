@@ -142,6 +142,8 @@ class Agent:
         self._status_publisher.save(self._snapshot(), "stopped")
         if closing.is_alive():
             _log.warning("left a disk that does not answer; what was registered is kept")
+        else:
+            self._state.close()  # nothing of ours writes there any more, whatever the kernel may hold of this process
         _log.info("stopped after %d delivered reports", self._reporter.standing.delivered)
 
     def _use_probes(self) -> None:

@@ -15,7 +15,7 @@ from typing import Optional
 
 from registry_core.errors import StoreError
 
-__all__ = ["AgentRunningError", "StateDir", "holder_of"]
+__all__ = ["AgentRunningError", "StateDir", "holder_of", "holder_text"]
 
 LOCK_FILE = "agent.lock"
 MACHINE_FILE = "machine.json"
@@ -28,8 +28,7 @@ class AgentRunningError(StoreError):
     """Another agent uses this folder. `holder_pid` is its process id where known."""
 
     def __init__(self, path: str, holder_pid: Optional[int]) -> None:
-        holder = f"process {holder_pid}" if holder_pid is not None else "another process"
-        super().__init__(path, f"{holder} is an agent that uses this state directory; stop it, or give --state-dir")
+        super().__init__(path, f"{holder_text(holder_pid)}, or give --state-dir")
         self.holder_pid = holder_pid
 
 
@@ -104,6 +103,26 @@ def holder_of(path: Path) -> Optional[int]:
         return None
     finally:
         os.close(descriptor)
+
+
+def holder_text(holder_pid: Optional[int]) -> str:
+    """Who holds the lock, for people, and what to do: also where it has ended and the kernel does not let it go."""
+    if holder_pid is None:
+        return "another process is an agent that uses this state directory; stop it"
+    if _is_ending(holder_pid):
+        return (
+            f"process {holder_pid}, an agent, has ended, but the kernel still holds it, and its lock, in a disk or a "
+            "mount that does not answer; wait for that, or restart the machine"
+        )
+    return f"process {holder_pid} is an agent that uses this state directory; stop it"
+
+
+def _is_ending(pid: int) -> bool:
+    """A zombie whose lock is still held: one of its threads waits where no signal reaches it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0] in ("Z", "X")
+    except (OSError, IndexError):
+        return False
 
 
 def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:

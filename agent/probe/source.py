@@ -87,9 +87,9 @@ class Source:
         return frozenset(answer) or None
 
     def disk_usage(self, path: str) -> FileSystemSize:
-        """Sizes of the file system that holds `path`. Can hang for ever on a dead mount: call it with a deadline.
+        """Sizes of the file system that holds `path`. Takes seconds on a dead mount: call it with a deadline.
 
-        Raises SourceError, OSError.
+        Raises SourceError, OSError, MissedDeadline.
         """
         answer = self._numbers("disk_usage", path)
         names = ("total", "used", "free", "inodes", "inodes_available")
@@ -98,7 +98,10 @@ class Source:
         return FileSystemSize(*(answer[name] for name in names))
 
     def nearest_existing(self, path: str) -> str:
-        """`path` with links resolved, or its nearest parent that exists. Can hang as disk_usage does."""
+        """`path` with links resolved, or its nearest parent that exists, a folder. Takes as long as disk_usage.
+
+        Raises SourceError, OSError (for a file, and where it may not be looked at), MissedDeadline.
+        """
         answer = self.ask("nearest_existing", path)
         if not isinstance(answer, str):
             raise SourceError(f"nearest parent of {path}: {answer!r} is no answer")

@@ -10,18 +10,19 @@ import os
 import socket
 import sys
 import warnings
-from pathlib import Path
 from typing import Any, Callable
 
 import psutil
 
+from agent.probe.hanging_mounts import ask_apart
+from agent.probe.mount_child import directory
 from agent.probe.source import SourceError
 
 __all__ = ["QUESTIONS", "answer"]
 
 
 def answer(question: str, argument: str) -> Any:
-    """The answer to one of `QUESTIONS`. Raises SourceError, OSError."""
+    """The answer to one of `QUESTIONS`. Raises SourceError, OSError, and MissedDeadline for a mount that hangs."""
     call = QUESTIONS.get(question)
     if call is None:
         raise SourceError(f"{question} is not a question that this version can ask")
@@ -44,6 +45,9 @@ def _affinity(_argument: str) -> Any:
 
 def _disk_usage(path: str) -> Any:
     """Bytes by psutil's names, and the inodes, which psutil does not tell (0 where there is no such limit)."""
+    answer = ask_apart("disk_usage", path)
+    if answer is not None:
+        return answer
     usage = psutil.disk_usage(path)
     inodes, inodes_available = 0, 0
     if hasattr(os, "statvfs"):
@@ -59,10 +63,8 @@ def _disk_usage(path: str) -> Any:
 
 
 def _nearest_existing(path: str) -> Any:
-    resolved = Path(os.path.realpath(path))  # Path.resolve raises where a link leads to itself
-    while not os.access(resolved, os.F_OK) and resolved != resolved.parent:
-        resolved = resolved.parent
-    return str(resolved)
+    answer = ask_apart("nearest_existing", path)
+    return directory(path) if answer is None else answer
 
 
 def _uname(_argument: str) -> Any:
