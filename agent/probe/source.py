@@ -136,6 +136,13 @@ class Source:
         """Bytes of the whole host by psutil's names: total, available, used … Raises SourceError, OSError."""
         return self._numbers("virtual_memory")
 
+    def physical_memory(self) -> dict[str, Any]:
+        """Bytes of the whole host, `total` and `available` (page cache not counted), without /proc.
+
+        Raises SourceError, OSError.
+        """
+        return self._numbers("physical_memory")
+
     def swap_memory(self) -> dict[str, Any]:
         """Bytes of the host's swap by psutil's names: total, used, free … Raises SourceError, OSError."""
         return self._numbers("swap_memory")

@@ -88,6 +88,11 @@ def _virtual_memory(_argument: str) -> Any:
     return psutil.virtual_memory()._asdict()
 
 
+def _physical_memory(_argument: str) -> Any:
+    page = os.sysconf("SC_PAGE_SIZE")
+    return {"total": os.sysconf("SC_PHYS_PAGES") * page, "available": os.sysconf("SC_AVPHYS_PAGES") * page}
+
+
 def _swap_memory(_argument: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # without /proc/vmstat psutil warns that pages swapped in and out are unknown
@@ -167,6 +172,7 @@ QUESTIONS: dict[str, Callable[[str], Any]] = {
     "nearest_existing": _nearest_existing,
     "nvml": _nvml,
     "pci_name": _pci_name,
+    "physical_memory": _physical_memory,
     "route": _route,
     "swap_memory": _swap_memory,
     "uname": _uname,

@@ -185,6 +185,7 @@ def test_the_table_escapes_what_a_terminal_would_obey(tmp_path: Path) -> None:
 def test_a_terminal_that_cannot_show_a_sign_gets_it_escaped(tmp_path: Path) -> None:
     (tmp_path / "machine.recording").write_text(
         'ask uname = ["Linux", "h", "6.1", "v", "x"]\nfile /etc/os-release = PRETTY_NAME="Größe ®"\n'
+        'file /proc/meminfo = x\ndir /sys/bus = ["pci"]\n'
     )
     environment = {"PYTHONIOENCODING": "ascii", "PATH": "/usr/bin"}
     done = duxnet("probe", "--only", "host", "--root", str(tmp_path), environment=environment)

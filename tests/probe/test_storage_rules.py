@@ -58,8 +58,8 @@ LIVE = "file /proc/cmdline = BOOT_IMAGE=/vmlinuz {}\n"
             "file /sys/dev/block/7:0/loop/backing_file = /run/disk.img\n",
             True,
         ),
-        ("1 0 0:9 / / rw - overlay o rw,upperdir=/a/u\n2 1 0:8 / /a rw - overlay p rw,upperdir=/b/u\n"
-         "3 1 0:7 / /b rw - tmpfs t rw", "", True),
+        (("1 0 0:9 / / rw - overlay o rw,upperdir=/a/u\n2 1 0:8 / /a rw - overlay p rw,upperdir=/b/u\n"
+          "3 1 0:7 / /b rw - tmpfs t rw"), "", True),
         (ROOT, LIVE.format("boot=casper"), False),
     ],
 )  # fmt: skip

@@ -10,6 +10,7 @@ from agent.probe.options import ProbeOptions
 from agent.probe.parsers.cpu import cpu_list, cpu_model
 from agent.probe.reading import Failure, Reading
 from agent.probe.source import Source, SourceError
+from agent.probe.visibility import NO_PROC, is_proc_hidden
 
 __all__ = ["CpuProbe"]
 
@@ -46,6 +47,9 @@ class CpuProbe:
         if not host.cpus:
             return [], [Failure(self.name, "neither sysfs nor the system says how many CPUs there are")]
         groups = Cgroups(source)
+        failures = []
+        if is_proc_hidden(source):
+            failures.append(Failure(self.name, f"{NO_PROC}: limits by control groups cannot be told", "cpu_quota"))
         usable = _usable(groups, host)
         readings = [
             *_counts(groups, host, usable),
@@ -53,7 +57,7 @@ class CpuProbe:
             *_kinds(source, usable.cpus),
             *_identity(source),
         ]
-        return readings, []
+        return readings, failures
 
 
 def _host(source: Source) -> Host:
@@ -68,7 +72,10 @@ def _host(source: Source) -> Host:
         return Host(present, f"{_CPUS}/present", None, affinity)
     if affinity is not None:
         return Host(affinity, _AFFINITY, None, affinity)
-    count = source.ask("cpu_count")
+    try:
+        count = source.ask("cpu_count")
+    except (OSError, SourceError):
+        count = None
     cpus = frozenset(range(count)) if isinstance(count, int) and 0 < count < 65_536 else frozenset()
     return Host(cpus, "psutil.cpu_count", None, None)
 
@@ -97,7 +104,7 @@ def _counts(groups: Cgroups, host: Host, usable: Usable) -> list[Reading]:
     offered = Reading("cpu_cores", whole, "CPUs", usable.source, usable.limited_by, host=len(host.cpus))
     offered = offered._replace(note=groups.own_note)
     quota = groups.quota()
-    share = Reading("cpu_quota", None, "CPUs", quota.path if quota else f"cgroup {groups.versions}")
+    share = Reading("cpu_quota", None, "CPUs", quota.path if quota else f"cgroup {groups.versions}", note=groups.unseen)
     if quota is not None and quota.cpus < whole:
         cpus = round(quota.cpus, 3)
         offered = offered._replace(
@@ -172,11 +179,11 @@ def _identity(source: Source) -> list[Reading]:
     model = cpu_model(source.read_text("/proc/cpuinfo"))
     try:
         architecture = source.uname()[4]
-    except SourceError:  # the CPUs are worth telling without it
+    except (OSError, SourceError):  # the CPUs are worth telling without it
         architecture = ""
     return [
-        Reading("cpu_model", model[:128].strip(), "", "/proc/cpuinfo"),
-        Reading("architecture", architecture, "", "uname"),
+        Reading("cpu_model", model[:128].strip() or None, "", "/proc/cpuinfo"),
+        Reading("architecture", architecture or None, "", "uname"),
         _frequency(source),
         Reading("cpu_steal_percent", _steal_percent(source), "%", "psutil.cpu_times"),
     ]

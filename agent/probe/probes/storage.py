@@ -17,6 +17,7 @@ from agent.probe.parsers.mounts import Mount, mount_of, mounts
 from agent.probe.reading import Failure, Reading
 from agent.probe.source import FileSystemSize, Source
 from agent.probe.storage_below import STACKED, Drive, is_in_memory, same_volume, windows_drive
+from agent.probe.visibility import NO_PROC, is_proc_hidden
 
 __all__ = ["StorageProbe"]
 
@@ -64,6 +65,8 @@ class StorageProbe:
         below = _Below(source, table, answers)
         work, failures = self._work_dir(source, options.work_dir, table, answers[_WORK], below)
         others, other_failures = self._file_systems(distinct, answers, len(every), below) if table else ([], [])
+        if not table and is_proc_hidden(source):
+            other_failures = [Failure(self.name, f"{NO_PROC}: what is mounted cannot be told", "file_systems")]
         return [*work, *others], [*failures, *other_failures]
 
     def _work_dir(
