@@ -109,10 +109,9 @@ def _offer(capabilities: Mapping[str, Any]) -> str:
     usable = sum(bool(gpu.get("usable")) for gpu in capabilities.get("gpus") or [])
     cpus, memory, storage = (_shown(capabilities[name]) for name in ("cpu_cores", "memory_gb", "storage_gb"))
     return (
-        f"CPUs: {cpus}, GB of memory: {memory}, GB of storage: {storage}, "
-        f"{usable} usable GPU{'' if usable == 1 else 's'}"
+        f"{cpus} CPUs, {memory} GB of memory, {storage} GB of storage, {usable} usable GPU{'' if usable == 1 else 's'}"
     )
 
 
 def _shown(value: Any) -> str:
-    return "not known" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
+    return "unknown" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)

@@ -55,7 +55,7 @@ class CpuProbe:
             *_counts(groups, host, usable),
             *_cores(source, host, usable.cpus),
             *_kinds(source, usable.cpus),
-            *_identity(source),
+            *_identity(source, host.cpus),
         ]
         return readings, failures
 
@@ -153,7 +153,15 @@ def _core_sets(source: Source, cpus: Iterable[int]) -> tuple[Optional[dict[int, 
         package = source.read_int(f"{folder}/physical_package_id")
         if package is not None and package >= 0:  # -1: the platform does not know
             packages.add(package)
+    if len(packages) > 1 and _is_mixed(source, cpus):
+        return sets, 1  # kernels before 5.17 call a cluster of a mixed ARM chip a package
     return sets, len(packages) or None
+
+
+def _is_mixed(source: Source, cpus: Iterable[int]) -> bool:
+    """Cores of different strength, which stand on one chip."""
+    strengths = {source.read_int(f"{_CPUS}/cpu{cpu}/cpu_capacity") for cpu in cpus}
+    return len(strengths - {None}) > 1
 
 
 def _kinds(source: Source, usable: frozenset[int]) -> list[Reading]:
@@ -175,7 +183,7 @@ def _kinds(source: Source, usable: frozenset[int]) -> list[Reading]:
     ]
 
 
-def _identity(source: Source) -> list[Reading]:
+def _identity(source: Source, cpus: frozenset[int]) -> list[Reading]:
     model = cpu_model(source.read_text("/proc/cpuinfo"))
     try:
         architecture = source.uname()[4]
@@ -184,7 +192,7 @@ def _identity(source: Source) -> list[Reading]:
     return [
         Reading("cpu_model", model[:128].strip() or None, "", "/proc/cpuinfo"),
         Reading("architecture", architecture or None, "", "uname"),
-        _frequency(source),
+        _frequency(source, cpus),
         Reading("cpu_steal_percent", _steal_percent(source), "%", "psutil.cpu_times"),
     ]
 
@@ -200,11 +208,15 @@ def _steal_percent(source: Source) -> Optional[float]:
     return round(100 * times["steal"] / total, 2) if total > 0 and "steal" in times else None
 
 
-def _frequency(source: Source) -> Reading:
+def _frequency(source: Source, cpus: frozenset[int]) -> Reading:
     """The highest clock that the hardware states. Virtual machines state none, or 0: then it is null, not a guess."""
     where = f"{_CPUS}/cpufreq/policy*/cpuinfo_max_freq"
     highest = 0
     for policy in source.list_dir(f"{_CPUS}/cpufreq"):
         if policy.startswith("policy"):
             highest = max(highest, source.read_int(f"{_CPUS}/cpufreq/{policy}/cpuinfo_max_freq") or 0)
+    if not highest:  # before Linux 4.3 each CPU had a folder of its own
+        each = f"{_CPUS}/cpu*/cpufreq/cpuinfo_max_freq"
+        highest = max((source.read_int(each.replace("*", str(cpu))) or 0 for cpu in sorted(cpus)), default=0)
+        where = each if highest else where
     return Reading("cpu_max_mhz", round(highest / 1000) if highest > 0 else None, "MHz", where)

@@ -8,7 +8,7 @@ from agent.probe.options import ProbeOptions
 from agent.probe.parsers.release import pretty_name
 from agent.probe.reading import Failure, Reading
 from agent.probe.source import Source, SourceError
-from agent.probe.virtualization import container_name, virtual_machine_name
+from agent.probe.virtualization import container_name, tells_of_hypervisors, virtual_machine_name
 from agent.probe.visibility import NO_PROC, NO_SYS, is_proc_hidden, is_sys_hidden
 
 __all__ = ["HostProbe"]
@@ -34,7 +34,7 @@ class HostProbe:
             failures.append(Failure(self.name, "uname is not answered, and /proc does not name it", "hostname"))
         if is_proc_hidden(source):
             failures.append(Failure(self.name, f"{NO_PROC}: whether this is a container cannot be told", "container"))
-        if is_sys_hidden(source) and not virtual_machine_name(source):
+        if is_sys_hidden(source) and not virtual_machine_name(source) and not tells_of_hypervisors(source):
             message = f"{NO_SYS}: whether this is a virtual machine cannot be told"
             failures.append(Failure(self.name, message, "virtual_machine"))
         unknown = {failure.reading for failure in failures}
@@ -75,7 +75,10 @@ def _names(source: Source) -> tuple[str, str]:
 def _virtual_machine(source: Source, unknown: bool) -> Reading:
     name = virtual_machine_name(source)
     told_by = "/sys/class/dmi/id, clock sources, /proc/cpuinfo"
-    return Reading("virtual_machine", name or None, "", told_by, note=NO_SYS if unknown and not name else "")
+    note = ""
+    if not name and not tells_of_hypervisors(source):
+        note = NO_SYS if unknown else "nothing here tells whether this is a virtual machine"
+    return Reading("virtual_machine", name or None, "", told_by, note=note)
 
 
 def _machine_hint(source: Source) -> Optional[str]:
