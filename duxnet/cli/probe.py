@@ -46,6 +46,7 @@ OPTIONS = (
     Option("--format", "FORMAT", "table for a person, json for a program", ("table", "json"), "table"),
     Option("--only", "LIST", f"run only these probes, joined by commas: {', '.join(PROBES)}"),
     Option("--explain", None, "say for each figure what is offered, what the host has and what made the difference"),
+    Option("--all", None, "show every reading in the table, also those that say nothing here"),
     Option("--work-dir", "DIR", "the folder that work is stored in (default: the setting agent.work_dir)"),
     Option("--record", "DIR", "also save all that was read into DIR, without secrets, to be replayed elsewhere"),
     Option("--root", "DIR", "replay such a recording instead of reading this machine"),
@@ -207,4 +208,4 @@ def _printed(report: ProbeReport, values: dict[str, Any]) -> str:
         return json.dumps(report.to_plain(), indent=2) + "\n"
     from agent.probe.render import explained, table
 
-    return explained(report) if values["explain"] else table(report)
+    return explained(report) if values["explain"] else table(report, everything=values["all"])

@@ -177,7 +177,7 @@ def test_the_table_escapes_what_a_terminal_would_obey(tmp_path: Path) -> None:
         source + "file /proc/self/mountinfo\n|1 0 8:1 / /\x1b[31mred rw - ext4 d rw\n"
         'ask nearest_existing / = "/"\n' + disk_usage("/", 9, 0, 9) + disk_usage("/\x1b[31mred", 9, 0, 9)
     )
-    text = duxnet("probe", "--only", "storage", "--work-dir", "/", "--root", str(tmp_path)).stdout
+    text = duxnet("probe", "--all", "--only", "storage", "--work-dir", "/", "--root", str(tmp_path)).stdout
     assert b"\x1b" not in text
     assert b"\\x1b[31mred" in text
 
