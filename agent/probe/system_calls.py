@@ -99,6 +99,21 @@ def _swap_memory(_argument: str) -> Any:
         return psutil.swap_memory()._asdict()
 
 
+def _battery(_argument: str) -> Any:
+    """{"percent", "plugged"}, or None without a battery."""
+    read = getattr(psutil, "sensors_battery", None)
+    state = read() if read is not None else None
+    return None if state is None else {"percent": round(state.percent, 1), "plugged": state.power_plugged}
+
+
+def _temperature(_argument: str) -> Any:
+    """Degrees Celsius of the hottest sensor, None without any."""
+    read = getattr(psutil, "sensors_temperatures", None)
+    sensors = read() if read is not None else {}
+    found = [entry.current for entries in sensors.values() for entry in entries if entry.current is not None]
+    return max(found) if found else None
+
+
 def _cpu_count(_argument: str) -> Any:
     return psutil.cpu_count()
 
@@ -163,6 +178,7 @@ def _pci_name(vendor_and_device: str) -> Any:
 QUESTIONS: dict[str, Callable[[str], Any]] = {
     "access": _access,
     "affinity": _affinity,
+    "battery": _battery,
     "clock": _clock,
     "cpu_count": _cpu_count,
     "cpu_times": _cpu_times,
@@ -175,6 +191,7 @@ QUESTIONS: dict[str, Callable[[str], Any]] = {
     "physical_memory": _physical_memory,
     "route": _route,
     "swap_memory": _swap_memory,
+    "temperature": _temperature,
     "uname": _uname,
     "virtual_memory": _virtual_memory,
 }

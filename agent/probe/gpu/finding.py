@@ -17,6 +17,7 @@ class GpuFinding(NamedTuple):
     `memory_bytes` is memory that belongs to the GPU alone, None when not known (an integrated GPU has none).
     `shared_memory_bytes` is how much of the machine's own memory the driver may lend it: not counted as the GPU's,
     because it is in the machine's `memory_gb` already. `parent` is the UUID of the GPU that a MIG instance is part of.
+    `compute_capability` is NVIDIA's (8.6) or ROCm's target (gfx942).
     `asleep`: it was left asleep, and this is what can be known without waking it. `note` is a sentence for people,
     `source` names what told all this.
     """
@@ -34,6 +35,7 @@ class GpuFinding(NamedTuple):
     asleep: bool = False
     note: str = ""
     source: str = ""
+    compute_capability: str = ""
 
     @property
     def usable(self) -> bool:
@@ -56,6 +58,7 @@ class GpuFinding(NamedTuple):
         """What is told beside that: where it sits, its driver, and the rest where there is something to say."""
         extras = {
             "shared_memory_gb": gigabytes(self.shared_memory_bytes),
+            "compute_capability": self.compute_capability,
             "parent": self.parent,
             "asleep": self.asleep,
             "note": self.note,

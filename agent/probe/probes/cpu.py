@@ -8,6 +8,7 @@ from typing import NamedTuple, Optional
 from agent.probe.cgroups import Cgroups
 from agent.probe.options import ProbeOptions
 from agent.probe.parsers.cpu import cpu_list, cpu_model
+from agent.probe.parsers.features import instruction_sets
 from agent.probe.reading import Failure, Reading
 from agent.probe.source import Source, SourceError
 from agent.probe.visibility import NO_PROC, is_proc_hidden
@@ -184,7 +185,8 @@ def _kinds(source: Source, usable: frozenset[int]) -> list[Reading]:
 
 
 def _identity(source: Source, cpus: frozenset[int]) -> list[Reading]:
-    model = cpu_model(source.read_text("/proc/cpuinfo"))
+    cpuinfo = source.read_text("/proc/cpuinfo")
+    model = cpu_model(cpuinfo)
     try:
         architecture = source.uname()[4]
     except (OSError, SourceError):  # the CPUs are worth telling without it
@@ -192,6 +194,7 @@ def _identity(source: Source, cpus: frozenset[int]) -> list[Reading]:
     return [
         Reading("cpu_model", model[:128].strip() or None, "", "/proc/cpuinfo"),
         Reading("architecture", architecture or None, "", "uname"),
+        Reading("cpu_features", instruction_sets(cpuinfo), "", "/proc/cpuinfo"),
         _frequency(source, cpus),
         Reading("cpu_steal_percent", _steal_percent(source), "%", "psutil.cpu_times"),
     ]

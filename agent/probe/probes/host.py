@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
+from agent.probe.facilities import facilities
 from agent.probe.options import ProbeOptions
 from agent.probe.parsers.release import pretty_name
 from agent.probe.reading import Failure, Reading
@@ -59,6 +60,7 @@ class HostProbe:
             _virtual_machine(source, "virtual_machine" in unknown),
             Reading("uptime_seconds", _number(uptime[0]) if uptime else None, "s", "/proc/uptime"),
             _clock(source),
+            *facilities(source),
         ], failures
 
 

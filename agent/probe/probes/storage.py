@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 from agent.probe.block_devices import pool_of, quota_options
 from agent.probe.deadline import Deadlines
+from agent.probe.disk_kind import disk_kind
 from agent.probe.options import ProbeOptions
 from agent.probe.parsers.mounts import Mount, mount_of, mounts
 from agent.probe.reading import Failure, Reading
@@ -239,6 +240,8 @@ def _work_readings(
     if mount is not None:
         device = _device(source, mount, table)
         readings.append(Reading("storage_device", device, "", "/proc/self/mountinfo, /sys/dev/block"))
+        kind = disk_kind(source, mount, device["in_memory"])
+        readings.append(Reading("storage_kind", kind, "", "/sys/class/block/*/queue/rotational"))
     return readings
 
 
