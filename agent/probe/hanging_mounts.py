@@ -11,12 +11,11 @@ import os
 import threading
 import time
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from agent.probe.deadline import MissedDeadline
 from agent.probe.parsers.mounts import mounts
-from agent.probe.source import SourceError
+from agent.probe.source import LiveSource, SourceError
 
 if TYPE_CHECKING:
     import subprocess
@@ -28,7 +27,7 @@ MOST_CHILDREN = 4
 _KILLED_WITHIN_SECONDS = 0.3
 _MOUNTS = "/proc/self/mountinfo"
 _MOST_LINKS = 40  # as many as the kernel follows
-_SCRIPT = str(Path(__file__).with_name("mount_child.py"))
+_SCRIPT = f"{__file__.rpartition('/')[0]}/mount_child.py"
 
 # Answered by this machine's own kernel from its memory. All others (nfs, cifs, ceph, 9p, lustre, fuse …) wait for
 # somebody else: a server, a host, a program. autofs mounts one of them when it is looked at.
@@ -181,9 +180,5 @@ def ask_apart(question: str, path: str) -> Optional[Any]:
 
     Raises MissedDeadline, OSError, SourceError.
     """
-    try:
-        mountinfo = Path(_MOUNTS).read_text("utf-8", "surrogateescape")
-    except OSError:  # no /proc: nothing says what is mounted
-        return None
-    place = hanging_place(path, mountinfo)
+    place = hanging_place(path, LiveSource().read_text(_MOUNTS))
     return None if place is None else _questions().ask(question, place)

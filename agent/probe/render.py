@@ -216,6 +216,7 @@ def _folded(reading: Reading, values: dict[str, Any]) -> list[str]:
     if reading.name == "gpus":
         return [_gpu_text(gpu, detail) for gpu, detail in zip(items, values.get("gpu_details") or [{}] * len(items))]
     if reading.name == "interfaces":
+        items = [item for item in items if item["name"] != "lo"]
         offered = set(values.get("addresses") or ())
         shown = [item for item in items if item["up"] and offered & set(item["addresses"])]
         lines = [_interface_text(item, offered) for item in shown[:_MOST_LINES]]

@@ -13,10 +13,10 @@ from agent.probe.runner import ProbeRunner
 from tests.probe.test_recordings import MACHINES, replayed
 from tests.probe.test_rules import UNAME
 
-LARGE = {"nvidia-8-gpus", "nvidia-driver-mismatch", "host-of-containers-and-guests"} | {
-    "laptop-performance-efficiency",
-    "zfs-storage-host",
-}
+LARGE = {
+    "512-cpus", "nvidia-8-gpus", "nvidia-driver-mismatch", "host-of-containers-and-guests",
+    "laptop-performance-efficiency", "zfs-storage-host",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("machine", MACHINES)

@@ -35,7 +35,8 @@ class HostProbe:
             failures.append(Failure(self.name, "uname is not answered, and /proc does not name it", "hostname"))
         if is_proc_hidden(source):
             failures.append(Failure(self.name, f"{NO_PROC}: whether this is a container cannot be told", "container"))
-        if is_sys_hidden(source) and not virtual_machine_name(source) and not tells_of_hypervisors(source):
+        machine = _virtual_machine(source)
+        if machine.note == NO_SYS:
             message = f"{NO_SYS}: whether this is a virtual machine cannot be told"
             failures.append(Failure(self.name, message, "virtual_machine"))
         unknown = {failure.reading for failure in failures}
@@ -57,7 +58,7 @@ class HostProbe:
                 "/proc/self/ns, /proc/1, /run",
                 note=NO_PROC if "container" in unknown else "",
             ),
-            _virtual_machine(source, "virtual_machine" in unknown),
+            machine,
             Reading("uptime_seconds", _number(uptime[0]) if uptime else None, "s", "/proc/uptime"),
             _clock(source),
             *facilities(source),
@@ -74,12 +75,12 @@ def _names(source: Source) -> tuple[str, str]:
     return hostname, f"{system} {release}".strip()
 
 
-def _virtual_machine(source: Source, unknown: bool) -> Reading:
+def _virtual_machine(source: Source) -> Reading:
     name = virtual_machine_name(source)
     told_by = "/sys/class/dmi/id, clock sources, /proc/cpuinfo"
     note = ""
     if not name and not tells_of_hypervisors(source):
-        note = NO_SYS if unknown else "nothing here tells whether this is a virtual machine"
+        note = NO_SYS if is_sys_hidden(source) else "nothing here tells whether this is a virtual machine"
     return Reading("virtual_machine", name or None, "", told_by, note=note)
 
 
