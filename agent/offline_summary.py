@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 from agent.sampler import Sample
-from agent.state_dir import replace_file
+from registry_core.errors import StoreError
+from registry_core.files.atomic import replace_file
+from registry_core.files.opening import read_file
 from registry_core.models.times import time_from_text, time_to_text
 
 __all__ = ["Gap", "Range", "forget_gap", "keep_gap", "kept_gap"]
@@ -82,19 +84,18 @@ class Gap:
 def keep_gap(path: Path, gap: Gap) -> None:
     """Keep the gap over a restart of the agent. A disk that is full keeps nothing, and is told of elsewhere."""
     counts = {name: found.count for name, found in gap.ranges.items()}
-    with suppress(OSError):
-        replace_file(path, json.dumps({**gap.to_plain(), "counts": counts}).encode() + b"\n")
+    with suppress(StoreError):
+        replace_file(path, json.dumps({**gap.to_plain(), "counts": counts}).encode() + b"\n", durable=False)
 
 
 def kept_gap(path: Path) -> Optional[Gap]:
     """The gap that an earlier run could not deliver; None where there is none, or none that can be read."""
     try:
-        with path.open("rb") as file:
-            plain = json.loads(file.read(LARGEST_FILE_BYTES))
+        plain = json.loads(read_file(path, LARGEST_FILE_BYTES))
         begin, end = time_from_text("from", plain["from"]), time_from_text("to", plain["to"])
         ranges = {name: _range(plain, name) for name in _GAUGES if name in plain["gauges"]}
         samples, reason = int(plain["samples"]), str(plain["reason"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, StoreError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return Gap(begin, end, samples, reason, ranges) if begin is not None and end is not None else None
 

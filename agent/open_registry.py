@@ -67,6 +67,7 @@ def _remote(target: str, settings: Optional[RegistrySettings], own_node: Optiona
             "coordinator_id": settings.coordinator_id,
             "ca_file": settings.ca_file or None,
             "allow_plaintext": settings.allow_plaintext,
+            "proxy": settings.proxy.get_secret_value(),
         }
     if own_node is not None:
         given.update(

@@ -1,6 +1,7 @@
 """Between the node and its registry: registers it, reports samples, and keeps what could not be delivered.
 
-Knows only the `Registry` contract. What is kept through an outage is the newest sample and one summary of the gap.
+Knows only the `Reporting` part of the contract. What is kept through an outage is the newest sample and one summary of
+the gap.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from agent.description import changed_fields
 from agent.offline_summary import Gap, forget_gap, keep_gap, kept_gap
 from agent.sampler import Sample
 from registry_core.clock import Clock, SystemClock
-from registry_core.contract import Registry
+from registry_core.contract import Reporting
 from registry_core.errors import RefusedError, RegistryError, UnknownNodeError
 from registry_core.models.node import Node
 from registry_core.models.status import NodeHealth
@@ -26,7 +27,8 @@ _log = logging.getLogger("agent.report")
 
 GAP_FILE = "outage.json"
 REFUSED_PAUSE_INTERVALS = 20
-"""After a refusal that only a person can mend, how many reports are kept back before the registry is asked again."""
+"""After refusals that only a person can mend, how many reports are kept back at most before the registry is asked
+again. It begins with one and doubles, since what was refused may be mended soon."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,11 @@ class Description:
 class Reporter:
     """Safe to call from the sampling and the probing thread at once."""
 
-    def __init__(self, registry: Registry, clock: Optional[Clock] = None, gap_file: Optional[Path] = None) -> None:
+    def __init__(self, registry: Reporting, clock: Optional[Clock] = None, gap_file: Optional[Path] = None) -> None:
         self._registry = registry
         self._gap_file = gap_file
         self._pause = 0  # reports to keep back
+        self._refusals = 0  # in a row
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._wanted: Optional[Description] = None
@@ -71,10 +74,9 @@ class Reporter:
         self.gap: Optional[Gap] = kept_gap(gap_file) if gap_file is not None else None
 
     @property
-    def asked_interval_seconds(self) -> float:
-        """How often the registry asks to be told; 0 where it does not say."""
-        asked: float = getattr(self._registry, "asked_interval_seconds", 0.0)
-        return asked
+    def requested_interval_seconds(self) -> float:
+        """How often the registry asks this node to report; 0 where it does not ask."""
+        return self._registry.requested_interval_seconds
 
     def describe(self, description: Description) -> bool:
         """Take a new description; register it when it differs from the registered one. True when it is registered.
@@ -110,12 +112,16 @@ class Reporter:
             self._arrived(health)
             return True
 
+    def try_now(self) -> None:
+        """Ask the registry with the next report, whatever it answered before. Waits for nothing."""
+        self._pause = 0
+        self._registry.forget_waits()
+
     def close(self) -> None:
-        """Take leave where the registry is another's, and close it."""
-        leave = getattr(self._registry, "leave", None)
-        if leave is not None and self._registered is not None:
+        """Tell the registry that this node is leaving, and close it."""
+        if self._registered is not None:
             try:
-                leave(self._registered.node.id)
+                self._registry.leave(self._registered.node.id)
             except RegistryError as error:
                 _log.warning("could not take leave: %s", error)
         try:
@@ -128,9 +134,8 @@ class Reporter:
         assert registered is not None, "describe() comes before report()"
         node_id = registered.node.id
         gauges = (sample.load_average, sample.memory_usage, sample.disk_usage)
-        report_gap = getattr(self._registry, "report_gap", None)
-        if self.gap is not None and report_gap is not None:
-            report_gap(self.gap.to_plain())
+        if self.gap is not None:
+            self._registry.report_gap(self.gap.to_plain())
         try:
             return self._registry.update_node_health(node_id, *gauges)
         except UnknownNodeError:
@@ -152,7 +157,8 @@ class Reporter:
         if self.standing.problem is not None:
             _log.info("reporting again%s", f" after {self.gap}" if self.gap else "")
         self._forget_gap()
-        withheld: tuple[str, ...] = getattr(self._registry, "withheld", ())
+        self._refusals = 0
+        withheld = self._registry.withheld_reasons
         for reason in withheld:
             if reason not in self.standing.withheld:
                 _log.warning("the registry gives this node no work: %s", reason)
@@ -165,7 +171,8 @@ class Reporter:
         if problem != self.standing.problem:  # once, not at every interval
             _log.error("cannot report: %s", problem, extra={"fields": {"problem": type(error).__name__}})
         if isinstance(error, RefusedError):
-            self._pause = REFUSED_PAUSE_INTERVALS
+            self._pause = min(2**self._refusals, REFUSED_PAUSE_INTERVALS)
+            self._refusals = min(self._refusals + 1, REFUSED_PAUSE_INTERVALS)
         if sample is not None:
             self._keep_back(sample, problem)
         else:

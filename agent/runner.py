@@ -45,6 +45,7 @@ _log = logging.getLogger("agent")
 CLOSE_SECONDS = 1.2  # SIGTERM to exit is promised within 2 s, whatever the disk does
 MISSED_INTERVALS = 4  # an embedded registry calls its own node down after this many intervals of silence
 SAMPLE = "sample"
+REPORT = "report"
 JOIN_TOKEN_CREDENTIAL = "join-token"  # noqa: S105 - a name, as in LoadCredential= of the unit
 
 
@@ -77,6 +78,7 @@ class Agent:
         self._sample: Optional[Sample] = None
         self._paced_interval = 0.0  # nothing is planned yet
         self._unreachable = False
+        self._doing = SAMPLE  # what the job of that name is at: measuring, or the report of it
 
     @property
     def _agent(self) -> AgentSettings:
@@ -141,7 +143,8 @@ class Agent:
         closing.join(CLOSE_SECONDS)
         self._status_publisher.save(self._snapshot(), "stopped")
         if closing.is_alive():
-            _log.warning("left a disk that does not answer; what was registered is kept")
+            what = "a network" if is_address(self._target) else "a disk"
+            _log.warning("left %s that does not answer; what was registered is kept", what)
         else:
             self._state.close()  # nothing of ours writes there any more, whatever the kernel may hold of this process
         _log.info("stopped after %d delivered reports", self._reporter.standing.delivered)
@@ -210,8 +213,8 @@ class Agent:
         self._tell_probe_errors(())
 
     def _plan(self) -> None:
-        interval = self._paced_interval = max(self._agent.interval_seconds, self._reporter.asked_interval_seconds)
-        self._schedule.every(SAMPLE, interval, phase_seconds(self._identity.id, interval), self._report)
+        interval = self._paced_interval = max(self._agent.interval_seconds, self._reporter.requested_interval_seconds)
+        self._plan_reports(interval)
         by_cadence: dict[float, list[str]] = {}
         for name, cadence_seconds in self._probes.cadences().items():
             by_cadence.setdefault(cadence_seconds, []).append(name)
@@ -263,8 +266,10 @@ class Agent:
         self._tell_of_report(delivered=self._send_report())
 
     def _send_report(self) -> bool:
+        self._doing = SAMPLE
         self._sample = self._sampler.take()
         self._sampled_at = time.monotonic()
+        self._doing = REPORT
         return self._reporter.report(self._sample)
 
     def _tell_of_report(self, *, delivered: bool) -> None:
@@ -273,10 +278,14 @@ class Agent:
 
     def _follow_the_pace(self) -> None:
         """Report as often as the registry asks, where that is less often than this node would."""
-        interval = max(self._agent.interval_seconds, self._reporter.asked_interval_seconds)
+        interval = max(self._agent.interval_seconds, self._reporter.requested_interval_seconds)
         if interval != self._paced_interval and self._paced_interval:
             self._paced_interval = interval
-            self._schedule.every(SAMPLE, interval, phase_seconds(self._identity.id, interval), self._report)
+            self._plan_reports(interval)
+
+    def _plan_reports(self, interval: float) -> None:
+        phase = phase_seconds(self._identity.id, interval)
+        self._schedule.every(SAMPLE, interval, phase, self._report, lambda: self._doing)
 
     def _draw(self) -> None:
         age = time.monotonic() - self._sampled_at
@@ -295,8 +304,10 @@ class Agent:
         with self._probing:
             if replaced := self._notice_a_new_key():
                 self._node = self._describe()
+        self._reporter.try_now()
         if replaced:
             self._describe_to_registry()
+        self._schedule.soon(SAMPLE)
         self._inbox.stop_at_once = False
         self._status_publisher.ready(self._snapshot())
 
@@ -317,4 +328,3 @@ class Agent:
         self._use_probes()
         self._probe(None)
         self._plan()
-        self._schedule.soon(SAMPLE)

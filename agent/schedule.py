@@ -65,14 +65,27 @@ class Schedule:
         self._scheduler.add_listener(self._skipped, EVENT_JOB_MAX_INSTANCES)
         self._scheduler.start()
         self._intervals: dict[str, float] = {}
+        self._doing: dict[str, Callable[[], str]] = {}
         self._offset = self._clocks.wall() - self._clocks.monotonic()
         self._slept = self._clocks.boot() - self._clocks.monotonic()
 
-    def every(self, name: str, interval_seconds: float, phase: float, run: Callable[[], None]) -> None:
-        """Run `run` every `interval_seconds` from the next moment of the phase on; replaces a job of the same name."""
+    def every(
+        self,
+        name: str,
+        interval_seconds: float,
+        phase: float,
+        run: Callable[[], None],
+        doing: Optional[Callable[[], str]] = None,
+    ) -> None:
+        """Run `run` every `interval_seconds` from the next moment of the phase on; replaces a job of the same name.
+
+        `doing` says what a run is at just now, for the log where the next one comes before it has ended; by default
+        its name.
+        """
         now = self._clocks.wall()
         first = now + interval_seconds - (now - phase) % interval_seconds
         self._intervals[name] = interval_seconds
+        self._doing[name] = doing or (lambda: name)
         self._scheduler.add_job(
             run,
             IntervalTrigger(seconds=interval_seconds, start_date=_moment(first), timezone=timezone.utc),
@@ -134,7 +147,7 @@ class Schedule:
         _log.error("%s failed: %r\n%s", event.job_id, event.exception, event.traceback)
 
     def _skipped(self, event: JobSubmissionEvent) -> None:
-        _log.warning("%s is still running: its next run is left out", event.job_id)
+        _log.warning("%s is still running: its next run is left out", self._doing[event.job_id]())
 
 
 class _Planner(BaseScheduler):  # type: ignore[misc]  # APScheduler ships no types

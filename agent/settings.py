@@ -16,6 +16,7 @@ from agent.registry_address import check_target
 from duxnet.process.folders import default_state_folder
 from duxnet.process.log_settings import LogSettings
 from duxnet.process.settings import Number, PathText, Section, Settings, Whole, load_settings
+from registry_core.identity.tokens import checked_token
 from registry_core.models import limits
 
 __all__ = ["AgentSettings", "RegistrySettings", "ReserveSettings", "agent_sections", "load_agent_settings"]
@@ -87,12 +88,27 @@ class RegistrySettings(Section):
     coordinator_id: str = ""
     ca_file: PathText = ""
     allow_plaintext: bool = False
+    proxy: SecretStr = SecretStr("")  # it may hold a password
 
     @field_validator("target")
     @classmethod
     def _target(cls, value: str) -> str:
         if value:
             check_target(value)
+        return value
+
+    @field_validator("token", "join_token")
+    @classmethod
+    def _token(cls, value: SecretStr) -> SecretStr:
+        return SecretStr(checked_token("token", value.get_secret_value()))
+
+    @field_validator("proxy")
+    @classmethod
+    def _proxy(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value():
+            from registry_core.remote.proxy import checked_proxy  # loads httpx, which few settings need
+
+            checked_proxy("proxy", value.get_secret_value())
         return value
 
     def key_path(self) -> Optional[Path]:

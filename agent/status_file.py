@@ -16,7 +16,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
 
-from agent.state_dir import LOCK_FILE, holder_of, replace_file
+from agent.state_dir import LOCK_FILE, holder_of
+from registry_core.errors import StoreError
+from registry_core.files.atomic import replace_file
+from registry_core.files.opening import read_regular
 from registry_core.models.times import time_to_text
 
 __all__ = [
@@ -72,7 +75,7 @@ class StatusFile:
         self._shared = self.path.parent != state_dir
 
     def write(self, status: AgentStatus) -> None:
-        """Replace the file. Raises OSError."""
+        """Replace the file. Raises StoreError, OSError."""
         plain = {
             "schema": SCHEMA,
             **asdict(status),
@@ -84,7 +87,8 @@ class StatusFile:
         }
         if self._shared:
             self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        replace_file(self.path, json.dumps(plain).encode() + b"\n", 0o644 if self._shared else 0o600)
+        mode = 0o644 if self._shared else 0o600
+        replace_file(self.path, json.dumps(plain).encode() + b"\n", mode, durable=False)
 
 
 def status_candidates(state_dir: Path, environ: Mapping[str, str]) -> list[Path]:
@@ -122,9 +126,8 @@ class FoundStatus:
 def read_status(path: Path) -> Optional[FoundStatus]:
     """The status in `path`; None when there is none or it is not one of ours."""
     try:
-        with path.open("rb") as file:
-            plain = json.loads(file.read(LARGEST_STATUS_BYTES))
-    except (OSError, ValueError, RecursionError):
+        plain = json.loads(read_regular(path, LARGEST_STATUS_BYTES, follow=False))
+    except (OSError, StoreError, ValueError, RecursionError):
         return None
     if not isinstance(plain, dict) or not str(plain.get("schema", "")).startswith("duxnet.agent-status/1."):
         return None

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TextIO
 
-from duxnet.process.logs import printable
+from registry_core.errors import printable
 
 __all__ = ["StatusLine"]
 

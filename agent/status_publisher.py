@@ -17,6 +17,7 @@ from agent.status_file import NO_WORK, AgentStatus, StatusFile
 from agent.status_line import StatusLine
 from duxnet.process.logs import configure_logs, is_journal
 from duxnet.process.notify import Notifier
+from registry_core.errors import StoreError, reason_of
 from registry_core.models.encoding import capabilities_to_plain, health_to_plain
 from registry_core.models.node import Node
 
@@ -108,8 +109,8 @@ class StatusPublisher:
             return
         try:
             self._file.write(_status(snapshot, state))
-        except OSError as error:
-            reason = f"{self._file.path}: {error.strerror or error}"
+        except (OSError, StoreError) as error:
+            reason = str(error) if isinstance(error, StoreError) else f"{self._file.path}: {reason_of(error)}"
             if reason != self._cannot_write:
                 _log.warning("the status file cannot be written: %s", reason)
             self._cannot_write = reason

@@ -8,6 +8,7 @@ import sys
 ALL = {
     "probe": "what a probe costs beside an empty Python",
     "reputation": "what an outcome, a quantile and a rating batch cost",
+    "remote": "what a page of nodes costs the client of a coordinator",
     "storage": "durability beside bare sqlite3, and starts with a million nodes",
     "registry": "queries, heartbeats and memory at 10⁴, 10⁵ and 10⁶ nodes",
 }

@@ -25,6 +25,7 @@ from registry_core.models.record import NodeRecord
 from registry_core.models.trusted import node_with
 from registry_core.storage.sqlite.store import SqliteStore
 from registry_core.storage.store import Put
+from registry_core.table.select import select
 
 SIZES = (10_000, 100_000, 1_000_000)
 TEN_SCORES = (0.25, 1.12, 2.19, 3.03, 3.42, 3.81, 4.11, 4.5, 4.71, 4.97)
@@ -145,10 +146,10 @@ def measure_queries(say: Say, registry: NodeRegistry, fleet: list[Row]) -> None:
 
     for name, asked in (("1,000 different queries", demands(1000)), ("200 rare ones (0.01 %)", RARE)):
         queries = [query_of(demand) for demand in asked]
-        table.select(queries[0], None, 20)
+        select(table, queries[0], None, 20)
 
         def ids_of(number: int, queries: list[NodeQuery] = queries) -> object:
-            return table.select(queries[number], None, 20)
+            return select(table, queries[number], None, 20)
 
         def nodes_of(number: int, queries: list[NodeQuery] = queries) -> object:
             return registry.find_nodes(queries[number])

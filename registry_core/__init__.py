@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from registry_core.contract import LocalRegistry, Registry
-    from registry_core.embedded.live_state import NodePage
+    from registry_core.contract import LocalRegistry, Registry, Reporting
     from registry_core.embedded.node_registry import NodeRegistry
     from registry_core.errors import (
         DamagedStoreError,
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
     from registry_core.models.node import Gpu, Node, NodeCapabilities
     from registry_core.models.reputation import Evidence, Reputation
     from registry_core.models.status import Admission, Condition, Conditions, Cordon, Liveness, NodeHealth, Scheduling
-    from registry_core.query.explain import Failing
-    from registry_core.query.node_query import GpuDemand, NodeOrder, NodeQuery
+    from registry_core.query.conditions import Failing, GpuDemand
+    from registry_core.query.node_query import NodeOrder, NodePage, NodeQuery
     from registry_core.rules.health import HealthThresholds
     from registry_core.storage.sealing import KeyRing, SealingKey
     from registry_core.version import __version__
@@ -40,6 +39,7 @@ __all__ = [
     "NodeRegistry",
     "Registry",
     "LocalRegistry",
+    "Reporting",
     "Node",
     "NodeCapabilities",
     "Gpu",
@@ -78,7 +78,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "contract": ("LocalRegistry", "Registry"),
+    "contract": ("LocalRegistry", "Registry", "Reporting"),
     "errors": (
         "DamagedStoreError",
         "EventsCompacted",
@@ -95,15 +95,14 @@ _HOME = {
     ),
     "events": ("Event", "EventKind"),
     "models.node": ("Gpu", "Node", "NodeCapabilities"),
-    "query.node_query": ("GpuDemand", "NodeOrder", "NodeQuery"),
+    "query.conditions": ("Failing", "GpuDemand"),
+    "query.node_query": ("NodeOrder", "NodePage", "NodeQuery"),
     "models.reputation": ("Evidence", "Reputation"),
     "models.status": ("Admission", "Condition", "Conditions", "Cordon", "Liveness", "NodeHealth", "Scheduling"),
     "embedded.node_registry": ("NodeRegistry",),
-    "query.explain": ("Failing",),
     "rules.health": ("HealthThresholds",),
     "storage.sealing": ("KeyRing", "SealingKey"),
     "version": ("__version__",),
-    "embedded.live_state": ("NodePage",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

@@ -42,6 +42,16 @@ def shown_path(path: str) -> str:
     return text if len(text) <= _LONGEST_PATH_SHOWN else "'…" + text[1 - _LONGEST_PATH_SHOWN :]
 
 
+def printable(text: str) -> str:
+    """`text` in one line without what a terminal would act on: controls and their kin are written as escapes."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def reason_of(error: BaseException) -> str:
+    """What went wrong, in the system's own words where it has any, such as `No space left on device`."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 def _ascii(value: object) -> str:
     try:
         return ascii(value)

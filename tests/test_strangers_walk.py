@@ -19,8 +19,11 @@ import pytest
 
 from tests.agent.running import environment, until
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
+
 README = (Path(__file__).parents[1] / "README.md").read_text()
-PORT, FOLDER = "8410", "/tmp/node-1"
+PORT, FOLDER = "8410", "~/node-1"
 INTERVAL = "0.5"
 
 

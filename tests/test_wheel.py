@@ -31,7 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the programs of an environment that holds the wheel and, from here, only its dependencies."""
     folder = tmp_path_factory.mktemp("installed")
-    venv.create(folder, with_pip=False)
+    venv.create(folder, with_pip=False, symlinks=True)  # as `python -m venv` does
     python = folder / "bin" / "python"
     install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
     subprocess.run([*install, "--disable-pip-version-check", str(wheel)], check=True, timeout=55, capture_output=True)
@@ -48,6 +48,7 @@ def test_the_wheel_holds_all_parts_and_no_tests(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"agent", "duxnet", "registry_core"}
     assert any(name.startswith("duxnet/systemd/") for name in names)
+    assert "duxnet/coordinator/http/api.html" in names
     assert "duxnet/__init__.py" not in names  # a namespace that other distributions share
     assert "registry_core/testing.py" in names  # for those who embed a registry
     strays = [name for name in names if "test" in name.lower() or name.endswith((".pyc", ".c"))]

@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 from agent.probe.reading import Reading
 from agent.probe.report import ProbeReport
+from registry_core.errors import printable
 
 __all__ = ["explained", "table"]
 
@@ -125,7 +126,7 @@ def table(report: ProbeReport, *, everything: bool = False) -> str:
             for label, value in _rows(reading, values, doubtful, everything):
                 rows.append((title, f"{label} *" if has_note and label else label, value))
                 title = ""
-    rows += [("error", failure.probe, _printable(_message(failure))) for failure in report.errors]
+    rows += [("error", failure.probe, printable(_message(failure))) for failure in report.errors]
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     lines = [f"{group:{widths[0]}}  {label:{widths[1]}}  {value}" for group, label, value in rows]
     more = ["\n* there is more to say: duxnet probe --explain"] if marked else []
@@ -163,7 +164,7 @@ def explained(report: ProbeReport) -> str:
     lines = lines if lines[0] else lines[1:]
     if report.errors:
         lines.append("\nWhat could not be told:")
-        lines.extend(f"  {item.probe}: {_printable(_message(item))}" for item in report.errors)
+        lines.extend(f"  {item.probe}: {printable(_message(item))}" for item in report.errors)
     return "\n".join([*lines, ""])
 
 
@@ -206,7 +207,7 @@ def _rows(
     if reading.value is None and (reading.name in doubtful or reading.note):
         return [(label, "not known")]
     limited = reading.limited_by and (everything or not reading.name.endswith("_available_gb"))
-    because = f"  ({_printable(str(reading.limited_by))})" if limited else ""
+    because = f"  ({printable(str(reading.limited_by))})" if limited else ""
     return [(label, _shown(reading, reading.value) + because)]
 
 
@@ -237,7 +238,7 @@ def _gpu_text(gpu: dict[str, Any], detail: dict[str, Any]) -> str:
     shared_text = f"{shared:g} GB shared with the machine" if shared else ""
     capability = f"compute {detail['compute_capability']}" if detail.get("compute_capability") else ""
     usable = "usable" if gpu["usable"] else f"not usable: {gpu['reason']}"
-    return _printable(", ".join(part for part in (name.strip(), memory, shared_text, capability, usable) if part))
+    return printable(", ".join(part for part in (name.strip(), memory, shared_text, capability, usable) if part))
 
 
 def _interface_text(item: dict[str, Any], offered: set[str]) -> str:
@@ -245,7 +246,7 @@ def _interface_text(item: dict[str, Any], offered: set[str]) -> str:
     mine = [address for address in item["addresses"] if address in offered]
     more = f"… and {len(mine) - 3} more" if len(mine) > 3 else ""
     addresses = " ".join([*mine[:3], more]).strip()
-    return _printable(", ".join(part for part in (item["name"], speed, addresses) if part))
+    return printable(", ".join(part for part in (item["name"], speed, addresses) if part))
 
 
 def _explanation(reading: Reading) -> str:
@@ -253,11 +254,11 @@ def _explanation(reading: Reading) -> str:
     if isinstance(reading.value, (list, dict)) and reading.value:
         items = reading.value if isinstance(reading.value, list) else [reading.value]
         because = [f"  Why not all of it: {_cause(reading.limited_by)}."] if reading.limited_by else []
-        because += [f"  {_capitalised(_printable(reading.note))}."] if reading.note else []
-        told_by = f"  (from {_printable(reading.source)})"
+        because += [f"  {_capitalised(printable(reading.note))}."] if reading.note else []
+        told_by = f"  (from {printable(reading.source)})"
         return "\n".join([f"{label}:", *(f"  - {_text(item)}" for item in items), *because, told_by])
     if not (reading.limited_by or reading.note or _differs(reading)):
-        return f"{label}: {_shown(reading, reading.value)}  ({_printable(reading.source)})"
+        return f"{label}: {_shown(reading, reading.value)}  ({printable(reading.source)})"
     return "\n  ".join([f"{label}: {_told_apart(reading)}", *_reasons(reading)])
 
 
@@ -287,9 +288,9 @@ def _reasons(reading: Reading) -> list[str]:
     if reading.name == "cpu_cores" and isinstance(reading.container, float) and not reading.set_by:
         lines.append("A share of CPU time is offered as whole CPUs, rounded down, and never as less than one.")
     if reading.note:
-        lines.append(f"{_capitalised(_printable(reading.note))}.")
+        lines.append(f"{_capitalised(printable(reading.note))}.")
     if reading.source and reading.set_by != "override":
-        lines.append(f"Read from {_printable(reading.source)}.")
+        lines.append(f"Read from {printable(reading.source)}.")
     return lines
 
 
@@ -297,8 +298,8 @@ def _cause(limited_by: str) -> str:
     """What a limit is, in words, before the file that says so."""
     for ending, words in _CAUSES.items():
         if limited_by.partition(";")[0].endswith(ending):
-            return f"{words}, {_printable(limited_by)}"
-    return _printable(limited_by)
+            return f"{words}, {printable(limited_by)}"
+    return printable(limited_by)
 
 
 def _message(item: Any) -> str:
@@ -324,7 +325,7 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         told = {name: item for name, item in value.items() if item not in (None, "", [], False)}
         return ", ".join(name.replace("_", " ") if item is True else _pair(name, item) for name, item in told.items())
-    return _printable(str(value))
+    return printable(str(value))
 
 
 def _pair(name: str, item: Any) -> str:
@@ -340,7 +341,3 @@ def _pair(name: str, item: Any) -> str:
 
 def _capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -49,3 +49,5 @@ def agent(
     except StopRequested as stop:
         click.echo(f"duxnet: stopped by {stop} before it had started", err=True)
         return 0
+    finally:
+        inbox.close()

@@ -35,7 +35,7 @@ def key() -> None:
 @_where
 def show_command(state_dir: Optional[str], config: Optional[str], output: str) -> int:
     """Print the node's id, its present and first public key, and how often it was replaced. Nothing is changed."""
-    from registry_core.files.atomic import locked_folder
+    from registry_core.files.locks import locked_folder
     from registry_core.identity.identity_files import check_key_file
     from registry_core.identity.node_key import load_node_key
 

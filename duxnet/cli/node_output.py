@@ -15,7 +15,7 @@ from registry_core.models.status import Admission, Condition, Liveness, Scheduli
 if TYPE_CHECKING:
     from duxnet.cli.registry_client import RegistryClient
     from registry_core.models.node import Node
-    from registry_core.query.explain import Failing
+    from registry_core.query.conditions import Failing
 
 __all__ = ["print_failing", "print_node", "print_nodes", "print_reputation", "state_text"]
 
@@ -29,7 +29,7 @@ _SHORTEST_ID = 12
 def print_nodes(nodes: list[Node], cursor: Optional[str], client: RegistryClient, output: str) -> None:
     """A line for each node, or the JSON list. `cursor` leads to what a limit left out."""
     if output == "json":
-        print_json({"schema": "duxnet.nodes/1.0", "nodes": [_plain(node, client) for node in nodes], "next": cursor})
+        print_json({"schema": "duxnet.nodes/1.1", "nodes": [_plain(node, client) for node in nodes], "next": cursor})
         return
     width = _id_width([node.id for node in nodes])
     print_table(_HEADER, (_row(node, client, width) for node in nodes), _RIGHT)

@@ -9,7 +9,7 @@ import click
 
 from duxnet.cli.group import SuggestingGroup
 from duxnet.cli.nodes_admin import OPERATE
-from duxnet.cli.query_options import key_and_value, query_of, with_conditions, with_registry
+from duxnet.cli.query_options import key_and_value, query_of, with_conditions, with_order, with_registry
 
 if TYPE_CHECKING:
     from registry_core.models.node import Node
@@ -36,23 +36,30 @@ for _command in OPERATE:
 @with_registry
 @_format
 @with_conditions
-@click.option("--order", type=click.Choice(["reputation", "random", "least_loaded", "explore"]), default="reputation")
-@click.option("--seed", type=int, default=0, help="Fixes what --order random, least_loaded and explore draw.")
-@click.option("--limit", type=int, help="At most so many.")
+@with_order
+@click.option("--limit", type=int, help="Show at most this many nodes.")
 @click.option("--after", metavar="CURSOR", help="Go on behind an earlier answer: its `next`.")
-def list_command(registry: Optional[str], config: Optional[str], output: str, **asked: Any) -> int:
+def list_command(
+    registry: Optional[str],
+    config: Optional[str],
+    output: str,
+    limit: Optional[int],
+    after: Optional[str],
+    **asked: Any,
+) -> int:
     """The nodes that meet every condition, best reputation first."""
     from duxnet.cli.node_output import print_nodes
     from duxnet.cli.registry_client import RegistryClient, find_target
 
-    query = query_of(asked)
+    query = query_of(asked, limit, after)
     with RegistryClient.opened(find_target(registry, config), read_only=True) as client:
         page = client.find(query)
         print_nodes(page.nodes, page.next, client, output)
-        if getattr(client.registry, "degraded", False):
+        if page.degraded:
             click.echo("many nodes fell silent at once: until that is over the registry calls none down", err=True)
-        if damaged := getattr(client.registry, "damaged", 0):
-            click.echo(f"{damaged} left out: what the registry keeps of them is damaged; its log names them", err=True)
+        if page.damaged:
+            named = "its log names them, and so does `duxnet registry verify`"
+            click.echo(f"{page.damaged} left out: what the registry keeps of them is damaged; {named}", err=True)
     return 0
 
 

@@ -5,28 +5,28 @@ At a coordinator each needs an operator's token (`[registry] token`, $DUXNET_REG
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 import click
 
 from duxnet.cli.query_options import with_registry
+
+if TYPE_CHECKING:
+    from registry_core.contract import Admin
 
 __all__ = ["OPERATE"]
 
 ACTOR = "duxnet nodes"
 
 
-def _order(node_id: str, registry: Optional[str], config: Optional[str], give: Callable[[Any, str], None]) -> int:
+def _order(node_id: str, registry: Optional[str], config: Optional[str], give: Callable[[Admin, str], None]) -> int:
     """Open the registry, give its `admin` the order, and say what the node is now."""
     from duxnet.cli.registry_client import RegistryClient, find_target, whole_id
-    from registry_core.errors import NotSupportedError, UnknownNodeError
+    from registry_core.errors import UnknownNodeError
 
     with RegistryClient.opened(find_target(registry, config), read_only=False) as client:
         whole = whole_id(client.registry, node_id)
-        admin = getattr(client.registry, "admin", None)
-        if admin is None:
-            raise NotSupportedError("this registry takes no orders")
-        give(admin, whole)
+        give(client.registry.admin, whole)
         node = client.registry.get_node(whole)
         if node is None:
             raise UnknownNodeError(whole)
@@ -35,16 +35,13 @@ def _order(node_id: str, registry: Optional[str], config: Optional[str], give: C
     return 0
 
 
-def _admission(name: str, method: str, summary: str) -> click.Command:
+def _admission(name: str, summary: str, give: Callable[[Admin, str, str], None]) -> click.Command:
     @click.command(name, help=summary)
     @click.argument("node_id", metavar="ID")
     @click.option("--reason", default="", help="Why; the node is told, and so is who asks about it.")
     @with_registry
     def command(node_id: str, reason: str, registry: Optional[str], config: Optional[str]) -> int:
-        give: Callable[[Any, str], None] = lambda admin, whole: getattr(admin, method)(  # noqa: E731
-            whole, reason=reason, actor=ACTOR
-        )
-        return _order(node_id, registry, config, give)
+        return _order(node_id, registry, config, lambda admin, whole: give(admin, whole, reason))
 
     return command
 
@@ -78,10 +75,26 @@ def uncordon_command(node_id: str, registry: Optional[str], config: Optional[str
 
 
 OPERATE = [
-    _admission("approve", "approve", "Let a node take part for good."),
-    _admission("probation", "put_on_probation", "Let a node take part for now, as every newcomer begins."),
-    _admission("suspend", "suspend", "Take a node out until it is approved or put on probation again."),
-    _admission("ban", "ban", "Take a node out for good; registering again does not help it."),
+    _admission(
+        "approve",
+        "Let a node take part for good.",
+        lambda admin, node_id, reason: admin.approve(node_id, reason=reason, actor=ACTOR),
+    ),
+    _admission(
+        "probation",
+        "Let a node take part for now, as every newcomer begins.",
+        lambda admin, node_id, reason: admin.put_on_probation(node_id, reason=reason, actor=ACTOR),
+    ),
+    _admission(
+        "suspend",
+        "Take a node out until it is approved or put on probation again.",
+        lambda admin, node_id, reason: admin.suspend(node_id, reason=reason, actor=ACTOR),
+    ),
+    _admission(
+        "ban",
+        "Take a node out for good; registering again does not help it.",
+        lambda admin, node_id, reason: admin.ban(node_id, reason=reason, actor=ACTOR),
+    ),
     cordon_command,
     uncordon_command,
 ]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from duxnet.process.logs import printable
+from registry_core.errors import printable
 
 __all__ = ["age_text", "print_json", "print_pairs", "print_table"]
 

@@ -1,74 +1,57 @@
-"""The options by which commands ask for nodes that meet every condition, and the query that they ask.
+"""The options by which commands ask for nodes: those of the table of conditions, and which registry is asked.
 
-Here: conditions of a node alone. Not here: order and pages, which are `nodes list`'s own.
+Here: from a row's parameters to click's options. Not here: pages, which are `nodes list`'s own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 import click
+
+from registry_core.query.conditions import CONDITIONS, Parameter
+from registry_core.query.node_query import ORDER_PARAMETERS
 
 if TYPE_CHECKING:
     from registry_core.query.node_query import NodeQuery
 
-__all__ = ["key_and_value", "query_of", "with_conditions", "with_registry"]
+__all__ = ["key_and_value", "query_of", "with_conditions", "with_order", "with_registry"]
 
-_CONDITIONS = (
-    click.option("--min-reputation", type=float, default=0.0, help="At least this score, 0 to 5."),
-    click.option("--healthy", is_flag=True, help="Only nodes that may get work now."),
-    click.option("--min-cpu-cores", type=int, default=0, help="At least so many usable CPUs."),
-    click.option("--min-memory-gb", type=float, default=0.0, help="At least so much memory (GB, 10^9 bytes)."),
-    click.option("--min-storage-gb", type=float, default=0.0, help="At least so much storage (GB, 10^9 bytes)."),
-    click.option("--gpu", is_flag=True, help="Only nodes with a usable GPU."),
-    click.option("--wallet", help="Only nodes of this wallet."),
-    click.option("--gpu-count", type=int, help="At least so many usable GPUs, each as the next three ask."),
-    click.option("--gpu-vendor", help="GPUs of this vendor."),
-    click.option("--gpu-model", help="GPUs with this in the name of their model."),
-    click.option("--gpu-memory-gb", type=float, help="GPUs with at least so much memory each."),
-    click.option(
-        "--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Only nodes with this tag; several times: all."
-    ),
-    click.option("--exclude", multiple=True, metavar="ID", help="Not this node; may be given several times."),
-    click.option(
-        "--min-uptime-probability",
-        type=float,
-        default=0.0,
-        help="Nodes that stay for the next 6 hours with at least this probability, 0 to 1.",
-    ),
-)
+Command = Callable[..., int]
 
 
-def with_conditions(command: Callable[..., int]) -> Callable[..., int]:
-    """All of them; the command gets them as `**asked`, for `query_of`."""
-    return reduce(lambda decorated, option: option(decorated), reversed(_CONDITIONS), command)
+def with_conditions(command: Command) -> Command:
+    """Every condition of the table; the command gets them as `**asked`, for `query_of`."""
+    return _with([parameter for condition in CONDITIONS for parameter in condition.parameters], command)
 
 
-def query_of(asked: dict[str, Any]) -> NodeQuery:
-    """The question that the options ask, with the order and the page where the command has options for them."""
-    from registry_core.models.node import NodeCapabilities
-    from registry_core.query.node_query import GpuDemand, NodeQuery
+def with_order(command: Command) -> Command:
+    """The order of a list; as `with_conditions`."""
+    return _with(ORDER_PARAMETERS, command)
 
-    least = NodeCapabilities(
-        cpu_cores=asked["min_cpu_cores"],
-        memory_gb=asked["min_memory_gb"],
-        storage_gb=asked["min_storage_gb"],
-        gpu_enabled=asked["gpu"],
-    )
-    named = {name: asked[f"gpu_{name}"] for name in ("count", "vendor", "model", "memory_gb")}
-    given = {name: value for name, value in named.items() if value is not None}
-    return NodeQuery(
-        min_reputation=asked["min_reputation"],
-        only_healthy=asked["healthy"],
-        min_capabilities=None if least == NodeCapabilities() else least,
-        wallet_address=asked["wallet"],
-        gpus=GpuDemand(**given) if given else None,
-        tags=dict(key_and_value(tag) for tag in asked["tags"]),
-        exclude=asked["exclude"],
-        min_uptime_probability=asked["min_uptime_probability"],
-        **{name: asked[name] for name in ("order", "seed", "limit", "after") if name in asked},
-    )
+
+def query_of(asked: dict[str, Any], limit: Optional[int] = None, after: Optional[str] = None) -> NodeQuery:
+    """The question that the options ask."""
+    from registry_core.query.node_query import NodeQuery
+
+    given = {name: value for name, value in asked.items() if value is not None and value != ()}
+    return NodeQuery.from_parameters(given, limit, after)
+
+
+def _with(parameters: Sequence[Parameter], command: Command) -> Command:
+    return reduce(lambda decorated, parameter: _option(parameter)(decorated), reversed(parameters), command)
+
+
+def _option(parameter: Parameter) -> Callable[[Command], Command]:
+    """`--name-with-dashes`; what is not given is None, or an empty tuple where it may come several times."""
+    flag = f"--{parameter.option or parameter.name.replace('_', '-')}"
+    text = f"{parameter.help}."
+    if parameter.kind is bool:
+        return click.option(flag, parameter.name, is_flag=True, default=None, help=text)
+    kind = click.Choice(parameter.words) if parameter.words else parameter.kind
+    return click.option(flag, parameter.name, type=kind, multiple=parameter.many, metavar=parameter.metavar, help=text)
 
 
 def key_and_value(text: str) -> tuple[str, str]:

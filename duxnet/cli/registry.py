@@ -5,7 +5,6 @@ Here: options, progress and what is printed. Not here: the work (`registry_core.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -150,7 +149,8 @@ def rotate_key_command(
     """
     from duxnet.cli.sealing_keys import configured_key_file, keys_of
     from registry_core.errors import SealedStoreError
-    from registry_core.files.locks import WriterLock
+    from registry_core.files.locks import lock_beside
+    from registry_core.files.opening import own_place
     from registry_core.storage.key_sources import read_key_file, write_key_file
     from registry_core.storage.maintenance.migrate import rotate_key
     from registry_core.storage.sealing import KeyRing, SealingKey
@@ -163,7 +163,8 @@ def rotate_key_command(
         file = key_file or configured_key_file(config)
         if file is None:
             raise click.UsageError("--generate needs a key file to write to: --key-file")
-        WriterLock(Path(os.path.realpath(place))).release()  # nobody has it open: else no new key is made
+        real = own_place(place, "the folder of a registry", own=False)
+        lock_beside(real).release()  # refused while a process has it open: then no new key is made
         keys = KeyRing((SealingKey.generate(), *read_key_file(file).keys))
         write_key_file(file, keys)
     with _Progress("sealed anew", "nodes") as progress:

@@ -9,9 +9,9 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Optional
+from typing import TYPE_CHECKING, Optional
 
-from registry_core.errors import StoreError, ValidationError
+from registry_core.errors import DamagedStoreError, StoreError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
     from agent.settings import RegistrySettings
     from agent.status_file import FoundStatus
     from registry_core.contract import Registry
-    from registry_core.embedded.live_state import NodePage
     from registry_core.models.node import Node
-    from registry_core.query.explain import Failing
-    from registry_core.query.node_query import NodeQuery
+    from registry_core.query.conditions import Failing
+    from registry_core.query.node_query import NodePage, NodeQuery
 
 __all__ = ["RegistryClient", "Target", "find_target", "whole_id"]
 
@@ -100,40 +99,13 @@ class RegistryClient:
         The file does not know how the node of this machine is: where that alone keeps it from being ready, the
         question is put again without it, so that it takes no other's place within the limit.
         """
-        page = self._asked(query)
+        page = self.registry.find_nodes(query, unreadable=_leave_out)
         nodes = [self.with_newest_health(node) for node in page.nodes]
         unready = {node.id for node in nodes if not node.is_ready} if query.only_healthy else set()
         if unready:
-            page = self._asked(replace(query, exclude={*query.exclude, *unready}))
+            page = self.registry.find_nodes(replace(query, exclude={*query.exclude, *unready}), unreadable=_leave_out)
             nodes = [self.with_newest_health(node) for node in page.nodes]
         return page._replace(nodes=nodes)
-
-    def _asked(self, query: NodeQuery) -> NodePage:
-        finder: Optional[Callable[[NodeQuery], NodePage]] = getattr(self.registry, "find_nodes", None)
-        if finder is not None:
-            return finder(query)
-        from registry_core.embedded.live_state import NodePage
-        from registry_core.query.node_query import NodeOrder
-
-        # Over the network there are lists only: one node more than asked for tells whether there are more.
-        limit = query.limit
-        nodes = self.registry.list_nodes(
-            query.min_reputation,
-            query.only_healthy,
-            query.min_capabilities,
-            wallet_address=query.wallet_address,
-            gpus=query.gpus,
-            tags=query.tags,
-            exclude=query.exclude,
-            order=query.order,
-            seed=query.seed,
-            limit=limit + 1 if limit and query.order is NodeOrder.REPUTATION else limit,
-            after=query.after,
-            min_uptime_probability=query.min_uptime_probability,
-        )
-        if not limit or len(nodes) <= limit:
-            return NodePage(nodes, None)
-        return NodePage(nodes[:limit], nodes[limit - 1].id)
 
     def explain(self, node_id: str, query: NodeQuery) -> list[Failing]:
         """Each condition of the query that the node fails, by what the agent here knows where it is its own node."""
@@ -142,7 +114,7 @@ class RegistryClient:
         newest = None if node is None else self.with_newest_health(node)
         if newest is None or newest is node:
             return found
-        from registry_core.query.explain import failing
+        from registry_core.query.matching import failing
 
         stays = [item for item in found if item.condition == "min_uptime_probability"]  # the registry alone can tell
         return failing(newest, query) + stays
@@ -195,6 +167,10 @@ class RegistryClient:
         return (datetime.now(timezone.utc) - node.health.last_heartbeat).total_seconds()
 
 
+def _leave_out(_error: DamagedStoreError) -> None:
+    """A damaged node keeps no other from the list; the page counts it."""
+
+
 def _is_closed(target: str) -> bool:
     """Whether a folder on the way may not be entered, as that of a service may not."""
     try:
@@ -229,9 +205,14 @@ def _local_status(place: Target) -> Optional[FoundStatus]:
 
 def whole_id(registry: Registry, given: str) -> str:
     """The id that `given` is, or is the beginning of when only one node's id begins so; else `given` itself."""
-    if len(given) < SHORTEST_PREFIX or registry.get_node(given) is not None:
+    try:
+        if len(given) < SHORTEST_PREFIX or registry.get_node(given) is not None:
+            return given
+    except StoreError:  # there is one, whose record is damaged: an operator removes or bans it all the same
         return given
-    matches = [node.id for node in registry.list_nodes() if node.id.startswith(given)]
+    host = getattr(registry, "host", None)  # of a file: it tells ids without reading a record
+    ids = host.ids() if host is not None else [node.id for node in registry.list_nodes()]
+    matches = [node_id for node_id in ids if node_id.startswith(given)]
     if len(matches) > 1:
         raise ValidationError("id", given, f"must be the id of one node; {len(matches)} begin so")
     return matches[0] if matches else given

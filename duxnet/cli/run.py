@@ -5,10 +5,11 @@ A fault of the program keeps its traceback: that is what a bug report needs.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, TextIO
 
 from duxnet.process.errors import EXIT_BAD_CONFIGURATION, EXIT_RUNTIME, EXIT_USAGE, ConfigurationError
 from registry_core.errors import RegistryError, ValidationError
@@ -23,16 +24,30 @@ _BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
 def ended(run: Callable[[], int]) -> int:
-    """The exit code of `run`, whose errors are told here."""
+    """The exit code of `run`, whose errors are told here.
+
+    What is still in the streams is written here too: the interpreter's own last attempt would add a complaint to the
+    error and make the exit code 120.
+    """
     _make_streams_safe()
+    code = _code_of(run)
     try:
-        code = run()
         sys.stdout.flush()
+    except OSError as error:
+        _let_go(sys.stdout)
+        code = code or _code_of_error(error)
+    try:
+        sys.stderr.flush()
+    except OSError:  # no place is left to say so: the exit code alone speaks
+        _let_go(sys.stderr)
+    return code
+
+
+def _code_of(run: Callable[[], int]) -> int:
+    try:
+        return run()
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
-        _forget_stdout()
-        return _BROKEN_PIPE
     except ConfigurationError as error:
         return _told(EXIT_BAD_CONFIGURATION, *(f"configuration: {problem}" for problem in error.problems))
     except ValidationError as error:
@@ -40,13 +55,19 @@ def ended(run: Callable[[], int]) -> int:
     except RegistryError as error:
         return _told(EXIT_RUNTIME, str(error))
     except OSError as error:
-        where = f"{error.filename!a}: " if error.filename is not None else ""
-        return _told(EXIT_RUNTIME, f"{where}{error.strerror or error}")
-    return code
+        return _code_of_error(error)
+
+
+def _code_of_error(error: OSError) -> int:
+    if isinstance(error, BrokenPipeError):  # the reader, `head` perhaps, has seen enough
+        return _BROKEN_PIPE
+    where = f"{error.filename!a}: " if error.filename is not None else ""
+    return _told(EXIT_RUNTIME, f"{where}{error.strerror or error}")
 
 
 def _told(code: int, *lines: str) -> int:
-    sys.stderr.writelines(f"duxnet: {line}\n" for line in lines)
+    with contextlib.suppress(OSError):  # standard error takes nothing: `ended` sees to what is left in it
+        sys.stderr.writelines(f"duxnet: {line}\n" for line in lines)
     return code
 
 
@@ -63,10 +84,10 @@ def _make_streams_safe() -> None:
         reconfigure(errors="backslashreplace")
 
 
-def _forget_stdout() -> None:
-    """Let the interpreter's last flush go nowhere instead of complaining."""
+def _let_go(stream: TextIO) -> None:
+    """Let what `stream` still holds go nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
@@ -81,9 +102,14 @@ def run_click(command: click.Command, arguments: Sequence[str], name: str) -> in
         result: object = command.main(list(arguments), prog_name=name, standalone_mode=False)
     except click.exceptions.Exit as ending:
         return ending.exit_code
+    except SystemExit as ending:
+        if isinstance(ending.__context__, BrokenPipeError):  # click makes an exit of it; it ends as in any command
+            raise ending.__context__ from None
+        raise
     except click.Abort:  # Ctrl-C
         return _INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        with contextlib.suppress(OSError):  # standard error takes nothing: the exit code still says what is wrong
+            error.show()
         return error.exit_code
     return result if isinstance(result, int) else 0

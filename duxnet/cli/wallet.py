@@ -49,14 +49,10 @@ def attach_command(node_id: str, signature: str, registry: Optional[str], config
     registry is.
     """
     from duxnet.cli.registry_client import RegistryClient, find_target, whole_id
-    from registry_core.errors import NotSupportedError
 
     with RegistryClient.opened(find_target(registry, config), read_only=False) as client:
         whole = whole_id(client.registry, node_id)
-        admin = getattr(client.registry, "admin", None)
-        if admin is None:
-            raise NotSupportedError("this registry takes no proof of a wallet")
-        admin.attach_wallet(whole, signature, actor="duxnet wallet")
+        client.registry.admin.attach_wallet(whole, signature, actor="duxnet wallet")
         reputation = client.registry.get_reputation(whole)
         click.echo(f"{whole}: wallet proven; standing {reputation.standing}, reputation {reputation.score:.2f}")
     return 0

@@ -1,6 +1,6 @@
 """The coordinator as an ASGI application, to be served by `server` or mounted in somebody's own service.
 
-Here: putting routes, errors, documentation and upkeep together. Not here: sockets and signals (`server`).
+Here: opening what it consists of, and its life. Not here: routes (`routes.table`), sockets and signals (`server`).
 """
 
 from __future__ import annotations
@@ -14,45 +14,21 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Optional
 
-from litestar import Litestar, Request, Response
-from litestar.di import Provide
-from litestar.exceptions import HTTPException
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
-
 from duxnet.coordinator.access.audit_log import AUDIT_FILE, AuditLog
 from duxnet.coordinator.access.own_identity import ensure_coordinator_identity, ensure_operator_token
 from duxnet.coordinator.access.token_store import COORDINATOR_DB, TokenStore
 from duxnet.coordinator.background import TOLERATED_PULSES, BackgroundLoop, pulse_seconds
 from duxnet.coordinator.coordinator import Coordinator
-from duxnet.coordinator.errors import Refused
-from duxnet.coordinator.front import HIDDEN_PATH, Dispatcher
-from duxnet.coordinator.http.browsable import PAGE_ROUTES
-from duxnet.coordinator.http.problem_answers import counted
+from duxnet.coordinator.front import Dispatcher
 from duxnet.coordinator.liveness.listening_clock import ListeningClock
-from duxnet.coordinator.routes.monitoring import WATCH_ROUTES
-from duxnet.coordinator.routes.nodes import NODE_ROUTES
-from duxnet.coordinator.routes.operators import OPERATE_ROUTES
-from duxnet.coordinator.routes.queries import READ_ROUTES
 from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.embedded.node_registry import NodeRegistry
-from registry_core.errors import RegistryError
 from registry_core.rules.liveness import DOWN_AFTER_INTERVALS
 from registry_core.storage.key_sources import find_keys
-from registry_core.version import __version__
-from registry_core.wire.shapes import MAX_REGISTRATION_BYTES
 
 __all__ = ["app_of", "create_app", "listening_clock", "open_coordinator"]
 
 _log = logging.getLogger("duxnet.coordinator")
-
-_KIND_OF_STATUS = {
-    400: "malformed",
-    404: "unknown-address",
-    405: "method-not-allowed",
-    413: "too-large",
-    415: "wrong-content-type",
-}
 
 
 def listening_clock(settings: CoordinatorSettings) -> ListeningClock:
@@ -108,7 +84,7 @@ def app_of(coordinator: Coordinator) -> Dispatcher:
     """The ASGI application of a coordinator."""
 
     @asynccontextmanager
-    async def lifespan(_app: Litestar) -> AsyncIterator[None]:
+    async def lifespan() -> AsyncIterator[None]:
         background = asyncio.ensure_future(BackgroundLoop(coordinator).run())
         background.add_done_callback(_told_if_failed)
         try:
@@ -120,49 +96,9 @@ def app_of(coordinator: Coordinator) -> Dispatcher:
             with suppress(asyncio.CancelledError):
                 await background
 
-    def problem(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-        answer = counted(_ours(error), request.method, request.scope["path"], coordinator.counters)
-        headers = dict(answer.headers)
-        media_type = headers.pop("content-type")
-        return Response(content=answer.body, status_code=answer.status, media_type=media_type, headers=headers)
-
-    app = Litestar(
-        route_handlers=[*NODE_ROUTES, *READ_ROUTES, *OPERATE_ROUTES, *WATCH_ROUTES, *PAGE_ROUTES],
-        dependencies={
-            "coordinator": Provide(lambda: coordinator, sync_to_thread=False),
-        },
-        exception_handlers={Exception: problem},
-        lifespan=[lifespan],
-        openapi_config=OpenAPIConfig(
-            title="DuxNet coordinator",
-            version=__version__,
-            path=HIDDEN_PATH,
-            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
-        ),
-        request_max_body_size=MAX_REGISTRATION_BYTES,
-        signature_types=[Coordinator],
-        logging_config=None,
-        debug=False,
-    )
-    return Dispatcher(app, coordinator)
+    return Dispatcher(coordinator, lifespan)
 
 
 def _told_if_failed(background: asyncio.Future[None]) -> None:
     if not background.cancelled() and background.exception() is not None:
         _log.critical("time stands still: nobody is called down any more; restart", exc_info=background.exception())
-
-
-def _ours(error: Exception) -> Exception:
-    """The framework's own errors in our kinds."""
-    if isinstance(error, (RecursionError, UnicodeDecodeError)):  # deeper than the interpreter's stack; not UTF-8
-        return Refused("malformed", "nested too deeply, or not UTF-8")
-    if isinstance(error, RegistryError) or not isinstance(error, HTTPException):
-        return error
-    detail = str(error.detail)
-    extra = getattr(error, "extra", None)
-    if error.status_code == 400 and isinstance(extra, list) and extra:
-        told = "; ".join(
-            f"{item.get('key', '')}: {item.get('message', '')}" for item in extra if isinstance(item, dict)
-        )
-        return Refused("invalid", told or detail)
-    return Refused(_KIND_OF_STATUS.get(error.status_code, "malformed"), detail)

@@ -114,8 +114,8 @@ class BackgroundLoop:
                 self._cannot_follow(event.node_id, error)
 
     def _cannot_follow(self, node_id: str, error: StoreError) -> None:
-        _log.error("cannot follow %s: %s", node_id, error)
-        self._coordinator.node_search.damaged.note(error)
+        if self._coordinator.node_search.damaged.note(error):
+            _log.error("cannot follow %s: %s", node_id, error)
 
     def _note(self, event: Event) -> None:
         coordinator = self._coordinator

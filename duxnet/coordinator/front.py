@@ -1,108 +1,176 @@
-"""The outermost ASGI layer: heartbeats and registrations go straight to their bare routes, all else to the framework.
+"""The coordinator's ASGI application: from a request to its route, and from whatever happens there to an answer.
 
-Here: that fork, and bounds that hold for every request: encryption, size of bodies, content types of writes.
+Here: bounds that hold for every request (encryption, size of bodies, content types), HEAD and OPTIONS, errors.
+Not here: the routes (`routes.table`), connections (`server`).
 """
 
 from __future__ import annotations
 
-from typing import Any, Optional, cast
-from urllib.parse import unquote
-
-from litestar.types import ASGIApp
+from collections.abc import Awaitable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Callable, Optional, Union
 
 from duxnet.coordinator.coordinator import Coordinator
 from duxnet.coordinator.errors import Refused
-from duxnet.coordinator.http.messages import Receive, Scope, Send, refuse_content_type, send_problem
-from duxnet.coordinator.http.problem_answers import answer_to
+from duxnet.coordinator.http.messages import (
+    Answer,
+    Receive,
+    Request,
+    Response,
+    Scope,
+    Send,
+    StreamResponse,
+    body_of,
+    problem_response,
+    refuse_content_type,
+    send_response,
+)
+from duxnet.coordinator.http.problem_answers import counted
+from duxnet.coordinator.http.routing import Route, Router
 from duxnet.coordinator.routes.heartbeat import Heartbeats
 from duxnet.coordinator.routes.registration import Registrations
-from registry_core.errors import RegistryError
+from duxnet.coordinator.routes.table import route_table
 from registry_core.wire.shapes import MAX_REGISTRATION_BYTES
 
-__all__ = ["HIDDEN_PATH", "Dispatcher"]
+__all__ = ["PREPARED", "Dispatcher", "Matched"]
 
-HIDDEN_PATH = "/.openapi"
-"""Where the framework would serve its own pages, with errors in a shape of their own; ours are in `browsable`."""
+PREPARED = "duxnet.answer"
+"""In a scope: the answer that our own server has already, and only wants sent."""
 
-_PREFIX = "/v1/nodes/"
-_SUFFIX = "/heartbeat"
-_WITH_BODY = ("PUT", "POST", "PATCH")
+
+Matched = tuple[Route, Mapping[str, str]]
+Lifespan = Callable[[], AbstractAsyncContextManager[None]]
 
 
 class Dispatcher:
-    """The ASGI application. `inner` is the framework's."""
+    """The ASGI application. `lifespan` is what goes on while it is served."""
 
-    def __init__(self, inner: ASGIApp, coordinator: Coordinator) -> None:
-        self._inner = inner
+    def __init__(self, coordinator: Coordinator, lifespan: Lifespan) -> None:
+        self._coordinator = coordinator
+        self._lifespan = lifespan
         self.heartbeats = Heartbeats(coordinator)
         self.registrations = Registrations(coordinator)
+        self._router = Router(route_table(self.heartbeats, self.registrations))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or run the framework's lifespan."""
-        if scope["type"] != "http":
-            await self._inner(cast("Any", scope), cast("Any", receive), cast("Any", send))
-            return
-        if scope["method"] == "HEAD":
-            scope, send = _as_get(scope), _without_body(send)
-        path: str = scope["path"]
-        method = scope["method"]
+        """Answer one request, or live while it is served."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        else:
+            await send({"type": "websocket.close"})
+
+    def find_immediate(self, path: str) -> Optional[Matched]:
+        """The route that answers GET there without waiting for anything, if there is one."""
+        found = self._router.find(path)
+        route = None if found is None else found.by_method.get("GET")
+        return None if found is None or route is None or route.waits else (route, found.parts)
+
+    def answer(self, matched: Matched, request: Request) -> Union[Answer, Awaitable[Answer]]:
+        """The answer of a route, or what to await for it. Whatever fails is a problem."""
+        route, parts = matched
+        try:
+            if len(request.body) > MAX_REGISTRATION_BYTES:
+                raise _too_large()
+            result: Union[Answer, Awaitable[Answer]] = route.call(
+                self._coordinator, self._coordinator.access, request, parts
+            )
+        except Exception as error:  # noqa: BLE001 - the border of the process: logged and answered as `internal`
+            return self._failed(error, request.method, request.path)
+        if isinstance(result, (Response, StreamResponse)):
+            return result
+        return self._awaited(result, request)
+
+    async def _awaited(self, coming: Awaitable[Answer], request: Request) -> Answer:
+        try:
+            return await coming
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._failed(error, request.method, request.path)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method: str = scope["method"]
+        answer: Union[Answer, Awaitable[Answer], None] = scope.get(PREPARED)
+        if answer is None:
+            try:
+                found = self._checked(scope, "GET" if method == "HEAD" else method)
+            except Exception as error:  # noqa: BLE001 - as above
+                found = self._failed(error, method, scope["path"])
+            if isinstance(found, Response):
+                answer = found
+            elif found[0].is_asgi:
+                await found[0].handler(scope, receive, send, **found[1])
+                return
+            else:
+                body = await body_of(receive, MAX_REGISTRATION_BYTES) if found[0].body is not None else b""
+                if body is None:  # the client has gone
+                    return
+                answer = self.answer(found, _request(scope, body))
+        if not isinstance(answer, (Response, StreamResponse)):
+            answer = await answer
+        await send_response(answer, receive, send, with_body=method != "HEAD")
+
+    def _checked(self, scope: Scope, method: str) -> Union[Matched, Response]:
+        """The route, or the answer where there is no such method. Raises Refused."""
         client = scope.get("client")
         if not self.heartbeats.is_open_to(scope["scheme"], client[0] if client is not None else None):
-            await send_problem(send, answer_to(Refused("plaintext"), path))
-            return
-        if method == "PUT" and path.endswith(_SUFFIX):
-            node_id = _node_of(scope, path, _SUFFIX)
-            if node_id is not None:
-                await self.heartbeats(scope, receive, send, node_id)
-                return
-        try:
-            self._check(scope, method, _below_root(scope, path))
-        except RegistryError as error:
-            await send_problem(send, answer_to(error, path))
-            return
-        node_id = _node_of(scope, path, "") if method == "PUT" else None
-        if node_id is not None:
-            await self.registrations(scope, receive, send, node_id)
-            return
-        await self._inner(cast("Any", scope), cast("Any", receive), cast("Any", send))
-
-    def _check(self, scope: Scope, method: str, path: str) -> None:
-        if HIDDEN_PATH in path:
+            raise Refused("plaintext")
+        found = self._router.find(_path_of(scope))
+        if found is None:
             raise Refused("unknown-address")
-        if method not in _WITH_BODY:
-            return
+        route = found.by_method.get(method)
+        if route is None:
+            return self._without_method(found.by_method, method, scope["path"])
+        if route.is_asgi:  # it looks for itself
+            return route, found.parts
         content_type = b""
         for name, value in scope["headers"]:
             if name == b"content-length" and value.isdigit() and int(value) > MAX_REGISTRATION_BYTES:
-                raise Refused("too-large", f"a request has at most {MAX_REGISTRATION_BYTES} bytes")
+                raise _too_large()
             if name == b"content-type":
                 content_type = value
-        if path.lstrip("/").startswith("v1/") and not path.endswith("/leave"):  # the framework takes //v1 for /v1
+        if route.body is not None:
             refuse_content_type(content_type)
+        return route, found.parts
+
+    def _without_method(self, by_method: Mapping[str, Route], method: str, path: str) -> Response:
+        known = {*by_method, "OPTIONS", *(["HEAD"] if "GET" in by_method else [])}
+        allow = (b"allow", ", ".join(sorted(known)).encode())
+        if method == "OPTIONS":
+            return Response(b"", b"", 204, [allow])
+        answer = self._failed(Refused("method-not-allowed"), method, path)
+        answer.headers.append(allow)
+        return answer
+
+    def _failed(self, error: Exception, method: str, path: str) -> Response:
+        return problem_response(counted(error, method, path, self._coordinator.counters))
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        async with AsyncExitStack() as stack:
+            await receive()
+            try:
+                await stack.enter_async_context(self._lifespan())
+            except Exception as error:
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                raise
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
 
 
-def _as_get(scope: Scope) -> Scope:
-    """What HEAD asks about (RFC 9110, 9.3.2). Without Accept: a stream of events would have no end."""
-    return {**scope, "method": "GET", "headers": [item for item in scope["headers"] if item[0] != b"accept"]}
+def _too_large() -> Refused:
+    return Refused("too-large", f"a request has at most {MAX_REGISTRATION_BYTES} bytes")
 
 
-def _without_body(send: Send) -> Send:
-    async def send_head(message: dict[str, Any]) -> None:
-        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
-
-    return send_head
-
-
-def _node_of(scope: Scope, path: str, suffix: str) -> Optional[str]:
-    """The node id in the path of a node, or of a part of it; None where it is no such path."""
-    path = _below_root(scope, path)
-    if not path.startswith(_PREFIX):
-        return None
-    node_id = path[len(_PREFIX) : len(path) - len(suffix)]
-    return unquote(node_id) if node_id and "/" not in node_id else None
+def _request(scope: Scope, body: bytes) -> Request:
+    method, headers = scope["method"], scope["headers"]
+    if method == "HEAD":  # as GET (RFC 9110, 9.3.2); without Accept, since a stream of events would have no end
+        method, headers = "GET", [item for item in headers if item[0] != b"accept"]
+    return Request(method, scope["path"], scope["query_string"], headers, body)
 
 
-def _below_root(scope: Scope, path: str) -> str:
+def _path_of(scope: Scope) -> str:
     """The path without what is before it where this is mounted in another service."""
+    path: str = scope["path"]
     root: str = scope.get("root_path", "")
     return path[len(root) :] if root and path.startswith(root) else path

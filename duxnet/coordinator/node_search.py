@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
+from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from typing import Optional
+from typing import Optional, Union
 
 from duxnet.coordinator.errors import Refused
-from registry_core.embedded.live_state import NodePage
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import DamagedStoreError, StoreError
-from registry_core.query.node_query import NodeQuery
+from registry_core.query.node_query import NodePage, NodeQuery
 
 __all__ = ["NodeSearch", "Damaged"]
 
@@ -33,13 +31,14 @@ class NodeSearch:
         self._waiting = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-question")
 
-    async def find(self, query: NodeQuery) -> NodePage:
-        """What answers the query, without damaged nodes; see `NodeRegistry.find_nodes`.
-
-        Raises Refused where too many wait already.
-        """
+    def find(self, query: NodeQuery) -> Union[NodePage, Awaitable[NodePage]]:
+        """What answers the query, without damaged nodes, or what to await for it; see `NodeRegistry.find_nodes`."""
         if query.limit is not None and not query.min_uptime_probability:
             return self.damaged.find(query)
+        return self.find_in_thread(query)
+
+    async def find_in_thread(self, query: NodeQuery) -> NodePage:
+        """As `find`. Raises Refused where too many wait already."""
         if self._waiting >= MOST_WAITING:
             raise Refused("busy", "too many ask what looks at many nodes", retry_after_seconds=5)
         look_at_most = None if query.limit is None else LOOK_AT_MOST
@@ -58,10 +57,8 @@ class NodeSearch:
 
 _log = logging.getLogger("duxnet.coordinator")
 
-FOUND_AT_ONCE = 16
-"""So many are found by one question, which is asked again after each: 10 ms for a page of 1,000. Another finds more."""
-MOST_LEFT_OUT = 1000
-"""Of more the lists fail: that is no registry to choose nodes from."""
+LOGGED_ONE_BY_ONE = 1000
+"""So many are named in the log; of more it says only that there are more."""
 
 
 class Damaged:
@@ -69,37 +66,29 @@ class Damaged:
 
     def __init__(self, registry: NodeRegistry) -> None:
         self._registry = registry
-        self._lock = threading.Lock()
-        self._ids: frozenset[str] = frozenset()
+        self._logged = 0
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return self._registry.host.left_out
 
-    def note(self, error: StoreError) -> None:
-        """Leave the node out that this error is about, if it says that one record is damaged."""
-        node_id = error.node_id if isinstance(error, DamagedStoreError) else None
-        with self._lock:
-            if node_id is None or node_id in self._ids or len(self._ids) >= MOST_LEFT_OUT:
-                return
-            self._ids |= {node_id}
-        _log.error(
-            "%s is left out of lists: %s; `duxnet registry verify` names all that is damaged: restore a backup",
-            node_id,
-            error,
-        )
-
-    def without(self, query: NodeQuery) -> NodeQuery:
-        """The query for all other nodes."""
-        return replace(query, exclude={*query.exclude, *self._ids}) if self._ids else query
+    def note(self, error: StoreError) -> bool:
+        """Leave the node out that this error is about, if it says that one record is damaged. False: it was already."""
+        if not isinstance(error, DamagedStoreError) or error.node_id is None:
+            return True
+        if not self._registry.host.leave_out(error):
+            return False
+        self._logged += 1
+        if self._logged <= LOGGED_ONE_BY_ONE:
+            _log.error(
+                "%s is left out of lists: %s; `duxnet registry verify` names all that is damaged: restore a backup, or "
+                "remove, ban or overwrite the node",
+                error.node_id,
+                error,
+            )
+        elif self._logged == LOGGED_ONE_BY_ONE + 1:
+            _log.error("more records are damaged: the rest is not named here, see `duxnet registry verify`")
+        return True
 
     def find(self, query: NodeQuery, look_at_most: Optional[int] = None) -> NodePage:
-        """As `NodeRegistry.find_nodes`, without the damaged ones. Raises DamagedStoreError where that is not enough."""
-        for _ in range(FOUND_AT_ONCE):
-            narrowed = self.without(query)
-            try:
-                return self._registry.find_nodes(narrowed, look_at_most=look_at_most)
-            except DamagedStoreError as error:
-                self.note(error)
-                if error.node_id not in self._ids.difference(narrowed.exclude):
-                    raise
-        return self._registry.find_nodes(self.without(query), look_at_most=look_at_most)
+        """As `NodeRegistry.find_nodes`, without the damaged ones, which the page counts."""
+        return self._registry.find_nodes(query, look_at_most=look_at_most, unreadable=self.note)

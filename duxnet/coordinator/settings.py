@@ -14,8 +14,9 @@ from pydantic import Field, field_validator, model_validator
 
 from duxnet.process.folders import default_state_folder
 from duxnet.process.settings import Number, PathText, Section, Whole
+from registry_core.models.addresses import is_loopback
 
-__all__ = ["CoordinatorSettings", "Network", "is_loopback"]
+__all__ = ["CoordinatorSettings", "Network"]
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
@@ -87,13 +88,3 @@ class CoordinatorSettings(Section):
         """The registry's file; its suffix says how it is kept."""
         given = Path(self.registry or "nodes.db")
         return given if given.is_absolute() else self.state_path(environ) / given
-
-
-def is_loopback(host: str) -> bool:
-    """Reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -137,10 +137,10 @@ def _registry(patient: Patient, settings: Settings, told: str) -> Iterator[Findi
         return
     found = patient.agent or {}
     allow_list = AllowList.from_properties(found.get("IPAddressDeny", ""), found.get("IPAddressAllow", ""))
-    ca_file = getattr(section, "ca_file", "") or None
+    ca_file, proxy = section.ca_file or None, section.proxy.get_secret_value()
     for address in target.replace(",", " ").split():
         if address.startswith(("http://", "https://")):
-            yield from check_address(address, ca_file, allow_list)
+            yield from check_address(address, ca_file, allow_list, proxy)
 
 
 def _seen(patient: Patient, work_dir: Path) -> Iterator[Finding]:

@@ -1,11 +1,11 @@
 """Whether the registry can be reached: name, connection, TLS, an answer, and how far the two clocks are apart.
 
-Done with the standard library, step by step, so that each step that fails has its own words.
+Step by step, so that each step that fails has its own words; the request itself goes the way of all others.
 """
 
 from __future__ import annotations
 
-import http.client
+import http
 import ipaddress
 import json
 import socket
@@ -17,7 +17,12 @@ from typing import Optional, Union
 from urllib.parse import urlsplit
 
 from duxnet.doctor.findings import NOTE, OK, PROBLEM, Finding
+from registry_core.errors import RegistryError, UnreachableError, reason_of
 from registry_core.models.times import time_from_text
+from registry_core.remote import RemoteOptions
+from registry_core.remote.certificates import client_context
+from registry_core.remote.options import goes_through_proxy
+from registry_core.remote.sender import Sender
 
 __all__ = ["AllowList", "check_address", "clock_finding"]
 
@@ -51,30 +56,41 @@ class AllowList:
         return not self.denies_others or any(given in network for network in self.networks)
 
 
-def check_address(url: str, ca_file: Optional[str], allow_list: AllowList) -> Iterator[Finding]:
-    """Follow a request to the coordinator at `url` as far as it gets."""
+def check_address(url: str, ca_file: Optional[str], allow_list: AllowList, proxy: str = "") -> Iterator[Finding]:
+    """Follow a request to the coordinator at `url` as far as it gets; behind a proxy only the whole of it is seen."""
+    options = RemoteOptions(ca_file=ca_file, proxy=proxy, interval_seconds=TIMEOUT_SECONDS)
+    if goes_through_proxy(url, options):
+        yield from _answer(url, url, options)
+        return
     parts = urlsplit(url)
     host = parts.hostname or ""
     port = parts.port or DEFAULT_PORTS[parts.scheme]
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        words = f"{host}: the name cannot be resolved: {error.strerror or error}"
+        words = f"{host}: the name cannot be resolved: {reason_of(error)}"
         yield Finding("registry", PROBLEM, words, "mend registry.target, or the DNS servers in /etc/resolv.conf")
         return
     addresses = [str(entry[4][0]) for entry in found]
     yield from _closed(host, addresses, allow_list)
     try:
-        yield from _asked(f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}", ca_file)
+        yield from _connected(parts.scheme == "https", host, port, ca_file)
     except ssl.SSLCertVerificationError as error:
         yield Finding("TLS", PROBLEM, f"{url}: {error.verify_message}", _certificate_remedy(error, host))
+        return
     except ssl.SSLError as error:
         words = f"{url}: {error.reason or error}"
         yield Finding("TLS", PROBLEM, words, "does the coordinator speak TLS there? With http:// it does not")
-    except (OSError, http.client.HTTPException) as error:
-        words = f"{url} does not answer: {getattr(error, 'strerror', None) or str(error) or type(error).__name__}"
-        remedy = f"does the coordinator run there, and is port {port} open in the firewalls on the way?"
-        yield Finding("registry", PROBLEM, words, remedy)
+        return
+    except RegistryError as error:  # the file of the CA
+        yield Finding("TLS", PROBLEM, str(error), "mend registry.ca_file")
+        return
+    except OSError as error:
+        yield _no_answer(url, reason_of(error), port)
+        return
+    yield from _answer(
+        url, f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}{parts.path.rstrip('/')}", options
+    )
 
 
 def clock_finding(difference_seconds: float, where: str) -> Finding:
@@ -101,30 +117,38 @@ def _closed(host: str, addresses: Sequence[str], allow_list: AllowList) -> Itera
         )
 
 
-def _asked(where: str, ca_file: Optional[str]) -> Iterator[Finding]:
-    parts = urlsplit(where)
-    host, port = parts.hostname or "", parts.port
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":
-        context = ssl.create_default_context()
-        if ca_file:
-            context.load_verify_locations(cafile=ca_file)
-        connection = http.client.HTTPSConnection(host, port, timeout=TIMEOUT_SECONDS, context=context)
-    else:
-        connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
+def _no_answer(url: str, reason: str, port: Optional[int]) -> Finding:
+    where = f", and is port {port} open in the firewalls on the way" if port is not None else ""
+    remedy = f"does the coordinator run there{where}?"
+    return Finding("registry", PROBLEM, f"{url} does not answer: {reason}", remedy)
+
+
+def _connected(by_tls: bool, host: str, port: int, ca_file: Optional[str]) -> Iterator[Finding]:
+    """A connection that says nothing: can it be made, and what is the certificate?"""
+    with socket.create_connection((host, port), TIMEOUT_SECONDS) as plain:
+        if by_tls:
+            with client_context(ca_file).wrap_socket(plain, server_hostname=host) as stream:
+                yield _certificate(stream)
+
+
+def _answer(url: str, where: str, options: RemoteOptions) -> Iterator[Finding]:
+    """The answer to a real request, by the agent's own client: its bounds are those of the agent."""
     try:
-        connection.connect()
-        if isinstance(connection.sock, ssl.SSLSocket):
-            yield _certificate(connection.sock)
-        sent = time.time()
-        connection.request("GET", f"{parts.path}/healthz")
-        answer = connection.getresponse()
-        body = answer.read(LONGEST_ANSWER_BYTES)
-        arrived = time.time()
-    finally:
-        connection.close()
+        sender = Sender((where,), options)
+        try:
+            sent = time.time()
+            answer = sender.send("GET", "/healthz", largest_bytes=LONGEST_ANSWER_BYTES)
+            arrived = time.time()
+        finally:
+            sender.close()
+    except UnreachableError as error:
+        yield _no_answer(url, error.reason, urlsplit(where).port)
+        return
+    except RegistryError as error:
+        yield Finding("TLS", PROBLEM, str(error), "mend registry.ca_file")
+        return
     yield _answered(where, answer.status, arrived - sent)
-    theirs = _time_in(body)
+    theirs = _time_in(answer.body)
     if theirs is not None:
         yield clock_finding((sent + arrived) / 2 - theirs, "the registry")
 

@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 from duxnet.process.errors import ConfigurationError
 from duxnet.process.folders import config_file_candidates
-from registry_core.errors import shown
+from registry_core.errors import StoreError, reason_of, shown_path
 
 __all__ = ["find_config_file", "read_config_file"]
 
@@ -41,23 +41,32 @@ def _existing(path: Path, source: str) -> Path:
         path = path.expanduser()
         path.stat()
     except (OSError, ValueError, RuntimeError) as error:  # a NUL byte; ~somebody, who is not known here
-        raise ConfigurationError([f"{source}: {shown(str(path))} cannot be read: {_reason(error)}"]) from None
+        raise ConfigurationError([f"{source}: {shown_path(str(path))} cannot be read: {reason_of(error)}"]) from None
     return path
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
     """The tables of a TOML file. A ConfigurationError names the file and, for bad TOML, line and column."""
-    where = shown(str(path))
+    where = shown_path(str(path))
     try:
-        if not path.is_file():
-            raise ConfigurationError([f"{where} is not a regular file"])
-        with path.open("rb") as file:
-            raw = file.read(LARGEST_CONFIG_BYTES + 1)
+        raw = _read(path)
     except OSError as error:
-        raise ConfigurationError([f"{where} cannot be read: {_reason(error)}"]) from None
+        raise ConfigurationError([f"{where} cannot be read: {reason_of(error)}"]) from None
+    except StoreError as error:
+        raise ConfigurationError([str(error)]) from None
     if len(raw) > LARGEST_CONFIG_BYTES:
         raise ConfigurationError([f"{where} is larger than {LARGEST_CONFIG_BYTES} bytes: not a configuration"])
     return _parsed(raw, where)
+
+
+def _read(path: Path) -> bytes:
+    """The file's bytes. What root is told by it must come from root. Raises StoreError, OSError."""
+    from registry_core.files.opening import open_regular, refuse_others
+
+    with os.fdopen(open_regular(path), "rb") as file:
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            refuse_others(path, file.fileno())
+        return file.read(LARGEST_CONFIG_BYTES + 1)
 
 
 def _parsed(raw: bytes, where: str) -> dict[str, Any]:
@@ -75,10 +84,6 @@ def _parsed(raw: bytes, where: str) -> dict[str, Any]:
         raise ConfigurationError([f"{where} is not valid TOML: {_one_line(str(error))}"]) from None
     except RecursionError:
         raise ConfigurationError([f"{where} is not valid TOML: nested too deeply"]) from None
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
 def _one_line(text: str) -> str:

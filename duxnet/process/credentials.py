@@ -1,6 +1,6 @@
 """Secrets that systemd hands to a unit: small files in a folder that only the unit can enter (man systemd.exec).
 
-Here: one secret of one line. Not here: keys that seal a registry, which have a form of their own (`registry_core`).
+Here: a token. Not here: keys that seal a registry, which have a form of their own (`registry_core`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from duxnet.process.errors import ConfigurationError
+from registry_core.errors import StoreError, ValidationError, reason_of
+from registry_core.files.opening import read_regular
+from registry_core.identity.tokens import checked_token
 
 __all__ = ["credential"]
 
@@ -21,13 +24,16 @@ def credential(name: str, environ: Mapping[str, str]) -> str:
     if not folder:
         return ""
     try:
-        with (Path(folder) / name).open("rb") as file:
-            content = file.read(LARGEST_BYTES + 1)
+        content = read_regular(Path(folder) / name, LARGEST_BYTES + 1)
     except FileNotFoundError:
         return ""
     except OSError as error:
-        raise ConfigurationError([f"credential {name}: cannot be read: {error.strerror or error}"]) from None
-    text = content.decode("utf-8", "replace").strip()
-    if not text.isascii() or not text.isprintable() or len(content) > LARGEST_BYTES:
-        raise ConfigurationError([f"credential {name}: must be one line of printable ASCII"])
-    return text
+        raise ConfigurationError([f"credential {name}: cannot be read: {reason_of(error)}"]) from None
+    except StoreError as error:
+        raise ConfigurationError([f"credential {name}: {error.reason}"]) from None
+    if len(content) > LARGEST_BYTES:
+        raise ConfigurationError([f"credential {name}: must be at most {LARGEST_BYTES} bytes"])
+    try:
+        return checked_token(name, content.decode("utf-8", "replace"))
+    except ValidationError as error:
+        raise ConfigurationError([f"credential {name}: {error.rule}"]) from None

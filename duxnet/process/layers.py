@@ -166,9 +166,7 @@ def _json_value(variable: str, text: str) -> Any:
     except (ValueError, RecursionError):
         if text.lstrip().startswith("["):
             return text
-        from registry_core.errors import shown
-
-        raise ConfigurationError([f"environment {variable}: {shown(text)} is not accepted: must be JSON"]) from None
+        raise ConfigurationError([f"environment {variable}: must be JSON"]) from None  # without the value: a secret?
 
 
 def _variable_of(dotted_name: str, variables: Collection[str]) -> str:

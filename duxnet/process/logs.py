@@ -12,6 +12,8 @@ import time
 from collections.abc import Mapping
 from typing import Callable, Optional
 
+from registry_core.errors import printable
+
 __all__ = ["LEVELS", "LOG_FORMATS", "configure_logs", "is_journal"]
 
 LOG_FORMATS = ("plain", "json")
@@ -92,11 +94,6 @@ def _text(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     if record.exc_info:
         text += "\n" + "\n".join(f"    {line}" for line in formatter.formatException(record.exc_info).splitlines())
     return text
-
-
-def printable(text: str) -> str:
-    """`text` in one line without what a terminal would act on: controls and their kin are written as escapes."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _to_stderr(line: str) -> None:

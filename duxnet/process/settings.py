@@ -160,13 +160,26 @@ def _problem(error: Any, origins: Mapping[str, str], sections: Mapping[str, type
     if isinstance(refused, RecordError):  # the core's own check: it names what inside the setting is wrong
         inside = refused.field.partition(".")[2]
         return f"{name}{'.' if inside else ''}{inside}: {shown(refused.value)} is not accepted: {refused.rule}{source}"
+    given = MASK if _is_secret(path, sections) else shown(error["input"])
     message = str(error["msg"]).replace("Input should be", "must be").replace("Value error, ", "")
-    return f"{name}: {shown(error['input'])} is not accepted: {message}{source}"
+    return f"{name}: {given} is not accepted: {message}{source}"
 
 
 def _keys_beside(path: list[str], sections: Mapping[str, type[Section]]) -> list[str]:
+    return list(_fields_beside(path, sections))
+
+
+def _is_secret(path: list[str], sections: Mapping[str, type[Section]]) -> bool:
+    """Whether the setting at `path` holds a secret, whatever was given for it."""
+    field = _fields_beside(path, sections).get(path[-1])
+    return field is not None and field.annotation is SecretStr
+
+
+def _fields_beside(path: list[str], sections: Mapping[str, type[Section]]) -> Mapping[str, Any]:
+    """The settings of the table that holds the last part of `path`."""
     model: Any = sections.get(path[0])
     for part in path[1:-1]:
         field = model.model_fields.get(part)
         model = field.annotation if field is not None else None
-    return list(getattr(model, "model_fields", {}))
+    fields: Mapping[str, Any] = getattr(model, "model_fields", {})
+    return fields

@@ -62,6 +62,8 @@ class SignalInbox:
         return self._arrived.popleft() if self._arrived else None
 
     def close(self) -> None:
-        """Let go of the sockets; the handlers stay."""
+        """Let go of the sockets; the handlers stay, and do no more than note what arrives."""
+        self.stop_at_once = False
+        signal.set_wakeup_fd(-1)  # its number may soon be another file's
         for end in (self._reader, self._writer):
             end.close()

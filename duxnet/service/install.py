@@ -17,6 +17,8 @@ from duxnet.service import systemctl
 from duxnet.service.errors import ServiceError
 from duxnet.service.gpus import has_gpu
 from duxnet.service.units import AGENT, GPU_DROP_IN, NETWORK_DROP_IN, Unit, gpu_text, network_text, unit_text
+from registry_core.errors import StoreError, reason_of
+from registry_core.files.atomic import replace_by_link, replace_file
 
 __all__ = ["Choices", "PlannedFile", "Say", "install", "plan_files", "uninstall"]
 
@@ -63,14 +65,10 @@ class PlannedFile:
             self.path.unlink()
             return
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        temporary = self.path.with_name(f".{self.path.name}.new")
-        temporary.unlink(missing_ok=True)
         if self.link_to is not None:
-            temporary.symlink_to(self.link_to)
+            replace_by_link(self.path, self.link_to)
         else:
-            temporary.write_text(self.text or "", encoding="utf-8")
-            temporary.chmod(0o644)
-        temporary.replace(self.path)
+            replace_file(self.path, (self.text or "").encode("utf-8"), 0o644)
 
 
 def plan_files(unit: Unit, command: Path, choices: Choices, groups: Collection[str]) -> Sequence[PlannedFile]:
@@ -140,10 +138,9 @@ def _apply(files: Sequence[PlannedFile], choices: Choices, say: Say) -> bool:
         if not choices.dry_run:
             try:
                 file.apply()
-            except OSError as error:
-                raise ServiceError(
-                    f"{file.path}: {error.strerror}", "Installing needs root and a writable /etc: try with sudo."
-                ) from None
+            except (OSError, StoreError) as error:
+                reason = str(error) if isinstance(error, StoreError) else f"{file.path}: {reason_of(error)}"
+                raise ServiceError(reason, "Installing needs root and a writable /etc: try with sudo.") from None
         verb = ("remove" if removal else "write") if choices.dry_run else ("removed" if removal else "wrote")
         say(f"{'would ' if choices.dry_run else ''}{verb} {file.path}")
     return changed

@@ -1,6 +1,6 @@
 """What operators say about nodes (`registry.admin`) and what its host does with a registry (`registry.maintenance`).
 
-Here: the commands on admission, scheduling and leaving. Not here: which are allowed when (`rules.admission`), who
+Here: the commands on admission and scheduling. Not here: which are allowed when (`rules.admission`), who
 may give them (the host).
 """
 
@@ -20,7 +20,7 @@ from registry_core.models import limits
 from registry_core.models.frozen import FrozenMap
 from registry_core.models.node import Node
 from registry_core.models.record import NodeRecord
-from registry_core.models.status import Cordon, Liveness, Scheduling
+from registry_core.models.status import Cordon, Scheduling
 from registry_core.models.trusted import node_with, record_with
 from registry_core.rules.admission import AdmissionCommand, admission_after
 from registry_core.rules.reputation.stored_evidence import decided_by_operator
@@ -53,7 +53,7 @@ class RegistryAdmin:
         self._admit(node_id, AdmissionCommand.SUSPEND, reason, actor)
 
     def ban(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
-        """Take the node out for good; registering again does not help it."""
+        """Take the node out for good; registering again does not help it. Works whatever its record holds."""
         self._admit(node_id, AdmissionCommand.BAN, reason, actor)
 
     def cordon(self, node_id: str, *, reason: str = "", actor: str = "", until: Optional[datetime] = None) -> None:
@@ -104,7 +104,8 @@ class RegistryAdmin:
         limits.text("actor", actor, "actor")
         self._before_change()
         with self._transactions.command() as unit:
-            record = existing(self._transactions, unit, node_id)
+            takes_out = command is AdmissionCommand.BAN  # that works whatever the record holds
+            record = existing(self._transactions, unit, node_id, damaged_too=takes_out)
             after = admission_after(record.node.admission, command)
             node = node_with(record.node, admission=after, admission_reason=reason)
             record = record_with(record, history=decided_by_operator(record, after))
@@ -120,7 +121,7 @@ class RegistryAdmin:
 
 
 class RegistryMaintenance:
-    """What a host does beside the commands of `Registry`: a coordinator, an agent that stops."""
+    """What a host does beside the commands of `Registry`: the work of each hour."""
 
     def __init__(self, transactions: Transactions, before_change: Callable[[], None], reputations: Reputations) -> None:
         self._transactions = transactions
@@ -150,18 +151,11 @@ class RegistryMaintenance:
         self._before_change()
         return self._reputations.weigh_ratings([limits.identifier("seeds", seed) for seed in seeds])
 
-    def leave(self, node_id: str) -> None:
-        """The node said that it goes: it is `left`, not `down`, until its next sign of life. Durable."""
-        self._before_change()
-        with self._transactions.command() as unit:
-            record = existing(self._transactions, unit, node_id)
-            if record.node.liveness is not Liveness.LEFT:
-                self._transactions.put(unit, record_with(record, node=node_with(record.node, liveness=Liveness.LEFT)))
 
-
-def existing(transactions: Transactions, unit: UnitOfWork, node_id: object) -> NodeRecord:
-    """The newest record of the node, or UnknownNodeError."""
-    record = transactions.record(limits.lookup_key(node_id), unit)
+def existing(transactions: Transactions, unit: UnitOfWork, node_id: object, *, damaged_too: bool = False) -> NodeRecord:
+    """The newest record of the node, or UnknownNodeError. `damaged_too`: what is left of one that cannot be read."""
+    find = transactions.remains if damaged_too else transactions.record
+    record = find(limits.lookup_key(node_id), unit)
     if record is None:
         raise UnknownNodeError(node_id if isinstance(node_id, str) else repr(node_id))
     return record

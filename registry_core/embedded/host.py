@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
 
 from registry_core.embedded.wallets import proven_wallet
+from registry_core.errors import DamagedStoreError
 from registry_core.models import limits
 from registry_core.models.frozen import frozen_json_map
 from registry_core.models.node import Node
@@ -21,7 +22,14 @@ from registry_core.rules.registration import Terms
 if TYPE_CHECKING:
     from registry_core.embedded.live_state import LiveState
 
-__all__ = ["LivenessCounts", "Place", "RegistryHost"]
+__all__ = ["Known", "LivenessCounts", "Place", "RegistryHost"]
+
+
+class Known(NamedTuple):
+    """A registered node, and what the host keeps beside it."""
+
+    node: Node
+    state: Mapping[str, Any]
 
 
 class Place(NamedTuple):
@@ -47,10 +55,12 @@ class RegistryHost:
         self,
         live_state: LiveState,
         record: Callable[[str], Optional[NodeRecord]],
+        remains: Callable[[str], Optional[NodeRecord]],
         register: Callable[[Node, Optional[float], Terms], Node],
     ) -> None:
         self._live_state = live_state
         self._record = record
+        self._remains = remains
         self._register = register
 
     def register(
@@ -69,10 +79,36 @@ class RegistryHost:
         limits.text("pending_reason", pending_reason, "reason")
         return self._register(node, interval_seconds, Terms(frozen_json_map("state", state), pending_reason))
 
+    def known(self, node_id: str) -> Optional[Known]:
+        """The node and what is kept beside it; None for a node that is not registered.
+
+        Inside a batch, as the next change of the batch finds it: that change does not read the record again.
+        """
+        return self._as_known(self._record(node_id))
+
     def state(self, node_id: str) -> Optional[Mapping[str, Any]]:
         """What is kept beside the node; None for a node that is not registered. Inside a batch, as the batch has it."""
         record = self._record(node_id)
         return None if record is None else record.host_state
+
+    def remains(self, node_id: str) -> Optional[Known]:
+        """As `known`, for who removes or bans the node, or writes it anew.
+
+        Where its record is damaged, that is what its columns say: neither address, names nor state.
+        """
+        return self._as_known(self._remains(node_id))
+
+    def _as_known(self, record: Optional[NodeRecord]) -> Optional[Known]:
+        return None if record is None else Known(self._live_state.as_it_will_be(record), record.host_state)
+
+    def leave_out(self, error: DamagedStoreError) -> bool:
+        """Leave the node whose record is damaged out of lists and counts until it is written anew; True: as of now."""
+        return self._live_state.leave_out(error.node_id)
+
+    @property
+    def left_out(self) -> int:
+        """How many nodes no list holds, since their records are damaged."""
+        return self._live_state.left_out
 
     def may_be_given_work(self, node_id: str) -> bool:
         """Do admission and scheduling allow it, however the node fares? True for a node that is not known."""

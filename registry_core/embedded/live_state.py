@@ -6,33 +6,31 @@ durable commands (`transactions`, `node_registry`).
 
 from __future__ import annotations
 
-import re
 import threading
 from datetime import datetime
-from typing import Callable, NamedTuple, Optional
+from typing import Callable, Optional, TypeVar
 
 from registry_core.clock import Clock
 from registry_core.embedded.node_cache import NodeCache
 from registry_core.embedded.transactions import UnitOfWork
 from registry_core.embedded.uptime import UptimeTracker
-from registry_core.errors import DamagedStoreError, ValidationError, shown
+from registry_core.errors import DamagedStoreError, shown
 from registry_core.events import INDEX_STEP_AT_START, EventKind, EventRing
 from registry_core.models.frozen import FrozenMap
 from registry_core.models.node import Node, NodeCapabilities
 from registry_core.models.record import NodeRecord
-from registry_core.models.status import Conditions, Liveness, NodeHealth, Sampled
-from registry_core.models.trusted import health_sample, node_snapshot
-from registry_core.query.node_query import NodeOrder, NodeQuery
+from registry_core.models.status import Conditions, Liveness, NodeHealth, Sampled, Scheduling
+from registry_core.models.trusted import health_sample, node_snapshot, node_with
 from registry_core.rules.health import ALL_CONDITIONS, ALL_UNKNOWN, HealthRule, HealthThresholds, load_per_cpu
 from registry_core.rules.liveness import interval_of_timeout
 from registry_core.rules.reputation import HourObserved
-from registry_core.storage.store import Put, Row, Store
+from registry_core.storage.store import Put, Row, Store, Unreadable
 from registry_core.table.cordon_ends import CordonEnds
 from registry_core.table.node_table import NodeTable
 
-_CURSOR = re.compile(r"~([0-9]{1,3})~([0-9]{1,18})\Z")
+T = TypeVar("T")
 
-__all__ = ["NodePage", "LiveState"]
+__all__ = ["LiveState"]
 
 LONGEST_REST_SECONDS = 60.0
 """`tick` asks to be called at least this often, so that a wall clock that was set is noticed."""
@@ -43,13 +41,6 @@ SAMPLES_AT_ONCE = 4_000
 
 SHARE_OF_PERIOD = 1 / 600
 """How soon: at this share of the period (0.1 s of 60), 2.4 million samples a minute."""
-
-
-class NodePage(NamedTuple):
-    """Some of the nodes that answer a query, and the cursor behind them (None: there are no more)."""
-
-    nodes: list[Node]
-    next: Optional[str]
 
 
 class LiveState:
@@ -348,55 +339,73 @@ class LiveState:
         """The node as a record that is not yet visible describes it."""
         with self._lock:
             slot = self._table.slots.by_id.get(record.node.id)
-            return record.node if slot is None else node_snapshot(record.node, *self._node_cache.view(slot))
+            if slot is None:
+                return record.node
+            return node_snapshot(self._without_ended_cordon(record.node), *self._node_cache.view(slot))
 
-    def find(self, query: NodeQuery) -> NodePage:
-        """The nodes that answer a query, in its order."""
+    def _without_ended_cordon(self, node: Node) -> Node:
+        """A cordon whose time is over stands in the record until the next change of it."""
+        if node.cordon is None or node.cordon.until is None or node.cordon.until > self._clock.now():
+            return node
+        return node_with(node, scheduling=Scheduling.ELIGIBLE, cordon=None)
+
+    def leave_out(self, node_id: Optional[str]) -> bool:
+        """Leave a node whose record is damaged out of all answers; True when it was not yet."""
         with self._lock:
-            slots, cursor = self._select(query)
+            slot = self._table.slots.by_id.get(node_id) if node_id is not None else None
+            if slot is None or not self._table.leave_out(slot):
+                return False
+            self._node_cache.forget(slot)
+            return True
+
+    @property
+    def left_out(self) -> int:
+        """How many nodes are left out."""
+        return self._table.left_out
+
+    def look(self, question: Callable[[NodeTable], T]) -> T:
+        """What `question` answers about the table; it is called under the lock."""
+        with self._lock:
+            return question(self._table)
+
+    def nodes(
+        self, select: Callable[[NodeTable], tuple[list[int], T]], unreadable: Optional[Unreadable] = None
+    ) -> tuple[list[Node], T]:
+        """The nodes in the slots that `select` picks from the table, in its order, and what it returns beside them.
+
+        `select` is called under the lock, and once more where the table changed while records were read. Nodes that
+        are damaged are told to `unreadable` and lack in the answer; without it the first is raised.
+        """
+        with self._lock:
+            slots, beside = select(self._table)
             nodes, unread = self._node_cache.all_of(slots)
             if unread and not self._store.lazy:
-                for place, node in zip(unread, self._read([slots[place] for place in unread])):
+                for place, node in zip(unread, self._read([slots[place] for place in unread], unreadable)):
                     nodes[place] = node
                 unread = []
+            if not unread:
+                return _known(nodes), beside
             seen = self._changes
             wanted = [(place, slots[place], self._node_cache.view(slots[place])) for place in unread]
             ids = [str(self._table.slots.ids[slot]) for _place, slot, _view in wanted]
-        if wanted:
-            records = self._store.read_many(ids)  # without the lock: nobody waits for the disk
-            with self._lock:
-                if self._changes != seen:  # what was read may not be what was selected
-                    slots, cursor = self._select(query)
-                    return NodePage(_known(self._read(slots)), cursor)
-                for (place, slot, view), record in zip(wanted, records):
-                    if record is not None:
-                        nodes[place] = self._node_cache.made_of(slot, record, view)
-        return NodePage(_known(nodes), cursor)
+        records = self._store.read_many(ids, unreadable)  # without the lock: nobody waits for the disk
+        with self._lock:
+            if self._changes != seen:  # what was read may not be what was selected
+                slots, beside = select(self._table)
+                return _known(self._read(slots, unreadable)), beside
+            for (place, slot, view), record in zip(wanted, records):
+                if record is not None:
+                    nodes[place] = self._node_cache.made_of(slot, record, view)
+        return _known(nodes), beside
 
-    def _select(self, query: NodeQuery) -> tuple[list[int], Optional[str]]:
-        """The slots that answer, and the cursor behind them if there are more."""
-        behind = None if query.after is None else self._place(query.after)
-        if query.limit is None or query.order is not NodeOrder.REPUTATION:
-            return self._table.select(query, behind, query.limit), None  # a draw has no cursor, and no more to draw
-        slots = self._table.select(query, behind, query.limit + 1)  # one more, to know whether there are more
-        if len(slots) <= query.limit:
-            return slots, None
-        slots.pop()
-        return slots, "~{}~{}".format(*self._place_of(slots[-1])) if slots else None
-
-    def _read(self, slots: list[int]) -> list[Optional[Node]]:
+    def _read(self, slots: list[int], unreadable: Optional[Unreadable] = None) -> list[Optional[Node]]:
         """Snapshots made of records read now, under the lock; None for a node that is just being removed."""
-        records = self._store.read_many([str(self._table.slots.ids[slot]) for slot in slots])
+        records = self._store.read_many([str(self._table.slots.ids[slot]) for slot in slots], unreadable)
         node_cache = self._node_cache
         return [
             None if record is None else node_cache.made_of(slot, record, node_cache.view(slot))
             for slot, record in zip(slots, records)
         ]
-
-    def count(self, query: NodeQuery) -> int:
-        """How many nodes answer a query."""
-        with self._lock:
-            return self._table.count(query)
 
     def knows(self, node_id: str) -> bool:
         """Whether a node has this id."""
@@ -404,18 +413,6 @@ class LiveState:
 
     def __len__(self) -> int:
         return len(self._table)
-
-    def _place_of(self, slot: int) -> tuple[int, int]:
-        return self._table.slots.score[slot], self._table.slots.sequence[slot]
-
-    def _place(self, cursor: str) -> tuple[int, int]:
-        form = _CURSOR.match(cursor)
-        if form is not None:
-            return min(int(form[1]), 500), int(form[2])
-        slot = self._table.slots.by_id.get(cursor)
-        if slot is None:
-            raise ValidationError("after", cursor, "must be a cursor of an earlier answer, or the id of a node")
-        return self._place_of(slot)
 
     def _end_cordons(self, at: datetime) -> None:
         for slot in self._cordons.pop_over(at.timestamp()):

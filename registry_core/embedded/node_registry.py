@@ -8,30 +8,34 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 from registry_core.clock import Clock, SystemClock
+from registry_core.contract import Queries
 from registry_core.embedded.admin import RegistryAdmin, RegistryMaintenance, existing
 from registry_core.embedded.host import RegistryHost
-from registry_core.embedded.live_state import LiveState, NodePage
+from registry_core.embedded.live_state import LiveState
 from registry_core.embedded.reputations import Reputations
-from registry_core.embedded.search import find_staying
+from registry_core.embedded.search import count_nodes, find_nodes
 from registry_core.embedded.transactions import Transactions
 from registry_core.embedded.wallets import proven_wallet
-from registry_core.errors import ReadOnlyError, RegistryClosedError, RegistryError, UnknownNodeError
+from registry_core.errors import DamagedStoreError, ReadOnlyError, RegistryClosedError, RegistryError, UnknownNodeError
 from registry_core.events import EventKind, EventRing
 from registry_core.models import limits
+from registry_core.models.columns import record_of
 from registry_core.models.frozen import FrozenMap
-from registry_core.models.node import Node, NodeCapabilities
+from registry_core.models.node import Node
 from registry_core.models.record import NodeRecord
 from registry_core.models.reputation import Reputation
-from registry_core.models.status import NodeHealth
-from registry_core.query.explain import Failing, failing
-from registry_core.query.node_query import NO_TAGS, GpuDemand, NodeOrder, NodeQuery
+from registry_core.models.status import Liveness, NodeHealth
+from registry_core.models.trusted import node_with, record_with
+from registry_core.query.conditions import Failing
+from registry_core.query.matching import failing
+from registry_core.query.node_query import NodePage, NodeQuery
 from registry_core.rules.health import HealthThresholds
 from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
 from registry_core.rules.registration import Terms, registered
@@ -45,13 +49,14 @@ from registry_core.rules.reputation import (
 )
 from registry_core.rules.reputation.stored_evidence import state_of
 from registry_core.storage.open_store import open_store
+from registry_core.storage.store import Unreadable
 
 __all__ = ["NodeRegistry"]
 
 MAX_HEARTBEAT_TIMEOUT_SECONDS = 7 * 86_400.0
 
 
-class NodeRegistry:
+class NodeRegistry(Queries):
     """The embedded registry: in memory, in a JSON file or in SQLite, as the suffix of `persistence_path` says.
 
     `heartbeat_timeout_seconds`: after this silence a node is `down` (after half of it `suspect`); None: silence
@@ -91,7 +96,7 @@ class NodeRegistry:
         self._reputations = Reputations(self._store, self._transactions, self._live_state, self._clock)
         self.admin = RegistryAdmin(self._transactions, self._before_change, self._reputations)
         self.maintenance = RegistryMaintenance(self._transactions, self._before_change, self._reputations)
-        self.host = RegistryHost(self._live_state, self._newest, self._register)
+        self.host = RegistryHost(self._live_state, self._newest, self._remains, self._register)
         _note_owner(self)
 
     @property
@@ -108,7 +113,7 @@ class NodeRegistry:
         limits.instance("node", node, Node)
         interval = limits.optional_number("interval_seconds", interval_seconds, 0.001, MAX_INTERVAL_SECONDS)
         with self._transactions.command() as unit:
-            before = self._transactions.record(node.id, unit)
+            before = self._transactions.remains(node.id, unit)
             record = self._reputations.returning(
                 unit,
                 before,
@@ -163,6 +168,30 @@ class NodeRegistry:
         unit.soft.append(lambda: self._live_state.report(node_id, *gauges))
         return self._live_state.judged(staged[1].node.capabilities, gauges)
 
+    def report_gap(self, gap: Mapping[str, Any]) -> None:
+        """See `Reporting.report_gap`; this registry keeps no gaps."""
+
+    def forget_waits(self) -> None:
+        """See `Reporting.forget_waits`; this registry never asks to be left alone."""
+
+    @property
+    def requested_interval_seconds(self) -> float:
+        """0: who embeds the registry decides how often to report."""
+        return 0.0
+
+    @property
+    def withheld_reasons(self) -> tuple[str, ...]:
+        """None: the registry in this process speaks for no single node; `explain_node` says it of each."""
+        return ()
+
+    def leave(self, node_id: str) -> None:
+        """Say that the node goes in good order; see `Reporting.leave`."""
+        self._before_change()
+        with self._transactions.command() as unit:
+            record = existing(self._transactions, unit, node_id)
+            if record.node.liveness is not Liveness.LEFT:
+                self._transactions.put(unit, record_with(record, node=node_with(record.node, liveness=Liveness.LEFT)))
+
     def update_node_reputation(
         self,
         node_id: str,
@@ -207,8 +236,18 @@ class NodeRegistry:
     def _newest(self, node_id: str) -> Optional[NodeRecord]:
         """The record as committed; inside the caller's own batch, as the next change of the batch finds it."""
         key = limits.lookup_key(node_id)
-        staged = self._transactions.in_own_batch(key) if self._transactions.batch_is_open else None
-        return self._store.read(key) if staged is None else staged[1]
+        batch = self._transactions.own_batch() if self._transactions.batch_is_open else None
+        return self._store.read(key) if batch is None else self._transactions.record(key, batch)
+
+    def _remains(self, node_id: str) -> Optional[NodeRecord]:
+        """As `_newest`; of a record that is damaged, what its columns say."""
+        try:
+            return self._newest(node_id)
+        except DamagedStoreError as error:
+            columns = self._store.columns(node_id) if error.node_id == node_id else None
+            if columns is None:
+                raise
+            return record_of(columns)
 
     def expected_uptime(self, node_id: str, hours: float) -> float:
         """The probability that the node, live now, stays live for the next `hours`. Raises UnknownNodeError.
@@ -225,56 +264,28 @@ class NodeRegistry:
         """
         return audit_probability(state_of(self._record(node_id)))
 
-    def list_nodes(
-        self,
-        min_reputation: float = 0.0,
-        only_healthy: bool = False,
-        min_capabilities: Optional[NodeCapabilities] = None,
-        *,
-        wallet_address: Optional[str] = None,
-        gpus: Optional[GpuDemand] = None,
-        tags: Mapping[str, str] = NO_TAGS,
-        exclude: Collection[str] = (),
-        order: Union[NodeOrder, str] = NodeOrder.REPUTATION,
-        seed: int = 0,
-        limit: Optional[int] = None,
-        after: Optional[str] = None,
-        min_uptime_probability: float = 0.0,
-    ) -> list[Node]:
-        """The nodes that meet every condition, in the order asked for; see `Registry.list_nodes`.
-
-        `min_uptime_probability` asks for `expected_uptime` over the next 6 hours.
-        """
-        query = NodeQuery(
-            min_reputation,
-            only_healthy,
-            min_capabilities,
-            wallet_address,
-            gpus,
-            tags,
-            exclude,
-            limits.choice("order", order, NodeOrder),
-            seed,
-            limit,
-            after,
-            min_uptime_probability,
-        )
-        return self.find_nodes(query).nodes
-
-    def find_nodes(self, query: NodeQuery, *, look_at_most: Optional[int] = None) -> NodePage:
-        """As `list_nodes`, asked by a value; the answer has the cursor behind its last node beside the nodes.
+    def find_nodes(
+        self, query: NodeQuery, *, unreadable: Optional[Unreadable] = None, look_at_most: Optional[int] = None
+    ) -> NodePage:
+        """The nodes that answer the query, and the cursor behind them; see `Registry.find_nodes`.
 
         `look_at_most` bounds what `min_uptime_probability` costs, about 0.1 ms for each node looked at: the page may
         then hold fewer than there are, and its cursor goes on behind the last node looked at.
         """
         self._before_call()
-        limits.instance("query", query, NodeQuery)
-        if query.min_uptime_probability > 0.0:
-            return find_staying(self._live_state.find, self._stays, query, look_at_most)
-        return self._live_state.find(query)
+        if type(query) is not NodeQuery:  # the usual case costs no call
+            limits.instance("query", query, NodeQuery)
+        return find_nodes(self._live_state, query, self._stays, unreadable, look_at_most)
 
-    def _stays(self, node: Node) -> float:
-        record = self._store.read(node.id)
+    def count(self, query: NodeQuery) -> int:
+        """How many nodes meet the query; see `Registry.count`."""
+        self._before_call()
+        if type(query) is not NodeQuery:  # the usual case costs no call
+            limits.instance("query", query, NodeQuery)
+        return count_nodes(self._live_state, query, self._stays)
+
+    def _stays(self, node: Node, unreadable: Optional[Unreadable]) -> float:
+        (record,) = self._store.read_many([node.id], unreadable)
         return 0.0 if record is None else expected_uptime(state_of(record), 6.0, self._reputations.network_uptime())
 
     def explain_node(self, node_id: str, query: NodeQuery) -> list[Failing]:
@@ -286,30 +297,14 @@ class NodeRegistry:
         stays = self.expected_uptime(node.id, 6.0) if query.min_uptime_probability else 1.0
         return failing(node, query, stays)
 
-    def count_nodes(
-        self,
-        min_reputation: float = 0.0,
-        only_healthy: bool = False,
-        min_capabilities: Optional[NodeCapabilities] = None,
-        *,
-        wallet_address: Optional[str] = None,
-        gpus: Optional[GpuDemand] = None,
-        tags: Mapping[str, str] = NO_TAGS,
-        exclude: Collection[str] = (),
-        min_uptime_probability: float = 0.0,
-    ) -> int:
-        """How many nodes `list_nodes` would return without a limit."""
-        query = NodeQuery(min_reputation, only_healthy, min_capabilities, wallet_address, gpus, tags, exclude)
-        if min_uptime_probability != 0.0:
-            return len(self.find_nodes(replace(query, min_uptime_probability=min_uptime_probability)).nodes)
-        self._before_call()
-        return self._live_state.count(query)
-
     def deregister_node(self, node_id: str) -> bool:
-        """Remove the node; True if it was there. Durable before it returns. Its reputation waits for its return."""
+        """Remove the node; True if it was there. Durable before it returns. Its reputation waits for its return.
+
+        One whose record is damaged is removed too; of its reputation only its standing is left.
+        """
         self._before_change()
         with self._transactions.command() as unit:
-            record = self._transactions.record(limits.lookup_key(node_id), unit)
+            record = self._transactions.remains(limits.lookup_key(node_id), unit)
             if record is None:
                 return False
             self._reputations.remember(unit, record)

@@ -71,6 +71,7 @@ class Reputations:
         self._settling_hour = 0
         self._uptimes = [Evidence()]  # summed up over the pass under way
         self._rater_weights: Mapping[str, float] = {}
+        self._unreadable: set[Optional[str]] = set()  # nodes of which that was said already
 
     def add(self, unit: UnitOfWork, record: NodeRecord, outcome: Outcome) -> Reputation:
         """Count an outcome for the node of `record`."""
@@ -128,9 +129,13 @@ class Reputations:
         triples = []
         before: dict[str, Evidence] = {}
         for start in range(0, len(ids), _READ_AT_ONCE):
-            for record in self._store.read_many(ids[start : start + _READ_AT_ONCE]):
+            for record in self._store.read_many(ids[start : start + _READ_AT_ONCE], self._note_unreadable):
                 if record is not None and (record.history.get("raters") or "ratings" in record.evidence):
-                    state = state_of(record)
+                    try:
+                        state = state_of(record)
+                    except DamagedStoreError as error:
+                        self._note_unreadable(error)
+                        continue
                     before[record.node.id] = state.ratings
                     triples += [(rater, record.node.id, value) for rater, (value, _) in state.raters.items()]
         weighed = evidence_from_ratings(triples, seeds)
@@ -143,20 +148,31 @@ class Reputations:
         return len(changed)
 
     def _weigh(self, unit: UnitOfWork, node_id: str, ratings: Evidence) -> None:
-        record = self._transactions.record(node_id, unit)
-        if record is not None:
-            self._put(unit, record, record_of(record, with_rating_batch(state_of(record), ratings)), None)
+        try:
+            record = self._transactions.record(node_id, unit)
+            kept = None if record is None else record_of(record, with_rating_batch(state_of(record), ratings))
+        except DamagedStoreError as error:  # the ratings of all others are written
+            self._note_unreadable(error)
+            return
+        if record is not None and kept is not None:
+            self._put(unit, record, kept, None)
+
+    def _note_unreadable(self, error: DamagedStoreError, what: str = "ratings") -> None:
+        """Say once of a node that its record cannot be read; the work goes on with all others."""
+        if error.node_id not in self._unreadable:
+            self._unreadable.add(error.node_id)
+            _log.error("the %s of %s cannot be written: %s", what, error.node_id, error)
 
     def _settle(self, unit: UnitOfWork, node_id: str) -> None:
         try:
             record = self._transactions.record(node_id, unit)
+            if record is None:
+                return
+            hours = self._live_state.hours_waiting(record)
+            kept = after_hours(record, hours, self._clock.now().timestamp()) if hours else record
         except DamagedStoreError as error:  # the hours of all others are written
-            _log.error("the hours of %s cannot be written: %s", node_id, error)
+            self._note_unreadable(error, "hours")
             return
-        if record is None:
-            return
-        hours = self._live_state.hours_waiting(record)
-        kept = after_hours(record, hours, self._clock.now().timestamp()) if hours else record
         self._note_uptime(kept.evidence.get("uptime", Evidence()))
         if kept is record:
             return

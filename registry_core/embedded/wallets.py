@@ -94,7 +94,7 @@ class Wallets:
         nodes, left = self._memory(unit, key)
         if len(nodes) >= MOST_NODES_OF_A_WALLET:
             raise ValidationError("wallet_address", node.wallet_address, f"{len(nodes)} nodes have proven it: no more")
-        others = [self._transactions.record(node_id, unit) for node_id in nodes]
+        others = [self._transactions.remains(node_id, unit) for node_id in nodes]
         past = [kept_of(other) for other in others if other is not None] + ([] if left is None else [left])
         own = Tombstone(state_of(record), node.admission)
         taken = with_wallet(own, past)

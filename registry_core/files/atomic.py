@@ -1,135 +1,127 @@
-"""One small file, written so that a crash at any instant leaves the old one or the new one, never a part.
+"""Files that appear whole or not at all: a crash at any instant leaves the old one or the new one, never a part.
 
-Here: bytes into a folder. Not here: what they mean, and the registry's own data (`registry_core.storage`).
+Here: bytes, and files that something else writes (SQLite), into a folder. Not here: which folders are used
+(`opening`), and what the bytes mean.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional
 
-from registry_core.errors import StoreError
+from registry_core.errors import StoreError, reason_of
+from registry_core.files.opening import Folder
 
-__all__ = ["appearing", "refuse_existing", "sync"]
+__all__ = [
+    "appearing",
+    "discard_draft",
+    "place_draft",
+    "refuse_existing",
+    "remove_file",
+    "replace_by_link",
+    "replace_file",
+    "sync_file",
+    "write_draft",
+]
+
+_BESIDE = ("", "-wal", "-shm", "-journal", ".lock")  # what a store leaves beside the file that it was given
 
 
-def reason_of(error: OSError) -> str:
-    """The system's own words for what went wrong, such as `No space left on device`."""
-    return error.strerror or type(error).__name__
+def replace_file(
+    path: Path, content: bytes, mode: int = 0o600, *, durable: bool = True, owner: Optional[tuple[int, int]] = None
+) -> None:
+    """Replace `path` by `content` in one step: a draft beside it, fsync, rename, fsync of the folder.
 
-
-def write_durably(path: Path, content: bytes, mode: int) -> None:
-    """Replace `path` by `content`: temporary file beside it, fsync, rename, fsync of the folder.
-
-    One writer at a time, held by `locked_folder`: the temporary name is fixed, so that what a killed writer
-    left is found and removed. Raises StoreError; the old file, or its absence, is unchanged then.
+    `durable` False leaves both fsyncs out: readers see the old file or the new one, a loss of power may leave neither.
+    `owner` is a user id and a group id. One writer of a path at a time: the draft's name is fixed, so that what a
+    killed writer left is found and removed. Raises StoreError; the old file, or its absence, is unchanged then.
     """
-    write_draft(path, content, mode)
-    place_draft(path)
+    write_draft(path, content, mode, durable=durable, owner=owner)
+    place_draft(path, durable=durable)
 
 
-def write_draft(path: Path, content: bytes, mode: int, owner: Optional[tuple[int, int]] = None) -> None:
-    """The first half of `write_durably`: all that can need room on the disk. `owner` is a user id and a group id.
-
-    Raises StoreError; no draft is left then.
-    """
+def write_draft(
+    path: Path, content: bytes, mode: int, *, durable: bool = True, owner: Optional[tuple[int, int]] = None
+) -> None:
+    """The first half of `replace_file`: all that needs room on the disk. Raises StoreError; no draft is left then."""
     draft = _draft_of(path)
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            draft.unlink()
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with _translated(path, "written"), Folder(path.parent) as folder:
+        folder.unlink(draft)
+        descriptor = folder.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
             with os.fdopen(descriptor, "wb") as stream:
-                made = os.fstat(descriptor)
-                if owner is not None and owner != (made.st_uid, made.st_gid):
-                    os.fchown(descriptor, *owner)
-                os.fchmod(descriptor, mode)  # the umask may have taken bits away
+                _set_owner_and_mode(descriptor, mode, owner)
                 stream.write(content)
                 stream.flush()
-                os.fsync(descriptor)
+                if durable:
+                    os.fsync(descriptor)
         except OSError:
-            discard_draft(path)
+            folder.unlink(draft)
             raise
-    except OSError as error:
-        raise StoreError(str(path), f"cannot be written: {reason_of(error)}") from error
 
 
-def place_draft(path: Path) -> None:
-    """The second half of `write_durably`: one rename. Raises StoreError; no draft is left then."""
-    try:
-        os.replace(_draft_of(path), path)  # noqa: PTH105 - beside os.open and os.fsync
-        _sync_folder(path.parent)
-    except OSError as error:
-        discard_draft(path)
-        raise StoreError(str(path), f"cannot be written: {reason_of(error)}") from error
+def place_draft(path: Path, *, durable: bool = True) -> None:
+    """The second half of `replace_file`: one rename. Raises StoreError; no draft is left then."""
+    with _translated(path, "written"), Folder(path.parent) as folder:
+        try:
+            folder.rename(_draft_of(path), path.name)
+            if durable:
+                folder.sync()
+        except OSError:
+            folder.unlink(_draft_of(path))
+            raise
 
 
 def discard_draft(path: Path) -> None:
     """Remove what a writer of `path` that was killed or failed has left, if anything."""
-    with contextlib.suppress(OSError):
-        _draft_of(path).unlink()
+    with contextlib.suppress(OSError), Folder(path.parent) as folder:
+        folder.unlink(_draft_of(path))
 
 
-def remove_durably(path: Path) -> None:
+def remove_file(path: Path) -> None:
     """Remove the file, if it is there, so that no power loss brings it back. Raises StoreError."""
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise StoreError(str(path), f"cannot be removed: {reason_of(error)}") from error
+    with _translated(path, "removed"), Folder(path.parent) as folder:
+        folder.unlink(path.name)
+        folder.sync()
 
 
-@contextlib.contextmanager
-def locked_folder(folder: Path) -> Iterator[None]:
-    """Keep other processes that ask for the same folder waiting; a process that dies lets go of it."""
-    import fcntl  # not on Windows, where nothing here is needed but importing must work
-
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise StoreError(str(folder), f"cannot be opened: {reason_of(error)}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _draft_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}.tmp")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def replace_by_link(path: Path, target: str) -> None:
+    """Make `path` a symbolic link to `target` in one step. Raises StoreError."""
+    draft = _draft_of(path)
+    with _translated(path, "written"), Folder(path.parent) as folder:
+        folder.unlink(draft)
+        folder.make_link(draft, target)
+        folder.rename(draft, path.name)
+        folder.sync()
 
 
 @contextmanager
-def appearing(target: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A path beside `target` to write to; at the end of the `with` it becomes `target`. On an error it is removed."""
+def appearing(target: Path, *, overwrite: bool, alone: bool = False) -> Iterator[Path]:
+    """A path beside `target` to write to; at the end of the `with` it becomes `target`. On an error it is removed.
+
+    Nobody can guess its name and lay a journal beside it. `alone`: the caller holds the lock of `target`, so that
+    what killed writers have left is removed. Raises StoreError.
+    """
     if not overwrite:
         refuse_existing(target)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")
-    try:
-        _remove(temporary)
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        yield temporary
-        sync(temporary)
-        temporary.replace(target)
-        sync(target.parent)
-    except OSError as error:
-        raise StoreError(str(target), f"cannot be written: {error.strerror or error}") from error
-    finally:
-        _remove(temporary)
+    temporary = target.with_name(f".{target.stem}.{os.urandom(8).hex()}.partial{target.suffix}")
+    with _translated(target, "written"), Folder(target.parent, make=True) as folder:
+        if alone:
+            _remove_leftovers(folder, target)
+        try:
+            os.close(folder.open(temporary.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            yield temporary
+            sync_file(temporary)
+            folder.rename(temporary.name, target.name)
+            folder.sync()
+        finally:
+            for ending in _BESIDE:
+                folder.unlink(temporary.name + ending)
 
 
 def refuse_existing(target: Path) -> None:
@@ -138,18 +130,39 @@ def refuse_existing(target: Path) -> None:
         raise StoreError(str(target), "is there already; it is left as it is")
 
 
-def sync(path: Path) -> None:
-    """Flush a file, or a folder's list of names, to the disk. Raises OSError."""
-    if os.name == "nt" and path.is_dir():  # a folder cannot be opened there
-        return
-    handle = os.open(path, os.O_RDONLY)
+def sync_file(path: Path) -> None:
+    """Flush a file to the disk. Raises OSError."""
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
-def _remove(temporary: Path) -> None:
-    for name in (temporary.name, temporary.name + "-wal", temporary.name + "-shm", temporary.name + "-journal"):
-        temporary.with_name(name).unlink(missing_ok=True)
-    temporary.with_name(temporary.name + ".lock").unlink(missing_ok=True)  # nobody else knows this name
+def _draft_of(path: Path) -> str:
+    return f".{path.name}.tmp"
+
+
+def _remove_leftovers(folder: Folder, target: Path) -> None:
+    before, after = f".{target.stem}.", f".partial{target.suffix}"
+    for name in [found.name for found in folder.path.iterdir()]:
+        ending = next((ending for ending in _BESIDE if name.endswith(after + ending)), None)
+        if ending is not None and name.startswith(before):
+            folder.unlink(name)
+
+
+def _set_owner_and_mode(descriptor: int, mode: int, owner: Optional[tuple[int, int]]) -> None:
+    if sys.platform == "win32":
+        return
+    made = os.fstat(descriptor)
+    if owner is not None and owner != (made.st_uid, made.st_gid):
+        os.fchown(descriptor, *owner)
+    os.fchmod(descriptor, mode)  # the umask may have taken bits away
+
+
+@contextmanager
+def _translated(path: Path, doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(str(path), f"cannot be {doing}: {reason_of(error)}") from error

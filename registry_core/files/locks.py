@@ -1,6 +1,6 @@
-"""The writer's lock: one process at a time, released by the kernel however that process ends.
+"""Locks between processes, which the kernel releases however their holder ends.
 
-A lock file beside the registry, never the registry itself: that one is replaced on each commit, and a lock on a
+A lock file lies beside what it guards, never is that itself: a registry is replaced on each commit, and a lock on a
 replaced file guards nothing. The file stays behind on purpose; removing it would race with the next holder.
 """
 
@@ -9,42 +9,65 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 import weakref
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Optional
 
-from registry_core.errors import StoreError, StoreInUseError
+from registry_core.errors import StoreError, StoreInUseError, reason_of
+from registry_core.files.opening import Folder
 
-__all__ = ["WriterLock"]
+__all__ = ["PidLock", "lock_beside", "locked_folder", "pid_of_holder"]
+
+_BETWEEN_ATTEMPTS_SECONDS = 0.05
 
 
-class WriterLock:
-    """Held from construction until `release`. Raises StoreInUseError with the holder's pid where known."""
+class PidLock:
+    """Holds the lock file `path`, with this process's id in it, from construction until `release`.
 
-    def __init__(self, guarded: Path) -> None:
-        path = guarded.with_name(guarded.name + ".lock")
+    `guarded` is what the lock is for. Whoever holds it may have until `wait_seconds` to let go of it. Raises
+    StoreInUseError with the holder's pid where known, StoreError.
+    """
+
+    def __init__(self, path: Path, guarded: Path, *, wait_seconds: float = 0.0) -> None:
         try:
-            self._handle: Optional[int] = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+            with Folder(path.parent) as folder:
+                self._handle: Optional[int] = folder.open(path.name, os.O_RDWR | os.O_CREAT)
         except OSError as error:
-            raise StoreError(str(path), f"the writer's lock cannot be taken: {error.strerror}") from error
+            raise StoreError(str(path), f"the lock cannot be taken: {reason_of(error)}") from error
         try:
-            _lock(self._handle)
+            self._take(wait_seconds)
         except BlockingIOError:
             holder = _pid_in(self._handle)
             self.drop()
             raise StoreInUseError(str(guarded), holder) from None
         except OSError as error:  # a file system without locks
             self.drop()
-            raise StoreError(str(path), f"the writer's lock cannot be taken: {error.strerror}") from error
+            raise StoreError(str(path), f"the lock cannot be taken: {reason_of(error)}") from error
         with contextlib.suppress(OSError):  # a full disk must not keep the registry from being opened
             os.ftruncate(self._handle, 0)
-            os.pwrite(self._handle, b"%d\n" % os.getpid(), 0) if hasattr(os, "pwrite") else None
+            os.lseek(self._handle, 0, os.SEEK_SET)
+            os.write(self._handle, b"%d\n" % os.getpid())
         _mind_forks()
         _held.add(self)
 
+    def _take(self, wait_seconds: float) -> None:
+        assert self._handle is not None
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            try:
+                _lock(self._handle)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_BETWEEN_ATTEMPTS_SECONDS)
+            else:
+                return
+
     def release(self) -> None:
-        """Let the next writer in, even if a child of a fork has the handle too. Twice is no error."""
+        """Let the next one in, even if a child of a fork has the handle too. Twice is no error."""
         if self._handle is not None:
             _unlock(self._handle)
         self.drop()
@@ -56,7 +79,48 @@ class WriterLock:
             os.close(handle)
 
 
-_held: weakref.WeakSet[WriterLock] = weakref.WeakSet()
+def lock_beside(guarded: Path) -> PidLock:
+    """The writer's lock of the registry at `guarded`. Raises what `PidLock` does."""
+    return PidLock(guarded.with_name(guarded.name + ".lock"), guarded)
+
+
+def pid_of_holder(path: Path) -> Optional[int]:
+    """The process id in the lock file `path` while it is held; None when it is not, or cannot be read."""
+    import fcntl  # not on Windows, where no agent runs
+
+    try:
+        with Folder(path.parent) as folder:
+            handle = folder.open(path.name, os.O_RDONLY)
+    except (OSError, StoreError):
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _pid_in(handle)
+    except OSError:
+        return None
+    else:
+        return None
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def locked_folder(path: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same folder waiting. Raises StoreError."""
+    import fcntl  # not on Windows, where nothing here is needed but importing must work
+
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(Folder(path))
+            handle = stack.enter_context(folder.opened())
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            raise StoreError(str(path), f"cannot be opened: {reason_of(error)}") from error
+        yield
+
+
+_held: weakref.WeakSet[PidLock] = weakref.WeakSet()
 
 
 @cache
@@ -75,7 +139,11 @@ def _drop_all() -> None:
 
 
 def _pid_in(handle: int) -> Optional[int]:
-    text = os.read(handle, 32).strip()
+    try:
+        os.lseek(handle, 0, os.SEEK_SET)
+        text = os.read(handle, 32).strip()
+    except OSError:  # Windows: what is locked cannot be read
+        return None
     return int(text) if text.isdigit() else None
 
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
 
-from registry_core.errors import DamagedStoreError, StoreError, ValidationError
-from registry_core.files.atomic import reason_of
+from registry_core.errors import DamagedStoreError, StoreError, ValidationError, reason_of
+from registry_core.files.opening import Folder, own_folder, read_file
 from registry_core.models.ids import key_from_text, node_id_of_key
 
 __all__ = ["ID_FILE", "KEY_FILE", "NodeIdentity", "ensure_identity", "read_identity"]
@@ -56,12 +56,8 @@ def ensure_identity(state_dir: Union[str, Path]) -> NodeIdentity:
     """
     folder = Path(state_dir)
     while True:
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            made = _exists(folder / KEY_FILE) and _exists(folder / ID_FILE)
-        except OSError as error:
-            raise StoreError(str(folder), f"cannot be used as a state directory: {reason_of(error)}") from error
-        if not made:
+        own_folder(folder, "a state directory")
+        if not (os.path.lexists(folder / KEY_FILE) and os.path.lexists(folder / ID_FILE)):
             _make_in_child(folder)
         try:
             return read_identity(folder)
@@ -80,27 +76,20 @@ def read_identity(state_dir: Union[str, Path]) -> NodeIdentity:
     return parse_id_file(folder)
 
 
-def _exists(path: Path) -> bool:
-    try:
-        path.lstat()
-    except FileNotFoundError:
-        return False
-    return True
-
-
 def check_key_file(folder: Path) -> None:
     """Look at the key file without reading it: a regular file, for its owner only, readable by this process."""
     path = folder / KEY_FILE
     try:
-        found = path.stat()
+        with Folder(folder) as opened:
+            found = opened.look(KEY_FILE)
     except FileNotFoundError:
-        if not os.path.lexists(folder / ID_FILE):
-            raise StoreError(str(path), "is not there: the first start of the agent makes it") from None
-        raise DamagedStoreError(str(path), f"is missing although {ID_FILE} is there; {_RESTORE}") from None
+        found = None
     except OSError as error:
         raise StoreError(str(path), f"cannot be read: {reason_of(error)}") from error
-    if not stat.S_ISREG(found.st_mode):
-        raise DamagedStoreError(str(path), "is not a file")
+    if found is None:
+        if not os.path.lexists(folder / ID_FILE):
+            raise StoreError(str(path), "is not there: the first start of the agent makes it")
+        raise DamagedStoreError(str(path), f"is missing although {ID_FILE} is there; {_RESTORE}")
     if stat.S_IMODE(found.st_mode) & 0o077:
         mode = stat.S_IMODE(found.st_mode)
         raise StoreError(str(path), f"has mode {mode:04o}, so that others may read or change it; chmod 600 it")
@@ -114,8 +103,7 @@ def parse_id_file(folder: Path) -> NodeIdentity:
     """What `node.id` says, checked as far as it can be without the key. Raises StoreError, DamagedStoreError."""
     path = folder / ID_FILE
     try:
-        with path.open("rb") as stream:
-            content = stream.read(_MAX_ID_FILE_BYTES + 1)
+        content = read_file(path, _MAX_ID_FILE_BYTES + 1)
     except OSError as error:
         raise StoreError(str(path), f"cannot be read: {reason_of(error)}") from error
     remedy = f"remove only this file, and the next start makes it again from {KEY_FILE}"

@@ -6,6 +6,7 @@ Here: loading, checking against the stored identity, text forms. Not here: what 
 from __future__ import annotations
 
 import base64
+import os
 import stat
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from registry_core.errors import DamagedStoreError, StoreError
-from registry_core.files.atomic import reason_of
+from registry_core.errors import DamagedStoreError, StoreError, reason_of
+from registry_core.files.opening import Folder
 
 _MAX_KEY_FILE_BYTES = 16 * 1024  # a node's key is followed by the records of its replacements
 
@@ -48,8 +49,8 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
 def read_key_file(path: Path) -> bytes:
     """The content of a file of secrets that only its owner may read. Raises StoreError."""
     try:
-        with path.open("rb") as stream:
-            mode = stat.S_IMODE(path.stat().st_mode)
+        with Folder(path.parent) as folder, os.fdopen(folder.open(path.name, os.O_RDONLY), "rb") as stream:
+            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
             content = stream.read(_MAX_KEY_FILE_BYTES)
     except OSError as error:
         raise StoreError(str(path), f"cannot be read: {reason_of(error)}") from error

@@ -7,13 +7,15 @@ key. Ends with 0, or with 1 and a line of JSON on standard output that says whic
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from registry_core.errors import DamagedStoreError, StoreError
-from registry_core.files.atomic import discard_draft, locked_folder, write_durably
+from registry_core.files.atomic import discard_draft, replace_file
+from registry_core.files.locks import locked_folder
 from registry_core.identity.identity_files import ID_FILE, KEY_FILE
 from registry_core.identity.node_key import NodeKey, load_key_file
 
@@ -22,17 +24,17 @@ def make(folder: Path) -> None:
     """Make what is missing of the pair. Raises StoreError, DamagedStoreError."""
     with locked_folder(folder):
         key_path, id_path = folder / KEY_FILE, folder / ID_FILE
-        if not key_path.exists():
-            if id_path.exists():
+        if not os.path.lexists(key_path):
+            if os.path.lexists(id_path):
                 raise DamagedStoreError(
                     str(key_path),
                     f"is missing although {ID_FILE} is there; restore it from a backup, "
                     f"or move {ID_FILE} away to become a new node without history",
                 )
-            write_durably(key_path, NodeKey(Ed25519PrivateKey.generate()).key_file(), 0o600)
-        if not id_path.exists():
+            replace_file(key_path, NodeKey(Ed25519PrivateKey.generate()).key_file(), 0o600)
+        if not os.path.lexists(id_path):
             discard_draft(key_path)  # of a replacement that was interrupted
-            write_durably(id_path, load_key_file(key_path).id_file(), 0o644)
+            replace_file(id_path, load_key_file(key_path).id_file(), 0o644)
 
 
 def main(folder: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def load_node_key(folder: Path) -> NodeKey:
     """
     check_key_file(folder)
     key = load_key_file(folder / KEY_FILE)
-    if not (folder / ID_FILE).exists():
+    if not os.path.lexists(folder / ID_FILE):
         return key
     identity = parse_id_file(folder)
     if (identity.id, identity.public_key) != (key.node_id, key.public_key):

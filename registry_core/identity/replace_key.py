@@ -24,13 +24,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from registry_core.errors import StoreError
-from registry_core.files.atomic import (
-    discard_draft,
-    locked_folder,
-    place_draft,
-    remove_durably,
-    write_draft,
-)
+from registry_core.files.atomic import discard_draft, place_draft, remove_file, write_draft
+from registry_core.files.locks import locked_folder
 from registry_core.identity.identity_files import ID_FILE, KEY_FILE, check_key_file
 from registry_core.identity.node_key import NodeKey, load_key_file, load_node_key
 from registry_core.identity.succession import MOST_LINKS
@@ -45,8 +40,6 @@ def replace_key(folder: Path) -> NodeKey:
     """
     key_path, id_path = folder / KEY_FILE, folder / ID_FILE
     check_key_file(folder)
-    if key_path.is_symlink():
-        raise StoreError(str(key_path), "is a link: put the file itself in its place, so that it can be replaced")
     with locked_folder(folder):
         old = load_node_key(folder)
         if len(old.succession) >= MOST_LINKS:
@@ -59,18 +52,18 @@ def replace_key(folder: Path) -> NodeKey:
         found = key_path.stat()
         owner = (found.st_uid, found.st_gid)  # root replaces the key of a service that could not read root's
         try:
-            write_draft(key_path, new.key_file(), 0o600, owner)
-            write_draft(id_path, new.id_file(), 0o644, owner)
+            write_draft(key_path, new.key_file(), 0o600, owner=owner)
+            write_draft(id_path, new.id_file(), 0o644, owner=owner)
         except StoreError:
             discard_draft(key_path)
             raise
         try:
-            remove_durably(id_path)
+            remove_file(id_path)
             place_draft(key_path)
             place_draft(id_path)
         except BaseException:
             with contextlib.suppress(StoreError):  # else the next start makes it
-                write_draft(id_path, load_key_file(key_path).id_file(), 0o644, owner)
+                write_draft(id_path, load_key_file(key_path).id_file(), 0o644, owner=owner)
                 place_draft(id_path)
             discard_draft(key_path)
             raise

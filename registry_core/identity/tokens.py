@@ -14,9 +14,12 @@ import secrets
 from dataclasses import dataclass
 from typing import Optional
 
+from registry_core.errors import ValidationError
+
 __all__ = [
     "SessionToken",
     "challenge_nonce",
+    "checked_token",
     "hashed_secret",
     "new_secret",
     "open_session",
@@ -25,6 +28,8 @@ __all__ = [
 ]
 
 _SEAL_BYTES = 16  # 128 bits: nobody guesses it online
+LONGEST_TOKEN = 256
+_MASK = "********"
 _SESSION = b"duxnet-session-v1\x00"
 _CHALLENGE = b"duxnet-challenge-v1\x00"
 
@@ -36,6 +41,22 @@ class SessionToken:
     node_id: str
     generation: int
     expires: int
+
+
+def checked_token(field: str, text: str) -> str:
+    """A bearer token as a person gave it, without the white space around it; "" is none.
+
+    Raises ValidationError, which shows nothing of it: the token goes into a header, where nothing else can stand.
+    """
+    token = text.strip()
+    if len(token) > LONGEST_TOKEN:
+        raise ValidationError(field, _MASK, f"must be at most {LONGEST_TOKEN} characters, not {len(token)}")
+    for place, character in enumerate(token, 1):
+        if not "!" <= character <= "~":
+            raise ValidationError(
+                field, _MASK, f"must be one word of printable ASCII: its character {place} is U+{ord(character):04X}"
+            )
+    return token
 
 
 def seal_session(token: SessionToken, secret: bytes) -> str:

@@ -34,3 +34,17 @@ def canonical_address(field: str, value: object) -> str:
     if (mapped or address).is_unspecified or (mapped or address).is_multicast:
         raise ValidationError(field, value, _NO_HOST)
     return str(mapped or address)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host`, as it stands in a URL (without brackets), is loopback: what is sent there stays here."""
+    import ipaddress
+
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback

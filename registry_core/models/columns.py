@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
 from typing import NamedTuple, Optional
 
-from registry_core.models.node import NodeCapabilities
+from registry_core.models.addresses import WITHHELD_ADDRESS
+from registry_core.models.frozen import FrozenMap
+from registry_core.models.node import Node, NodeCapabilities
 from registry_core.models.record import NodeRecord
-from registry_core.models.status import Liveness, Scheduling
+from registry_core.models.status import Admission, Cordon, Liveness, Scheduling
 
 __all__ = [
     "Columns",
@@ -23,10 +26,12 @@ __all__ = [
     "label_of_tag",
     "label_of_wallet",
     "labels",
+    "record_of",
 ]
 
 _BETWEEN_LABELS = "\x1f"  # control characters are refused in all text fields, so they can separate it
 _WITHIN_LABEL = "\x1e"
+_WALLET, _TAG = "w", "t"
 
 
 class GpuGroup(NamedTuple):
@@ -92,6 +97,40 @@ def columns_of(record: NodeRecord) -> Columns:
     )
 
 
+def record_of(columns: Columns) -> NodeRecord:
+    """What is left of a node whose record cannot be read: what its columns say. Its address is not among it.
+
+    Whoever was suspended or banned stays so until an operator says otherwise: since when and how often is lost.
+    """
+    marks = [label.split(_WITHIN_LABEL) for label in labels(columns.labels)]
+    is_out = columns.admission in (Admission.SUSPENDED.value, Admission.BANNED.value)
+    until = None if columns.cordoned_until is None else datetime.fromtimestamp(columns.cordoned_until, timezone.utc)
+    node = Node(
+        WITHHELD_ADDRESS,
+        next((mark[1] for mark in marks if mark[0] == _WALLET), ""),
+        NodeCapabilities(
+            columns.cpu_cores,
+            columns.memory_gb,
+            columns.storage_gb,
+            columns.gpu_enabled,
+            host_cpus=columns.host_cpus or None,
+        ),
+        columns.node_id,
+        tags={mark[1]: mark[2] for mark in marks if mark[0] == _TAG},
+        reputation=columns.score / 100,
+        admission=Admission(columns.admission),
+        liveness=Liveness.LEFT if columns.left else Liveness.LIVE,
+        scheduling=Scheduling.CORDONED if columns.cordoned else Scheduling.ELIGIBLE,
+        cordon=Cordon(until=until) if columns.cordoned else None,
+    )
+    return NodeRecord(
+        node,
+        columns.sequence,
+        interval_seconds=columns.interval_seconds or None,
+        history=FrozenMap({"standing_by_operator": True} if is_out else {}),
+    )
+
+
 def gpu_groups(packed: str) -> tuple[GpuGroup, ...]:
     """The groups of usable GPUs that the column `gpus` holds."""
     return tuple(GpuGroup(*group) for group in json.loads(packed)) if packed else ()
@@ -104,12 +143,12 @@ def labels(packed: str) -> Iterator[str]:
 
 def label_of_wallet(wallet_address: str) -> str:
     """The label that every node of this wallet carries."""
-    return "w" + _WITHIN_LABEL + wallet_address
+    return _WALLET + _WITHIN_LABEL + wallet_address
 
 
 def label_of_tag(key: str, value: str) -> str:
     """The label that every node with this tag carries."""
-    return _WITHIN_LABEL.join(("t", key, value))
+    return _WITHIN_LABEL.join((_TAG, key, value))
 
 
 def _packed_gpus(offer: NodeCapabilities) -> str:

@@ -1,8 +1,8 @@
 """Records as plain JSON values and back: the one shape of files, command output and wire.
 
-Reading is strict in types and ranges and names the field; a field that is not known is kept in `extra`
-where the record has one, and is an error elsewhere. Derived answers (`is_healthy`, `is_ready`) are written
-for the reader's convenience and never read.
+Reading is strict in types and ranges and names the field; a field of a node that is not known is kept in `extra`,
+a map of its own, and one of a record inside it is an error. Derived answers (`is_healthy`, `is_ready`) are written for
+the reader's convenience and never read.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from registry_core.errors import ValidationError
 from registry_core.models import limits
 from registry_core.models.frozen import thawed
 from registry_core.models.node import Gpu, Node, NodeCapabilities
+from registry_core.models.own_names import own_names
 from registry_core.models.status import Condition, Conditions, Cordon, NodeHealth
 from registry_core.models.times import time_from_text, time_to_text
 
@@ -32,7 +33,6 @@ __all__ = [
 T = TypeVar("T")
 Plain = dict[str, Any]
 
-_DERIVED = ("is_healthy", "is_ready")
 _NAMES: dict[type, tuple[str, ...]] = {
     record: tuple(item.name for item in fields(record)) for record in (Gpu, NodeCapabilities, Node)
 }
@@ -106,11 +106,12 @@ def cordon_from_plain(plain: object) -> Optional[Cordon]:
 
 
 def node_to_plain(node: Node) -> Plain:
-    """The whole snapshot; what a newer version wrote (`extra`) stands beside the fields that this one knows."""
-    plain: Plain = thawed(node.extra)
-    for name in _NAMES[Node]:
-        plain[name] = getattr(node, name)
-    del plain["extra"]
+    """The whole snapshot. `extra` is left out where it is empty: earlier versions refuse a record that has it."""
+    plain: Plain = {name: getattr(node, name) for name in _NAMES[Node]}
+    if node.extra:
+        plain["extra"] = thawed(node.extra)
+    else:
+        del plain["extra"]
     plain["addresses"] = list(node.addresses)
     plain["tags"] = dict(node.tags)
     plain["capabilities"] = capabilities_to_plain(node.capabilities)
@@ -125,13 +126,18 @@ def node_to_plain(node: Node) -> Plain:
 
 
 def node_from_plain(plain: object) -> Node:
-    """The node that a map describes; absent fields take their defaults, unknown ones go to `extra`."""
+    """The node that a map describes; absent fields take their defaults.
+
+    Earlier versions put a node's unknown fields beside the known ones: these are moved into `extra`, without those that
+    have a name of the registry's, which are ignored like every field of a description that is the registry's own.
+    """
     given = _map("node", plain)
-    for name in _DERIVED:
-        given.pop(name, None)
     if "ip_address" not in given:
         raise ValidationError("ip_address", None, "must be given")
-    extra = {name: given.pop(name) for name in list(given) if name not in _NAMES[Node] or name == "extra"}
+    extra = given.pop("extra", {})
+    beside = {name: given.pop(name) for name in list(given) if name not in _NAMES[Node]}
+    if beside:
+        extra = {**{name: beside[name] for name in beside if name not in own_names()}, **_map("extra", extra)}
     readers: Mapping[str, Callable[[object], object]] = {
         "capabilities": capabilities_from_plain,
         "health": health_from_plain,

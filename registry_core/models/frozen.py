@@ -11,7 +11,7 @@ from registry_core.errors import ValidationError
 __all__ = ["frozen_json", "frozen_json_map", "thawed"]
 
 MAX_DEPTH = 32
-_MAX_INTEGER = 2**64
+_LEAST_INTEGER, _MOST_INTEGER = -(2**63), 2**64 - 1  # what every JSON library that we use writes
 
 
 def frozen_json_map(field: str, value: object) -> FrozenMap[str, Any]:
@@ -34,7 +34,7 @@ def frozen_json(field: str, value: object, depth: int = 0) -> Any:
         return value
     if isinstance(value, str):
         return _encodable(field, value)
-    if isinstance(value, int) and abs(value) < _MAX_INTEGER:
+    if isinstance(value, int) and _LEAST_INTEGER <= value <= _MOST_INTEGER:
         return int(value)
     if isinstance(value, float) and math.isfinite(value):
         return float(value)

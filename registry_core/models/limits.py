@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Optional, TypeVar
@@ -36,6 +37,7 @@ MAX_TEXT_CHARACTERS = {
     "gpu.reason": 256,
     "tag key": 63,
     "tag value": 256,
+    "extra name": 128,
     "reason": 256,
     "actor": 128,
 }
@@ -73,6 +75,17 @@ def text(field: str, value: object, limit: str, *, empty: bool = True) -> str:
     if value != value.strip():
         raise ValidationError(field, value, "must not begin or end with a space")
     return value
+
+
+def are_plain(texts: Sequence[str]) -> bool:
+    """True when `text` would accept each of these but for its length: one look at all of them together.
+
+    False may be said of texts that it accepts, where one begins or ends with `!` beside a space.
+    """
+    joined = "!".join(texts)
+    if joined.isascii():
+        return joined.isprintable() and " !" not in joined and "! " not in joined and joined == joined.strip()
+    return not _NOT_PRINTABLE.search(joined) and all(value == value.strip() for value in texts)
 
 
 def identifier(field: str, value: object) -> str:

@@ -6,7 +6,7 @@ Here: fields, units, limits, derived answers. Not here: JSON (`encoding`), who m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Optional
 
@@ -15,6 +15,7 @@ from registry_core.models import limits
 from registry_core.models.addresses import canonical_address
 from registry_core.models.frozen import FrozenMap, frozen_json_map
 from registry_core.models.ids import key_from_text, node_id_of_key, random_node_id
+from registry_core.models.own_names import own_names
 from registry_core.models.status import Admission, Cordon, Liveness, NodeHealth, Scheduling
 
 __all__ = ["Gpu", "Node", "NodeCapabilities"]
@@ -68,9 +69,12 @@ def _checked_tags(value: object) -> FrozenMap[str, str]:
 
 def _checked_extra(value: object) -> FrozenMap[str, Any]:
     frozen = frozen_json_map("extra", value)
-    known = frozen and {item.name for item in fields(Node)} & set(frozen)
-    if known:
-        raise ValidationError("extra", sorted(known), "must not repeat fields of the record")
+    if frozen:
+        owned = own_names().intersection(frozen)
+        if owned:
+            raise ValidationError("extra", sorted(owned), "must not hold names that are the registry's own")
+        for name in frozen:
+            limits.text("extra", name, "extra name", empty=False)
     return frozen
 
 
@@ -154,7 +158,7 @@ class Node:
 
     `reputation` is the score, 0 to 5. `registered_at` is UTC. Health, reputation, the status axes and
     `registered_at` belong to the registry: in a record passed to `register_node` they are ignored.
-    `extra` keeps fields that a newer version wrote.
+    `extra` keeps fields that the node sent and this version does not know. Names of the registry are refused in it.
     """
 
     ip_address: str

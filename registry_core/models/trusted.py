@@ -8,17 +8,25 @@ record that was constructed, or from a rule. Records have no slots, so their fie
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
 
 from registry_core.models.node import Node
 from registry_core.models.record import NodeRecord
 from registry_core.models.reputation import Evidence
 from registry_core.models.status import Conditions, Liveness, NodeHealth
 
-__all__ = ["evidence_of", "health_sample", "node_snapshot", "node_with", "record_with"]
+__all__ = ["evidence_of", "health_sample", "node_snapshot", "node_with", "unchecked", "record_with"]
 
 _new = object.__new__
 _set = object.__setattr__
+T = TypeVar("T")
+
+
+def unchecked(kind: type[T], fields: dict[str, Any]) -> T:
+    """The record with exactly these fields, which were checked already. It keeps the map: use it nowhere else."""
+    record = _new(kind)
+    _set(record, "__dict__", fields)
+    return record
 
 
 def health_sample(

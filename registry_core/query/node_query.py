@@ -1,25 +1,36 @@
-"""What can be asked of a registry, as one checked value. Every field at its default demands nothing.
+"""What can be asked of a registry, as one checked value, and the answer: a page of nodes.
 
-Here: the fields and their checks. Not here: what a node must be to match (`rules.matching`), the index (`table`).
+Here: the fields, the order and the page. What each condition means and how it is checked is its row in `conditions`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Optional
+from typing import Any, NamedTuple, Optional
 
 from registry_core.errors import ValidationError
 from registry_core.models import limits
-from registry_core.models.frozen import FrozenMap
-from registry_core.models.node import NodeCapabilities
+from registry_core.models.node import Node, NodeCapabilities
+from registry_core.query.conditions import CONDITIONS, NO_TAGS, Condition, GpuDemand, Parameter
 
-__all__ = ["NO_TAGS", "GpuDemand", "NodeOrder", "NodeQuery"]
+__all__ = ["NO_TAGS", "ORDER_PARAMETERS", "GpuDemand", "NodeOrder", "NodePage", "NodeQuery"]
 
 MAX_LIMIT = 2**31 - 1
-NO_TAGS: Mapping[str, str] = FrozenMap()
-MAX_EXCLUDED = 1_000_000
+
+
+class NodePage(NamedTuple):
+    """Some of the nodes that answer a query, and the cursor behind them (None: there are no more).
+
+    `degraded`: so many nodes went silent at once that the registry marks none of them down until they recover.
+    `damaged` nodes are in no list, since the registry cannot read what it keeps of them.
+    """
+
+    nodes: list[Node]
+    next: Optional[str]
+    degraded: bool = False
+    damaged: int = 0
 
 
 class NodeOrder(str, Enum):
@@ -38,33 +49,19 @@ class NodeOrder(str, Enum):
         return str(self.value)
 
 
-@dataclass(frozen=True)
-class GpuDemand:
-    """At least `count` usable GPUs in one node, each of this vendor and model and with this much memory.
-
-    `vendor` must be equal and `model` must be part of the node's, both whatever their case. `memory_gb` is for
-    each GPU, in 10⁹ bytes.
-    """
-
-    count: int = 1
-    vendor: str = ""
-    model: str = ""
-    memory_gb: float = 0.0
-
-    def __post_init__(self) -> None:
-        limits.integer("count", self.count, 1, limits.MAX_GPUS)
-        object.__setattr__(self, "vendor", limits.text("vendor", self.vendor, "gpu.vendor").lower())
-        object.__setattr__(self, "model", limits.text("model", self.model, "gpu.model").lower())
-        checked = limits.number("memory_gb", self.memory_gb, 0, limits.MAX_GPU_MEMORY_GB)
-        object.__setattr__(self, "memory_gb", checked)
+ORDER_PARAMETERS = (
+    Parameter("order", str, "The order of the nodes", words=tuple(order.value for order in NodeOrder)),
+    Parameter("seed", int, "Fixes what the orders random, least_loaded and explore draw", 0, 2**63 - 1),
+)
+"""How the order stands in a URL and on the command line."""
 
 
 @dataclass(frozen=True)
 class NodeQuery:
     """The arguments of `list_nodes` and `count_nodes`, checked. Raises ValidationError naming the argument.
 
-    `only_healthy` means `Node.is_ready`. `after` is a cursor of an earlier answer: the listing goes on behind
-    it. `seed` fixes what `order="random"`, `"least_loaded"` and `"explore"` draw.
+    A condition at its default demands nothing. `only_healthy` means `Node.is_ready`. `after` is a cursor of an earlier
+    answer: the listing goes on behind it. `seed` fixes what `order="random"`, `"least_loaded"` and `"explore"` draw.
     """
 
     min_reputation: float = 0.0
@@ -72,7 +69,7 @@ class NodeQuery:
     min_capabilities: Optional[NodeCapabilities] = None
     wallet_address: Optional[str] = None
     gpus: Optional[GpuDemand] = None
-    tags: Mapping[str, str] = field(default_factory=FrozenMap)
+    tags: Mapping[str, str] = field(default_factory=lambda: NO_TAGS)
     exclude: Collection[str] = ()
     order: NodeOrder = NodeOrder.REPUTATION
     seed: int = 0
@@ -81,66 +78,48 @@ class NodeQuery:
     min_uptime_probability: float = 0.0
 
     def __post_init__(self) -> None:
-        _put(self, "min_reputation", limits.number("min_reputation", self.min_reputation, 0, 5))
-        limits.boolean("only_healthy", self.only_healthy)
-        if self.min_capabilities is not None:
-            limits.instance("min_capabilities", self.min_capabilities, NodeCapabilities)
-            _refuse_details(self.min_capabilities)
-        if self.wallet_address is not None:
-            limits.text("wallet_address", self.wallet_address, "wallet_address")
-        if self.gpus is not None:
-            limits.instance("gpus", self.gpus, GpuDemand)
-        if self.tags:
-            _put(self, "tags", _checked_tags(self.tags))
-        elif not isinstance(self.tags, Mapping):
-            raise ValidationError("tags", self.tags, "must map text to text")
-        if self.exclude != ():
-            _put(self, "exclude", _checked_ids(self.exclude))
-        _put(self, "order", limits.choice("order", self.order, NodeOrder))
-        limits.integer("seed", self.seed, 0, 2**64 - 1)
-        limits.optional_integer("limit", self.limit, 0, MAX_LIMIT)
-        uptime = limits.number("min_uptime_probability", self.min_uptime_probability, 0, 1)
-        _put(self, "min_uptime_probability", uptime)
-        self._check_cursor()
+        values = self.__dict__
+        for name, default, checked in _CHECKS:
+            wanted = values[name]
+            if wanted is not default:
+                values[name] = checked(wanted)
+        if type(self.order) is not NodeOrder:
+            values["order"] = limits.choice("order", self.order, NodeOrder)
+        if type(self.seed) is not int or self.seed:  # nearly every query leaves it at 0
+            limits.integer("seed", self.seed, 0, 2**64 - 1)
+        if self.limit is not None:
+            limits.integer("limit", self.limit, 0, MAX_LIMIT)
+        if self.after is not None:
+            limits.text("after", self.after, "id", empty=False)
+            if self.order is not NodeOrder.REPUTATION:
+                raise ValidationError("after", self.after, "goes with order='reputation' only; the others are draws")
 
-    def _check_cursor(self) -> None:
-        if self.after is None:
-            return
-        limits.text("after", self.after, "id", empty=False)
+    def conditions(self) -> Iterator[tuple[Condition[Any], Any]]:
+        """The conditions that demand something, each with what it wants."""
+        values = self.__dict__
+        for condition in CONDITIONS:
+            wanted = values[condition.field]
+            if wanted is not condition.default and wanted != condition.default:
+                yield condition, wanted
+
+    @classmethod
+    def from_parameters(
+        cls, given: Mapping[str, Any], limit: Optional[int] = None, after: Optional[str] = None
+    ) -> NodeQuery:
+        """The query that parameters of a URL or of the command line ask, by name and in their own types."""
+        wanted = {condition.field: condition.from_parameters(given) for condition in CONDITIONS}
+        order = {parameter.name: given[parameter.name] for parameter in ORDER_PARAMETERS if parameter.name in given}
+        return cls(**wanted, **order, limit=limit, after=after)
+
+    def to_parameters(self) -> dict[str, Any]:
+        """The parameters that `from_parameters` reads as this query, its limit and cursor left out."""
+        parameters: dict[str, Any] = {}
+        for condition, wanted in self.conditions():
+            parameters.update(condition.to_parameters(wanted))
         if self.order is not NodeOrder.REPUTATION:
-            raise ValidationError("after", self.after, "goes with order='reputation' only; the others are draws")
+            parameters.update(order=self.order.value, seed=self.seed)
+        return parameters
 
 
-def _put(record: object, name: str, value: object) -> None:
-    object.__setattr__(record, name, value)
-
-
-def _refuse_details(demand: NodeCapabilities) -> None:
-    rule = "is a detail that no query can demand; ask for cpu_cores, memory_gb, storage_gb, gpu_enabled"
-    for name in ("cpu_quota", "host_cpus", "physical_cores"):
-        if getattr(demand, name) is not None:
-            raise ValidationError(f"min_capabilities.{name}", getattr(demand, name), rule)
-    for name in ("cpu_model", "architecture", "kernel"):
-        if getattr(demand, name):
-            raise ValidationError(f"min_capabilities.{name}", getattr(demand, name), rule)
-    if demand.gpus:
-        raise ValidationError("min_capabilities.gpus", demand.gpus, "cannot be demanded here; use gpus=GpuDemand(…)")
-
-
-def _checked_tags(value: object) -> FrozenMap[str, str]:
-    if not isinstance(value, Mapping):
-        raise ValidationError("tags", value, "must map text to text")
-    if len(value) > limits.MAX_TAGS:
-        raise ValidationError("tags", len(value), f"must hold at most {limits.MAX_TAGS} tags")
-    for key, tag in value.items():
-        limits.text("tags", key, "tag key", empty=False)
-        limits.text(f"tags.{key}", tag, "tag value")
-    return FrozenMap(value)
-
-
-def _checked_ids(value: object) -> frozenset[str]:
-    if isinstance(value, (str, bytes)) or not isinstance(value, Collection):
-        raise ValidationError("exclude", value, "must be a collection of node ids")
-    if len(value) > MAX_EXCLUDED:
-        raise ValidationError("exclude", len(value), f"must hold at most {MAX_EXCLUDED} ids")
-    return frozenset(limits.identifier("exclude", item) for item in value)
+_CHECKS = tuple((row.field, getattr(NodeQuery, row.field, row.default), row.checked) for row in CONDITIONS)
+"""The default is the field's own object, which needs no look."""

@@ -7,6 +7,7 @@ The generation is on disk before it is used, so that no crash makes a node say t
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import time
 from dataclasses import asdict, dataclass
@@ -16,26 +17,52 @@ from urllib.parse import quote
 
 import msgspec
 
-from registry_core.errors import DamagedStoreError, RefusedError, StoreError, ValidationError
-from registry_core.files.atomic import locked_folder, reason_of, write_durably
-from registry_core.identity.coordinator_id import coordinator_id_of_key, is_sealed
+from registry_core.errors import (
+    DamagedStoreError,
+    RefusedError,
+    StoreError,
+    UnreachableError,
+    ValidationError,
+    reason_of,
+)
+from registry_core.files.atomic import replace_file
+from registry_core.files.locks import locked_folder
+from registry_core.files.opening import read_file
+from registry_core.identity.answer_signature import SignedAnswer, verify_answer
+from registry_core.identity.coordinator_id import coordinator_id_of_key
 from registry_core.identity.identity_files import KEY_FILE, ensure_identity
 from registry_core.identity.node_key import NodeKey, load_node_key
-from registry_core.identity.signatures import SignatureParameters, SignedRequest, sign_request
+from registry_core.identity.signatures import SignatureParameters, SignatureRefused, SignedRequest, sign_request
 from registry_core.models.encoding import node_to_plain
 from registry_core.models.ids import key_from_text
 from registry_core.models.node import Node
-from registry_core.remote.answers import Answer, decoded, problem_in, raise_for
+from registry_core.remote.answers import (
+    Answer,
+    decoded,
+    kind_name,
+    problem_in,
+    raise_for,
+    raise_for_unsigned,
+    safe_text,
+)
+from registry_core.remote.bounds import LARGEST_ANSWER_BYTES
 from registry_core.remote.options import RemoteOptions
 from registry_core.remote.sender import Sender
-from registry_core.wire.problems import kind_of
-from registry_core.wire.shapes import CoordinatorInfo, Registration, RegistrationReply, SuccessionLink
+from registry_core.wire.shapes import (
+    LAST_GENERATION,
+    PROTOCOL,
+    CoordinatorInfo,
+    Registration,
+    RegistrationReply,
+    SuccessionLink,
+)
 
 __all__ = ["NodeSession", "Registrar"]
 
 REMOTE_FILE = "remote.json"
 _SIGNATURE_SECONDS = 60
-_CHALLENGE_PREFIX = 'nonce="'
+_NONCE = re.compile(r'nonce="([\x21\x23-\x5b\x5d-\x7e]{1,256})"')
+LARGEST_FILE_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -71,37 +98,58 @@ class Registrar:
         A `node` that names another public key says that the key was replaced meanwhile: then it is read again.
         Raises what `raise_for` raises, RefusedError, and StoreError.
         """
+        with self._sender.call():
+            return self._register(node, interval_seconds)
+
+    def _register(self, node: Node, interval_seconds: float) -> tuple[NodeSession, RegistrationReply]:
         if node.public_key not in ("", self._key.public_key):
             self._key = self._read_key()
         coordinator = self._known_coordinator()
         self._next_generation(self._generation + 1)
-        answer, signature = self._exchange(node, interval_seconds, coordinator)
+        answer, unsigned = self._exchange(node, interval_seconds, coordinator)
         problem = problem_in(answer)
-        if answer.status == 409 and problem is not None and problem.current_generation is not None:
-            self._next_generation(problem.current_generation + 1)  # our file is older than what was said: a backup
-            answer, signature = self._exchange(node, interval_seconds, coordinator)
+        known = problem.current_generation if answer.status == 409 and problem is not None and not unsigned else None
+        if known is not None and known >= self._generation:  # our file is older than what was said: a backup
+            self._next_generation(known + 1)
+            answer, unsigned = self._exchange(node, interval_seconds, coordinator)
         if answer.status not in (200, 201):
-            raise_for(answer, node.id)
-        if not is_sealed(answer.signature, signature, answer.body, coordinator.public_key):
+            (raise_for_unsigned if unsigned else raise_for)(answer, node.id)
+        if unsigned:
             self._coordinator = None
+            self._known_coordinator()  # says so where another coordinator answers by now, or an older one
             raise RefusedError(
                 "bad-coordinator",
-                f"the answer of {answer.address} is not sealed by the coordinator {coordinator.id}",
+                f"the answer of {answer.address} is not signed by the coordinator {coordinator.id}: {unsigned}",
                 "look who answers at this address",
             )
         reply = decoded(answer, RegistrationReply)
+        if not reply.session:
+            raise UnreachableError(answer.address, "does not answer like a coordinator: the reply holds no session")
         return NodeSession(reply.session, reply.generation, reply.interval_seconds), reply
 
     def _exchange(self, node: Node, interval_seconds: float, coordinator: CoordinatorInfo) -> tuple[Answer, str]:
-        """Send it signed; where only our clock is wrong, sign the coordinator's nonce and send it again."""
+        """Send it signed; where only our clock is wrong, sign the coordinator's nonce and send it again.
+
+        Returns why the answer is not proven to be the coordinator's, or "", beside it.
+        """
         body = self._body(node, interval_seconds)
         path = f"/v1/nodes/{quote(node.id, safe='')}"
         proof = _Proof(self, path, coordinator.id, body)
-        answer = self._sender.send("PUT", path, body=body, headers=proof.headers)
-        if answer.status == 401 and _is_kind(answer, "signature-time") and answer.challenge:
-            proof.nonce = _nonce_in(answer.challenge)
-            answer = self._sender.send("PUT", path, body=body, headers=proof.headers)
-        return answer, proof.signature
+        answer = self._send(path, proof)
+        nonce = _NONCE.search(answer.challenge)
+        if answer.status == 401 and kind_name(answer) == "signature-time" and nonce is not None:
+            proof.nonce = nonce[1]
+            answer = self._send(path, proof)
+        return answer, proof.reason_against(answer, coordinator)
+
+    def _send(self, path: str, proof: _Proof) -> Answer:
+        return self._sender.send(
+            "PUT",
+            path,
+            largest_bytes=LARGEST_ANSWER_BYTES["registration"],
+            body=proof.body,
+            headers=proof.headers,
+        )
 
     def _body(self, node: Node, interval_seconds: float) -> bytes:
         options = self._options
@@ -118,13 +166,13 @@ class Registrar:
                 join_token=options.join_token,
                 first_public_key=self._key.first_public_key if succession else "",
                 succession=succession,
+                protocol=PROTOCOL,
             )
         )
 
-    def signed_headers(self, path: str, audience: str, body: bytes, nonce: str) -> dict[str, str]:
-        """Headers that prove a registration with this body, made now."""
+    def signed_headers(self, request: SignedRequest, nonce: str) -> dict[str, str]:
+        """Headers that prove a registration, made now."""
         now = int(self._wall())
-        request = SignedRequest("PUT", path, "", "application/json", audience, body)
         parameters = SignatureParameters(now, now + _SIGNATURE_SECONDS, nonce, self._key.public_key)
         return sign_request(request, parameters, self._key.private)
 
@@ -138,7 +186,7 @@ class Registrar:
     def _known_coordinator(self) -> CoordinatorInfo:
         if self._coordinator is not None:
             return self._coordinator
-        answer = self._sender.send("GET", "/v1/coordinator")
+        answer = self._sender.send("GET", "/v1/coordinator", largest_bytes=LARGEST_ANSWER_BYTES["coordinator"])
         if answer.status != 200:
             raise_for(answer)
         info = decoded(answer, CoordinatorInfo)
@@ -147,10 +195,17 @@ class Registrar:
         except ValidationError:
             named = ""
         if info.id != named or self._pinned not in ("", info.id):
+            wanted = self._pinned or "what its key says"
             raise RefusedError(
                 "wrong-coordinator",
-                f"{answer.address} is the coordinator {info.id}, and not {self._pinned or 'what its key says'}",
+                f"{answer.address} is the coordinator {safe_text(info.id)}, and not {wanted}",
                 f"if the network moved to it, set its id in the configuration or remove {self._path}",
+            )
+        if info.protocol < PROTOCOL:
+            raise RefusedError(
+                "protocol",
+                f"the coordinator at {answer.address} speaks protocol {info.protocol}, this node {PROTOCOL}: "
+                "upgrade the coordinator",
             )
         if not self._pinned:
             self._pinned = info.id
@@ -159,31 +214,39 @@ class Registrar:
         return info
 
     def _next_generation(self, generation: int) -> None:
-        self._generation = generation
+        """Write down the generation that is used next. After the last one it begins anew, at the coordinator's."""
+        self._generation = generation if 1 <= generation <= LAST_GENERATION else 1
         self._keep()
 
     def _keep(self) -> None:
         content = {"schema": "duxnet.remote/1.0", "coordinator_id": self._pinned, "generation": self._generation}
-        write_durably(self._path, json.dumps(content).encode("ascii") + b"\n", 0o600)
+        replace_file(self._path, json.dumps(content).encode("ascii") + b"\n")
 
 
 class _Proof:
-    """Makes the headers of each attempt and remembers the last signature, which the answer's seal must name."""
+    """Makes the headers of each attempt and remembers the last ones: the answer is signed for them."""
 
     def __init__(self, registrar: Registrar, path: str, audience: str, body: bytes) -> None:
         self._registrar = registrar
-        self._path = path
-        self._audience = audience
-        self._body = body
+        self._request = SignedRequest("PUT", path, "", "application/json", audience, body)
+        self._headers: dict[str, str] = {}
+        self.body = body
         self.nonce = ""
-        self.signature = ""
 
     def headers(self) -> dict[str, str]:
         """Fresh for each attempt."""
         nonce = self.nonce or secrets.token_urlsafe(12)
-        made = self._registrar.signed_headers(self._path, self._audience, self._body, nonce)
-        self.signature = made["signature"]
-        return made
+        self._headers = self._registrar.signed_headers(self._request, nonce)
+        return dict(self._headers)
+
+    def reason_against(self, answer: Answer, coordinator: CoordinatorInfo) -> str:
+        """Why the answer to the last attempt is not proven to be the coordinator's, or ""."""
+        signed = SignedAnswer(answer.status, answer.content_type, answer.body)
+        try:
+            verify_answer(signed, answer.proof, self._request, self._headers, coordinator.public_key, coordinator.id)
+        except SignatureRefused as error:
+            return error.reason
+        return ""
 
 
 class _Kept(msgspec.Struct):
@@ -194,23 +257,12 @@ class _Kept(msgspec.Struct):
 
 def _kept(path: Path) -> _Kept:
     try:
-        content = path.read_bytes()
+        content = read_file(path, LARGEST_FILE_BYTES)
     except FileNotFoundError:
         return _Kept("duxnet.remote/1.0")
     except OSError as error:
         raise StoreError(str(path), f"cannot be read: {reason_of(error)}") from error
     try:
         return msgspec.json.decode(content, type=_Kept)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedStoreError(str(path), f"{error}; remove it, and the coordinator is met anew") from None
-
-
-def _is_kind(answer: Answer, name: str) -> bool:
-    problem = problem_in(answer)
-    kind = kind_of(problem.type) if problem is not None else None
-    return kind is not None and kind.name == name
-
-
-def _nonce_in(challenge: str) -> str:
-    """The nonce in an Accept-Signature header."""
-    return challenge.partition(_CHALLENGE_PREFIX)[2].partition('"')[0]

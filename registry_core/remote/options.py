@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional, Union
 from urllib.parse import urlsplit
 
 from registry_core.errors import ValidationError
+from registry_core.identity.tokens import checked_token
+from registry_core.models.addresses import is_loopback
+from registry_core.remote.proxy import checked_proxy
 
-__all__ = ["RemoteOptions", "checked_addresses"]
+__all__ = ["RemoteOptions", "checked_addresses", "goes_through_proxy"]
 
 _RULE = "must be http://HOST[:PORT] or https://HOST[:PORT], without user, query and fragment"
 
@@ -21,8 +23,9 @@ class RemoteOptions:
 
     `token` is a bearer token of an operator, reader or rater; `join_token` lets a node in. `coordinator_id` pins
     the coordinator (otherwise the first one met is kept). `ca_file` is added to the system's certificates. Plain
-    http beyond this machine needs `allow_plaintext`. `interval_seconds` is how often the node reports: all
-    time-outs and attempts of one call fit inside it.
+    http beyond this machine needs `allow_plaintext`. `proxy` is http://[USER:PASSWORD@]HOST:PORT, for addresses beyond
+    this machine; the environment names none. `interval_seconds` is how often the node reports: all time-outs and
+    attempts of one call fit inside it. Raises ValidationError, which shows no token and no password.
     """
 
     token: str = ""
@@ -33,18 +36,43 @@ class RemoteOptions:
     interval_seconds: float = 15.0
     machine_hint: str = ""
     boot_id: str = ""
+    proxy: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("token", "join_token"):
+            object.__setattr__(self, name, checked_token(name, getattr(self, name)))
+        checked_proxy("proxy", self.proxy)
 
     def __repr__(self) -> str:  # tokens never end in a log
         return f"RemoteOptions(coordinator_id={self.coordinator_id!r}, interval_seconds={self.interval_seconds!r})"
 
 
-def checked_addresses(addresses: Union[str, Sequence[str]], *, allow_plaintext: bool) -> tuple[str, ...]:
-    """Base addresses without a trailing slash. Several, also in one text with commas, are ways to one coordinator."""
+def checked_addresses(
+    addresses: Union[str, Sequence[str]], options: RemoteOptions, *, has_secrets: bool
+) -> tuple[str, ...]:
+    """Base addresses without a trailing slash. Several, also in one text with commas, are ways to one coordinator.
+
+    `has_secrets`: tokens or sessions go with requests. Then none goes through a proxy in clear.
+    """
     every = addresses.split(",") if isinstance(addresses, str) else list(addresses)
-    checked = tuple(_checked(address.strip(), allow_plaintext) for address in every)
+    checked = tuple(_checked(address.strip(), options.allow_plaintext) for address in every)
     if not checked:
         raise ValidationError("registry", addresses, "must name at least one address")
+    for address in checked:
+        if has_secrets and address.startswith("http:") and goes_through_proxy(address, options):
+            raise ValidationError(
+                "registry", address, "must be https:// where a proxy is set: the proxy would see tokens in clear"
+            )
     return checked
+
+
+def goes_through_proxy(address: str, options: RemoteOptions) -> bool:
+    """Whether requests to `address` go to the proxy first. What is on this machine never does."""
+    return bool(options.proxy.strip()) and not is_loopback(urlsplit(address).hostname or "")
+
+
+def _is_odd(address: str) -> bool:
+    return not (address.isascii() and address.isprintable()) or " " in address
 
 
 def _checked(address: str, allow_plaintext: bool) -> str:
@@ -55,21 +83,12 @@ def _checked(address: str, allow_plaintext: bool) -> str:
         raise ValidationError("registry", address, _RULE) from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise ValidationError("registry", address, _RULE)
-    if parts.username is not None or parts.query or parts.fragment or not address.isascii() or " " in address:
-        raise ValidationError("registry", address, _RULE)
-    if parts.scheme == "http" and not allow_plaintext and not _is_this_machine(parts.hostname):
+    if parts.username is not None or parts.query or parts.fragment or _is_odd(address):
+        raise ValidationError("registry", address.rpartition("@")[2], _RULE)
+    if parts.scheme == "http" and not allow_plaintext and not is_loopback(parts.hostname):
         raise ValidationError(
             "registry",
             address,
             "must be https:// beyond this machine, unless allow_plaintext is set: tokens would be seen",
         )
     return address.rstrip("/")
-
-
-def _is_this_machine(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

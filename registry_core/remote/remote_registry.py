@@ -13,27 +13,38 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Callable, Optional, Union
+from typing import Annotated, Any, Callable, Optional, Union
 
 import httpx
 import msgspec
+from msgspec import Meta
 
-from registry_core.errors import RegistryClosedError, UnknownNodeError, ValidationError
+from registry_core.contract import Queries
+from registry_core.errors import (
+    NotSupportedError,
+    RegistryClosedError,
+    UnknownNodeError,
+    UnreachableError,
+    ValidationError,
+    shown,
+)
 from registry_core.models import limits
-from registry_core.models.addresses import WITHHELD_ADDRESS
-from registry_core.models.encoding import health_from_plain, node_from_plain, node_to_plain
-from registry_core.models.node import Node, NodeCapabilities
+from registry_core.models.encoding import health_from_plain, node_to_plain
+from registry_core.models.node import Node
 from registry_core.models.reputation import Reputation
 from registry_core.models.status import NodeHealth
-from registry_core.query.explain import Failing
-from registry_core.query.node_query import NO_TAGS, GpuDemand, NodeOrder, NodeQuery
+from registry_core.query.conditions import Failing
+from registry_core.query.node_query import NodeOrder, NodePage, NodeQuery
+from registry_core.query.url import parameters_to_text
 from registry_core.remote.admin import RemoteAdmin
-from registry_core.remote.answers import Answer, decoded, problem_in, raise_for
+from registry_core.remote.answers import Answer, decoded, raise_for, safe_text, understood
+from registry_core.remote.bounds import LARGEST_ANSWER_BYTES, LARGEST_NODE_BYTES, NODES_IN_A_PAGE
 from registry_core.remote.node_session import NodeSession, Registrar
 from registry_core.remote.options import RemoteOptions, checked_addresses
 from registry_core.remote.sender import Sender
 from registry_core.rules.reputation import Outcome
-from registry_core.wire.problems import kind_of
+from registry_core.storage.store import Unreadable
+from registry_core.wire.nodes import decode_node
 from registry_core.wire.reputation import reputation_from_plain
 from registry_core.wire.shapes import (
     LONGEST_INTERVAL_SECONDS,
@@ -44,14 +55,17 @@ from registry_core.wire.shapes import (
     Registration,
     RegistrationReply,
     TaskOutcome,
+    Whole,
 )
 
 __all__ = ["RemoteRegistry"]
 
-PAGE = 1000
+LARGEST_DRAW = 1000
+MOST_PAGES = 20_000
+"""What a list is read in at most; ten million nodes; a server that goes on beyond is no coordinator."""
 
 
-class RemoteRegistry:
+class RemoteRegistry(Queries):
     """A registry on another machine. `networks` is one or several ways to the same coordinator, tried in order.
 
     With `state_dir` it speaks for the node whose key is there (made at the first start). Thread-safe. Raises
@@ -69,7 +83,8 @@ class RemoteRegistry:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._options = options if options is not None else RemoteOptions()
-        checked = checked_addresses(addresses, allow_plaintext=self._options.allow_plaintext)
+        has_secrets = state_dir is not None or bool(self._options.token or self._options.join_token)
+        checked = checked_addresses(addresses, self._options, has_secrets=has_secrets)
         self._sender = Sender(checked, self._options, transport=transport, sleep=sleep)
         self._sleep = sleep
         self._lock = threading.RLock()
@@ -82,20 +97,20 @@ class RemoteRegistry:
         self.admin = RemoteAdmin(self._order)
         self._interval_seconds = self._options.interval_seconds
         self.last_registration: Optional[RegistrationReply] = None
-        self.withheld: tuple[str, ...] = ()  # why this node is given no work, as last told
-        self.degraded = False  # did so many fall silent at once that none is called down, when last listed?
-        self.damaged = 0  # nodes that the coordinator left out, since it cannot read what it keeps of them; as above
+        self._withheld_reasons: tuple[str, ...] = ()
 
     @property
-    def asked_interval_seconds(self) -> float:
-        """How often the coordinator asks to hear from this node; 0 while it has not said so."""
+    def withheld_reasons(self) -> tuple[str, ...]:
+        """Why the coordinator gives this node no work, as of its last heartbeat."""
+        return self._withheld_reasons
+
+    @property
+    def requested_interval_seconds(self) -> float:
+        """How often the coordinator asks this node to report; 0 while it has not said so."""
         return self._session.interval_seconds if self._session is not None else 0.0
 
     def report_gap(self, gap: Mapping[str, Any]) -> None:
-        """Tell what was measured while reports could not be delivered, once, with the next heartbeat that arrives.
-
-        `gap` is the plain form of `wire.shapes.Gap`. Raises ValidationError.
-        """
+        """As `Reporting.report_gap`."""
         try:
             converted = msgspec.convert(gap, Gap)
         except msgspec.ValidationError as error:
@@ -104,12 +119,18 @@ class RemoteRegistry:
             self._gap = converted
 
     def leave(self, node_id: str) -> None:
-        """Say that this node goes in good order, so that its silence is no failure. Nothing where it has no session."""
+        """As `Reporting.leave`, for the node of `state_dir` once it is registered."""
         session = self._session
-        if session is None or self._registrar is None or node_id != self._registrar.node_id:
-            return
+        if self._registrar is None or node_id != self._registrar.node_id:
+            raise NotSupportedError("over the network only a node itself says that it leaves")
+        if session is None:
+            raise UnknownNodeError(node_id)
         headers = {"authorization": f"Bearer {session.token}"}
-        self._good("POST", _path(node_id, "leave"), headers=headers, node_id=node_id)
+        self._good("POST", _path(node_id, "leave"), "order", headers=headers, node_id=node_id)
+
+    def forget_waits(self) -> None:
+        """Ask again with the next call, also where the coordinator asked to be left alone until later."""
+        self._sender.forget_waits()
 
     def register_node(self, node: Node, *, interval_seconds: Optional[float] = None) -> str:
         """As `Registry.register_node`; signed when it is the node of `state_dir`."""
@@ -125,7 +146,7 @@ class RemoteRegistry:
             return node.id
         said = Registration(node=node_to_plain(node), interval_seconds=self._interval_seconds)
         body = msgspec.json.encode(said)
-        self._good("PUT", _path(node.id), body=body, node_id=node.id)
+        self._good("PUT", _path(node.id), "registration", body=body, node_id=node.id)
         return node.id
 
     def update_node_health(
@@ -144,9 +165,9 @@ class RemoteRegistry:
         )
         if self._registrar is None or node_id != self._registrar.node_id:
             body = msgspec.json.encode(Heartbeat(0, *gauges))
-            answer = self._good("PUT", _path(node_id, "heartbeat"), body=body, node_id=node_id)
-            return health_from_plain(decoded(answer, HeartbeatReply).health)
-        with self._lock:
+            answer = self._good("PUT", _path(node_id, "heartbeat"), "heartbeat", body=body, node_id=node_id)
+            return understood(answer, health_from_plain, decoded(answer, HeartbeatReply).health)
+        with self._lock, self._sender.call():
             return self._beat(node_id, gauges)
 
     def update_node_reputation(
@@ -167,104 +188,88 @@ class RemoteRegistry:
         told = TaskOutcome(outcome.success, outcome.task_id, outcome.dimension, outcome.weight, outcome.rater)
         body = msgspec.json.encode(told)
         again = task_id is not None and rater is None
-        answer = self._good("POST", _path(node_id, "outcomes"), body=body, node_id=node_id, repeatable=again)
-        return reputation_from_plain(decoded(answer, dict[str, Any]))
+        answer = self._good(
+            "POST", _path(node_id, "outcomes"), "reputation", body=body, node_id=node_id, repeatable=again
+        )
+        return understood(answer, reputation_from_plain, decoded(answer, dict[str, Any]))
 
     def get_node(self, node_id: str) -> Optional[Node]:
         """As `Registry.get_node`. Without a token `ip_address` is WITHHELD_ADDRESS."""
         try:
-            answer = self._good("GET", _path(node_id), node_id=node_id)
+            answer = self._good("GET", _path(node_id), "node", node_id=node_id)
         except UnknownNodeError:
             return None
-        return _node(decoded(answer, dict[str, Any]))
+        return _nodes_in(answer, [answer.body])[0]
 
     def get_reputation(self, node_id: str) -> Reputation:
         """As `Registry.get_reputation`."""
-        answer = self._good("GET", _path(node_id, "reputation"), node_id=node_id)
-        return reputation_from_plain(decoded(answer, dict[str, Any]))
+        answer = self._good("GET", _path(node_id, "reputation"), "reputation", node_id=node_id)
+        return understood(answer, reputation_from_plain, decoded(answer, dict[str, Any]))
 
     def explain_node(self, node_id: str, query: NodeQuery) -> list[Failing]:
         """As `Registry.explain_node`."""
         limits.instance("query", query, NodeQuery)
-        asked = _query(replace(query, order=NodeOrder.REPUTATION, after=None))
-        return decoded(self._good("GET", _path(node_id, "explain"), query=asked, node_id=node_id), _Explanation).failing
+        parameters = parameters_to_text(replace(query, order=NodeOrder.REPUTATION, after=None))
+        answer = self._good("GET", _path(node_id, "explain"), "explanation", query=parameters, node_id=node_id)
+        return [
+            Failing(*(safe_text(text) for text in (item.condition, item.wanted, item.found, item.remedy)))
+            for item in decoded(answer, _Explanation).failing
+        ]
 
-    def list_nodes(
+    def find_nodes(
         self,
-        min_reputation: float = 0.0,
-        only_healthy: bool = False,
-        min_capabilities: Optional[NodeCapabilities] = None,
+        query: NodeQuery,
         *,
-        wallet_address: Optional[str] = None,
-        gpus: Optional[GpuDemand] = None,
-        tags: Mapping[str, str] = NO_TAGS,
-        exclude: Collection[str] = (),
-        order: Union[NodeOrder, str] = NodeOrder.REPUTATION,
-        seed: int = 0,
-        limit: Optional[int] = None,
-        after: Optional[str] = None,
-        min_uptime_probability: float = 0.0,
-    ) -> list[Node]:
-        """As `Registry.list_nodes`, read in pages; nodes that change places meanwhile may be missed or come twice.
+        unreadable: Optional[Unreadable] = None,  # noqa: ARG002 - the coordinator leaves damaged nodes out by itself
+    ) -> NodePage:
+        """As `Registry.find_nodes`, read in pages; nodes that change places meanwhile may be missed or come twice.
 
-        A draw (`order` other than by reputation) has no pages: it needs a `limit` of at most 1,000.
+        A draw (`order` other than by reputation) has no pages: it needs a `limit` of at most 1,000. Raises
+        UnreachableError for pages that never end: a cursor that comes again, more than `MOST_PAGES`.
         """
-        ordered = limits.choice("order", order, NodeOrder)
-        demand = NodeQuery(
-            min_reputation,
-            only_healthy,
-            min_capabilities,
-            wallet_address,
-            gpus,
-            tags,
-            exclude,
-            ordered,
-            seed,
-            limit,
-            after,
-            min_uptime_probability,
-        )
-        if ordered is not NodeOrder.REPUTATION and (limit is None or limit > PAGE):
-            raise ValidationError("limit", limit, f"must be from 1 to {PAGE} in a draw: it has no pages")
-        nodes: list[Node] = []
-        query = _query(demand)
-        while limit is None or len(nodes) < limit:
-            query["limit"] = str(PAGE if limit is None else min(PAGE, limit - len(nodes)))
-            page = decoded(self._good("GET", "/v1/nodes", query=query), _Page)
-            self.degraded, self.damaged = page.degraded, page.damaged
-            nodes.extend(_node(plain) for plain in page.nodes)
-            if not page.next:
-                break
-            query["after"] = page.next
-        return nodes
+        limits.instance("query", query, NodeQuery)
+        limit = query.limit
+        is_draw = query.order is not NodeOrder.REPUTATION
+        if is_draw and (limit is None or limit > LARGEST_DRAW):
+            raise ValidationError("limit", limit, f"must be from 1 to {LARGEST_DRAW} in a draw: it has no pages")
+        largest_page = LARGEST_DRAW if is_draw else NODES_IN_A_PAGE
+        self._check_open()
+        found = NodePage([], query.after)
+        cursors = {query.after}
+        while limit is None or len(found.nodes) < limit:
+            wanted = largest_page if limit is None else min(largest_page, limit - len(found.nodes))
+            page = self._read_page(query, found.next, wanted, cursors)
+            found.nodes.extend(page.nodes)
+            found = NodePage(found.nodes, page.next, found.degraded or page.degraded, page.damaged)
+            if page.next is None:
+                return found
+            cursors.add(page.next)
+        return found if found.nodes else NodePage([], None)
 
-    def count_nodes(
-        self,
-        min_reputation: float = 0.0,
-        only_healthy: bool = False,
-        min_capabilities: Optional[NodeCapabilities] = None,
-        *,
-        wallet_address: Optional[str] = None,
-        gpus: Optional[GpuDemand] = None,
-        tags: Mapping[str, str] = NO_TAGS,
-        exclude: Collection[str] = (),
-        min_uptime_probability: float = 0.0,
-    ) -> int:
-        """As `Registry.count_nodes`. With `min_uptime_probability` it reads the whole list."""
-        if min_uptime_probability:
-            found = self.list_nodes(
-                min_reputation,
-                only_healthy,
-                min_capabilities,
-                wallet_address=wallet_address,
-                gpus=gpus,
-                tags=tags,
-                exclude=exclude,
-                min_uptime_probability=min_uptime_probability,
-            )
-            return len(found)
-        demand = NodeQuery(min_reputation, only_healthy, min_capabilities, wallet_address, gpus, tags, exclude)
-        return decoded(self._good("GET", "/v1/count", query=_query(demand)), _Count).count
+    def _read_page(
+        self, query: NodeQuery, after: Optional[str], wanted: int, cursors: Collection[Optional[str]]
+    ) -> NodePage:
+        """At most `wanted` nodes behind the cursor `after`; `cursors` are those of the pages before."""
+        parameters = {**parameters_to_text(query), "limit": str(wanted)}
+        if after is not None:
+            parameters["after"] = after
+        answer = self._good("GET", "/v1/nodes", "node", query=parameters, nodes=wanted)
+        page = decoded(answer, _Page)
+        if len(page.nodes) > wanted:
+            raise _odd(answer, f"more nodes than asked for: {len(page.nodes)} and not {wanted}")
+        if page.next in cursors and page.next is not None:
+            raise _odd(answer, f"pages without end: the cursor {shown(page.next)} came before")
+        if len(cursors) > MOST_PAGES:
+            raise _odd(answer, f"pages without end: more than {MOST_PAGES}")
+        return NodePage(_nodes_in(answer, page.nodes), page.next or None, page.degraded, page.damaged)
+
+    def count(self, query: NodeQuery) -> int:
+        """As `Registry.count`. With `min_uptime_probability` it reads the whole list."""
+        limits.instance("query", query, NodeQuery)
+        every = replace(query, order=NodeOrder.REPUTATION, limit=None, after=None)
+        if every.min_uptime_probability:
+            return len(self.find_nodes(every).nodes)
+        return decoded(self._good("GET", "/v1/count", "count", query=parameters_to_text(every)), _Count).count
 
     def deregister_node(self, node_id: str) -> bool:
         """As `Registry.deregister_node`."""
@@ -273,7 +278,7 @@ class RemoteRegistry:
         if self._session is not None and self._registrar is not None and node_id == self._registrar.node_id:
             headers = {"authorization": f"Bearer {self._session.token}"}
         try:
-            self._good("DELETE", _path(node_id), node_id=node_id, headers=headers)
+            self._good("DELETE", _path(node_id), "order", node_id=node_id, headers=headers)
         except UnknownNodeError:
             return False
         return True
@@ -305,7 +310,7 @@ class RemoteRegistry:
             raise UnknownNodeError(node_id)
         session = self._session
         answer = self._send_beat(session, gauges)
-        if answer.status in (401, 409) and _kind_name(answer) in ("session-expired", "stale-sequence"):
+        if answer.status in (401, 403, 409):  # not signed: what it means shows in the answer to a registration
             self._sleep(random.uniform(0, min(1.0, self._options.interval_seconds / 10)))  # noqa: S311 - spreads load
             session = self._register(self._node)
             answer = self._send_beat(session, gauges)
@@ -314,10 +319,13 @@ class RemoteRegistry:
         if answer.status != 200:
             raise_for(answer, node_id)
         reply = decoded(answer, HeartbeatReply)
+        health = understood(answer, health_from_plain, reply.health)
         self._session = NodeSession(session.token, session.generation, reply.interval_seconds)
         self._gap = None
-        self.withheld = tuple(f"{each.condition} is {each.found}: {each.remedy}" for each in reply.withheld)
-        return health_from_plain(reply.health)
+        self._withheld_reasons = tuple(
+            safe_text(f"{each.condition} is {each.found}: {each.remedy}") for each in reply.withheld
+        )
+        return health
 
     def _send_beat(
         self, session: NodeSession, gauges: tuple[Optional[float], Optional[float], Optional[float]]
@@ -326,26 +334,41 @@ class RemoteRegistry:
         body = msgspec.json.encode(Heartbeat(self._sequence, *gauges, gap=self._gap))
         headers = {"authorization": f"Bearer {session.token}"}
         path = _path(self._registrar.node_id if self._registrar is not None else "", "heartbeat")
-        return self._sender.send("PUT", path, body=body, headers=lambda: headers)
+        return self._sender.send(
+            "PUT", path, largest_bytes=LARGEST_ANSWER_BYTES["heartbeat"], body=body, headers=lambda: headers
+        )
 
     def _order(self, method: str, node_id: str, part: str, body: Optional[bytes]) -> None:
-        self._good(method, _path(node_id, part), body=body, node_id=node_id)
+        self._good(method, _path(node_id, part), "order", body=body, node_id=node_id)
 
     def _good(
         self,
         method: str,
         path: str,
+        kind: str,
         *,
         query: Optional[Mapping[str, Union[str, list[str]]]] = None,
         body: Optional[bytes] = None,
         node_id: str = "",
         headers: Optional[Mapping[str, str]] = None,
         repeatable: bool = True,
+        nodes: int = 0,
     ) -> Answer:
-        """The answer when it is a success, else the error that it means."""
+        """The answer when it is a success, else the error that it means. `kind` is that of `LARGEST_ANSWER_BYTES`.
+
+        `nodes`: how many the answer may hold, where it is a page of them.
+        """
         self._check_open()
         sent = self._bearer() if headers is None else headers
-        answer = self._sender.send(method, path, query=query, body=body, headers=lambda: sent, repeatable=repeatable)
+        answer = self._sender.send(
+            method,
+            path,
+            largest_bytes=LARGEST_ANSWER_BYTES[kind] + nodes * LARGEST_NODE_BYTES,
+            query=query,
+            body=body,
+            headers=lambda: sent,
+            repeatable=repeatable,
+        )
         if not 200 <= answer.status < 300:
             raise_for(answer, node_id)
         return answer
@@ -358,19 +381,29 @@ class RemoteRegistry:
             raise RegistryClosedError("this registry was closed; open it again")
 
 
+_Text = Annotated[str, Meta(max_length=128 * 1024)]  # 256 GPUs, each with its name or its reason, stand in one
+
+
 class _Page(msgspec.Struct):
-    nodes: list[dict[str, Any]]
-    next: Optional[str] = None
+    nodes: Annotated[list[msgspec.Raw], Meta(max_length=LARGEST_DRAW)]
+    next: Optional[Annotated[str, Meta(max_length=128)]] = None
     degraded: bool = False
-    damaged: int = 0
+    damaged: Whole = 0
+
+
+class _Failing(msgspec.Struct):
+    condition: Annotated[str, Meta(max_length=256)]
+    wanted: _Text
+    found: _Text
+    remedy: _Text
 
 
 class _Explanation(msgspec.Struct):
-    failing: list[Failing]
+    failing: Annotated[list[_Failing], Meta(max_length=256)]
 
 
 class _Count(msgspec.Struct):
-    count: int
+    count: Whole
 
 
 def _path(node_id: object, tail: str = "") -> str:
@@ -382,43 +415,18 @@ def _path(node_id: object, tail: str = "") -> str:
     return f"/v1/nodes/{checked}" + (f"/{tail}" if tail else "")
 
 
-def _query(demand: NodeQuery) -> dict[str, Union[str, list[str]]]:
-    query: dict[str, Union[str, list[str]]] = {}
-    if demand.min_reputation:
-        query["min_reputation"] = repr(demand.min_reputation)
-    if demand.only_healthy:
-        query["only_healthy"] = "true"
-    if demand.wallet_address is not None:
-        query["wallet"] = demand.wallet_address
-    least = demand.min_capabilities
-    if least is not None:
-        for name in ("cpu_cores", "memory_gb", "storage_gb"):
-            if getattr(least, name):
-                query[f"min_{name}"] = repr(getattr(least, name))
-        if least.gpu_enabled:
-            query["gpu"] = "true"
-    if demand.gpus is not None:
-        for name in ("count", "vendor", "model", "memory_gb"):
-            query[f"gpu_{name}"] = str(getattr(demand.gpus, name))
-    if demand.tags:
-        query["tag"] = [f"{key}={value}" for key, value in demand.tags.items()]
-    if demand.exclude:
-        query["exclude"] = sorted(demand.exclude)
-    if demand.order is not NodeOrder.REPUTATION:
-        query["order"], query["seed"] = demand.order.value, str(demand.seed)
-    if demand.min_uptime_probability:
-        query["min_uptime_probability"] = repr(demand.min_uptime_probability)
-    if demand.after is not None:
-        query["after"] = demand.after
-    return query
+def _nodes_in(answer: Answer, texts: Sequence[Union[bytes, msgspec.Raw]]) -> list[Node]:
+    """The nodes in parts of a good answer. Raises UnreachableError for what is no node."""
+    nodes: list[Node] = []
+    try:
+        for text in texts:
+            nodes.append(decode_node(bytes(text)))  # noqa: PERF401 - how many were read is said where one is refused
+    except ValidationError as error:
+        raise _odd(answer, f"nodes[{len(nodes)}]: {error}") from None
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise _odd(answer, str(error)) from None
+    return nodes
 
 
-def _node(plain: dict[str, Any]) -> Node:
-    plain.setdefault("ip_address", WITHHELD_ADDRESS)
-    return node_from_plain(plain)
-
-
-def _kind_name(answer: Answer) -> str:
-    problem = problem_in(answer)
-    kind = kind_of(problem.type) if problem is not None else None
-    return kind.name if kind is not None else ""
+def _odd(answer: Answer, what: str) -> UnreachableError:
+    return UnreachableError(answer.address, f"does not answer like a coordinator: {safe_text(what)}")

@@ -1,43 +1,67 @@
 """Sending requests to one coordinator that may have several addresses: in order, in time, and again where that helps.
 
-Here: httpx, time-outs, attempts, back-off. Not here: what is said, and what an answer means (`answers`).
+Here: httpx, the deadline and the size of an exchange, attempts, back-off. Not here: what is said, what an answer means
+(`answers`), how large it may be (`bounds`).
 """
 
 from __future__ import annotations
 
 import random
-import ssl
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Callable, Optional, Union
 
 import httpx
 
-from registry_core.errors import RegistryClosedError, StoreError, UnreachableError
-from registry_core.remote.answers import STORE_KINDS, Answer, problem_in
-from registry_core.remote.options import RemoteOptions
-from registry_core.wire.problems import kind_of
+from registry_core.errors import RegistryClosedError, UnreachableError, shown
+from registry_core.identity.answer_signature import ANSWER_HEADERS
+from registry_core.remote.answers import STORE_KINDS, Answer, kind_name, problem_in, safe_text
+from registry_core.remote.bounds import LARGEST_PROBLEM_BYTES
+from registry_core.remote.certificates import client_context
+from registry_core.remote.deadline import Deadline, DeadlineTransport
+from registry_core.remote.options import RemoteOptions, goes_through_proxy
+from registry_core.remote.proxy import checked_proxy
 
 __all__ = ["Sender"]
 
 ATTEMPTS = 3
 FIRST_PAUSE_SECONDS = 0.25  # doubled for each attempt, drawn evenly from 0: callers that failed together spread out
 LONGEST_PAUSE_SECONDS = 2.0
+BUDGET_INTERVALS = 0.8  # what one call may take of an interval: measuring, too, takes some of it
 SHORTEST_BUDGET_SECONDS = 2.0  # coordinators ask for no interval below five seconds; below two, nothing is in time
 LONGEST_CONNECT_SECONDS = 3.0
 LONGEST_READ_SECONDS = 10.0
+LONGEST_WAIT_SECONDS = 60.0
+LONGEST_WAIT_INTERVALS = 4
+"""How long a coordinator may have itself left alone: the longer of the two. Who is silent for longer counts as down."""
 KEPT_SECONDS = 70.0
 """How long a connection is kept for the next request, a little shorter than a coordinator keeps it: with TLS each new
 one costs both sides some milliseconds."""
-LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 
 _WAIT_AND_REPEAT = (429, 503)
 _LOST_BEHIND = (502, 504)
 """What a proxy says when the coordinator behind it does not answer, or is no longer there."""
 
+Query = Mapping[str, Union[str, list[str]]]
+
+
+@dataclass(frozen=True)
+class _Request:
+    """One request, for any address. `headers` is called for each attempt, so that a signature is fresh."""
+
+    method: str
+    path: str
+    largest_bytes: int
+    query: Optional[Query]
+    body: Optional[bytes]
+    headers: Callable[[], Mapping[str, str]]
+    repeatable: bool
+
 
 class Sender:
-    """Thread-safe. Remembers which address answered last and until when the coordinator asked to be left alone."""
+    """Thread-safe. Remembers which address answered last, and until when each asked to be left alone."""
 
     def __init__(
         self,
@@ -49,115 +73,195 @@ class Sender:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.addresses = tuple(addresses)
-        self._budget_seconds = max(SHORTEST_BUDGET_SECONDS, options.interval_seconds)
+        self._budget_seconds = max(SHORTEST_BUDGET_SECONDS, BUDGET_INTERVALS * options.interval_seconds)
+        self._longest_wait = max(LONGEST_WAIT_SECONDS, LONGEST_WAIT_INTERVALS * options.interval_seconds)
         self._monotonic = monotonic
         self._sleep = sleep
         self._preferred = 0
-        self._not_before = float("-inf")
-        read = min(LONGEST_READ_SECONDS, 0.4 * self._budget_seconds)
-        timeout = httpx.Timeout(read, connect=min(LONGEST_CONNECT_SECONDS, 0.2 * self._budget_seconds))
+        self._waits: dict[str, tuple[float, UnreachableError]] = {}  # until when, and what was answered
+        self._deadline = Deadline(monotonic)
+        context = client_context(
+            options.ca_file, is_needed=any(address.startswith("https:") for address in self.addresses)
+        )
+        proxy = checked_proxy("proxy", options.proxy)
+        proxied = [address for address in self.addresses if goes_through_proxy(address, options)]
+        self._proxies = {address: proxy.url for address in proxied if proxy is not None}
+        mounts: dict[str, httpx.BaseTransport] = {}
+        if transport is None:
+            transport = DeadlineTransport(self._deadline, context, kept_seconds=KEPT_SECONDS)
+            if proxied:
+                by_proxy = DeadlineTransport(self._deadline, context, kept_seconds=KEPT_SECONDS, proxy=proxy)
+                mounts = dict.fromkeys(proxied, by_proxy)
         self._client = httpx.Client(
-            timeout=timeout,
-            verify=_certificates(addresses, options),
+            timeout=httpx.Timeout(
+                min(LONGEST_READ_SECONDS, 0.4 * self._budget_seconds),
+                connect=min(LONGEST_CONNECT_SECONDS, 0.2 * self._budget_seconds),
+            ),
             transport=transport,
-            limits=httpx.Limits(keepalive_expiry=KEPT_SECONDS),
-            headers={"accept": "application/json"},
+            mounts=mounts,
+            trust_env=False,
+            headers={"accept": "application/json", "accept-encoding": "identity"},
         )
 
     def close(self) -> None:
         """Close all connections. Closing twice is no error."""
         self._client.close()
 
+    def call(self) -> AbstractContextManager[None]:
+        """All that is sent within this `with` shares the time of one call."""
+        return self._deadline.within(self._budget_seconds)
+
+    def forget_waits(self) -> None:
+        """Ask again at once, whatever was answered before."""
+        self._waits.clear()
+
     def send(
         self,
         method: str,
         path: str,
         *,
-        query: Optional[Mapping[str, Union[str, list[str]]]] = None,
+        largest_bytes: int,
+        query: Optional[Query] = None,
         body: Optional[bytes] = None,
         headers: Callable[[], Mapping[str, str]] = dict,
         repeatable: bool = True,
     ) -> Answer:
-        """The first answer that is not "later". `headers` is asked for each attempt, so that a signature is fresh.
+        """The first answer that is not "later". `headers` is called for each attempt, so that a signature is fresh.
 
         `repeatable=False` never repeats a request that may have been carried out. Raises UnreachableError when no
-        address answers within the interval, or when the coordinator asks for a longer wait than that.
+        address answers within the time of a call, answers with more than `largest_bytes`, or asks for a longer wait.
         """
-        deadline = self._monotonic() + self._budget_seconds
-        self._respect_wait()
+        request = _Request(method, path, largest_bytes, query, body, headers, repeatable)
+        with self.call():
+            return self._attempts(request)
+
+    def _attempts(self, request: _Request) -> Answer:
+        order = self._order()
+        failures: dict[str, UnreachableError] = {}
         last: Optional[UnreachableError] = None
         for attempt in range(ATTEMPTS):
             if attempt:
                 pause = random.uniform(0, min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**attempt))  # noqa: S311 - spreads load, guards nothing
-                asked = last.retry_after_seconds if last is not None else None
-                pause = max(pause, asked or 0.0)
-                if self._monotonic() + pause >= deadline:
+                pause = max(pause, (last.retry_after_seconds if last is not None else None) or 0.0)
+                if pause >= self._deadline.seconds_left():
                     break
                 self._sleep(pause)
             try:
-                return self._pass(method, path, query, body, headers, repeatable)
+                return self._pass(request, order, failures)
             except UnreachableError as error:
                 last = error
                 if isinstance(error, _PerhapsDoneError):
                     break
         assert last is not None
-        if last.retry_after_seconds:
-            self._not_before = self._monotonic() + last.retry_after_seconds
+        for address, failure in failures.items():
+            if failure.retry_after_seconds:
+                self._waits[address] = (self._monotonic() + failure.retry_after_seconds, failure)
         raise last
 
-    def _respect_wait(self) -> None:
-        remaining = self._not_before - self._monotonic()
-        if remaining > 0:
-            raise UnreachableError(self.addresses[0], f"asked to wait another {remaining:.0f} s", remaining)
+    def _order(self) -> list[str]:
+        """The addresses to try, beginning with the one that answered last, without those that asked to wait.
 
-    def _pass(
-        self,
-        method: str,
-        path: str,
-        query: Optional[Mapping[str, Union[str, list[str]]]],
-        body: Optional[bytes],
-        headers: Callable[[], Mapping[str, str]],
-        repeatable: bool,
-    ) -> Answer:
-        """One try of every address, beginning with the one that answered last."""
+        Raises UnreachableError, with what was answered, when all of them did.
+        """
+        now = self._monotonic()
+        turned = (*self.addresses[self._preferred :], *self.addresses[: self._preferred])
+        waits = [(until - now, error) for until, error in self._waits.copy().values() if until > now]
+        waiting = {error.address for _, error in waits}
+        order = [address for address in turned if address not in waiting]
+        if not order:
+            seconds, error = min(waits, key=lambda wait: wait[0])
+            raise UnreachableError(error.address, error.reason, seconds)
+        return order
+
+    def _pass(self, request: _Request, order: Sequence[str], failures: dict[str, UnreachableError]) -> Answer:
+        """One try of every address. Each gets an equal share of the time left, so that none can use up all of it."""
         last: Optional[UnreachableError] = None
-        for step in range(len(self.addresses)):
-            number = (self._preferred + step) % len(self.addresses)
-            address = self.addresses[number]
-            sent_headers = dict(headers())
-            if body is not None:
-                sent_headers["content-type"] = "application/json"
+        for place, address in enumerate(order):
+            share = self._deadline.seconds_left() / (len(order) - place)
             try:
-                response = self._client.request(
-                    method, address + path, params=query or None, content=body, headers=sent_headers
-                )
-            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-                last = UnreachableError(address, _reason(error, address))
+                with self._deadline.within(share):
+                    answer = self._exchange(request, address)
+            except UnreachableError as error:
+                last = failures[address] = error
+                if isinstance(error, _PerhapsDoneError):
+                    raise
                 continue
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                last = (UnreachableError if repeatable else _PerhapsDoneError)(address, _reason(error, address))
-                if not repeatable:
-                    raise last from None
-                continue
-            except RuntimeError as error:  # httpx says so when the client was closed
-                raise RegistryClosedError(str(error)) from None
-            answer = _answer(address, response)
-            if answer.status in _LOST_BEHIND and problem_in(answer) is None:
-                reason = f"answered with status {answer.status}: the proxy there does not reach the coordinator"
-                last = (UnreachableError if repeatable else _PerhapsDoneError)(address, reason)
-                if not repeatable:
-                    raise last
-                continue
-            if answer.status not in _WAIT_AND_REPEAT or _is_about_its_store(answer):
-                self._preferred = number
+            if answer.status not in _WAIT_AND_REPEAT or kind_name(answer) in STORE_KINDS:  # a full disk stays full
+                self._preferred = self.addresses.index(address)
                 return answer
-            last = _later(answer)
+            last = failures[address] = _later(answer)
         assert last is not None
         raise last
+
+    def _exchange(self, request: _Request, address: str) -> Answer:
+        """One request and its answer, read to its end."""
+        lost = UnreachableError if request.repeatable else _PerhapsDoneError
+        sent_headers = dict(request.headers())
+        if request.body is not None:
+            sent_headers["content-type"] = "application/json"
+        try:
+            made = self._client.build_request(
+                request.method,
+                address + request.path,
+                params=request.query or None,
+                content=request.body,
+                headers=sent_headers,
+            )
+            response = self._client.send(made, stream=True)
+            try:
+                answer = _answer(address, response, self._body(response, request.largest_bytes), self._longest_wait)
+            finally:
+                response.close()
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
+            raise UnreachableError(address, self._reason(error, address)) from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise lost(address, self._reason(error, address)) from None
+        except _UnfitError as error:
+            raise lost(address, str(error)) from None
+        except RuntimeError as error:  # httpx says so when the client was closed
+            raise RegistryClosedError(str(error)) from None
+        if answer.status in _LOST_BEHIND and problem_in(answer) is None:
+            raise lost(address, f"answered with status {answer.status}: the proxy there does not reach the coordinator")
+        return answer
+
+    def _body(self, response: httpx.Response, largest_bytes: int) -> bytes:
+        """What came, counted while it comes. Raises _UnfitError where it is larger, or compressed.
+
+        Of an answer that is no success the status says enough: there such a body counts as empty.
+        """
+        is_success = response.status_code < 300
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("", "identity"):
+            if not is_success:
+                return b""
+            raise _UnfitError(f"answers in the encoding {shown(encoding)}, which was not accepted")
+        most = largest_bytes if is_success else LARGEST_PROBLEM_BYTES
+        body = bytearray()
+        is_read = response.is_stream_consumed  # by a transport of the caller's
+        chunks = [response.content] if is_read else response.iter_raw()
+        for chunk in chunks:
+            body += chunk
+            if len(body) > most:
+                if not is_success:
+                    return b""
+                raise _UnfitError(f"answers with more than {most} bytes, which no coordinator does here")
+            if self._deadline.seconds_left() <= 0:
+                raise httpx.ReadTimeout("the deadline has passed")
+        return bytes(body)
+
+    def _reason(self, error: Exception, address: str) -> str:
+        """Why `address` cannot be had, and where that is known what to do."""
+        reason = _reason(error, address)
+        proxy = self._proxies.get(address)
+        return reason if proxy is None else f"{reason} (through the proxy {proxy})"
 
 
 class _PerhapsDoneError(UnreachableError):
     """The answer did not come; what was asked may have been done all the same."""
+
+
+class _UnfitError(Exception):
+    """The answer is none that a coordinator gives."""
 
 
 def _later(answer: Answer) -> UnreachableError:
@@ -166,28 +270,25 @@ def _later(answer: Answer) -> UnreachableError:
     return UnreachableError(answer.address, reason, answer.retry_after_seconds)
 
 
-def _is_about_its_store(answer: Answer) -> bool:
-    """A disk that is full stays so for longer than a caller waits."""
-    problem = problem_in(answer)
-    kind = kind_of(problem.type) if problem is not None else None
-    return kind is not None and kind.name in STORE_KINDS
-
-
-def _answer(address: str, response: httpx.Response) -> Answer:
+def _answer(address: str, response: httpx.Response, body: bytes, longest_wait_seconds: float) -> Answer:
     return Answer(
         address=address,
         status=response.status_code,
         media_type=response.headers.get("content-type", "").partition(";")[0].strip().lower(),
-        retry_after_seconds=_seconds(response.headers.get("retry-after", "")),
+        retry_after_seconds=_seconds(response.headers.get("retry-after", ""), longest_wait_seconds),
         challenge=response.headers.get("accept-signature", ""),
-        signature=response.headers.get("duxnet-signature", ""),
-        body=response.content,
+        body=body,
+        location=response.headers.get("location", ""),
+        content_type=response.headers.get("content-type", ""),
+        proof={name: response.headers.get(name, "") for name in ANSWER_HEADERS},
     )
 
 
-def _seconds(text: str) -> Optional[float]:
-    """Retry-After in seconds; its other form, a date, would need a clock that both sides trust."""
-    return float(text) if text.isascii() and text.isdigit() and len(text) <= 6 else None
+def _seconds(text: str, most: float) -> Optional[float]:
+    """Retry-After in seconds, at most `most`; its other form, a date, would need a clock that both sides trust."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    return most if len(text) > 6 else min(most, float(text))
 
 
 _CERTIFICATE_REMEDIES = (
@@ -198,13 +299,15 @@ _CERTIFICATE_REMEDIES = (
 
 
 def _reason(error: Exception, address: str) -> str:
-    """Why `address` cannot be had, and where that is known what to do."""
-    words = str(error) or type(error).__name__
+    if isinstance(error, httpx.LocalProtocolError):  # its text may hold a header, and so a token
+        return "the request cannot be sent: one of its headers is not as HTTP wants it"
     if isinstance(error, httpx.TimeoutException):
         return "did not answer in time"
+    words = safe_text(str(error)) or type(error).__name__
     if "CERTIFICATE_VERIFY_FAILED" in words:
         why = words.rpartition("verify failed: ")[2].partition(" (_ssl")[0].rstrip(".")
-        remedy = next((remedy for part, remedy in _CERTIFICATE_REMEDIES if part in why), "give its CA with ca_file")
+        unknown = "name the file of its CA in ca_file (SSL_CERT_FILE does not count)"
+        remedy = next((remedy for part, remedy in _CERTIFICATE_REMEDIES if part in why), unknown)
         return f"its certificate is not trusted ({why}); {remedy}"
     words = words.rpartition("] ")[2] if words.startswith("[Errno") else words.rstrip(".")
     if "[SSL" in words:
@@ -212,19 +315,3 @@ def _reason(error: Exception, address: str) -> str:
     if isinstance(error, httpx.RemoteProtocolError) and address.startswith("http:"):
         return f"cannot be reached: {words}; does it speak TLS there? Then the address begins with https://"
     return f"cannot be reached: {words}"
-
-
-def _certificates(addresses: Sequence[str], options: RemoteOptions) -> ssl.SSLContext:
-    """What is trusted: the system's certificates and `ca_file`. Checks are never off.
-
-    Where every address is plain http, loading the system's certificates would cost memory for nothing.
-    """
-    if not any(address.startswith("https:") for address in addresses):
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context = ssl.create_default_context()
-    if options.ca_file:
-        try:
-            context.load_verify_locations(cafile=options.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise StoreError(options.ca_file, f"cannot be used as a CA file: {error.strerror or error}") from None
-    return context

@@ -69,7 +69,7 @@ def registered(
         node,
         health=_NO_HEALTH,
         reputation=kept.reputation,
-        registered_at=kept.registered_at,
+        registered_at=kept.registered_at or at,
         admission=kept.admission,
         admission_reason=kept.admission_reason,
         liveness=Liveness.LIVE,

@@ -13,14 +13,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Optional
 
-from registry_core.errors import DamagedStoreError, ReadOnlyError, StoreError
-from registry_core.files.locks import WriterLock
+from registry_core.errors import DamagedStoreError, ReadOnlyError, StoreError, reason_of
+from registry_core.files.atomic import discard_draft, place_draft, replace_file, write_draft
+from registry_core.files.locks import PidLock, lock_beside
+from registry_core.files.opening import own_place, read_regular
+from registry_core.models.columns import Columns
 from registry_core.models.record import NodeRecord
 from registry_core.models.status import Sampled
-from registry_core.storage.json_text import FileContent, NodeTexts, read_content
+from registry_core.storage.json_text import SCHEMA, FileContent, NodeTexts, check_read_back, read_content
 from registry_core.storage.sealed_file import FileSeal
 from registry_core.storage.sealing import KeyRing
-from registry_core.storage.store import Change, Put, Row, Store
+from registry_core.storage.store import Change, Put, Row, Store, Unreadable
 
 __all__ = ["JsonFileStore"]
 
@@ -35,17 +38,19 @@ _Signature = tuple[int, int, int]
 class JsonFileStore(Store):
     """Records in memory, and the whole of them in a file that is replaced on each commit."""
 
-    def __init__(self, path: Path, *, read_only: bool = False, keys: Optional[KeyRing] = None) -> None:
+    def __init__(
+        self, path: Path, *, read_only: bool = False, keys: Optional[KeyRing] = None, own: bool = True
+    ) -> None:
         self.read_only = read_only
-        self._path = Path(os.path.realpath(path))  # a symbolic link stays one: its target is replaced
+        # a symbolic link stays one: its target is replaced
+        self._path = Path(os.path.realpath(path)) if read_only else own_place(path, "the folder of a registry", own=own)
         self.location = str(path)
         self._texts = NodeTexts()
         self._seal = FileSeal(self.location, keys)
         self._warned = False
-        self._lock: Optional[WriterLock] = None
-        if not read_only:
-            self._make_folder()
-            self._lock = WriterLock(self._path)
+        self._owner = None if own else _owner_of(self._path)  # root leaves the file to its service
+        self._told: set[str] = set()
+        self._lock: Optional[PidLock] = None if read_only else lock_beside(self._path)
         try:
             self._content, self._signature = self._read()
         except BaseException:
@@ -64,9 +69,18 @@ class JsonFileStore(Store):
         put = self._content.puts.get(node_id)
         return None if put is None else put.record
 
-    def read_many(self, node_ids: Sequence[str]) -> list[Optional[NodeRecord]]:
+    def read_many(
+        self,
+        node_ids: Sequence[str],
+        unreadable: Optional[Unreadable] = None,  # noqa: ARG002 - none is damaged
+    ) -> list[Optional[NodeRecord]]:
         """One look-up each."""
         return [self.read(node_id) for node_id in node_ids]
+
+    def columns(self, node_id: str) -> Optional[Columns]:
+        """One look-up."""
+        put = self._content.puts.get(node_id)
+        return None if put is None else put.columns
 
     def meta(self, key: str) -> Optional[str]:
         """One look-up."""
@@ -78,6 +92,9 @@ class JsonFileStore(Store):
 
     def commit(self, changes: Sequence[Change], meta: Mapping[str, Optional[str]]) -> None:
         """One rewrite of the file, whatever the number of changes."""
+        for change in changes:
+            if isinstance(change, Put):
+                check_read_back(self.location, change.record, self._content.schema)
         puts, samples, down = dict(self._content.puts), dict(self._content.samples), set(self._content.down)
         for change in changes:
             node_id = change.columns.node_id if isinstance(change, Put) else change.node_id
@@ -130,21 +147,13 @@ class JsonFileStore(Store):
         if lock is not None:
             lock.release()
 
-    def _make_folder(self) -> None:
-        try:
-            missing = [parent for parent in self._path.parents if not parent.exists()]
-            for parent in reversed(missing):
-                parent.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise StoreError(self.location, f"its folder cannot be made: {error.strerror}") from error
-
     def _stat(self) -> Optional[_Signature]:
         try:
             found = self._path.stat()
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StoreError(self.location, f"cannot be read: {error.strerror}") from error
+            raise StoreError(self.location, f"cannot be read: {reason_of(error)}") from error
         return found.st_mtime_ns, found.st_size, found.st_ino
 
     def _read(self) -> tuple[FileContent, Optional[_Signature]]:
@@ -154,58 +163,65 @@ class JsonFileStore(Store):
                 raise StoreError(self.location, "does not exist; a registry is made by opening it for writing")
             return FileContent({}, {}, {}), None
         try:
-            if (
-                not self._path.is_file() and not self._path.is_dir()
-            ):  # a pipe would keep us waiting, a device has no end
-                raise StoreError(self.location, "cannot be read: it is no regular file")
-            raw = self._path.read_bytes()
+            raw = read_regular(self._path)
         except OSError as error:
-            raise StoreError(self.location, f"cannot be read: {error.strerror}") from error
+            raise StoreError(self.location, f"cannot be read: {reason_of(error)}") from error
         try:
-            return read_content(self.location, self._seal.opened(raw)), signature
+            content = read_content(self.location, self._seal.opened(raw))
+            for node_id, dropped in content.dropped.items():
+                self._log_dropped(node_id, dropped)
+            return content, signature
         except (RecursionError, MemoryError):
             raise DamagedStoreError(self.location, "it is nested too deeply or too large to be a registry") from None
+
+    def _log_dropped(self, node_id: str, dropped: Sequence[str]) -> None:
+        if node_id not in self._told:
+            from registry_core.storage.older_records import log_dropped
+
+            self._told.add(node_id)
+            log_dropped(self.location, node_id, dropped)
+
+    def _keep_older(self) -> None:
+        """Before a file of an older schema is written as it is today, a copy of it is put beside."""
+        from registry_core.storage.maintenance.backup import kept_aside
+
+        older = self._content.older
+        aside = kept_aside(self._path, "schema-" + older.rpartition("/")[2])
+        replace_file(aside, read_regular(self._path))
+        _log.warning(
+            "%s is brought from %s to %s; the old file is kept as %s", self.location, older, SCHEMA, aside.name
+        )
 
     def _replace(self, content: FileContent) -> None:
         if self.read_only:
             raise ReadOnlyError(f"{self.location} is open for reading only")
         if self._lock is None:
             raise StoreError(self.location, "was closed")
-        temporary = self._path.with_name(self._path.name + ".tmp")  # one name is enough: we hold the lock
+        write_draft(self._path, self._seal.sealed(self._texts.file(content)), 0o600, owner=self._owner)
         try:
-            data = self._seal.sealed(self._texts.file(content))
-            self._write_durably(temporary, data)
+            if self._content.older:
+                self._keep_older()
             self._keep_edit()
-            temporary.replace(self._path)
-            _flush_folder(self._path.parent)
-            self._signature = self._stat()
-        except OSError as error:
-            _remove(temporary)
-            raise StoreError(self.location, f"cannot be written: {error.strerror}; nothing was changed") from error
-        self._content = content
+        except BaseException:
+            discard_draft(self._path)
+            raise
+        place_draft(self._path)
+        self._signature = self._stat()
+        self._content = content._replace(older="", dropped={})
 
     def _keep_edit(self) -> None:
         """Keep what another hand wrote into the file since it was read: a commit must not swallow it."""
         found = self._stat()
-        if found is None or found == self._signature:
+        if found is None or found == self._signature or not self._path.is_file():  # a pipe holds nothing to keep
             return
         kept = self._path.with_name(f"{self._path.stem}.edited-{time.time_ns() // 1_000_000}{self._path.suffix}")
-        self._write_durably(kept, self._path.read_bytes())
+        replace_file(kept, read_regular(self._path))
         _log.warning(
             "%s was changed by another hand while it was in use; what that hand wrote is kept as %s, since the "
             "registry in memory is written over it. Stop its owner before editing it",
             self.location,
             kept,
         )
-
-    @staticmethod
-    def _write_durably(path: Path, data: bytes) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-        handle = os.open(path, flags, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
 
     def _warn_when_large(self) -> None:
         if not self._warned and len(self._content.puts) >= MANY_NODES:
@@ -219,18 +235,9 @@ class JsonFileStore(Store):
             )
 
 
-def _flush_folder(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there; the rename is as durable as it gets
-        return
-    handle = os.open(folder, os.O_RDONLY)
+def _owner_of(path: Path) -> Optional[tuple[int, int]]:
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink()
-    except OSError:
-        _log.debug("%s could not be removed; the next commit writes over it", path)
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_uid, found.st_gid

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Set
-from typing import Any, NamedTuple, NoReturn, Optional
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import Any, Callable, NamedTuple, NoReturn, Optional
 
 from registry_core.errors import DamagedStoreError, UnsupportedSchemaError, ValidationError, shown
 from registry_core.models.columns import columns_of
@@ -21,13 +21,19 @@ from registry_core.models.status import Conditions, Liveness, NodeHealth, Sample
 from registry_core.models.trusted import health_sample, node_with, record_with
 from registry_core.rules.reputation import NEWCOMER_SCORE, reputation_of
 from registry_core.rules.reputation.stored_evidence import state_of
-from registry_core.storage.record_codec import HIGHEST_SEQUENCE, NEXT_SEQUENCE, record_from_plain, record_to_plain
+from registry_core.storage.record_codec import (
+    HIGHEST_SEQUENCE,
+    NEXT_SEQUENCE,
+    is_read_back,
+    record_from_plain,
+    record_to_plain,
+)
 from registry_core.storage.store import Put
 
-__all__ = ["SCHEMA", "FileContent", "NodeTexts", "read_content"]
+__all__ = ["SCHEMA", "FileContent", "NodeTexts", "check_read_back", "read_content"]
 
-SCHEMA = "duxnet.nodes/1.0"
-_MAJOR, _MINOR = 1, 0
+SCHEMA = "duxnet.nodes/1.1"
+_MAJOR, _MINOR = 1, 1
 _SCHEMA_FORM = re.compile(r"duxnet\.nodes/([0-9]{1,9})\.([0-9]{1,9})\Z")
 _NO_SAMPLE = NodeHealth()
 
@@ -35,7 +41,8 @@ _NO_SAMPLE = NodeHealth()
 class FileContent(NamedTuple):
     """All that the file holds. `beside` are fields of the file, not of a node, that this version does not know.
 
-    `down` are the nodes whose `liveness` says so, as far as was saved; "left" is of the record itself.
+    `down` are the nodes whose `liveness` says so, as far as was saved; "left" is of the record itself. `older` is the
+    schema of a file that an earlier version wrote, "" for any other, `dropped` what of such a node is not believed.
     """
 
     puts: dict[str, Put]
@@ -44,6 +51,8 @@ class FileContent(NamedTuple):
     schema: str = SCHEMA
     beside: Mapping[str, Any] = {}
     down: Set[str] = frozenset()
+    older: str = ""
+    dropped: Mapping[str, Sequence[str]] = {}
 
 
 class NodeTexts:
@@ -83,6 +92,20 @@ class NodeTexts:
                 plain["health"] = {**sample, **plain.get("health", {})}
             text = self._texts[node_id] = _indented(plain, 4)
         return text
+
+
+def check_read_back(location: str, record: NodeRecord, schema: str) -> None:
+    """Raises DamagedStoreError for a record that would not be read back from a file of this schema as it is."""
+    newer = schema != SCHEMA
+    try:
+        plain = record_to_plain(record, newer=newer)
+        again = _parsed(location, json.dumps(plain, allow_nan=False).encode("utf-8"))
+        if is_read_back(record, record_from_plain(again, newer=newer)[0]):
+            return
+        why = "what would be read back is another record"
+    except (ValueError, ArithmeticError, TypeError) as error:
+        why = str(error)
+    raise DamagedStoreError(location, f"the record of node {record.node.id!a} cannot be kept: {why}", record.node.id)
 
 
 def read_content(location: str, raw: bytes) -> FileContent:
@@ -141,11 +164,11 @@ def _integer(text: str) -> int:
 
 
 def _content(location: str, document: Any) -> FileContent:
-    schema, newer, beside = SCHEMA, False, {}
+    schema, newer, older, beside = SCHEMA, False, "", {}
     meta: object = {}
     nodes = document
     if isinstance(document, dict):
-        schema, newer = _schema(location, document)
+        schema, newer, older = _schema(location, document)
         if "nodes" in document:
             beside = {name: value for name, value in document.items() if name not in ("schema", "meta", "nodes")}
             frozen_json_map("file", {**beside, "meta": document.get("meta", {})})  # else no commit could write it
@@ -157,7 +180,9 @@ def _content(location: str, document: Any) -> FileContent:
     puts: dict[str, Put] = {}
     samples: dict[str, NodeHealth] = {}
     down: set[str] = set()
-    for record, (node_id, sample, is_down) in _in_order(_read_nodes(nodes, newer=newer)):
+    dropped: dict[str, Sequence[str]] = {}
+    arranged = _as_today(dropped) if older else dict
+    for record, (node_id, sample, is_down) in _in_order(_read_nodes(nodes, arranged, newer=newer)):
         puts[node_id] = Put(record, columns_of(record))
         if is_down:
             down.add(node_id)
@@ -165,22 +190,39 @@ def _content(location: str, document: Any) -> FileContent:
             samples[node_id] = health_sample(
                 sample.load_average, sample.memory_usage, sample.disk_usage, sample.last_heartbeat, Conditions()
             )
-    return FileContent(puts, samples, meta, schema, beside, down)
+    return FileContent(puts, samples, meta, schema, beside, down, older, dropped)
 
 
-def _schema(location: str, document: dict[str, Any]) -> tuple[str, bool]:
+def _as_today(dropped: dict[str, Sequence[str]]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What arranges a node of an older file as it is today, and notes in `dropped` what is not believed."""
+    from registry_core.storage.older_records import of_older_layout
+
+    def arranged(plain: dict[str, Any]) -> dict[str, Any]:
+        found = of_older_layout(plain)
+        if found.dropped:
+            dropped[str(plain.get("id", ""))] = found.dropped
+        return found.plain
+
+    return arranged
+
+
+def _schema(location: str, document: dict[str, Any]) -> tuple[str, bool, str]:
+    """The schema to write, whether the file's is newer, and the file's own where it is older."""
     if "schema" not in document or isinstance(document["schema"], dict):  # a map whose first node is named so
-        return SCHEMA, False
+        return SCHEMA, False, ""
     found = document["schema"]
     form = _SCHEMA_FORM.match(found) if isinstance(found, str) else None
     supported = f"duxnet.nodes/{_MAJOR}.x"
     if form is None or int(form[1]) != _MAJOR:
         raise UnsupportedSchemaError(location, found if isinstance(found, str) else shown(found), supported)
-    newer = int(form[2]) > _MINOR
-    return (found if newer else SCHEMA), newer
+    minor = int(form[2])
+    newer = minor > _MINOR
+    return (found if newer else SCHEMA), newer, (found if minor < _MINOR else "")
 
 
-def _read_nodes(nodes: object, *, newer: bool) -> Iterator[tuple[str, NodeRecord, Sampled]]:
+def _read_nodes(
+    nodes: object, arranged: Callable[[dict[str, Any]], dict[str, Any]], *, newer: bool
+) -> Iterator[tuple[str, NodeRecord, Sampled]]:
     if isinstance(nodes, list):
         items = [(f"nodes[{index}]", item, None) for index, item in enumerate(nodes)]
     elif isinstance(nodes, dict):
@@ -189,7 +231,7 @@ def _read_nodes(nodes: object, *, newer: bool) -> Iterator[tuple[str, NodeRecord
         raise ValidationError("nodes", nodes, "must be a list of nodes, or a map from id to node")
     for place, item, key in items:
         try:
-            record, sample = _read_node(item, key, newer=newer)
+            record, sample = _read_node(item, key, arranged, newer=newer)
         except ValidationError as error:
             raise error.within(place) from None
         yield place, record, sample
@@ -199,13 +241,16 @@ def _short(key: str) -> str:
     return shown(key).strip("'")
 
 
-def _read_node(item: object, key: Optional[str], *, newer: bool) -> tuple[NodeRecord, Sampled]:
+def _read_node(
+    item: object, key: Optional[str], arranged: Callable[[dict[str, Any]], dict[str, Any]], *, newer: bool
+) -> tuple[NodeRecord, Sampled]:
     if not isinstance(item, dict):
         raise ValidationError("node", item, "must be a map of fields")
     plain = dict(item)
     if key is not None and plain.setdefault("id", key) != key:
         raise ValidationError("id", plain["id"], f"must agree with the key it stands under, {shown(key)}")
     without_id = plain.get("id", "") == "" and plain.get("public_key", "") == ""
+    plain = arranged(plain)
     record, sample = record_from_plain(plain, newer=newer)
     if without_id:
         record = record_with(record, node=node_with(record.node, id=_id_of_description(record)))

@@ -14,7 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Optional
 
-from registry_core.errors import StoreError, ValidationError
+from registry_core.errors import StoreError, ValidationError, reason_of
+from registry_core.files.atomic import replace_file
+from registry_core.files.locks import locked_folder
+from registry_core.files.opening import open_regular
 from registry_core.storage.sealing import KEY_BYTES, KeyRing, SealingKey, key_from_text
 
 __all__ = ["CREDENTIAL_NAME", "ENVIRONMENT_NAME", "find_keys", "read_key_file", "write_key_file"]
@@ -57,12 +60,12 @@ def read_key_file(path: Path, *, check_mode: bool = True) -> KeyRing:
     With `check_mode` the file must belong to the caller (or root) and be closed to group and others.
     """
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             if check_mode:
                 _refuse_careless_mode(path, os.fstat(file.fileno()))
             content = file.read(_LARGEST_KEY_FILE_BYTES + 1)
     except OSError as error:
-        raise StoreError(str(path), f"the key file cannot be read: {error.strerror or error}") from None
+        raise StoreError(str(path), f"the key file cannot be read: {reason_of(error)}") from None
     if len(content) == KEY_BYTES:
         return KeyRing((SealingKey(content),))
     try:
@@ -76,18 +79,8 @@ def write_key_file(path: Path, ring: KeyRing) -> None:
     """Write the keys, newest first, durably and in one step; the file is 0600 before it holds anything."""
     lines = ["# DuxNet registry encryption keys, the newest first. Keep a copy away from the data."]
     content = "\n".join([*lines, *(key.to_text() for key in ring.keys), ""]).encode("ascii")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StoreError(str(path), f"the key file cannot be written: {error.strerror or error}") from None
+    with locked_folder(path.parent):
+        replace_file(path, content)
 
 
 def _ring_from_text(text: str) -> KeyRing:
@@ -96,8 +89,6 @@ def _ring_from_text(text: str) -> KeyRing:
 
 
 def _refuse_careless_mode(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise StoreError(str(path), "the key file is not a regular file")
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o077:
         raise StoreError(
@@ -105,11 +96,3 @@ def _refuse_careless_mode(path: Path, status: os.stat_result) -> None:
         )
     if status.st_uid not in (0, os.geteuid()):
         raise StoreError(str(path), f"the key file belongs to another user (uid {status.st_uid})")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Optional
 
+from registry_core.models.columns import Columns
 from registry_core.models.record import NodeRecord
 from registry_core.models.status import Sampled
-from registry_core.storage.store import Change, Put, Row, Store
+from registry_core.storage.store import Change, Put, Row, Store, Unreadable
 
 __all__ = ["MemoryStore"]
 
@@ -40,9 +41,18 @@ class MemoryStore(Store):
         put = self._puts.get(node_id)
         return None if put is None else put.record
 
-    def read_many(self, node_ids: Sequence[str]) -> list[Optional[NodeRecord]]:
+    def read_many(
+        self,
+        node_ids: Sequence[str],
+        unreadable: Optional[Unreadable] = None,  # noqa: ARG002 - none is damaged
+    ) -> list[Optional[NodeRecord]]:
         """One look-up each."""
         return [self.read(node_id) for node_id in node_ids]
+
+    def columns(self, node_id: str) -> Optional[Columns]:
+        """One look-up."""
+        put = self._puts.get(node_id)
+        return None if put is None else put.columns
 
     def meta(self, key: str) -> Optional[str]:
         """One look-up."""

@@ -18,9 +18,16 @@ SQLITE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
 
 def open_store(
-    persistence_path: Optional[Union[str, os.PathLike[str]]], encryption_key: Optional[object], *, read_only: bool
+    persistence_path: Optional[Union[str, os.PathLike[str]]],
+    encryption_key: Optional[object],
+    *,
+    read_only: bool,
+    own: bool = True,
 ) -> Store:
-    """The store that the path's suffix names; without a path one in memory."""
+    """The store that the path's suffix names; without a path one in memory.
+
+    `own` False: for a command by which root changes the registry of a service, whose folder belongs to another user.
+    """
     if not isinstance(read_only, bool):
         raise ValidationError("read_only", read_only, "must be true or false")
     if persistence_path is None:
@@ -37,10 +44,10 @@ def open_store(
     if path.suffix.lower() == ".json":
         from registry_core.storage.json_file import JsonFileStore
 
-        return JsonFileStore(path, read_only=read_only, keys=keys)
+        return JsonFileStore(path, read_only=read_only, keys=keys, own=own)
     from registry_core.storage.sqlite.store import SqliteStore
 
-    return SqliteStore(path, read_only=read_only, keys=keys)
+    return SqliteStore(path, read_only=read_only, keys=keys, own=own)
 
 
 def _keys(given: object) -> KeyRing:

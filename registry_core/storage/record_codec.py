@@ -1,7 +1,8 @@
 """Records as plain JSON values and back, for every store that keeps text.
 
-Here: what a stored record has beyond the public shape of a node, and the fields of newer versions that stay
-beside it. Not here: files, checksums, encryption.
+Here: what a stored record has beyond the public shape of a node, and the fields of newer versions of the registry. What
+a node sent and this version does not know is no part of that: it has a map of its own, `extra`, in the node itself.
+Not here: files, checksums, encryption, records of older layouts (`older_records`).
 """
 
 from __future__ import annotations
@@ -12,16 +13,29 @@ from typing import Any
 
 from registry_core.errors import ValidationError
 from registry_core.models import limits
-from registry_core.models.encoding import node_from_plain, node_to_plain
+from registry_core.models.encoding import cordon_from_plain, cordon_to_plain, node_from_plain, node_to_plain
 from registry_core.models.frozen import FrozenMap, frozen_json_map, thawed
-from registry_core.models.node import Gpu, NodeCapabilities
+from registry_core.models.node import Gpu, Node, NodeCapabilities
+from registry_core.models.own_names import DERIVED_NAMES
 from registry_core.models.record import NodeRecord
 from registry_core.models.reputation import Evidence
 from registry_core.models.status import Liveness, NodeHealth
+from registry_core.models.times import time_from_text, time_to_text
+from registry_core.models.trusted import node_with, record_with
 from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
 from registry_core.rules.reputation.stored_evidence import checked_history
 
-__all__ = ["HIGHEST_SEQUENCE", "NEXT_SEQUENCE", "record_from_plain", "record_to_plain"]
+__all__ = [
+    "HIGHEST_SEQUENCE",
+    "NEXT_SEQUENCE",
+    "OWN",
+    "TOP_LEVEL",
+    "checked_proof",
+    "checked_unknown",
+    "is_read_back",
+    "record_from_plain",
+    "record_to_plain",
+]
 
 NEXT_SEQUENCE = -1
 """The `sequence` of a record that was read without one: the store gives it the next."""
@@ -29,8 +43,11 @@ NEXT_SEQUENCE = -1
 HIGHEST_SEQUENCE = 2**52
 """No registry counts as far. Beyond it the order is kept and the numbers are given anew, so that a next one is left."""
 
-_OWN = ("sequence", "evidence", "interval_seconds", "host_state", "history", "unknown", "wallet_proof")
-# Records inside the record, whose unknown fields have no `extra` to go to. A list holds the shape of its items.
+OWN = tuple(item.name for item in fields(NodeRecord) if item.name != "node")
+TOP_LEVEL = frozenset((*OWN, *(item.name for item in fields(Node)), *DERIVED_NAMES))
+"""Every name that stands at the top of a stored record."""
+
+# Records inside the record. A list holds the shape of its items, None a value of this version.
 _SHAPE: dict[str, Any] = {
     "capabilities": {
         **{item.name: None for item in fields(NodeCapabilities)},
@@ -45,6 +62,8 @@ _SHAPE: dict[str, Any] = {
     },
     "cordon": {"reason": None, "actor": None, "until": None},
 }
+_NO_HEALTH = NodeHealth()
+_WHOLE: dict[str, Any] = {**dict.fromkeys(TOP_LEVEL), **_SHAPE}
 
 
 def record_to_plain(record: NodeRecord, *, newer: bool = False) -> dict[str, Any]:
@@ -80,13 +99,12 @@ def record_to_plain(record: NodeRecord, *, newer: bool = False) -> dict[str, Any
 def record_from_plain(plain: Mapping[str, Any], *, newer: bool = False) -> tuple[NodeRecord, NodeHealth]:
     """The record and the saved sample that a map describes. Raises ValidationError naming the field.
 
-    `newer`: a later version wrote it, so fields unknown here are kept wherever they stand; otherwise such a
-    field inside a nested record is an error (a misspelling).
+    `newer`: a later version wrote it, so its own fields that are unknown here are kept wherever they stand. Otherwise
+    such a field is taken for one of the node's (see `node_from_plain`), and inside a nested record it is an error.
     """
-    given = dict(plain)
-    unknown = _taken_unknown(given, _SHAPE) if newer else {}
-    unknown = unknown or frozen_json_map("unknown", given.get("unknown", {}))
-    own = {name: given.pop(name) for name in _OWN if name in given}
+    given, unknown = _split(plain, _WHOLE) if newer else (dict(plain), {})
+    unknown = unknown or given.get("unknown", {})
+    own = {name: given.pop(name) for name in OWN if name in given}
     node = node_from_plain(given)
     sample = node.health
     record = NodeRecord(
@@ -98,13 +116,40 @@ def record_from_plain(plain: Mapping[str, Any], *, newer: bool = False) -> tuple
         ),
         host_state=frozen_json_map("host_state", own.get("host_state", {})),
         history=checked_history(own.get("history", {})),
-        unknown=frozen_json_map("unknown", unknown),
-        wallet_proof=_proof(own.get("wallet_proof", {})),
+        unknown=checked_unknown(unknown),
+        wallet_proof=checked_proof(own.get("wallet_proof", {})),
     )
     return record, sample
 
 
-def _proof(plain: object) -> FrozenMap[str, str]:
+def checked_unknown(plain: object) -> FrozenMap[str, Any]:
+    """What is kept of a newer version: in the shape of the record, and without a name of this version's.
+
+    Raises ValidationError.
+    """
+    unknown = frozen_json_map("unknown", plain)
+    _refuse_known("unknown", unknown, _WHOLE)
+    return unknown
+
+
+def _refuse_known(place: str, unknown: Mapping[str, Any], shapes: Mapping[str, Any]) -> None:
+    for name, value in unknown.items():
+        if name not in shapes:
+            continue
+        shape, within = shapes[name], f"{place}.{name}"
+        if not isinstance(value, Mapping) or shape is None:
+            raise ValidationError(within, value, "must not be a field of this version")
+        if isinstance(shape, dict):
+            _refuse_known(within, value, shape)
+            continue
+        for index, item in value.items():
+            if not (index.isascii() and index.isdecimal() and len(index) < 7 and isinstance(item, Mapping)):
+                raise ValidationError(within, value, "must map places in the list to fields")
+            _refuse_known(f"{within}[{index}]", item, shape[0])
+
+
+def checked_proof(plain: object) -> FrozenMap[str, str]:
+    """The proof of a wallet as a record holds it; whether it is true is looked at elsewhere. Raises ValidationError."""
     if not isinstance(plain, Mapping) or plain.keys() not in (set(), {"wallet_address", "signature"}):
         raise ValidationError("wallet_proof", plain, "must have a wallet_address and a signature")
     return FrozenMap(
@@ -143,6 +188,25 @@ def _taken_unknown(plain: dict[str, Any], shapes: Mapping[str, Any]) -> dict[str
         if taken:
             unknown[name] = taken
     return unknown
+
+
+def is_read_back(record: NodeRecord, again: NodeRecord) -> bool:
+    """Whether `again`, read from what `record` was written as, is the same in all that is durable."""
+    return again == record or again == _durable(record)
+
+
+def _durable(record: NodeRecord) -> NodeRecord:
+    """Without what is soft, and times as exact as files keep them."""
+    node = record.node
+    cordon = cordon_from_plain(cordon_to_plain(node.cordon))
+    durable = node_with(
+        node,
+        health=_NO_HEALTH,
+        liveness=node.liveness if node.liveness is Liveness.LEFT else Liveness.LIVE,
+        registered_at=time_from_text("registered_at", time_to_text(node.registered_at)),
+        cordon=cordon,
+    )
+    return record_with(record, node=durable)
 
 
 def _split(value: Mapping[str, Any], shape: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Optional
 
-from registry_core.errors import DamagedStoreError, SealedStoreError, StoreError
+from registry_core.errors import DamagedStoreError, SealedStoreError, StoreError, reason_of
+from registry_core.files.opening import read_regular
 from registry_core.storage.sealing import OVERHEAD_BYTES, CannotOpen, KeyRing, Sealer, key_id_of
 
 __all__ = ["FileSeal", "is_sealed_file"]
@@ -21,10 +22,9 @@ _BOUND_TO = b"duxnet.nodes.json"
 def is_sealed_file(path: Path) -> Optional[bytes]:
     """The id of the key with which the file at `path` is sealed; None for one in clear. Raises StoreError."""
     try:
-        with path.open("rb") as file:
-            head = file.read(len(_FIRST_LINE) + OVERHEAD_BYTES)
+        head = read_regular(path, len(_FIRST_LINE) + OVERHEAD_BYTES)
     except OSError as error:
-        raise StoreError(str(path), f"cannot be read: {error.strerror}") from None
+        raise StoreError(str(path), f"cannot be read: {reason_of(error)}") from None
     if not head.startswith(_FIRST_LINE):
         return None
     try:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Optional, Union
+from typing import Callable, NamedTuple, Optional, Union
 
+from registry_core.errors import DamagedStoreError
 from registry_core.models.columns import Columns
 from registry_core.models.record import NodeRecord
 from registry_core.models.status import NodeHealth, Sampled
 
-__all__ = ["Change", "Delete", "Put", "Row", "Store"]
+__all__ = ["Change", "Delete", "Put", "Row", "Store", "Unreadable"]
 
 
 class Put(NamedTuple):
@@ -31,6 +32,7 @@ class Delete(NamedTuple):
 
 
 Change = Union[Put, Delete]
+Unreadable = Callable[[DamagedStoreError], object]
 
 
 class Row(NamedTuple):
@@ -90,8 +92,16 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def read_many(self, node_ids: Sequence[str]) -> list[Optional[NodeRecord]]:
-        """`read` for each id, in the order given; None where there is nothing."""
+    def read_many(self, node_ids: Sequence[str], unreadable: Optional[Unreadable] = None) -> list[Optional[NodeRecord]]:
+        """`read` for each id, in the order given; None where there is nothing.
+
+        `unreadable` is called with the error of each record that is damaged, for which the answer is None; without it
+        the first such error is raised.
+        """
+
+    @abstractmethod
+    def columns(self, node_id: str) -> Optional[Columns]:
+        """The node's columns as last committed, or None. Whatever its record holds: that is not looked at."""
 
     @abstractmethod
     def meta(self, key: str) -> Optional[str]:

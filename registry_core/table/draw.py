@@ -8,7 +8,7 @@ that can each be undone (multiply by an odd number, xor with a shifted self, add
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Optional, Union
+from typing import TYPE_CHECKING, Optional
 
 if TYPE_CHECKING:
     from pyroaring import BitMap
@@ -51,8 +51,8 @@ class Draw:
         return value
 
 
-def first_drawn(draw: Draw, fitting: Union[frozenset[int], BitMap], limit: Optional[int]) -> list[int]:
-    """The slots of `fitting` (quick to ask `in` of) as they come in the draw, the first `limit` of them."""
+def first_drawn(draw: Draw, fitting: BitMap, limit: Optional[int]) -> list[int]:
+    """The first `limit` slots of `fitting`, in the order of the draw."""
     wanted = len(fitting) if limit is None else min(limit, len(fitting))
     tries = wanted * draw.size // max(len(fitting), 1)
     if tries > len(fitting):  # rare ones are sorted; the others met soon enough

@@ -7,14 +7,15 @@ order in which ties come.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple, Optional, Union
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Callable, ClassVar, NamedTuple, Optional, Union
 
 from pyroaring import BitMap
 
 from registry_core.models.columns import gpu_groups, label_of_tag, label_of_wallet
-from registry_core.query.matching import has_gpus, least_hundredths
-from registry_core.query.node_query import GpuDemand, NodeQuery
+from registry_core.models.node import NodeCapabilities
+from registry_core.query.conditions import CONDITIONS, GpuDemand, has_gpus, least_hundredths
+from registry_core.query.node_query import NodeQuery
 from registry_core.table.ladder import CPU_THRESHOLDS, GB_THRESHOLDS, Ladder
 from registry_core.table.slots import Slots, hash_of_label
 
@@ -26,6 +27,21 @@ FEW = 400
 
 MANY_GPU_KINDS = 2_000
 """Distinct sets of GPUs up to which a demand is compared with each; beyond, with each candidate's own."""
+
+
+class Narrowing:
+    """What the conditions of one query come to: slots must be in all of `within` and in none of `without`.
+
+    `unsure` and `gpus` are as in `Found`.
+    """
+
+    __slots__ = ("gpus", "unsure", "within", "without")
+
+    def __init__(self) -> None:
+        self.within: list[BitMap] = []
+        self.without: list[BitMap] = []
+        self.unsure: list[tuple[object, float, BitMap]] = []
+        self.gpus: Optional[GpuDemand] = None
 
 
 class Found(NamedTuple):
@@ -168,48 +184,67 @@ class BitmapIndex:
         return len(self.exactly(query))
 
     def _found(self, query: NodeQuery) -> Found:
-        conditions: list[BitMap] = [self._ready if query.only_healthy else self._all]
-        unsure: list[tuple[object, float, BitMap]] = []
-        demand = query.min_capabilities
-        if demand is not None:
-            leasts = (demand.cpu_cores, demand.memory_gb, demand.storage_gb)
-            for (ladder, values), least in zip(self._ladders(), leasts):
-                if least > 0:
-                    rung = ladder.rung(least)
-                    if rung is None:
-                        unsure.append((values, least, ladder.surely_reached(least)))
-                        continue
-                    conditions.append(rung.reach)
-                    if rung.surely is not None:
-                        unsure.append((values, least, rung.surely))
-            if demand.gpu_enabled:
-                conditions.append(self._gpu_enabled)
-        if query.wallet_address is not None:
-            conditions.append(self._labelled(label_of_wallet(query.wallet_address)))
-        conditions.extend(self._labelled(label_of_tag(key, value)) for key, value in query.tags.items())
-        to_look_at = None
-        if query.gpus is not None:
-            if len(self._gpus) <= MANY_GPU_KINDS:
-                conditions.append(self._with_gpus(query.gpus))
-            else:
-                to_look_at = query.gpus
-        return Found(self._all_of(conditions, query), unsure, to_look_at)
+        narrowing = Narrowing()
+        wanted_by_field = query.__dict__
+        for field, default, narrow in _NARROWED:
+            wanted = wanted_by_field[field]
+            if wanted is not default and wanted != default:
+                narrow(self, wanted, narrowing)
+        within = narrowing.within
+        if len(within) > 1:
+            within.sort(key=len)  # the smallest first, so that what is combined shrinks early
+            slots = within[0] & within[1]
+            for bitmap in within[2:]:
+                slots &= bitmap
+        else:
+            slots = (within[0] if within else self._all).copy()
+        for bitmap in narrowing.without:
+            slots -= bitmap
+        return Found(slots, narrowing.unsure, narrowing.gpus)
 
-    def _all_of(self, conditions: list[BitMap], query: NodeQuery) -> BitMap:
-        conditions.sort(key=len)  # the smallest first, so that what is combined shrinks early
-        slots = conditions[0] & conditions[1] if len(conditions) > 1 else conditions[0]
-        owned = len(conditions) > 1
-        for condition in conditions[2:]:
-            slots &= condition
-        if query.exclude:
-            by_id = self._slots.by_id
-            excluded = BitMap([by_id[node_id] for node_id in query.exclude if node_id in by_id])
-            slots, owned = slots - excluded, True
-        return slots if owned else slots.copy()
+    def _only_healthy(self, _wanted: bool, narrowing: Narrowing) -> None:
+        narrowing.within.append(self._ready)
 
-    def _with_gpus(self, demand: GpuDemand) -> BitMap:
-        fitting = [having for packed, having in self._gpus.items() if has_gpus(gpu_groups(packed), demand)]
-        return BitMap.union(BitMap(), *fitting)
+    def _min_capabilities(self, wanted: NodeCapabilities, narrowing: Narrowing) -> None:
+        leasts = (wanted.cpu_cores, wanted.memory_gb, wanted.storage_gb)
+        for (ladder, values), least in zip(self._ladders(), leasts):
+            if least > 0:
+                rung = ladder.rung(least)
+                if rung is None:
+                    narrowing.unsure.append((values, least, ladder.surely_reached(least)))
+                    continue
+                narrowing.within.append(rung.reach)
+                if rung.surely is not None:
+                    narrowing.unsure.append((values, least, rung.surely))
+        if wanted.gpu_enabled:
+            narrowing.within.append(self._gpu_enabled)
+
+    def _gpu_demand(self, wanted: GpuDemand, narrowing: Narrowing) -> None:
+        if len(self._gpus) > MANY_GPU_KINDS:
+            narrowing.gpus = wanted
+            return
+        fitting = [having for packed, having in self._gpus.items() if has_gpus(gpu_groups(packed), wanted)]
+        narrowing.within.append(BitMap.union(BitMap(), *fitting))
+
+    def _wallet_address(self, wanted: str, narrowing: Narrowing) -> None:
+        narrowing.within.append(self._labelled(label_of_wallet(wanted)))
+
+    def _tags(self, wanted: Mapping[str, str], narrowing: Narrowing) -> None:
+        narrowing.within.extend(self._labelled(label_of_tag(key, value)) for key, value in wanted.items())
+
+    def _exclude(self, wanted: Collection[str], narrowing: Narrowing) -> None:
+        by_id = self._slots.by_id
+        narrowing.without.append(BitMap([by_id[node_id] for node_id in wanted if node_id in by_id]))
+
+    NARROWED_BY: ClassVar[dict[str, Callable[[BitmapIndex, Any, Narrowing], None]]] = {
+        "only_healthy": _only_healthy,
+        "min_capabilities": _min_capabilities,
+        "gpus": _gpu_demand,
+        "wallet_address": _wallet_address,
+        "tags": _tags,
+        "exclude": _exclude,
+    }
+    """The method of each condition. One that lacks here is a KeyError when this module is imported, below."""
 
     def _made_sure(self, found: Found) -> Found:
         """The same without the slots that do not fit after all."""
@@ -280,3 +315,8 @@ def _first(slots: Iterator[int], limit: Optional[int]) -> list[int]:
             break
         found.append(slot)
     return found
+
+
+_NARROWED = tuple(
+    (row.field, row.default, BitmapIndex.NARROWED_BY[row.field]) for row in CONDITIONS if row.narrows_index
+)

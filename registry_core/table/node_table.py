@@ -1,53 +1,39 @@
-"""The table: what each node's slot holds, who is due, and which slots answer a query.
+"""The table: what each node's slot holds, and who is due.
 
-Here: changes to one slot with all that follows from them in memory. Not here: records, locks, durability, which
-the registry brings in the right order.
+Here: changes to one slot with all that follows from them in memory. Not here: which slots answer a query (`select`);
+records, locks, durability, which the registry brings in the right order.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import replace
-from itertools import islice
-from typing import TYPE_CHECKING, Callable, Optional, Union
+from typing import TYPE_CHECKING, Callable, Optional
 
-from registry_core.models.columns import Columns, gpu_groups, label_of_tag, label_of_wallet
+from registry_core.models.columns import Columns
 from registry_core.models.status import Liveness, NodeHealth, Sampled
-from registry_core.query.matching import has_gpus, least_hundredths
-from registry_core.query.node_query import NodeOrder, NodeQuery
 from registry_core.rules import health, liveness
 from registry_core.rules.flapping import Flapping, beats_owed, fell_silent, heard, is_forgotten
 from registry_core.rules.health import HealthRule, HealthThresholds
-from registry_core.rules.reputation import DEFAULT_POLICY, explored
 from registry_core.table.deadlines import Deadlines
-from registry_core.table.draw import Draw, first_drawn
 from registry_core.table.slots import (
     CPUS,
     DISK,
     GAUGES,
     LIVENESS,
     LIVENESS_CODE,
-    LOAD,
     LONG_SILENT,
     MEMORY,
     SEEN,
     SEEN_AT,
     Slots,
-    hash_of_label,
 )
 
 if TYPE_CHECKING:
-    from pyroaring import BitMap
-
     from registry_core.table.index import BitmapIndex
 
 __all__ = ["NodeTable", "Sample"]
-
-INDEX_FROM = 400
-"""From so many nodes on the index answers; below it a scan is as fast and needs no bitmaps."""
 
 FEWEST_TO_COMPACT = 10_000
 """So many empty slots (150 bytes each) are never worth a pause."""
@@ -57,10 +43,6 @@ PACED_AT_ONCE = 2500
 start all come at one moment, and nobody should wait for a million."""
 PACED_REST_SECONDS = 0.025
 """How long after so many the next ones rest: else each call would stand in a queue of a million at its own cost."""
-
-DRAWN_FOR_EACH = 8
-"""Ready candidates drawn for each node that `order="least_loaded"` shall return. More: closer to the least, slower."""
-
 
 Sample = tuple[Optional[float], Optional[float], Optional[float]]
 """What a node reported: load average, memory %, disk %; None: not measured."""
@@ -73,8 +55,6 @@ _DOWN = LIVENESS_CODE[Liveness.DOWN]
 class NodeTable:
     """All nodes in memory. Not thread-safe: the registry's lock guards it."""
 
-    index_from = INDEX_FROM
-
     def __init__(self, thresholds: HealthThresholds, default_interval_seconds: Optional[float]) -> None:
         self._rule = HealthRule(thresholds)
         self._default_interval = default_interval_seconds
@@ -84,6 +64,7 @@ class NodeTable:
         self._watched = bytearray()  # 1: the slot stands in the deadlines
         self._index: Optional[BitmapIndex] = None
         self.is_held: Optional[Callable[[str], bool]] = None
+        self._unreadable: set[int] = set()  # slots whose records are damaged: no query finds them
         self._flapping: dict[str, Flapping] = {}  # the nodes that fell silent lately, the latest last
         self.slots = Slots()
 
@@ -105,12 +86,28 @@ class NodeTable:
             self.slots.set(slot, columns)
             self.slots.judge(slot)
         else:
-            self._index.discard(slot)
+            if slot not in self._unreadable:
+                self._index.discard(slot)
             self.slots.set(slot, columns)
             self.slots.judge(slot)
             self._index.add(slot)
+        self._unreadable.discard(slot)
         self._watch(slot)
         return new
+
+    def leave_out(self, slot: int) -> bool:
+        """Let no query find the slot until it is put again; True when it was found until now."""
+        if slot in self._unreadable:
+            return False
+        if self._index is not None:
+            self._index.discard(slot)
+        self._unreadable.add(slot)
+        return True
+
+    @property
+    def left_out(self) -> int:
+        """How many slots no query finds."""
+        return len(self._unreadable)
 
     def was_down(self, slot: int, *, counts: bool) -> None:
         """An earlier run called the node of this new slot down, so that it is, until it is heard.
@@ -127,8 +124,9 @@ class NodeTable:
         """Forget the node; no error when it is not there."""
         slot = self.slots.by_id.get(node_id)
         if slot is not None:
-            if self._index is not None:
+            if self._index is not None and slot not in self._unreadable:
                 self._index.discard(slot)
+            self._unreadable.discard(slot)
             self.slots.remove(slot)
             self._flapping.pop(node_id, None)
 
@@ -139,6 +137,7 @@ class NodeTable:
     def compact(self) -> dict[int, int]:
         """Give the nodes new slots without gaps; returns new slots by old ones. Costs 3 µs a node."""
         moved = self.slots.compact()
+        self._unreadable = {moved[slot] for slot in self._unreadable}
         self._index = None
         self._watch_anew()
         return moved
@@ -155,7 +154,7 @@ class NodeTable:
         self._judge(slot)
 
     def _judge(self, slot: int) -> None:
-        if self.slots.judge(slot) and self._index is not None:
+        if self.slots.judge(slot) and self._index is not None and slot not in self._unreadable:
             self._index.set_ready(slot, self.slots.ready[slot])
 
     def report(self, slot: int, sample: Sample) -> tuple[int, int]:
@@ -260,72 +259,15 @@ class NodeTable:
         """What was last judged."""
         return LIVENESS[self.slots.liveness[slot]]
 
-    def select(self, query: NodeQuery, behind: Optional[tuple[int, int]], limit: Optional[int]) -> list[int]:
-        """The first `limit` slots that answer the query, in its order; `behind` is (score, sequence) of a cursor."""
-        if query.order is NodeOrder.EXPLORE:
-            return self._explored(query, limit)
-        if query.order is not NodeOrder.REPUTATION:
-            return self._drawn(query, limit)
-        place = None if behind is None else (behind[0], bisect_right(self.slots.sequence, behind[1]))
-        index = self._in_use()
-        if index is not None:
-            return index.best(query, limit, place)
-        score = self.slots.score
-        ranked = sorted((-score[slot], slot) for slot in self._scanned(query))
-        found = [slot for minus, slot in ranked if place is None or (minus, slot) >= (-place[0], place[1])]
-        return found if limit is None else found[:limit]
-
-    def count(self, query: NodeQuery) -> int:
-        """How many slots answer the query."""
-        index = self._in_use()
-        return len(self._scanned(query)) if index is None else index.count(query)
-
-    def _drawn(self, query: NodeQuery, limit: Optional[int]) -> list[int]:
-        least_loaded = query.order is NodeOrder.LEAST_LOADED
-        if least_loaded and not query.only_healthy:
-            query = replace(query, only_healthy=True)
-        wanted = limit if limit is None or not least_loaded else limit * DRAWN_FOR_EACH
-        index = self._in_use()
-        fitting: Union[frozenset[int], BitMap] = (
-            frozenset(self._scanned(query)) if index is None else index.exactly(query)
-        )
-        drawn = first_drawn(Draw(query.seed, len(self.slots.ids)), fitting, wanted)
-        if least_loaded:
-            drawn.sort(key=self._load)  # ties stay as drawn
-            drawn = drawn if limit is None else drawn[:limit]
-        return drawn
-
-    def _explored(self, query: NodeQuery, limit: Optional[int]) -> list[int]:
-        index = self._in_use()
-        newcomers: Union[frozenset[int], BitMap]
-        if index is None:
-            fitting = self._scanned(query)
-            newcomers = frozenset(slot for slot in fitting if self.slots.newcomer[slot])
-            ranked = sorted(
-                (slot for slot in fitting if slot not in newcomers), key=lambda s: (-self.slots.score[s], s)
-            )
-        else:
-            found = index.exactly(query)
-            newcomers = found & index.newcomers
-            ranked = index.ranked(found - index.newcomers, limit)
-        drawn = first_drawn(Draw(query.seed, len(self.slots.ids)), newcomers, limit)
-        return list(islice(explored(ranked, drawn, str(query.seed), DEFAULT_POLICY.explore_share), limit))
-
-    def _load(self, slot: int) -> float:
-        slots = self.slots
-        first = slot * GAUGES
-        load = health.load_per_cpu(slots.gauges[first + LOAD], slots.gauges[first + CPUS])
-        return load if load is not None and load == load else math.inf  # not known comes last
-
-    def _in_use(self) -> Optional[BitmapIndex]:
-        if self._index is None and len(self.slots) >= self.index_from:
-            from registry_core.table.index import BitmapIndex  # a small registry never loads the bitmaps
+    def index(self) -> BitmapIndex:
+        """The bitmaps over the slots, made when they are first asked for and kept in step from then on."""
+        if self._index is None:
+            from registry_core.table.index import BitmapIndex  # 2 MiB that an agent, which asks nothing, does without
 
             self._index = BitmapIndex(self.slots)
+            for slot in self._unreadable:
+                self._index.discard(slot)
         return self._index
-
-    def _scanned(self, query: NodeQuery) -> list[int]:
-        return [slot for slot in self.slots.by_id.values() if self._fits(slot, query)]
 
     def take_over(self, older: NodeTable, *, store_is_newer: bool = False) -> None:
         """Keep what an older table knows of the same nodes beyond their columns: sample, conditions, liveness.
@@ -363,34 +305,6 @@ class NodeTable:
         while slot >= 0:
             slots.unsaved[slot] |= slots.gauges[slot * GAUGES + SEEN] != LONG_SILENT
             slot = slots.liveness.find(_DOWN, slot + 1)
-
-    def _fits(self, slot: int, query: NodeQuery) -> bool:
-        slots = self.slots
-        demand = query.min_capabilities
-        return bool(
-            slots.score[slot] >= least_hundredths(query.min_reputation)
-            and (not query.only_healthy or slots.ready[slot])
-            and (
-                demand is None
-                or (
-                    slots.cpu_cores[slot] >= demand.cpu_cores
-                    and slots.memory_gb[slot] >= demand.memory_gb
-                    and slots.storage_gb[slot] >= demand.storage_gb
-                    and slots.gpu_enabled[slot] >= demand.gpu_enabled
-                )
-            )
-            and (query.gpus is None or has_gpus(gpu_groups(slots.gpus[slot]), query.gpus))
-            and slots.ids[slot] not in query.exclude
-            and self._has_labels(slot, query)
-        )
-
-    def _has_labels(self, slot: int, query: NodeQuery) -> bool:
-        if query.wallet_address is None and not query.tags:
-            return True
-        carried = self.slots.labels(slot)
-        return (
-            query.wallet_address is None or hash_of_label(label_of_wallet(query.wallet_address)) in carried
-        ) and all(hash_of_label(label_of_tag(key, value)) in carried for key, value in query.tags.items())
 
     def _interval(self, slot: int) -> Optional[float]:
         if self._default_interval is None:

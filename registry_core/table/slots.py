@@ -1,7 +1,7 @@
 """One slot a node: its indexed columns, its newest sample, its liveness; arrays, so that a node costs bytes.
 
-Here: what is known of each slot and the exact test of a query against it. Not here: which slots to test
-(`index`), records and snapshots, clocks. Slots are handed out in order of registration and that order is kept.
+Here: what is known of each slot. Not here: which slots meet a condition (`index`), records and snapshots, clocks.
+Slots are handed out in order of registration and that order is kept.
 """
 
 from __future__ import annotations

@@ -7,9 +7,10 @@ Clients branch on `type`; the text is for people.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Annotated, Optional
 
 import msgspec
+from msgspec import Meta
 
 __all__ = ["KINDS", "PROBLEM_MEDIA_TYPE", "Problem", "ProblemKind", "kind_of", "problem_type"]
 
@@ -39,14 +40,15 @@ class Problem(msgspec.Struct, omit_defaults=True):
     field: str = ""
     value: str = ""
     rule: str = ""
-    current_generation: Optional[int] = None
-    oldest_index: Optional[int] = None
-    retry_after_seconds: Optional[float] = None
+    current_generation: Optional[Annotated[int, Meta(ge=0, le=2**53 - 1)]] = None
+    oldest_index: Optional[Annotated[int, Meta(ge=0, le=2**63 - 1)]] = None
+    retry_after_seconds: Optional[Annotated[float, Meta(ge=0)]] = None
 
 
 _AGAIN = "try again later"
 _KINDS = (
     ProblemKind("malformed", 400, "The request cannot be read"),
+    ProblemKind("protocol", 400, "The coordinator and the node are of versions too far apart"),
     ProblemKind(
         "token-required",
         401,

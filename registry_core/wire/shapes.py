@@ -28,14 +28,23 @@ __all__ = [
     "Withheld",
 ]
 
+PROTOCOL = 2
+"""What this version speaks. A coordinator also takes what nodes of the protocol before it send, and answers as they
+expect. A registration, or a coordinator, that names no protocol speaks protocol 1."""
 MAX_REGISTRATION_BYTES = 64 * 1024
 MAX_HEARTBEAT_BYTES = 4 * 1024
 SHORTEST_INTERVAL_SECONDS = 0.05
 LONGEST_INTERVAL_SECONDS = 900.0
+LAST_GENERATION = 2**53 - 1
+"""The largest that JSON carries everywhere. After it a node begins anew, and a coordinator takes any generation."""
 
 Load = Annotated[float, Meta(ge=0, le=1_000_000)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
-Whole = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Whole = Annotated[int, Meta(ge=0, le=LAST_GENERATION)]
+Interval = Annotated[float, Meta(ge=SHORTEST_INTERVAL_SECONDS, le=LONGEST_INTERVAL_SECONDS)]
+Duration = Annotated[float, Meta(ge=0, le=10 * 366 * 86400)]
+LongText = Annotated[str, Meta(max_length=1024)]
+SessionToken = Annotated[str, Meta(max_length=512, pattern="^[!-~]*$")]
 Text = Annotated[str, Meta(max_length=256)]
 
 
@@ -54,31 +63,36 @@ class Registration(msgspec.Struct, frozen=True):
 
     `machine_hint` tells one machine from a copy of it, `boot_id` one boot, or start of the agent, from the next.
     `interval_seconds` is how often the node means to report. `first_public_key` and `succession` are for a node whose
-    key was replaced.
+    key was replaced. `protocol` is what the node speaks.
     """
 
     node: dict[str, Any]
     generation: Whole = 0
-    interval_seconds: Annotated[float, Meta(ge=SHORTEST_INTERVAL_SECONDS, le=LONGEST_INTERVAL_SECONDS)] = 15.0
+    interval_seconds: Interval = 15.0
     machine_hint: Text = ""
     boot_id: Text = ""
     join_token: Text = ""
     first_public_key: Text = ""
     succession: Annotated[tuple[SuccessionLink, ...], Meta(max_length=16)] = ()
+    protocol: Whole = 1
 
 
 class RegistrationReply(msgspec.Struct):
-    """The coordinator's answer to a registration. `session` is the token that heartbeats carry."""
+    """The coordinator's answer to a registration. `session` is the token that heartbeats carry.
 
-    node_id: str
-    generation: int
-    session: str
-    session_seconds: float
-    interval_seconds: float
-    admission: str
-    admission_reason: str
-    coordinator: str
+    `protocol` is the one that this answer follows: the node's own.
+    """
+
+    node_id: Text
+    generation: Whole
+    session: SessionToken
+    session_seconds: Duration
+    interval_seconds: Interval
+    admission: Text
+    admission_reason: LongText
+    coordinator: Text
     degraded: bool = False
+    protocol: Whole = 1
 
 
 class GaugeSummary(msgspec.Struct, frozen=True):
@@ -120,9 +134,9 @@ class Heartbeat(msgspec.Struct, frozen=True):
 class Withheld(msgspec.Struct, frozen=True):
     """Why a node that reports is given no work: what stands against it, and who can mend that."""
 
-    condition: str
-    found: str
-    remedy: str
+    condition: Text
+    found: LongText
+    remedy: LongText
 
 
 class HeartbeatReply(msgspec.Struct):
@@ -131,10 +145,10 @@ class HeartbeatReply(msgspec.Struct):
     `withheld`: why the node gets no work whatever it reports; absent where nothing stands against it.
     """
 
-    interval_seconds: float
+    interval_seconds: Interval
     health: dict[str, Any]
     degraded: bool = False
-    withheld: list[Withheld] = []
+    withheld: Annotated[list[Withheld], Meta(max_length=64)] = []
 
 
 class TaskOutcome(msgspec.Struct, frozen=True):
@@ -168,13 +182,17 @@ class WalletProof(msgspec.Struct, frozen=True):
 
 
 class CoordinatorInfo(msgspec.Struct):
-    """Who answers here. `id` is what nodes pin and sign for; `public_key` is its Ed25519 key in base64."""
+    """Who answers here. `id` is what nodes pin and sign for; `public_key` is its Ed25519 key in base64.
 
-    id: str
-    public_key: str
-    version: str
-    join: str
+    `protocol` is the newest that it speaks; it speaks the one before it, too.
+    """
+
+    id: Text
+    public_key: Text
+    version: Text
+    join: Text
     public_network: bool
-    interval_seconds: float
-    retention_seconds: float
+    interval_seconds: Interval
+    retention_seconds: Duration
     degraded: bool
+    protocol: Whole = 1

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional, TypeVar
+from unittest import mock
+
+from duxnet.cli import main
 
 T = TypeVar("T")
 
@@ -18,7 +24,40 @@ PATIENCE_SECONDS = 20.0  # other work may share the machine; nothing waits this 
 
 
 def duxnet(*arguments: object, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command to its end in this process: starting one for each row of a table costs more than what it does.
+
+    Streams, environment, signals and logging are a fresh process's, and afterwards what they were.
+    """
+    output, errors = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with (
+        mock.patch.dict(os.environ, environment(environ), clear=True),
+        mock.patch.object(sys, "stdin", io.StringIO()),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(errors),
+        _signals_and_logging_restored(),
+    ):
+        code = main([str(argument) for argument in arguments])
+    texts = [stream.buffer.getvalue().decode() for stream in (output, errors)]
+    return subprocess.CompletedProcess(list(map(str, arguments)), code, *texts)
+
+
+@contextlib.contextmanager
+def _signals_and_logging_restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(-1)
+        for number, handler in signals.items():
+            signal.signal(number, handler)
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+def duxnet_process(*arguments: object, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end in a process of its own: for what its start, its signals or its children do."""
     return subprocess.run(
         command(*arguments), env=environment(environ), capture_output=True, text=True, timeout=30, check=False
     )

@@ -9,6 +9,9 @@ import pytest
 from tests.agent.moved_clock import MovableClock
 from tests.agent.running import RunningAgent
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
+
 HOUR = 3600.0
 
 

@@ -12,6 +12,9 @@ import pytest
 
 from tests.agent.running import RunningAgent, environment, until
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
+
 # The command as it is, but for a registry that hangs when it is closed, as on a disk that does not answer.
 HANGS_AT_THE_END = """
 import sys, time

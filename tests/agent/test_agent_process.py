@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.agent.running import RunningAgent, command, duxnet, environment, until
+from tests.agent.running import RunningAgent, duxnet, duxnet_process, environment, until
+
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
 
 LEAVING_SECONDS = 2.0
 
@@ -81,7 +84,7 @@ def test_killed_and_started_again_it_is_the_same_node(state_dir: Path) -> None:
 def test_a_second_agent_in_the_same_folder_is_refused_with_the_pid_of_the_first(state_dir: Path) -> None:
     with RunningAgent(state_dir) as agent:
         agent.wait_for_reports()
-        second = duxnet("agent", "--state-dir", state_dir)
+        second = duxnet_process("agent", "--state-dir", state_dir)
         assert second.returncode == 1
         assert f"process {agent.process.pid} is an agent that uses this state directory" in second.stderr
         assert "Traceback" not in second.stderr
@@ -142,7 +145,7 @@ def test_sighup_during_the_start_does_not_kill_it(state_dir: Path) -> None:
 
 
 def test_once_registers_reports_prints_one_line_and_leaves(state_dir: Path) -> None:
-    done = duxnet("agent", "--once", "--state-dir", state_dir)
+    done = duxnet_process("agent", "--once", "--state-dir", state_dir)
     assert done.returncode in (0, 3), done.stderr  # 3: a probe of this machine could not find out everything
     (line,) = done.stdout.splitlines()
     assert "memory" in line
@@ -194,16 +197,16 @@ def test_logs_can_be_json(state_dir: Path) -> None:
 
 
 def test_a_key_that_others_may_read_stops_the_start_with_the_remedy(state_dir: Path) -> None:
-    assert duxnet("agent", "--once", "--state-dir", state_dir).returncode in (0, 3)
+    assert duxnet_process("agent", "--once", "--state-dir", state_dir).returncode in (0, 3)
     (state_dir / "node.key").chmod(0o644)
-    refused = duxnet("agent", "--once", "--state-dir", state_dir)
+    refused = duxnet_process("agent", "--once", "--state-dir", state_dir)
     assert refused.returncode == 1
     assert "chmod 600" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
 def test_a_folder_used_on_another_machine_is_noticed_and_said_and_kept_in_use(state_dir: Path) -> None:
-    assert duxnet("agent", "--once", "--state-dir", state_dir).returncode in (0, 3)
+    assert duxnet_process("agent", "--once", "--state-dir", state_dir).returncode in (0, 3)
     before = json.loads((state_dir / "node.id").read_text())["id"]
     machine = state_dir / "machine.json"
     if not machine.exists():
@@ -236,12 +239,11 @@ def test_a_folder_used_on_another_machine_is_noticed_and_said_and_kept_in_use(st
     ],
 )
 def test_a_bad_flag_is_one_clear_line_and_an_exit_code(
-    flags: list[str], code: int, wanted: str, tmp_path: Path
+    flags: list[str], code: int, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = [] if "--state-dir" in flags else ["--state-dir", str(tmp_path / "s")]
-    refused = subprocess.run(
-        command("agent", "--once", *home, *flags), env=environment({}), cwd=tmp_path, capture_output=True, text=True
-    )
+    monkeypatch.chdir(tmp_path)
+    refused = duxnet("agent", "--once", *home, *flags)
     assert refused.returncode == code, refused.stderr
     assert wanted in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -264,7 +266,7 @@ def test_a_full_disk_is_told_and_reporting_goes_on_when_there_is_room_again(tmp_
             assert agent.stop()[0] == 0
             assert "the newest sample is not kept" in agent.log
             assert "Traceback" not in agent.log
-        full = duxnet("agent", "--once", "--state-dir", small / "other")
+        full = duxnet_process("agent", "--once", "--state-dir", small / "other")
         assert full.returncode == 1
         assert "No space left" in full.stderr
         assert "Traceback" not in full.stderr
@@ -291,7 +293,7 @@ def _fill(path: Path) -> None:
 @pytest.mark.parametrize("named", ["", "10.1.2.3"])
 def test_a_node_that_no_other_machine_can_reach_says_so(named: str, state_dir: Path) -> None:
     script = (
-        "import sys; from agent.probe import calls; from duxnet.cli import main\n"
+        "import sys; from agent.probe import system_calls as calls; from duxnet.cli import main\n"
         "lo = {'name': 'lo', 'up': True, 'mtu': 65536, 'addresses': ['127.0.0.1']}\n"
         "calls.QUESTIONS['interfaces'] = lambda _: [lo]\n"
         "calls.QUESTIONS['route'] = lambda _: None\n"

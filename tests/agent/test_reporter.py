@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Optional
 
 import pytest
@@ -10,9 +11,9 @@ import pytest
 from agent.reporter import Description, Reporter
 from agent.sampler import Sample
 from registry_core.embedded.node_registry import NodeRegistry
-from registry_core.errors import StoreError
+from registry_core.errors import RefusedError, StoreError
 from registry_core.models.node import Node, NodeCapabilities
-from registry_core.models.status import Condition, NodeHealth
+from registry_core.models.status import Condition, Liveness, NodeHealth
 
 NODE = Node(
     ip_address="192.0.2.7",
@@ -29,6 +30,9 @@ class Faulty(NodeRegistry):
     def __init__(self) -> None:
         super().__init__()
         self.broken: Optional[str] = None
+        self.refused = False
+        self.asked = 0
+        self.waits_forgotten = 0
         self.registrations = 0
 
     def register_node(self, node: Node, *, interval_seconds: Optional[float] = None) -> str:
@@ -46,7 +50,13 @@ class Faulty(NodeRegistry):
         self._answer()
         return super().update_node_health(node_id, load_average, memory_usage, disk_usage)
 
+    def forget_waits(self) -> None:
+        self.waits_forgotten += 1
+
     def _answer(self) -> None:
+        self.asked += 1
+        if self.refused:
+            raise RefusedError("banned", "no")
         if self.broken is not None:
             raise StoreError("/state", self.broken)
 
@@ -144,3 +154,42 @@ def test_an_outage_is_said_once_and_kept_as_one_summary(
     with caplog.at_level("INFO"):
         reporter.report(SAMPLE)
     assert "reporting again after 3 undelivered samples since" in caplog.text
+
+
+def test_a_registry_that_the_agent_keeps_is_told_that_the_node_leaves(tmp_path: Path) -> None:
+    path = tmp_path / "nodes.json"
+    reporter = Reporter(NodeRegistry(path))
+    reporter.describe(described())
+    reporter.report(SAMPLE)
+    reporter.close()
+    with NodeRegistry(path) as registry:
+        node = registry.get_node(NODE.id)
+        assert node is not None
+        assert node.liveness is Liveness.LEFT
+        reporter = Reporter(registry)
+        reporter.describe(described())
+        reporter.report(SAMPLE)
+        node = registry.get_node(NODE.id)
+        assert node is not None
+        assert node.liveness is Liveness.LIVE
+
+
+def test_after_a_refusal_it_asks_again_soon_and_then_ever_more_seldom(registry: Faulty, reporter: Reporter) -> None:
+    """A refusal is not sealed: one that somebody else gave, once, costs one report."""
+    reporter.describe(described())
+    registry.refused = True
+    asked = []
+    for number in range(80):
+        before = registry.asked
+        assert not reporter.report(SAMPLE)
+        if registry.asked > before:
+            asked.append(number)
+    assert [later - earlier - 1 for earlier, later in zip(asked, asked[1:])] == [1, 2, 4, 8, 16, 20, 20]
+    registry.refused = False
+    reporter.try_now()
+    assert registry.waits_forgotten == 1
+    assert reporter.report(SAMPLE)
+    registry.refused = True
+    assert not reporter.report(SAMPLE)
+    registry.refused = False
+    assert [reporter.report(SAMPLE) for _ in range(2)] == [False, True]

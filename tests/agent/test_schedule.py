@@ -171,6 +171,26 @@ def test_a_job_that_hangs_is_not_started_twice_and_this_is_said(
     schedule.stop()
 
 
+def test_a_run_that_is_left_out_says_what_the_one_before_is_at(
+    clocks: MovedClocks, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        release.wait(10)
+
+    schedule = Schedule(lambda: None, clocks)
+    schedule.every("sample", 15.0, 0.0, hang, lambda: "report")
+    for _ in range(2):
+        clocks.pass_by(15)
+        schedule.run_due()
+        assert begun.wait(5)
+    assert "report is still running: its next run is left out" in caplog.text
+    release.set()
+    schedule.stop()
+
+
 def test_a_job_that_fails_is_told_and_runs_again(clocks: MovedClocks, caplog: pytest.LogCaptureFixture) -> None:
     ran = Counted()
 

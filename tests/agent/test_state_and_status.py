@@ -16,9 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.state_dir import AgentRunningError, StateDir, holder_of, replace_file
+from agent.state_dir import AgentRunningError, StateDir, holder_of
 from agent.status_file import AgentStatus, StatusFile, find_status, read_status, status_candidates
 from registry_core.errors import StoreError
+from registry_core.files.atomic import replace_file
 
 ROOT = Path(__file__).parents[2]
 
@@ -155,7 +156,7 @@ def test_two_agents_of_one_user_have_two_files_and_a_unit_has_its_own_folder(tmp
 def test_a_replaced_file_leaves_no_draft_even_when_it_fails(tmp_path: Path) -> None:
     replace_file(tmp_path / "f", b"one")
     (tmp_path / "d").mkdir()
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(StoreError, match="directory"):
         replace_file(tmp_path / "d", b"two")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "f"]
 

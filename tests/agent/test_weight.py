@@ -12,13 +12,15 @@ import pytest
 from tests.agent.running import RunningAgent, environment
 from tests.coordinator.running import Running
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
+
 NOT_LOADED = {
     "cryptography": "6 MiB: the key is made by a child, and an embedded registry needs no signature",
     "duxnet.coordinator": "another part of the project",
     "evaluation": "not shipped",
     "httpcore": "what httpx stands on",
     "httpx": "15 MiB: only a registry over the network needs it; it also loads click and rich",
-    "litestar": "the coordinator's",
     "msgspec": "3 MiB: what the wire needs and an embedded registry does not",
     "pynvml": "14 MiB, and a faulty library would take the agent with it: it runs in a child",
     "rich": "drawing that an agent without terminal never needs",

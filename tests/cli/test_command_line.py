@@ -14,8 +14,25 @@ from duxnet.cli import COMMANDS, main
 from duxnet.cli.group import click_command, group
 from duxnet.cli.run import ended
 from registry_core.version import __version__
-from tests.agent.running import command, duxnet, environment
+from tests.agent.running import command, duxnet, duxnet_process, environment
 from tests.requirements import need_program
+
+STARTS = {  # command: what follows it, its exit code, and a part of what it says; other tests call it in this process
+    "probe": (["--only", "host"], 0, "host name"),
+    "agent": (["--state-dir", "/dev/null/x"], 1, "cannot be used as a state directory"),
+    "status": (["--state-dir", "."], 1, "not running"),
+    "nodes": (["register", "--ip-address", "192.0.2.1", "--id", "first-node", "--registry", "n.json"], 0, "first-node"),
+    "registry": (["new-key", "new.key"], 0, ""),
+    "config": (["show"], 0, "agent.interval_seconds"),
+    "service": (["uninstall", "--root", ".", "--dry-run"], 0, ""),
+    "doctor": (["--state-dir", "."], 1, "PROBLEM"),
+    "coordinator": (["--state-dir", "c", "--host", "0.0.0.0"], 78, "only with TLS"),
+    "token": (["create", "reader", "--state-dir", "."], 1, "coordinator.db is not there"),
+    "key": (["show", "--state-dir", "."], 1, "node.key"),
+    "wallet": (["message", "none", "--registry", "none.json"], 1, "none.json"),
+    "completion": (["bash"], 0, "_duxnet_completion"),
+    "manual": ([], 0, ".TH"),
+}
 
 
 def test_the_version_is_printed_without_loading_anything_for_it() -> None:
@@ -39,6 +56,17 @@ def test_every_command_has_help_that_begins_as_the_list_says(name: str, capsys: 
     assert main([name, "--help"]) == 0
     assert "Usage: duxnet " + name in capsys.readouterr().out
     assert click_command(name).name == name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_runs_in_a_process_of_its_own(name: str, tmp_path: Path) -> None:
+    words, code, wanted = STARTS[name]
+    done = subprocess.run(
+        command(name, *words), cwd=tmp_path, env=environment({}), capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == code, done.stderr
+    assert wanted in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,28 +107,60 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def test_a_full_output_device_is_told() -> None:
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            command("config", "show"), stdout=full, stderr=subprocess.PIPE, text=True, env=environment({}), timeout=30
-        )
+@pytest.mark.parametrize("buffering", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("words", ["config show", "--help", "--version", "probe --only host", "manual", "nodes --help"])
+def test_a_full_output_device_is_told(words: str, buffering: dict[str, str]) -> None:
+    done = in_a_shell(f"{words} >/dev/full", **buffering)
     assert done.returncode == 1
     assert done.stderr == "duxnet: No space left on device\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("config show 2>/dev/full", 0),
+        ("config show >/dev/full 2>&1", 1),
+        ("probe --only host >/dev/full 2>&1", 1),
+        ("nodes lst 2>/dev/full", 2),
+        ("probe --only nothing 2>/dev/full", 2),
+        ("agent --interval 0 2>/dev/full", 78),
+        ("nodes list --registry /nowhere/nodes.json 2>/dev/full", 1),
+    ],
+)
+def test_an_error_that_cannot_be_written_keeps_its_exit_code(words: str, code: int) -> None:
+    assert in_a_shell(words).returncode == code
+
+
+@pytest.mark.parametrize("words", ["config show", "--version", "probe --only host", "manual"])
+def test_a_reader_that_is_gone_ends_every_command_alike(words: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            command(*words.split()), stdout=writing, stderr=subprocess.PIPE, env=environment({}), timeout=30
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def in_a_shell(words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    call = " ".join(map(_quoted, command()))
+    return subprocess.run(
+        ["/bin/sh", "-c", f"{call} {words}"], capture_output=True, text=True, env=environment(environ), timeout=30
+    )
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 @pytest.mark.parametrize("words", ["config show", "nodes lst", "probe --only host", "probe --only nothing"])
-def test_closed_streams_are_no_fault_of_the_program(words: str, closed: str, tmp_path: Path) -> None:
-    call = " ".join(map(_quoted, [*command(), *words.split()]))
-    done = subprocess.run(
-        ["/bin/sh", "-c", f"{call} {closed}"], capture_output=True, text=True, env=environment({}), timeout=30
-    )
+def test_closed_streams_are_no_fault_of_the_program(words: str, closed: str) -> None:
+    done = in_a_shell(f"{words} {closed}")
     assert done.returncode in (0, 2, 3)
     assert "Traceback" not in done.stderr + done.stdout
 
 
 def test_a_terminal_that_shows_only_ascii_gets_escapes(tmp_path: Path) -> None:
-    done = duxnet("agent", "--once", "--state-dir", tmp_path / "state", PYTHONIOENCODING="ascii")
+    done = duxnet_process("agent", "--once", "--state-dir", tmp_path / "state", PYTHONIOENCODING="ascii")
     assert done.returncode in (0, 3), done.stderr
     assert "\\u2026 on " in done.stdout
 

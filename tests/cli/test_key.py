@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.agent.running import RunningAgent, duxnet, environment, until
+from tests.agent.running import RunningAgent, duxnet, duxnet_process, environment, until
 from tests.coordinator.running import Running
 
 
@@ -46,7 +46,7 @@ def test_before_the_first_start_there_is_no_key_to_show_and_none_is_made(state_d
 
 @pytest.mark.slow
 def test_a_stopped_agent_comes_back_as_the_same_node_with_the_new_key(state_dir: Path) -> None:
-    assert duxnet("agent", "--once", "--state-dir", state_dir).returncode in (0, 3)
+    assert duxnet_process("agent", "--once", "--state-dir", state_dir).returncode in (0, 3)
     before = told(state_dir, "show")
     assert before["public_key"] == before["first_public_key"] == registered(state_dir)["public_key"]
     assert (before["replacements"], before["most_replacements"]) == (0, 16)
@@ -60,7 +60,7 @@ def test_a_stopped_agent_comes_back_as_the_same_node_with_the_new_key(state_dir:
     after = told(state_dir, "show")
     assert (after["node_id"], after["first_public_key"]) == (before["node_id"], before["public_key"])
     assert after["public_key"] != before["public_key"]
-    assert duxnet("agent", "--once", "--state-dir", state_dir).returncode in (0, 3)
+    assert duxnet_process("agent", "--once", "--state-dir", state_dir).returncode in (0, 3)
     assert (registered(state_dir)["id"], registered(state_dir)["public_key"]) == (
         before["node_id"],
         after["public_key"],

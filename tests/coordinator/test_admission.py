@@ -23,7 +23,7 @@ from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.identity.wallets import proof_message
 from registry_core.models.node import Node
-from tests.agent.running import command, duxnet, environment, until
+from tests.agent.running import command, duxnet, duxnet_process, environment, until
 from tests.coordinator.running import Running
 from tests.coordinator.test_identity import Signer, kind
 from tests.identity.ethereum import Wallet
@@ -498,14 +498,14 @@ def test_a_port_in_use_a_missing_certificate_and_a_lost_key_are_told(tmp_path: P
             "/nowhere",
         ),
     ):
-        refused = duxnet("coordinator", "--state-dir", tmp_path / "state", *flags, **environ)
+        refused = duxnet_process("coordinator", "--state-dir", tmp_path / "state", *flags, **environ)
         assert refused.returncode == 1, refused.stderr
         assert wanted in refused.stderr
         assert "Traceback" not in refused.stderr
     with Running(tmp_path / "lost"):
         pass
     (tmp_path / "lost" / "coordinator.key").unlink()
-    refused = duxnet("coordinator", "--state-dir", tmp_path / "lost", "--port", 0)
+    refused = duxnet_process("coordinator", "--state-dir", tmp_path / "lost", "--port", 0)
     assert refused.returncode == 1
     assert "nodes would not know this coordinator again" in refused.stderr
     assert not (tmp_path / "lost" / "coordinator.key").exists()
@@ -532,7 +532,7 @@ def test_over_tls_a_node_trusts_the_ca_file_and_nothing_else(tmp_path: Path) -> 
         plain = duxnet("nodes", "list", "--registry", running.address.replace("https:", "http:"))
         assert "Then the address begins with https://" in plain.stderr
     given = {"DUXNET_COORDINATOR__TLS_CERTIFICATE": str(certificate), "DUXNET_COORDINATOR__TLS_KEY": "/nowhere.key"}
-    refused = duxnet("coordinator", "--state-dir", tmp_path / "state", "--port", 0, **given)
+    refused = duxnet_process("coordinator", "--state-dir", tmp_path / "state", "--port", 0, **given)
     assert "'/nowhere.key': cannot be used: No such file" in refused.stderr
 
 

@@ -14,6 +14,9 @@ from tests.agent.running import duxnet, until
 from tests.coordinator.fake_fleet import Followed, Herd, Line, Tally, all_nodes
 from tests.coordinator.running import Running
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
+
 NODES = 50
 INTERVAL = 0.5
 RETENTION_SECONDS = 2.0

@@ -19,12 +19,14 @@ from duxnet.coordinator.app import app_of, open_coordinator
 from duxnet.coordinator.server.connection import BoundedProtocol
 from duxnet.coordinator.settings import CoordinatorSettings
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
+
 LANE = b"PUT /v1/nodes/n/heartbeat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 LONG = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 REGISTRATION = b"PUT /v1/nodes/n HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the framework's, of what only its newest version can do
 @pytest.mark.parametrize(
     ("said", "answers"),
     [
@@ -56,8 +58,7 @@ def test_a_connection_that_ended_is_gone(tmp_path: Path, said: bytes, answers: i
                 config=config,
                 server_state=state,
                 app_state={},
-                heartbeats=app.heartbeats,
-                registrations=app.registrations,
+                dispatcher=app,
             )
             seen.append(weakref.ref(made))
             return made

@@ -18,6 +18,9 @@ from tests.coordinator.test_admission import REQUEST
 from tests.coordinator.test_hostile import SHORT, sockets_of
 from tests.requirements import need_program
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
+
 BLIND = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 BLIND.check_hostname, BLIND.verify_mode = False, ssl.CERT_NONE
 

@@ -26,6 +26,9 @@ from tests.coordinator.test_admission import REQUEST
 from tests.coordinator.test_identity import Signer, kind
 from tests.requirements import need_program
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
+
 HELD = b"GET /v1/events?wait_seconds=%d HTTP/1.1\r\nHost: x\r\n\r\n"
 """A request whose answer comes so many seconds later."""
 SHORT = b"GET /v1/count HTTP/1.1\r\nHost: x\r\n\r\n"

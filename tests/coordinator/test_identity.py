@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -89,7 +90,7 @@ def test_a_node_registers_itself_and_reports(coordinator: Running, tmp_path: Pat
     with a_remote(coordinator, tmp_path) as remote:
         node = own_node(tmp_path, hostname="first")
         assert remote.register_node(node) == node.id
-        assert remote.asked_interval_seconds == INTERVAL
+        assert remote.requested_interval_seconds == INTERVAL
         health = remote.update_node_health(node.id, 0.5, 20.0, 30.0)
         assert health.memory_usage == 20.0
         shown = coordinator.call("GET", f"/v1/nodes/{node.id}")[2]
@@ -374,30 +375,6 @@ def test_a_node_that_was_forgotten_registers_again(coordinator: Running, tmp_pat
         assert remote.update_node_health(node.id, 1.0).load_average == 1.0
 
 
-def test_an_answer_that_the_coordinator_did_not_seal_is_refused(coordinator: Running, tmp_path: Path) -> None:
-    import httpx
-
-    class Meddler(httpx.BaseTransport):
-        def __init__(self) -> None:
-            self.inner = httpx.HTTPTransport()
-
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            response = self.inner.handle_request(request)
-            body = response.read().replace(b'"probation"', b'"approved"')
-            kept = [(name, value) for name, value in response.headers.items() if name != "content-length"]
-            response.close()
-            return httpx.Response(response.status_code, headers=kept, content=body)
-
-        def close(self) -> None:
-            self.inner.close()
-
-    remote = RemoteRegistry(
-        coordinator.address, state_dir=tmp_path, options=RemoteOptions(interval_seconds=5.0), transport=Meddler()
-    )
-    with remote, pytest.raises(RefusedError, match="not sealed"):
-        remote.register_node(own_node(tmp_path))
-
-
 def test_the_key_file_of_another_node_is_noticed(coordinator: Running, tmp_path: Path) -> None:
     from registry_core.errors import DamagedStoreError
 
@@ -420,3 +397,44 @@ def test_of_removed_nodes_the_newest_keys_are_remembered_and_the_oldest_make_roo
         kept.bury_key(node_id, at + 1, f"key {at}", float(at))
     assert [kept.gone(node_id)[2:] for node_id in ("a", "b", "c")] == [(3, "key 2"), (None, None), (4, "key 3")]
     kept.close()
+
+
+def test_after_the_last_generation_a_node_begins_anew(coordinator: Running, tmp_path: Path) -> None:
+    """A forged refusal may have led it there, or it was removed since."""
+    last = 2**53 - 1
+    node = own_node(tmp_path)
+
+    def generation() -> int:
+        return int(json.loads((tmp_path / "remote.json").read_bytes())["generation"])
+
+    def set_generation(number: int) -> None:
+        kept = json.loads((tmp_path / "remote.json").read_bytes())
+        (tmp_path / "remote.json").write_text(json.dumps({**kept, "generation": number}))
+
+    with a_remote(coordinator, tmp_path) as remote:
+        remote.register_node(node)
+    set_generation(last - 1)
+    with a_remote(coordinator, tmp_path) as remote:
+        for expected in (last, 1, 2):
+            remote.register_node(node)
+            assert generation() == expected
+            assert remote.update_node_health(node.id, 1.0).load_average == 1.0
+    set_generation(last - 1)
+    with a_remote(coordinator, tmp_path) as remote:
+        remote.register_node(node)
+        assert remote.deregister_node(node.id)
+        remote.register_node(node)
+        assert generation() == 1
+
+
+def test_the_largest_records_fit_the_bound_of_a_page(coordinator: Running) -> None:
+    tags = {f"k{number}": "v" * 250 for number in range(59)}
+    options = RemoteOptions(token=coordinator.operator_token())
+    with RemoteRegistry(coordinator.address, options=options) as operator:
+        for number in range(3):
+            operator.register_node(Node("127.0.0.1", id=f"fat-{number}", tags=tags))
+        found = operator.list_nodes(tags={"k1": tags["k1"]}, limit=3)
+        assert [len(node.tags) for node in found] == [59, 59, 59]
+        for node in found:
+            assert operator.get_node(node.id) is not None
+            operator.deregister_node(node.id)

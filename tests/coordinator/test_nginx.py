@@ -18,11 +18,14 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
-from tests.agent.running import RunningAgent, duxnet, until
+from tests.agent.running import RunningAgent, duxnet, duxnet_process, until
 from tests.coordinator.running import Running
 from tests.coordinator.test_admission import REQUEST, token
 from tests.coordinator.test_identity import Signer
 from tests.requirements import need_program
+
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
 
 PAGE = Path(__file__).parents[2] / "docs" / "coordinator.md"
 SITE, BELOW_A_PATH = re.findall(r"```nginx\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -132,10 +135,12 @@ def proxied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.mark.slow
 def test_an_agent_joins_through_it_as_documented(proxied: Proxied, tmp_path: Path) -> None:
-    refused = duxnet("agent", "--once", "--state-dir", tmp_path, "--registry", proxied.address, **proxied.trust())
+    refused = duxnet_process(
+        "agent", "--once", "--state-dir", tmp_path, "--registry", proxied.address, **proxied.trust()
+    )
     assert "join token" in refused.stderr  # which is the rule behind a proxy
     joins = {"DUXNET_REGISTRY__JOIN_TOKEN": token(proxied.coordinator, "join"), **proxied.trust()}
-    once = duxnet("agent", "--once", "--state-dir", tmp_path, "--registry", proxied.address, **joins)
+    once = duxnet_process("agent", "--once", "--state-dir", tmp_path, "--registry", proxied.address, **joins)
     assert once.returncode in (0, 3), once.stderr  # 3: something of this machine could not be measured
     listed = duxnet("nodes", "list", "--registry", proxied.address, "--format", "json", **proxied.trust())
     assert listed.returncode == 0, listed.stderr

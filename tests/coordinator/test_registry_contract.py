@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
-from registry_core.contract import Registry
+from registry_core.contract import Registry, Reporting
 from registry_core.embedded.node_registry import NodeRegistry
-from registry_core.errors import RegistryClosedError, RegistryError, UnknownNodeError, ValidationError
+from registry_core.errors import (
+    NotSupportedError,
+    RegistryClosedError,
+    RegistryError,
+    UnknownNodeError,
+    ValidationError,
+)
+from registry_core.identity.identity_files import ensure_identity
 from registry_core.models.node import Gpu, Node, NodeCapabilities
 from registry_core.models.status import Admission, Condition, Liveness
-from registry_core.query.node_query import GpuDemand, NodeOrder, NodeQuery
+from registry_core.query.node_query import GpuDemand, NodeOrder, NodePage, NodeQuery
 from registry_core.remote import RemoteOptions, RemoteRegistry
 from tests.coordinator.running import Running
 
@@ -40,6 +47,20 @@ def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registr
     with RemoteRegistry(running.address, options=options) as remote:
         for node in remote.list_nodes():
             remote.deregister_node(node.id)
+
+
+@pytest.fixture(params=["embedded", "remote"])
+def own_registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Registry, Node]]:
+    """A registry as a node's agent has it, and the node that it speaks for."""
+    if request.param == "embedded":
+        with NodeRegistry(tmp_path / "nodes.json") as embedded:
+            yield embedded, Node("192.0.2.1", id="own")
+        return
+    running: Running = request.getfixturevalue("coordinator")
+    identity = ensure_identity(tmp_path)
+    with RemoteRegistry(running.address, state_dir=tmp_path) as remote:
+        yield remote, Node("192.0.2.1", id=identity.id)
+        remote.deregister_node(identity.id)
 
 
 def ids(nodes: list[Node]) -> list[str]:
@@ -145,6 +166,80 @@ def test_queries_ask_for_gpus_tags_and_draws_alike(registry: Registry) -> None:
     assert ids(registry.list_nodes(order="least_loaded", limit=1)) == ["large"]  # the other's load is not known
 
 
+def test_pages_go_on_behind_the_cursor_also_when_its_node_is_gone(registry: Registry) -> None:
+    for number in range(1, 8):
+        registry.register_node(Node(f"192.0.2.{number}", id=f"node-{number}"))
+    registry.update_node_reputation("node-4", True)
+    seen: list[str] = []
+    cursor: Optional[str] = None
+    while True:
+        page = registry.find_nodes(NodeQuery(limit=3, after=cursor, exclude=["node-5"]))
+        seen += ids(page.nodes)
+        assert (page.degraded, page.damaged) == (False, 0)
+        cursor = page.next
+        if cursor is None:
+            break
+        assert registry.deregister_node(seen[-1])
+    assert seen == ["node-4", "node-1", "node-2", "node-3", "node-6", "node-7"]
+    assert registry.find_nodes(NodeQuery(limit=0)) == NodePage([], None)
+    assert registry.find_nodes(NodeQuery()).next is None
+    assert registry.find_nodes(NodeQuery(order=NodeOrder.RANDOM, limit=2)).next is None
+    with pytest.raises(ValidationError, match="after"):
+        registry.find_nodes(NodeQuery(after="node-2"))  # an id is a cursor as long as its node is there
+    with pytest.raises(ValidationError, match="query"):
+        registry.find_nodes({"limit": 3})  # type: ignore[arg-type]  # that is the point
+
+
+def test_pages_of_nodes_that_will_probably_stay_go_on_behind_a_node_that_is_gone(registry: Registry) -> None:
+    for number in range(1, 6):
+        registry.register_node(Node(f"192.0.2.{number}", id=f"stay-{number}"))
+    page = registry.find_nodes(NodeQuery(limit=2, min_uptime_probability=0.01))
+    assert ids(page.nodes) == ["stay-1", "stay-2"]
+    assert registry.deregister_node("stay-2")
+    page = registry.find_nodes(NodeQuery(limit=2, min_uptime_probability=0.01, after=page.next))
+    assert ids(page.nodes) == ["stay-3", "stay-4"]
+
+
+def test_a_count_looks_at_no_order_limit_or_cursor(registry: Registry) -> None:
+    for number in range(1, 4):
+        registry.register_node(Node(f"192.0.2.{number}", id=f"node-{number}", tags={"odd": str(number % 2)}))
+    assert registry.count(NodeQuery()) == registry.count_nodes() == 3
+    assert registry.count(NodeQuery(tags={"odd": "1"}, limit=1)) == 2
+    assert registry.count(NodeQuery(tags={"odd": "1"}, after="node-1")) == 2
+    assert registry.count(NodeQuery(order=NodeOrder.LEAST_LOADED, seed=3, limit=1)) == 3
+    assert registry.count(NodeQuery(min_uptime_probability=0.01, limit=1)) == 3
+    assert registry.count(NodeQuery(min_uptime_probability=0.01, order=NodeOrder.RANDOM, limit=1)) == 3
+    with pytest.raises(ValidationError, match="query"):
+        registry.count(None)  # type: ignore[arg-type]  # that is the point
+
+
+def test_a_node_reports_and_leaves_alike(own_registry: tuple[Registry, Node]) -> None:
+    registry, node = own_registry
+    reporting: Reporting = registry
+    with pytest.raises(UnknownNodeError):
+        reporting.leave(node.id)
+    reporting.register_node(node, interval_seconds=15.0)
+    assert reporting.requested_interval_seconds >= 0.0
+    reporting.report_gap(
+        {"from": "2026-01-31T12:00:00Z", "to": "2026-01-31T12:05:00Z", "samples": 3, "reason": "x", "gauges": {}}
+    )
+    reporting.update_node_health(node.id, 1.0, 2.0, 3.0)
+    assert reporting.withheld_reasons == ()
+
+    def liveness() -> Liveness:
+        found = registry.get_node(node.id)
+        assert found is not None
+        return found.liveness
+
+    reporting.leave(node.id)
+    reporting.leave(node.id)
+    assert liveness() is Liveness.LEFT
+    reporting.update_node_health(node.id, 1.0)
+    assert liveness() is Liveness.LIVE
+    with pytest.raises((UnknownNodeError, NotSupportedError)):
+        reporting.leave("nobody")
+
+
 def test_queries_ask_for_nodes_that_will_probably_stay(registry: Registry) -> None:
     for number in range(3):
         registry.register_node(Node(f"192.0.2.{number}", id=f"node-{number}"))
@@ -206,7 +301,7 @@ def test_a_node_is_told_which_conditions_it_fails(registry: Registry) -> None:
 
 
 def test_operators_admit_and_cordon_alike(registry: Registry) -> None:
-    admin: Any = registry.admin  # type: ignore[attr-defined]  # both have it, the agent's contract does not ask for it
+    admin = registry.admin
     registry.register_node(Node("192.0.2.1", id="judged"))
 
     def now() -> tuple[str, str, bool]:

@@ -19,6 +19,9 @@ import pytest
 from tests.coordinator.fake_fleet import Followed, Herd, Line, SimulatedNode, Tally, all_nodes
 from tests.coordinator.running import Running
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
+
 AGENTS = 10_000
 CONNECTIONS = 500
 INTERVAL = 5.0  # what the coordinator asks of so many nodes when nothing is set

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.agent.moved_clock import MovableClock
-from tests.agent.running import RunningAgent, duxnet, until
+from tests.agent.running import RunningAgent, duxnet_process, until
 from tests.coordinator.fake_fleet import Followed
 from tests.coordinator.running import Running
 
@@ -30,7 +30,7 @@ def test_a_node_whose_clock_is_an_hour_off_gets_in_reports_and_is_told_so(wrong:
             assert (status["problem"], status["reports_failed"]) == (None, 0)
             node = shown(running, status["node_id"])
             assert (node["liveness"], node["health"]["conditions"]["memory"]) == ("live", "ok")
-            told = duxnet("status", "--state-dir", state, **clock.environ)
+            told = duxnet_process("status", "--state-dir", state, **clock.environ)
             assert told.returncode == 0, told.stdout
             assert_the_difference_is_told(state, clock, wrong)
             clock.move()  # it is set right, and the node has to register again: nothing was tied to the wrong time
@@ -41,7 +41,7 @@ def test_a_node_whose_clock_is_an_hour_off_gets_in_reports_and_is_told_so(wrong:
 
 
 def assert_the_difference_is_told(state: Path, clock: MovableClock, wrong: float) -> None:
-    told = duxnet("doctor", "--state-dir", state, "--format", "json", **clock.environ)
+    told = duxnet_process("doctor", "--state-dir", state, "--format", "json", **clock.environ)
     found = [each for each in json.loads(told.stdout)["findings"] if each["check"] == "clock"]
     assert [each["state"] for each in found] == ["problem"], told.stdout
     assert f"{'behind' if wrong < 0 else 'ahead'}" in found[0]["summary"]

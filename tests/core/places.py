@@ -5,6 +5,10 @@ A new store is added here by one line and then has to pass what all others pass.
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Optional
 
@@ -45,3 +49,18 @@ SEALED_PLACES: dict[str, Callable[[Path], FilePlace]] = {
     "sqlite-sealed": lambda folder: FilePlace(folder / "nodes.db", bytes(range(32))),
 }
 ALL_PLACES: dict[str, Callable[[Path], object]] = {"memory": MemoryPlace, **FILE_PLACES, **SEALED_PLACES}
+
+IRREGULAR = {"folder": "a directory", "pipe": "a named pipe", "socket": "a socket", "device": "a character device"}
+"""What may lie where a registry is looked for, and how a refusal names it."""
+
+
+@contextmanager
+def irregular(path: Path, kind: str) -> Iterator[Path]:
+    """One of `IRREGULAR` at `path`; gives what is there with links resolved."""
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/full")  # without end to a reader, as /dev/zero is
+    else:
+        os.mknod(path, 0o600 | (stat.S_IFIFO if kind == "pipe" else stat.S_IFSOCK))
+    yield path.resolve()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 from collections.abc import Iterator
 from dataclasses import fields
@@ -28,6 +29,7 @@ from registry_core import (
     UnknownNodeError,
     ValidationError,
 )
+from registry_core.contract import Queries, Reporting
 from registry_core.models.encoding import node_from_plain, node_to_plain
 from tests.core.builders import a_node
 
@@ -124,7 +126,12 @@ def test_any_value_in_any_field_of_a_query_is_taken_whole_or_refused(name: str, 
     made_or_refused(NodeQuery, name, value)
 
 
-METHODS = [name for name in vars(Registry) if not name.startswith("_") and name != "close"]
+METHODS = sorted(
+    name
+    for part in (Registry, Reporting, Queries)
+    for name, value in vars(part).items()
+    if inspect.isfunction(value) and not name.startswith("_") and name != "close"
+)
 
 
 class WrongNumberError(Exception):

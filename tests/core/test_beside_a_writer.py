@@ -37,7 +37,7 @@ def test_a_reader_sees_who_leaves_and_who_comes_back(tmp_path: Path, name: str) 
         writer.register_node(a_node(1))
         with NodeRegistry(tmp_path / name, read_only=True) as reader:
             assert [node.id for node in reader.list_nodes(only_healthy=True)] == ["node-1"]
-            writer.maintenance.leave("node-1")
+            writer.leave("node-1")
             assert reader.list_nodes()[0].liveness is Liveness.LEFT
             assert reader.list_nodes(only_healthy=True) == []
             writer.register_node(a_node(1))

@@ -17,7 +17,7 @@ import pytest
 
 from registry_core import NodeRegistry, ReadOnlyError, RegistryClosedError, StoreError, StoreInUseError
 from tests.core.builders import a_node
-from tests.core.places import FILE_PLACES
+from tests.core.places import FILE_PLACES, IRREGULAR, irregular
 
 
 @pytest.fixture(params=list(FILE_PLACES.values()), ids=list(FILE_PLACES))
@@ -34,6 +34,27 @@ def test_missing_folders_are_made_for_their_owner_only(path: Path) -> None:
     assert stat.S_IMODE((path.parent / "a").stat().st_mode) == 0o700
     assert stat.S_IMODE(deep.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(deep.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("read_only", [False, True], ids=["writing", "reading"])
+@pytest.mark.parametrize("kind", IRREGULAR)
+def test_what_is_no_regular_file_is_refused_at_once_and_nothing_is_made_beside_it(
+    kind: str, read_only: bool, path: Path
+) -> None:
+    with irregular(path, kind) as target:
+        before = sorted(os.listdir(path.parent))
+        with pytest.raises(StoreError, match=f"is {IRREGULAR[kind]}, not a regular file"):
+            NodeRegistry(path, read_only=read_only)
+        assert sorted(os.listdir(path.parent)) == before
+        assert not os.path.lexists(f"{target}.lock")
+
+
+def test_links_that_lead_round_in_a_circle_are_refused(path: Path) -> None:
+    path.symlink_to(path)
+    with pytest.raises(StoreError, match="is a chain of more than 40 links"):
+        NodeRegistry(path)
+    assert os.listdir(path.parent) == [path.name]
+    assert path.is_symlink()
 
 
 def test_a_second_writer_is_refused_with_the_pid_of_the_first(path: Path) -> None:
@@ -88,7 +109,7 @@ def test_a_reader_changes_nothing(path: Path) -> None:
             lambda: reader.update_node_reputation("node-1", True),
             lambda: reader.deregister_node("node-1"),
             lambda: reader.admin.ban("node-1"),
-            lambda: reader.maintenance.leave("node-1"),
+            lambda: reader.leave("node-1"),
             reader.save,
             lambda: reader.batch().__enter__(),
         ]

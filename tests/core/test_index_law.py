@@ -117,7 +117,6 @@ queries = st.builds(
 @pytest.fixture(autouse=True)
 def _the_index_answers_from_the_first_node(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its thresholds are tuning; the law holds for any of them."""
-    monkeypatch.setattr(node_table.NodeTable, "index_from", 0)
     monkeypatch.setattr(index, "FEW", 3)
     monkeypatch.setattr(index, "MANY_GPU_KINDS", 3)
     monkeypatch.setattr(node_table, "FEWEST_TO_COMPACT", 4)
@@ -176,7 +175,7 @@ def test_the_index_returns_what_a_plain_scan_returns(
             expected = plainly(registry, query)
             assert [node.id for node in registry.find_nodes(query).nodes] == expected, query
             if query.limit is None and query.order is not NodeOrder.LEAST_LOADED:
-                assert registry._live_state.count(query) == len(expected), query
+                assert registry.count(query) == len(expected), query
 
 
 def test_the_least_loaded_is_drawn_from_eight_candidates_for_each_place() -> None:

@@ -227,14 +227,13 @@ def test_an_edit_beside_the_running_registry_is_kept_when_a_commit_writes_over_i
         assert [node.id for node in registry.list_nodes()] == ["node-1", "node-2", "node-3"]
 
 
-def test_what_is_no_regular_file_is_refused_and_not_waited_for(path: Path) -> None:
-    os.mkfifo(path)
-    with pytest.raises(StoreError, match="no regular file"):
-        NodeRegistry(path)
-    path.unlink()
-    path.symlink_to("/dev/zero")
-    with pytest.raises(StoreError, match="no regular file"):
-        NodeRegistry(path)
+def test_a_pipe_that_came_into_the_place_of_the_file_is_replaced_and_not_waited_for(path: Path) -> None:
+    with NodeRegistry(path) as registry:
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+        registry.register_node(Node(ip_address="192.0.2.1", id="after"))
+    with NodeRegistry(path, read_only=True) as registry:
+        assert registry.get_node("after") is not None
 
 
 def test_a_damaged_edit_changes_nothing_in_the_running_registry(path: Path) -> None:
@@ -251,7 +250,7 @@ def test_the_file_is_for_people(path: Path) -> None:
         registry.update_node_health("node-1", 1.5, 50.0, 30.0)
         registry.save()
         text = path.read_text(encoding="utf-8")
-    assert text.startswith('{\n  "schema": "duxnet.nodes/1.0",\n')
+    assert text.startswith('{\n  "schema": "duxnet.nodes/1.1",\n')
     assert text.endswith("}\n")
     assert '"hostname": "höst"' in text
     plain = json.loads(text)["nodes"][0]
@@ -278,7 +277,7 @@ def test_many_nodes_are_warned_about_once(path: Path, caplog: pytest.LogCaptureF
 
 
 def test_a_temporary_file_that_a_crash_left_is_no_obstacle(path: Path) -> None:
-    (path.parent / "nodes.json.tmp").write_text("half")
+    (path.parent / ".nodes.json.tmp").write_text("half")
     with NodeRegistry(path) as registry:
         registry.register_node(a_node())
     assert sorted(os.listdir(path.parent)) == ["nodes.json", "nodes.json.lock"]

@@ -28,6 +28,7 @@ from registry_core import (
     UnknownNodeError,
     ValidationError,
 )
+from registry_core.query.node_query import NodePage
 from registry_core.testing import START, HandClock
 from tests.core.builders import a_node
 from tests.core.places import ALL_PLACES
@@ -128,7 +129,7 @@ def test_an_unknown_id_is_an_error_in_an_update_and_none_in_a_query(registry: No
         lambda: registry.get_reputation("nobody"),
         lambda: registry.admin.approve("nobody"),
         lambda: registry.admin.cordon("nobody"),
-        lambda: registry.maintenance.leave("nobody"),
+        lambda: registry.leave("nobody"),
     ):
         with pytest.raises(UnknownNodeError):
             attempt()
@@ -227,7 +228,7 @@ def test_a_cursor_goes_on_behind_the_last_node(registry: NodeRegistry) -> None:
 
 
 def test_an_empty_page_has_no_cursor(registry: NodeRegistry) -> None:
-    assert registry.find_nodes(NodeQuery(limit=5)) == ([], None)
+    assert registry.find_nodes(NodeQuery(limit=5)) == NodePage([], None)
 
 
 def test_a_gauge_at_its_threshold_is_critical_until_it_falls_well_below(registry: NodeRegistry) -> None:
@@ -334,7 +335,7 @@ def test_tick_says_when_to_come_again(watching: NodeRegistry, clock: HandClock) 
 
 def test_a_node_that_left_is_left_until_it_is_heard(watching: NodeRegistry, clock: HandClock) -> None:
     watching.register_node(a_node())
-    watching.maintenance.leave("node-1")
+    watching.leave("node-1")
     clock.move(1000)
     node = watching.get_node("node-1")
     assert node is not None

@@ -122,7 +122,7 @@ def test_the_order_of_registration_is_never_given_twice(reopen: Open) -> None:
 def test_a_node_that_left_is_still_away(reopen: Open) -> None:
     first = reopen()
     first.register_node(a_node())
-    first.maintenance.leave("node-1")
+    first.leave("node-1")
     node = reopen().get_node("node-1")
     assert node is not None
     assert node.liveness == "left"
@@ -214,7 +214,7 @@ def test_a_host_that_comes_to_judge_silence_comes_back_to_who_was_down(
 def test_a_node_that_left_after_it_was_down_comes_back_live(tmp_path: Path, clock: HandClock, name: str) -> None:
     path = fallen(tmp_path / name, clock)
     with NodeRegistry(path, clock=clock, heartbeat_timeout_seconds=60) as registry:
-        registry.maintenance.leave("node-1")
+        registry.leave("node-1")
         registry.save()
         with closing(open_store(path, None, read_only=True)) as kept:  # what a kill after its return would find
             assert [row.is_down for row in kept.rows()] == [False]
@@ -304,7 +304,7 @@ def take(registry: NodeRegistry, clock: HandClock, step: Step) -> None:
     elif kind == "remove":
         registry.deregister_node(f"node-{number}")
     elif registry.get_node(f"node-{number}") is not None:
-        (registry.maintenance.leave if kind == "leave" else registry.update_node_health)(f"node-{number}")
+        (registry.leave if kind == "leave" else registry.update_node_health)(f"node-{number}")
 
 
 def restarted(registry: Optional[NodeRegistry], path: Path, clock: HandClock, seconds: float) -> NodeRegistry:

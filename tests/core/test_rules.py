@@ -8,7 +8,7 @@ import pytest
 
 from registry_core.errors import ValidationError
 from registry_core.models.status import Admission, Condition, Conditions, Liveness
-from registry_core.query.matching import least_hundredths
+from registry_core.query.conditions import least_hundredths
 from registry_core.rules.admission import AdmissionCommand, admission_after
 from registry_core.rules.health import (
     ALL_CONDITIONS,

@@ -23,7 +23,12 @@ STORES = pytest.mark.parametrize(
     ids=["json", "sqlite", "sqlite-sealed"],
 )
 FEW_OR_MANY = pytest.mark.parametrize(
-    "rounds", [12, pytest.param(300, marks=[pytest.mark.slow, pytest.mark.timeout(300)])]
+    "rounds",
+    [
+        12,
+        pytest.param(300, marks=[pytest.mark.slow, pytest.mark.timeout(300)]),
+        pytest.param(2000, marks=[pytest.mark.proof, pytest.mark.timeout(2000)]),
+    ],
 )
 FEWER_OR_MANY = pytest.mark.parametrize(
     "rounds", [6, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(300)])]

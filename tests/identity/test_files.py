@@ -77,7 +77,7 @@ def test_two_starts_at_once_end_with_one_identity(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["node.id", "node.key"]
 
 
-@pytest.mark.parametrize("step", ["fsync:1", "rename:1", "fsync:2", "openat", "fsync:3", "rename:2", "fsync:4"])
+@pytest.mark.parametrize("step", ["fsync:1", "renameat:1", "fsync:2", "openat", "fsync:3", "renameat:2", "fsync:4"])
 def test_a_kill_between_any_two_steps_leaves_a_state_that_the_next_start_completes(tmp_path: Path, step: str) -> None:
     strace = need_program("strace", "strace")
     state_dir = tmp_path / "state"
@@ -168,7 +168,7 @@ def test_a_folder_in_the_place_of_a_file_is_an_error(tmp_path: Path) -> None:
     ensure_identity(tmp_path)
     (tmp_path / "node.id").unlink()
     (tmp_path / "node.id").mkdir()
-    with pytest.raises(StoreError, match="Is a directory"):
+    with pytest.raises(StoreError, match="is a directory"):
         ensure_identity(tmp_path)
 
 

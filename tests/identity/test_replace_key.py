@@ -29,7 +29,7 @@ REPLACE = (
     "import sys, pathlib; from registry_core.identity.replace_key import replace_key; "
     "replace_key(pathlib.Path(sys.argv[1]))"
 )
-CALLS = "openat,write,fchmod,fsync,rename,unlink"
+CALLS = "openat,write,fchmod,fsync,renameat,unlinkat"
 
 
 def replacing(folder: Path, *before: str) -> list[str]:
@@ -249,7 +249,7 @@ def test_another_user_is_told_whose_the_key_is() -> None:
         os.chown(folder / "node.key", 4711, 4712)
         code = REPLACE.replace("; replace_key(", "; import os; os.setgid(4713); os.setuid(4713); replace_key(")
         done = subprocess.run([sys.executable, "-B", "-c", code, name], capture_output=True, text=True)
-    assert "it belongs to user id 4711; run as that user" in done.stderr
+    assert "belongs to user id 4711; run as that user" in done.stderr
 
 
 @pytest.mark.parametrize("options", ["ro", "size=12k", "size=16k"])

@@ -6,16 +6,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import click
 import pytest
 
 from duxnet.cli.probe import OPTIONS, command, parsed_without_click
+from tests.agent.running import duxnet, duxnet_process
 from tests.probe.test_recordings import RECORDINGS
 from tests.probe.test_rules import disk_usage
-
-RUN = "import sys; from duxnet.cli import main; sys.exit(main(sys.argv[1:]))"
 
 # Modules that `duxnet probe` must not load, and why
 FORBIDDEN = {
@@ -39,13 +38,9 @@ FORBIDDEN = {
 }
 
 
-def duxnet(*arguments: str, environment: Optional[dict[str, str]] = None) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([sys.executable, "-c", RUN, *arguments], capture_output=True, timeout=30, env=environment)
-
-
 def test_json_is_all_that_standard_output_holds() -> None:
-    done = duxnet("probe", "--format", "json", "--work-dir", "/")
-    assert done.stderr == b""
+    done = duxnet_process("probe", "--format", "json", "--work-dir", "/")
+    assert done.stderr == ""
     assert list(json.loads(done.stdout)) == ["schema", "capabilities", "readings", "errors"]
     assert done.returncode == (3 if json.loads(done.stdout)["errors"] else 0)
 
@@ -77,8 +72,8 @@ def test_the_exit_code_says_whether_everything_was_found_out(machine: str, code:
 def test_a_mistake_in_usage_is_one_clear_error_and_exit_code_2(arguments: list[str]) -> None:
     done = duxnet("probe", *arguments)
     assert done.returncode == 2
-    assert done.stdout == b""
-    assert b"Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
     assert done.stderr.strip()
 
 
@@ -86,9 +81,9 @@ def test_a_recording_that_is_none_is_refused_with_its_line(tmp_path: Path) -> No
     (tmp_path / "machine.recording").write_text("file /a = b\nwhat is this\n")
     done = duxnet("probe", "--root", str(tmp_path))
     assert done.returncode == 2
-    assert b"line 2" in done.stderr
+    assert "line 2" in done.stderr
     (tmp_path / "machine.recording").write_bytes(b"\xff\xfe")
-    assert b"UTF-8" in duxnet("probe", "--root", str(tmp_path)).stderr
+    assert "UTF-8" in duxnet("probe", "--root", str(tmp_path)).stderr
 
 
 def test_only_the_named_probes_run() -> None:
@@ -159,7 +154,7 @@ def test_the_probe_loads_only_what_it_needs() -> None:
 
 
 def test_explain_says_what_is_offered_and_what_made_the_difference() -> None:
-    text = duxnet("probe", "--explain", "--root", str(RECORDINGS / "container-cgroup-v1")).stdout.decode()
+    text = duxnet("probe", "--explain", "--root", str(RECORDINGS / "container-cgroup-v1")).stdout
     assert text.startswith("This machine offers 1 CPU, 2.147 GB of memory, 99.72 GB of storage and no GPU.")
     assert (
         "CPUs: 1 offered; 1.5 may be used by this process; 16 on the whole machine.\n"
@@ -178,8 +173,8 @@ def test_the_table_escapes_what_a_terminal_would_obey(tmp_path: Path) -> None:
         'ask nearest_existing / = "/"\n' + disk_usage("/", 9, 0, 9) + disk_usage("/\x1b[31mred", 9, 0, 9)
     )
     text = duxnet("probe", "--all", "--only", "storage", "--work-dir", "/", "--root", str(tmp_path)).stdout
-    assert b"\x1b" not in text
-    assert b"\\x1b[31mred" in text
+    assert "\x1b" not in text
+    assert "\\x1b[31mred" in text
 
 
 def test_a_terminal_that_cannot_show_a_sign_gets_it_escaped(tmp_path: Path) -> None:
@@ -187,14 +182,13 @@ def test_a_terminal_that_cannot_show_a_sign_gets_it_escaped(tmp_path: Path) -> N
         'ask uname = ["Linux", "h", "6.1", "v", "x"]\nfile /etc/os-release = PRETTY_NAME="Größe ®"\n'
         'file /proc/meminfo = x\ndir /sys/bus = ["pci"]\n'
     )
-    environment = {"PYTHONIOENCODING": "ascii", "PATH": "/usr/bin"}
-    done = duxnet("probe", "--only", "host", "--root", str(tmp_path), environment=environment)
+    done = duxnet_process("probe", "--only", "host", "--root", str(tmp_path), PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
-    assert b"Gr\\xf6\\xdfe" in done.stdout
+    assert "Gr\\xf6\\xdfe" in done.stdout
 
 
 def test_what_was_recorded_replays_to_the_same_capabilities(tmp_path: Path) -> None:
     recorded = duxnet("probe", "--format", "json", "--record", str(tmp_path / "r"), "--work-dir", "/")
-    assert b"read it before you send it" in recorded.stderr
+    assert "read it before you send it" in recorded.stderr
     replayed = duxnet("probe", "--format", "json", "--root", str(tmp_path / "r"))
     assert json.loads(replayed.stdout)["capabilities"] == json.loads(recorded.stdout)["capabilities"]

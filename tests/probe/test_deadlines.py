@@ -9,6 +9,8 @@ import pytest
 
 from agent.probe.deadline import Deadlines, MissedDeadline
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
 
 def test_a_call_in_time_gives_its_answer_or_its_own_error() -> None:
     deadlines = Deadlines()
@@ -86,7 +88,7 @@ def test_more_calls_than_the_cap_are_all_answered_when_none_is_stuck() -> None:
 def test_all_calls_wait_under_one_deadline_not_one_after_the_other() -> None:
     released = threading.Event()
     before = time.monotonic()
-    answers = Deadlines().call_all({str(number): released.wait for number in range(5)}, 0.3)
-    assert time.monotonic() - before < 1.2
-    assert len(answers) == 5
+    answers = Deadlines(most_stuck=40).call_all({str(number): released.wait for number in range(40)}, 0.25)
+    assert time.monotonic() - before < 40 * 0.25 / 2
+    assert len(answers) == 40
     released.set()

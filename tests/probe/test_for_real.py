@@ -19,6 +19,9 @@ from agent.probe.recording import RecordingSource
 from agent.probe.source import LiveSource
 from agent.probe.usage import Usage
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
+
 RUN = "import sys; from duxnet.cli import main; sys.exit(main(['probe', '--format', 'json', *sys.argv[1:]]))"
 
 

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
+
 PYTHON_IN_GROUP = """
 import os, sys
 for tasks in sys.argv[1].split(","):

@@ -15,6 +15,8 @@ from agent.probe.runner import ProbeRunner
 from agent.probe.source import LiveSource
 from tests.requirements import need_program
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
 
 @pytest.fixture(scope="module")
 def report() -> ProbeReport:

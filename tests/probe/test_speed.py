@@ -8,6 +8,8 @@ import pytest
 
 from benchmarks.probe import BASELINE, MOST_TIMES_PASS, installed_copy, milliseconds
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
 
 @pytest.mark.slow
 def test_a_probe_takes_no_longer_than_its_share_of_an_empty_python(tmp_path: Path) -> None:

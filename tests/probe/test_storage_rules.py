@@ -166,7 +166,7 @@ def test_a_work_directory_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     assert work_dir_error(tmp_path / "not" / "there") is None
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 @pytest.mark.parametrize("path", ["private", "private/jobs", "private/none"])
 def test_a_work_directory_that_this_user_may_not_read_is_an_error_and_not_its_parent(path: str) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 
+import pytest
+
 from agent.probe.options import ProbeOptions
 from agent.probe.report import CAPABILITY_DEFAULTS
 from agent.probe.runner import ProbeRunner
 from agent.probe.source import LiveSource
 from registry_core.models.encoding import capabilities_to_plain
 from registry_core.models.node import NodeCapabilities
+
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
 
 
 def test_the_report_holds_exactly_the_four_parts() -> None:

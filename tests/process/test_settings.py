@@ -90,6 +90,15 @@ def test_a_file_that_was_asked_for_and_is_absent_is_an_error(tmp_path: Path, mon
         load_agent_settings()
 
 
+def test_an_error_names_the_file_however_deep_it_lies(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 200)
+    deep.mkdir()
+    with pytest.raises(ConfigurationError, match=r"/nowhere\.toml' cannot be read: No such file"):
+        load_agent_settings(str(deep / "nowhere.toml"))
+    with pytest.raises(ConfigurationError, match=r"/bad\.toml' is not valid TOML"):
+        load_agent_settings(written(deep / "bad.toml", "x = = 3"))
+
+
 def test_a_path_may_begin_with_the_home_folder(tmp_path: Path) -> None:
     file = written(tmp_path / "c.toml", '[agent]\nwork_dir = "~/jobs"\n[registry]\ntarget = "~/nodes.json"\n')
     loaded = load_agent_settings(file)
@@ -206,6 +215,49 @@ def test_sections_compose_and_secrets_are_masked(tmp_path: Path) -> None:
     assert "hunter2" not in repr(loaded)
     changed = load_settings(sections, config=written(tmp_path / "d.toml", '[coordinator]\ntoken = "hunter3"\n'))
     assert changed.changed_since(loaded) == ["agent.port", "coordinator.token"]
+
+
+@pytest.mark.parametrize("name", ["token", "join_token"])
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {}", "{}\t"])
+def test_white_space_around_a_token_is_not_part_of_it(
+    name: str, around: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = around.format("dux_join_abc")
+    file = written(tmp_path / "c.toml", f"[registry]\n{name} = {json.dumps(given)}\n")
+    from_file = load_agent_settings(file).section("registry", RegistrySettings)
+    monkeypatch.setenv(f"DUXNET_REGISTRY__{name.upper()}", given)
+    from_environment = load_agent_settings().section("registry", RegistrySettings)
+    for found in (from_file, from_environment):
+        assert getattr(found, name).get_secret_value() == "dux_join_abc"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '"dux_join_HUSHé"',
+        '"dux_join_HUSH dux_join_HUSH"',
+        '"\\uFEFFdux_join_HUSH"',
+        '"dux_join_HUSH\\u0000"',
+        '["dux_join_HUSH"]',
+        '{ x = "dux_join_HUSH" }',
+        '"' + "HUSH" * 100 + '"',
+    ],
+)
+@pytest.mark.parametrize("name", ["token", "join_token"])
+def test_what_is_no_token_is_one_problem_that_does_not_show_it(name: str, value: str, tmp_path: Path) -> None:
+    (problem,) = problems(f"[registry]\n{name} = {value}\n", tmp_path)
+    assert problem.startswith(f"registry.{name}: '********'" if value[0] == '"' else f"registry.{name}: ********")
+    assert "HUSH" not in problem
+    assert "bad.toml" in problem
+
+
+def test_a_proxy_is_checked_where_it_is_read_and_its_password_not_shown(tmp_path: Path) -> None:
+    file = written(tmp_path / "c.toml", '[registry]\nproxy = "http://user:HUSH@proxy.example:3128"\n')
+    assert load_agent_settings(file).shown_values()["registry.proxy"] == "********"
+    for value in ('"socks5://user:HUSH@h:1"', '"http://user:HUSH@h"', "1080", '["HUSH"]', '"HUSH://[::1"'):
+        (problem,) = problems(f"[registry]\nproxy = {value}\n", tmp_path)
+        assert problem.startswith("registry.proxy: ")
+        assert "HUSH@" not in problem
 
 
 toml_values = st.one_of(st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(), st.text(max_size=30))

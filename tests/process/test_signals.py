@@ -12,6 +12,8 @@ import pytest
 
 from duxnet.process.signals import SignalInbox, StopRequested
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
 
 @pytest.fixture
 def inbox() -> Iterator[SignalInbox]:
@@ -64,3 +66,18 @@ def test_many_wakes_do_not_block_and_leave_nothing_behind(inbox: SignalInbox) ->
     begun = time.monotonic()
     inbox.wait(0.01)
     assert time.monotonic() - begun >= 0.01
+
+
+def test_after_the_end_a_signal_is_noted_and_written_to_nobody_elses_file(inbox: SignalInbox) -> None:
+    inbox.close()
+    reader, writer = os.pipe()  # these take the numbers that the sockets had
+    try:
+        os.set_blocking(reader, False)
+        os.set_blocking(writer, False)
+        os.kill(os.getpid(), signal.SIGTERM)  # and not StopRequested: nobody is left to catch it
+        assert inbox.take() is signal.SIGTERM
+        with pytest.raises(BlockingIOError):
+            os.read(reader, 1)
+    finally:
+        os.close(reader)
+        os.close(writer)

@@ -95,7 +95,7 @@ def test_a_damaged_record_keeps_no_other_node_s_hours_from_being_written(
 
 def test_a_node_that_left_in_good_order_is_not_judged(registry: NodeRegistry, clock: Clock) -> None:
     _pass(registry, clock, 2, "steady", "flaky")
-    registry.maintenance.leave("flaky")
+    registry.leave("flaky")
     _pass(registry, clock, 10, "steady")
     _settle(registry)
     assert _availability(registry, "flaky").failures == 0

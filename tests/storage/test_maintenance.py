@@ -18,6 +18,7 @@ from registry_core.storage.maintenance.verify import verify
 from registry_core.storage.sealing import KeyRing, SealingKey
 from registry_core.testing import START
 from tests.core.builders import a_node, a_put
+from tests.core.places import IRREGULAR, irregular
 from tests.storage.writers import KEY, OTHER_KEY, content, digests, filled, killed, opened
 
 BOTH = pytest.mark.parametrize("key", [None, KEY], ids=["plain", "sealed"])
@@ -236,6 +237,26 @@ def test_what_is_not_sealed_has_no_key_to_rotate(tmp_path: Path, name: str) -> N
     with pytest.raises(SealedStoreError):
         rotate_key(tmp_path / name, KeyRing((OTHER_KEY, KEY)))
     assert len(content(tmp_path / name)) == 2
+
+
+@pytest.mark.parametrize("kind", IRREGULAR)
+@pytest.mark.parametrize("suffix", [".db", ".json"])
+def test_no_work_waits_for_a_pipe_or_reads_a_device(kind: str, suffix: str, tmp_path: Path) -> None:
+    path, sound, target = (tmp_path / f"{name}{suffix}" for name in ("odd", "sound", "new"))
+    filled(sound, 2)
+    with irregular(path, kind) as odd:
+        for work in (
+            lambda: verify(path),
+            lambda: backup(path, target),
+            lambda: restore(path, target),
+            lambda: restore(sound, path, overwrite=True),
+            lambda: migrate(path, target),
+            lambda: rotate_key(path, KeyRing((KEY,))),
+        ):
+            with pytest.raises(StoreError, match="not a regular file"):
+                work()
+            assert [entry.name for entry in tmp_path.iterdir() if not entry.name.startswith("sound")] == [path.name]
+        assert not odd.with_name(f"{odd.name}.lock").exists()
 
 
 def test_a_backup_keeps_its_kind_and_says_who_changes_it(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from registry_core.testing import START, HandClock
 from tests.core.builders import a_node, a_put
 from tests.storage.writers import content, filled, opened
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
 
 @pytest.fixture
 def mounted(tmp_path: Path) -> Iterator[Path]:

@@ -24,7 +24,7 @@ from tests.requirements import need_program
 from tests.systemd.debian_tree import REPOSITORY, cache_folder, fill_wheelhouse
 from tests.systemd.machine import MARK, Machine, why_not
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(540)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(540), pytest.mark.xdist_group("timing")]
 
 AGENT = "duxnet-agent.service"
 COORDINATOR = "duxnet-coordinator.service"

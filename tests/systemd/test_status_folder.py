@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import agent.status_file
-from agent.state_dir import StateDir, replace_file
+from agent.state_dir import StateDir
 from agent.status_file import local_folder, status_candidates
+from registry_core.files.atomic import replace_file
 
 
 def test_a_file_for_everybody_is_so_under_the_umask_of_the_unit(tmp_path: Path) -> None:

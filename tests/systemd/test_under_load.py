@@ -24,7 +24,7 @@ import pytest
 
 from duxnet.service.units import AGENT, unit_text
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.xdist_group("timing")]
 
 CGROUPS = Path("/sys/fs/cgroup")
 INTERVAL_SECONDS = 1.0

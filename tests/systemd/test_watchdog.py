@@ -14,6 +14,9 @@ import pytest
 
 from tests.agent.running import RunningAgent
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
+
 WATCHDOG_SECONDS = 1.0
 
 

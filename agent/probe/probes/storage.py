@@ -19,6 +19,7 @@ from agent.probe.reading import Failure, Reading
 from agent.probe.source import FileSystemSize, Source
 from agent.probe.storage_below import STACKED, Drive, is_in_memory, same_volume, windows_drive
 from agent.probe.visibility import NO_PROC, is_proc_hidden
+from registry_core.errors import reason_of
 
 __all__ = ["StorageProbe"]
 
@@ -74,7 +75,8 @@ class StorageProbe:
         self, source: Source, work_dir: str, table: list[Mount], found: Any, below: _Below
     ) -> tuple[list[Reading], list[Failure]]:
         if isinstance(found, BaseException):
-            return [], [Failure(self.name, f"{work_dir}: {_why(found)}{_hidden_by(work_dir, table)}", "storage_gb")]
+            why = f"{reason_of(found)}{_hidden_by(work_dir, table)}"
+            return [], [Failure(self.name, f"{work_dir}: {why}", "storage_gb")]
         folder, size = found
         if not _possible(size):
             return [], [Failure(self.name, f"{folder}: not believable", "storage_gb", list(size))]
@@ -91,7 +93,7 @@ class StorageProbe:
             if isinstance(answer, (PermissionError, FileNotFoundError)):  # not ours to look at, or hidden by another
                 closed.append(mount.mount_point)
             elif isinstance(answer, BaseException):
-                message = f"{mount.mount_point} ({mount.fstype} from {mount.origin}): {_why(answer)}"
+                message = f"{mount.mount_point} ({mount.fstype} from {mount.origin}): {reason_of(answer)}"
                 failures.append(Failure(self.name, message, "file_systems"))
             elif not _possible(answer):
                 failures.append(
@@ -156,10 +158,6 @@ def _tell_once(told: list[tuple[Mount, FileSystemSize]], mount: Mount, size: Fil
         told.append((mount, size))
     elif "ro" in known.super_options and "ro" not in mount.super_options:
         told[[item for item, _ in told].index(known)] = (mount, size)
-
-
-def _why(error: BaseException) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
 def _gb(size_bytes: int) -> float:

@@ -16,8 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Callable
 
-from registry_core.errors import StoreError
-from registry_core.files.atomic import reason_of
+from registry_core.errors import StoreError, reason_of
+from registry_core.files.opening import Folder
 from registry_core.models.times import time_to_text
 
 __all__ = ["AuditLog"]
@@ -39,7 +39,8 @@ class AuditLog:
 
     def _opened(self) -> int:
         try:
-            return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            with Folder(self._path.parent) as folder:
+                return folder.open(self._path.name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         except OSError as error:
             raise StoreError(str(self._path), f"cannot be opened: {reason_of(error)}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from duxnet.coordinator.access.token_store import COORDINATOR_DB, TokenStore
 from registry_core.errors import DamagedStoreError, StoreError
-from registry_core.files.atomic import locked_folder, write_durably
+from registry_core.files.atomic import replace_file
+from registry_core.files.locks import locked_folder
+from registry_core.files.opening import own_folder
 from registry_core.identity.coordinator_id import coordinator_id_of_key
 from registry_core.identity.keys import load_private_key, private_key_pem, public_key_text, raw_public_key
 
@@ -38,19 +41,16 @@ class CoordinatorIdentity:
 def ensure_coordinator_identity(state_dir: Path) -> CoordinatorIdentity:
     """The identity kept in `state_dir`; made there at the very first start. Raises StoreError, DamagedStoreError."""
     path = state_dir / KEY_FILE
-    try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(str(state_dir), f"cannot be used as a state directory: {error.strerror}") from error
+    own_folder(state_dir, "a state directory")
     with locked_folder(state_dir):
-        if not path.exists():
+        if not os.path.lexists(path):
             if (state_dir / COORDINATOR_DB).exists():
                 raise DamagedStoreError(
                     str(path),
                     f"is missing although {COORDINATOR_DB} is there: nodes would not know this coordinator again; "
                     "restore it from a backup",
                 )
-            write_durably(path, private_key_pem(Ed25519PrivateKey.generate()), 0o600)
+            replace_file(path, private_key_pem(Ed25519PrivateKey.generate()))
         return identity_of(load_private_key(path))
 
 
@@ -69,7 +69,7 @@ def ensure_operator_token(state_dir: Path, token_store: TokenStore, now: float) 
         if not any(token.role == "operator" for token in token_store.tokens()):
             token, secret = token_store.create("operator", now, label="first operator")
             try:
-                write_durably(path, secret.encode("ascii") + b"\n", 0o600)
+                replace_file(path, secret.encode("ascii") + b"\n")
             except StoreError:
                 token_store.revoke(token.id, now)
                 raise

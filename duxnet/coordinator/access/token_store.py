@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from registry_core.errors import DamagedStoreError, StoreError, UnsupportedSchemaError, ValidationError
+from registry_core.errors import DamagedStoreError, StoreError, UnsupportedSchemaError, ValidationError, reason_of
+from registry_core.files.opening import Folder
 from registry_core.identity.tokens import hashed_secret, new_secret
 
 __all__ = ["ROLES", "Gone", "TokenStore", "TokenRow"]
@@ -89,8 +90,11 @@ class TokenStore:
         self._reading_lock = threading.Lock()
         self._batch_thread: Optional[int] = None
         with self._translated():
-            if not path.exists():  # SQLite would make it readable to others
-                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            with Folder(path.parent) as folder:
+                for ending in ("-wal", "-shm", "-journal"):
+                    folder.look(path.name + ending)
+                if folder.look(path.name) is None:  # SQLite would make it readable to others
+                    os.close(folder.open(path.name, os.O_RDWR | os.O_CREAT))
             self._db = self._connected()
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
@@ -268,7 +272,7 @@ class TokenStore:
                 raise StoreError(str(self._path), f"cannot be used: {error}") from error
             raise DamagedStoreError(str(self._path), f"is not a sound SQLite file: {error}") from error
         except OSError as error:
-            raise StoreError(str(self._path), f"cannot be opened: {error.strerror}") from error
+            raise StoreError(str(self._path), f"cannot be opened: {reason_of(error)}") from error
 
 
 _SELECT = (

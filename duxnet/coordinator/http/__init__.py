@@ -1,1 +1,1 @@
-"""HTTP without a meaning: bodies, problem answers, the OpenAPI document."""
+"""HTTP without a meaning: requests and answers, finding routes, problem answers, the OpenAPI document."""

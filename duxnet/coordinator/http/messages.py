@@ -1,9 +1,14 @@
-"""What the routes without a framework say in ASGI: reading a body within a bound, sending an answer or a problem."""
+"""One HTTP request and its answer, whatever carries them, and the ASGI messages that do.
+
+Here: reading a request, making an answer, sending it. Not here: which address means what (`routing`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
-from typing import Any, Callable, Optional, TypeVar
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping
+from typing import Any, Callable, Optional, TypeVar, Union
 
 import msgspec
 
@@ -11,20 +16,122 @@ from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.http.problem_answers import ProblemAnswer
 
 __all__ = [
+    "JSON",
+    "Answer",
     "Receive",
+    "Request",
+    "Response",
     "Scope",
     "Send",
+    "StreamResponse",
+    "body_as",
     "body_of",
+    "conditional_json",
+    "decoded",
+    "json_response",
+    "problem_response",
+    "refuse_content_type",
     "send_json",
     "send_problem",
-    "body_as",
-    "decoded",
-    "refuse_content_type",
+    "send_response",
 ]
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+JSON = b"application/json"
+_NO_BODY = (204, 304)
+"""Statuses whose answers have neither a body nor a length."""
+
+
+class Request:
+    """What a route reads. `path` is decoded, and whole where this is mounted; header names are lower case."""
+
+    __slots__ = ("body", "headers", "method", "path", "query_string")
+
+    def __init__(
+        self, method: str, path: str, query_string: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes = b""
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query_string = query_string
+        self.headers = headers
+        self.body = body
+
+    def header(self, name: bytes) -> str:
+        """Its value, "" where there is none. Several are one list (RFC 9110, 5.3)."""
+        values = [value for key, value in self.headers if key == name]
+        return b", ".join(values).decode("latin-1") if values else ""
+
+
+class Response:
+    """A whole answer. `content_type` b"": it has no body."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(
+        self,
+        body: bytes = b"",
+        content_type: bytes = JSON,
+        status: int = 200,
+        headers: Iterable[tuple[bytes, bytes]] = (),
+    ) -> None:
+        self.body = body
+        self.status = status
+        self.headers: list[tuple[bytes, bytes]] = [*headers]
+        if content_type:
+            self.headers.append((b"content-type", content_type))
+        if status not in _NO_BODY:
+            self.headers.append((b"content-length", b"%d" % len(body)))
+
+
+class StreamResponse:
+    """An answer without a foreseen end."""
+
+    __slots__ = ("chunks", "headers")
+
+    def __init__(self, chunks: AsyncGenerator[bytes, None], headers: list[tuple[bytes, bytes]]) -> None:
+        self.chunks = chunks
+        self.headers = headers
+
+
+Answer = Union[Response, StreamResponse]
+
+
+def json_response(content: object) -> Response:
+    """A success."""
+    return Response(msgspec.json.encode(content))
+
+
+def conditional_json(
+    content: object,
+    request: Request,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+    summary: Optional[bytes] = None,
+) -> Response:
+    """A JSON answer with an ETag, or 304 where the caller has it already.
+
+    `summary` differs whenever the content does; without it the tag is made of the whole body.
+    """
+    body = msgspec.json.encode(content)
+    tag = b'"%b"' % hashlib.sha256(body if summary is None else summary).hexdigest()[:24].encode()
+    sent = [(b"etag", tag), (b"cache-control", b"no-cache"), *headers]
+    known = request.header(b"if-none-match")
+    if known and _names(known, tag.decode()):
+        return Response(b"", b"", 304, sent)
+    return Response(body, JSON, 200, sent)
+
+
+def _names(known: str, tag: str) -> bool:
+    """Is the tag in If-None-Match? A proxy that compresses makes a tag weak."""
+    return any(item.strip() in (tag, f"W/{tag}", "*") for item in known.split(","))
+
+
+def problem_response(problem: ProblemAnswer) -> Response:
+    """An error answer. Its headers name the content type."""
+    headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in problem.headers.items()]
+    return Response(problem.body, b"", problem.status, headers)
 
 
 async def body_of(receive: Receive, most_bytes: int) -> Optional[bytes]:
@@ -39,19 +146,48 @@ async def body_of(receive: Receive, most_bytes: int) -> Optional[bytes]:
 
 async def send_json(send: Send, body: bytes, headers: Optional[Mapping[str, str]] = None) -> None:
     """Send a success."""
-    await _send(send, 200, {"content-type": "application/json", **(headers or {})}, body)
+    more = [(name.encode("ascii"), value.encode("latin-1")) for name, value in (headers or {}).items()]
+    await _send_whole(send, Response(body, JSON, 200, more))
 
 
 async def send_problem(send: Send, problem: ProblemAnswer) -> None:
     """Send an error answer."""
-    await _send(send, problem.status, problem.headers, problem.body)
+    await _send_whole(send, problem_response(problem))
 
 
-async def _send(send: Send, status: int, headers: Mapping[str, str], body: bytes) -> None:
-    sent = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
-    sent.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": sent})
-    await send({"type": "http.response.body", "body": body})
+async def send_response(answer: Answer, receive: Receive, send: Send, *, with_body: bool = True) -> None:
+    """Send an answer; without its body to a HEAD request. A stream ends when the client goes."""
+    if isinstance(answer, Response):
+        await _send_whole(send, answer, with_body=with_body)
+        return
+    sending = asyncio.ensure_future(_send_stream(answer, send))
+    gone = asyncio.ensure_future(_until_gone(receive))
+    try:
+        await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if sending.done():
+            sending.result()  # raises what it failed with
+    finally:
+        sending.cancel()
+        gone.cancel()
+        await asyncio.gather(sending, gone, return_exceptions=True)  # what failed was raised above
+        await answer.chunks.aclose()
+
+
+async def _send_whole(send: Send, answer: Response, *, with_body: bool = True) -> None:
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    await send({"type": "http.response.body", "body": answer.body if with_body else b""})
+
+
+async def _send_stream(answer: StreamResponse, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": answer.headers})
+    async for chunk in answer.chunks:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 T = TypeVar("T")
@@ -74,7 +210,7 @@ def decoded(body: bytes, decode: Callable[[bytes], T]) -> T:
 
 def refuse_content_type(content_type: bytes) -> None:
     """Raise Refused unless it is JSON in UTF-8."""
-    if content_type == b"application/json":  # as nearly all write it
+    if content_type == JSON:  # as nearly all write it
         return
     media_type, _, parameters = content_type.decode("latin-1").partition(";")
     charset = parameters.strip().lower().replace('"', "")

@@ -1,149 +1,96 @@
-"""The shapes of answers for the OpenAPI document: what `models.encoding` writes, as types.
+"""The OpenAPI document, made of the table of routes, and the shapes of answers that no record has.
 
-Here: descriptions only. The answers themselves are written by the encoder that files and commands use as well.
+Here: descriptions only. The answers are written by the encoder that files and commands use as well
+(`models.encoding`); their shapes follow from the records that it writes, field by field.
 """
 
 from __future__ import annotations
 
-from typing import Literal, Optional
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from http import HTTPStatus
+from typing import Any, Optional, Union, get_type_hints
 
 import msgspec
 
-__all__ = ["Count", "Explanation", "NodePage", "NodeView", "Outcome", "ReputationView", "StatusView"]
+from duxnet.coordinator.http.query_params import parameters_of
+from duxnet.coordinator.http.routing import Route
+from registry_core.events import Event
+from registry_core.models.node import Gpu, Node, NodeCapabilities
+from registry_core.models.reputation import Evidence, Reputation
+from registry_core.models.status import Conditions, Cordon, NodeHealth
+from registry_core.query.conditions import Failing
+from registry_core.version import __version__
+from registry_core.wire.problems import KINDS, PROBLEM_MEDIA_TYPE, Problem
+from registry_core.wire.shapes import Gap
 
-State = Literal["ok", "critical", "unknown"]
+__all__ = [
+    "Count",
+    "EventPage",
+    "Explanation",
+    "NodePage",
+    "NodeView",
+    "Outcome",
+    "ScrapeTarget",
+    "StatusView",
+    "openapi_document",
+]
 
-
-class GpuView(msgspec.Struct):
-    """One GPU, or one MIG instance."""
-
-    vendor: str
-    model: str
-    memory_gb: float
-    uuid: str
-    driver_version: str
-    usable: bool
-    reason: str
-
-
-class CapabilitiesView(msgspec.Struct):
-    """What a node offers to work; GB is 10⁹ bytes."""
-
-    cpu_cores: int
-    memory_gb: float
-    storage_gb: float
-    gpu_enabled: bool
-    gpus: list[GpuView]
-    cpu_quota: Optional[float]
-    host_cpus: Optional[int]
-    physical_cores: Optional[int]
-    cpu_model: str
-    architecture: str
-    kernel: str
+_TOKEN = "token"  # noqa: S105 - the name of the scheme in the document
+_ONLY_WITH_TOKEN = ("ip_address", "addresses")
+_WRITTEN_WHOLE = (Gpu, NodeCapabilities, NodeHealth, Conditions, Cordon, Reputation, Evidence)
+"""Records that `models.encoding` writes with every field, those at their defaults too."""
 
 
-class ConditionsView(msgspec.Struct):
-    """How each gauge stands against its threshold."""
-
-    load: State
-    memory: State
-    disk: State
-
-
-class HealthView(msgspec.Struct):
-    """The newest sample. null: not reported."""
-
-    load_average: Optional[float]
-    memory_usage: Optional[float]
-    disk_usage: Optional[float]
-    last_heartbeat: Optional[str]
-    conditions: ConditionsView
-
-
-class CordonView(msgspec.Struct):
-    """Why a node gets no new work."""
-
-    reason: str
-    actor: str
-    until: Optional[str]
+def _node_view() -> Any:
+    hints = get_type_hints(Node)
+    written = [item.name for item in fields(Node) if item.name not in ("extra", *_ONLY_WITH_TOKEN)]
+    return msgspec.defstruct(
+        "NodeView",
+        [
+            *((name, hints[name]) for name in written),
+            ("is_healthy", bool),
+            ("is_ready", bool),
+            *((name, Union[hints[name], msgspec.UnsetType], msgspec.UNSET) for name in _ONLY_WITH_TOKEN),
+            ("extra", Union[dict[str, Any], msgspec.UnsetType], msgspec.UNSET),
+            ("last_gap", Union[Gap, msgspec.UnsetType], msgspec.UNSET),
+        ],
+        module=__name__,
+        namespace={
+            "__doc__": "One node as it is now. Its addresses are shown to callers with a token; `extra`, where it sent "
+            "fields that this version does not know; `last_gap`, where it reported one since this coordinator started."
+        },
+    )
 
 
-class NodeView(msgspec.Struct):
-    """One node as it is now. Addresses are shown to callers with a token."""
-
-    id: str
-    wallet_address: str
-    capabilities: CapabilitiesView
-    port: Optional[int]
-    hostname: str
-    os_version: str
-    agent_version: str
-    public_key: str
-    tags: dict[str, str]
-    health: HealthView
-    reputation: float
-    registered_at: Optional[str]
-    admission: Literal["pending", "probation", "approved", "suspended", "banned"]
-    admission_reason: str
-    liveness: Literal["live", "suspect", "down", "left"]
-    scheduling: Literal["eligible", "cordoned"]
-    cordon: Optional[CordonView]
-    is_healthy: bool
-    is_ready: bool
-    ip_address: str = ""
-    addresses: list[str] = []
+NodeView = _node_view()
 
 
 class NodePage(msgspec.Struct):
-    """Some nodes, and the cursor behind them (null: there are no more). `degraded`: silent nodes may be alive.
+    """Some nodes, and the cursor of the next page (null: there is none). `degraded`: silent nodes may be alive.
 
-    `damaged_nodes`: so many nodes no list holds, since what is kept of them cannot be read.
+    `damaged`: how many nodes no list holds, since their stored records cannot be read.
     """
 
     schema: str
-    nodes: list[NodeView]
+    nodes: list[NodeView]  # type: ignore[valid-type]  # made of the record's fields at run time
     next: Optional[str]
     degraded: bool
     damaged: int
 
 
 class Count(msgspec.Struct):
-    """How many nodes answer a query."""
+    """How many nodes match a query."""
 
     count: int
 
 
-class EvidenceView(msgspec.Struct):
-    """Weighted outcomes."""
-
-    successes: float
-    failures: float
-
-
-class ReputationView(msgspec.Struct):
-    """What the registry thinks of a node, and why."""
-
-    score: float
-    posterior_mean: float
-    evidence: dict[str, EvidenceView]
-    standing: str
-    reasons: list[str]
-
-
-class FailingView(msgspec.Struct):
-    """A condition that a node fails."""
-
-    condition: str
-    wanted: str
-    found: str
-    remedy: str
-
-
 class Explanation(msgspec.Struct):
-    """Whether a node answers a query, and if not, why not."""
+    """Whether a node matches a query, and if not, why not."""
 
     selected: bool
-    failing: list[FailingView]
+    failing: list[Failing]
 
 
 class Outcome(msgspec.Struct):
@@ -153,7 +100,7 @@ class Outcome(msgspec.Struct):
 
 
 class StatusView(msgspec.Struct):
-    """How the coordinator fares."""
+    """How the coordinator is."""
 
     status: str
     degraded: bool
@@ -161,20 +108,10 @@ class StatusView(msgspec.Struct):
     time: str
 
 
-class EventView(msgspec.Struct):
-    """One change."""
-
-    index: int
-    at: Optional[str]
-    kind: str
-    node_id: str
-    details: dict[str, str]
-
-
 class EventPage(msgspec.Struct):
     """Events after an index; follow from `last`."""
 
-    events: list[EventView]
+    events: list[Event]
     last: int
 
 
@@ -183,3 +120,75 @@ class ScrapeTarget(msgspec.Struct):
 
     targets: list[str]
     labels: dict[str, str]
+
+
+def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
+    """The whole document: OpenAPI 3.1."""
+    documented = [route for route in routes if route.is_documented]
+    kinds = {kind for route in documented for kind in (route.body, *route.answers.values()) if kind is not None}
+    ordered = sorted(kinds, key=str)
+    schemas, components = msgspec.json.schema_components(
+        [*ordered, Problem], ref_template="#/components/schemas/{name}"
+    )
+    schema_of = dict(zip(ordered, schemas))
+    for record in _WRITTEN_WHOLE:
+        schema = components[record.__name__]
+        schema["required"] = list(schema["properties"])
+        for shape in schema["properties"].values():
+            shape.pop("default", None)
+    paths: dict[str, dict[str, Any]] = {}
+    for route in documented:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schema_of)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "DuxNet coordinator", "version": __version__},
+        "servers": [{"url": "."}],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "responses": {f"Problem{status}": _problems_of(status) for status in _PROBLEM_STATUSES},
+            "securitySchemes": {_TOKEN: {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(route: Route, schema_of: Mapping[Any, Any]) -> dict[str, Any]:
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", route.path)
+    ]
+    if route.query is not None:
+        parameters += parameters_of(route.query)
+    content = {media_type: {"schema": schema_of[kind]} for media_type, kind in route.answers.items()}
+    success: dict[str, Any] = {"description": HTTPStatus(route.status).phrase}
+    responses: dict[str, Any] = {str(route.status): {**success, "content": content} if content else success}
+    responses.update((str(status), {"$ref": f"#/components/responses/Problem{status}"}) for status in _PROBLEM_STATUSES)
+    operation: dict[str, Any] = {
+        "operationId": route.name,
+        "summary": route.summary,
+        "description": route.description,
+        "tags": [route.tag],
+        "parameters": parameters,
+        "responses": responses,
+    }
+    if route.body is not None:
+        media: dict[str, Any] = {"schema": schema_of[route.body]}
+        if route.example is not None:
+            media["example"] = route.example
+        operation["requestBody"] = {"required": True, "content": {"application/json": media}}
+    if route.needs is not None:
+        operation["security"] = [{_TOKEN: []}]
+    elif route.takes_token:
+        operation["security"] = [{_TOKEN: []}, {}]
+    return operation
+
+
+_PROBLEM_STATUSES = sorted({kind.status for kind in KINDS.values()})
+
+
+def _problems_of(status: int) -> dict[str, Any]:
+    titles = "; ".join(kind.title for kind in KINDS.values() if kind.status == status)
+    return {
+        "description": titles,
+        "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}},
+    }

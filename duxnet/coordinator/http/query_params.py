@@ -1,27 +1,26 @@
 """What can be asked in a query string: each question as one record, from which parser and documentation both follow.
 
-Here: names, bounds and words of the parameters, reading them, and their OpenAPI. Not here: answering.
+The parameters that ask for nodes are the table's (`registry_core.query.url`). Here: what routes take beside them,
+reading all of it, and its OpenAPI. Not here: answering.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Optional, TypeVar, cast
+from functools import cached_property, lru_cache
+from typing import Annotated, Any, Optional, TypeVar, cast
 from urllib.parse import parse_qsl
 
 import msgspec
-from litestar.openapi.spec import OpenAPIType, Operation, Parameter, Schema
 from msgspec import Meta
 
 from duxnet.coordinator.errors import Refused
-from registry_core.errors import ValidationError, shown
-from registry_core.models import limits
-from registry_core.models.node import NodeCapabilities
-from registry_core.query.node_query import GpuDemand, NodeQuery
+from registry_core.errors import shown
+from registry_core.query.node_query import NodeQuery
+from registry_core.query.url import REPEATABLE, Filters
 
-__all__ = ["Discovery", "EventsAsked", "Filters", "Listing", "parse_query", "operation_of"]
+__all__ = ["Discovery", "EventsAsked", "Listing", "parse_query", "parameters_of"]
 
 Q = TypeVar("Q", bound=msgspec.Struct)
 
@@ -31,59 +30,23 @@ LONGEST_WAIT_SECONDS = 30.0
 MOST_PARAMETERS = 2_000
 """In one query string; what is beyond is refused before it is read. The longest honest one excludes many nodes."""
 _LONGEST_GUESSED_AT = 64
+LONGEST_REMEMBERED_BYTES = 256
 
-Gigabytes = Annotated[float, Meta(ge=0, description="In 10⁹ bytes")]
 Index = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Words = Annotated[str, Meta(max_length=128)]
 
 
-class Filters(msgspec.Struct, frozen=True):
-    """The conditions of every question about nodes; each at its default demands nothing."""
-
-    min_reputation: Annotated[float, Meta(ge=0, le=5, description="The least reputation")] = 0.0
-    only_healthy: Annotated[bool, Meta(description="Only nodes that are ready for work")] = False
-    min_cpu_cores: Annotated[int, Meta(ge=0, le=limits.MAX_CPUS)] = 0
-    min_memory_gb: Gigabytes = 0.0
-    min_storage_gb: Gigabytes = 0.0
-    gpu: Annotated[bool, Meta(description="Only nodes with a usable GPU")] = False
-    gpu_count: Annotated[int, Meta(ge=0, le=limits.MAX_GPUS)] = 0
-    gpu_vendor: Words = ""
-    gpu_model: Annotated[str, Meta(max_length=128, description="Part of the model's name")] = ""
-    gpu_memory_gb: Gigabytes = 0.0
-    wallet: Optional[Words] = None
-    tag: Annotated[tuple[str, ...], Meta(description="KEY=VALUE; may come several times")] = ()
-    exclude: Annotated[tuple[str, ...], Meta(description="A node's id; may come several times")] = ()
-    order: Literal["reputation", "random", "least_loaded", "explore"] = "reputation"
-    seed: Annotated[Index, Meta(description="Fixes what a draw draws")] = 0
-    min_uptime_probability: Annotated[float, Meta(ge=0, le=1, description="Of staying live for the next 6 hours")] = 0.0
-
-    def query(self, limit: Optional[int] = None, after: Optional[str] = None) -> NodeQuery:
-        """The checked query. Raises ValidationError naming the parameter."""
-        least = NodeCapabilities(self.min_cpu_cores, self.min_memory_gb, self.min_storage_gb, self.gpu)
-        gpus = None
-        if self.gpu_count or self.gpu_vendor or self.gpu_model or self.gpu_memory_gb:
-            gpus = GpuDemand(self.gpu_count or 1, self.gpu_vendor, self.gpu_model, self.gpu_memory_gb)
-        return NodeQuery(
-            self.min_reputation,
-            self.only_healthy,
-            least,
-            self.wallet,
-            gpus,
-            _tags(self.tag),
-            self.exclude,
-            self.order,  # type: ignore[arg-type]  # NodeQuery turns the text into its member, or refuses it
-            self.seed,
-            limit,
-            after,
-            self.min_uptime_probability,
-        )
-
-
-class Listing(Filters, frozen=True):
+class Listing(Filters, frozen=True, dict=True):
     """A page of nodes."""
 
     limit: Annotated[int, Meta(ge=1, le=MOST_NODES)] = DEFAULT_LIMIT
-    after: Annotated[Optional[Words], Meta(description="The cursor of an earlier answer")] = None
+    after: Annotated[
+        Optional[Annotated[str, Meta(max_length=128)]], Meta(description="The cursor of an earlier answer")
+    ] = None
+
+    @cached_property
+    def page_query(self) -> NodeQuery:
+        """The checked query for this page. Raises ValidationError naming the parameter."""
+        return self.query(self.limit, self.after)
 
 
 class Discovery(Filters, frozen=True):
@@ -101,32 +64,30 @@ class EventsAsked(msgspec.Struct, frozen=True):
     ] = 0.0
 
 
-_MANY = frozenset({"tag", "exclude"})
-
-
 def parse_query(query_string: bytes, kind: type[Q]) -> Q:
     """The question in a query string.
 
     Raises Refused for a value out of bounds, for a parameter that comes twice where one is meant, and for one that the
     question does not have: passed over, a misspelt condition would find nodes that do not meet it.
     """
+    if len(query_string) <= LONGEST_REMEMBERED_BYTES:
+        return cast("Q", _remembered(query_string, kind))
+    return _read(query_string, kind)
+
+
+@lru_cache(maxsize=512)
+def _remembered(query_string: bytes, kind: type[msgspec.Struct]) -> msgspec.Struct:
+    """As `_read`: programs ask the same question again and again."""
+    return _read(query_string, kind)
+
+
+def _read(query_string: bytes, kind: type[Q]) -> Q:
     known = kind.__struct_fields__
     given: dict[str, Any] = {}
-    try:
-        pairs = parse_qsl(
-            query_string.decode("ascii"),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=MOST_PARAMETERS,
-        )
-    except ValueError:
-        raise Refused(
-            "invalid", f"the query is not percent-encoded UTF-8, or has over {MOST_PARAMETERS} parts"
-        ) from None
-    for name, value in pairs:
+    for name, value in _pairs(query_string):
         if name not in known:
             raise Refused("unknown-parameter", f"{shown(name)} is no parameter here; {_instead(name, known)}")
-        if name in _MANY:
+        if name in REPEATABLE:
             given.setdefault(name, []).append(value)
         elif name in given:
             raise Refused("invalid", f"{shown(name)} came more than once")
@@ -139,56 +100,39 @@ def parse_query(query_string: bytes, kind: type[Q]) -> Q:
         raise Refused("invalid", f"{place.partition('[')[0].rstrip('`')}: {rule}") from None
 
 
+def _pairs(query_string: bytes) -> list[tuple[str, str]]:
+    """Names and values as they were before they were encoded. Raises Refused."""
+    try:
+        text = query_string.decode("ascii")
+        if (
+            "%" not in text and "+" not in text and text.count("&") < MOST_PARAMETERS
+        ):  # as nearly all: a third of the time
+            return [(name, value) for name, _, value in [part.partition("=") for part in text.split("&") if part]]
+        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS)
+    except ValueError:
+        raise Refused(
+            "invalid", f"the query is not percent-encoded UTF-8, or has over {MOST_PARAMETERS} parts"
+        ) from None
+
+
 def _instead(name: str, known: tuple[str, ...]) -> str:
     near = get_close_matches(name.lower(), known, 1) if len(name) <= _LONGEST_GUESSED_AT else []
     return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
 
 
-def _tags(texts: Iterable[str]) -> dict[str, str]:
-    tags: dict[str, str] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise ValidationError("tag", text, "must be KEY=VALUE")
-        if tags.setdefault(key, value) != value:
-            raise ValidationError("tag", text, "asks for a second value of a key, and a node has one")
-    return tags
-
-
-def operation_of(kind: type[msgspec.Struct]) -> type[Operation]:
-    """The kind of operation whose OpenAPI has the question's parameters."""
-    parameters = _documented(kind)
-
-    @dataclass
-    class Asking(Operation):
-        def __post_init__(self) -> None:
-            self.parameters = [*(self.parameters or []), *parameters]
-
-    return Asking
-
-
-def _documented(kind: type[msgspec.Struct]) -> list[Parameter]:
+def parameters_of(kind: type[msgspec.Struct]) -> list[dict[str, Any]]:
+    """The question's parameters as OpenAPI describes them."""
     _, components = msgspec.json.schema_components([kind])
     fields: Mapping[str, Mapping[str, Any]] = components[kind.__name__]["properties"]
-    return [
-        Parameter(name=name, param_in="query", required=False, schema=_schema(plain), description=_words(plain))
-        for name, plain in fields.items()
-    ]
+    return [_parameter(name, plain) for name, plain in ((name, fields[name]) for name in kind.__struct_fields__)]
 
 
-def _words(plain: Mapping[str, Any]) -> Optional[str]:
-    return cast("Optional[str]", plain.get("description"))
-
-
-def _schema(plain: Mapping[str, Any]) -> Schema:
-    """One field's JSON schema as the framework keeps it. That it may be absent needs no null: a query has none."""
-    bounds = next((each for each in plain.get("anyOf", ()) if each.get("type") != "null"), plain)
-    return Schema(
-        type=OpenAPIType(bounds.get("type", "string")),
-        items=_schema(bounds["items"]) if "items" in bounds else None,
-        enum=bounds.get("enum"),
-        minimum=bounds.get("minimum"),
-        maximum=bounds.get("maximum"),
-        max_length=bounds.get("maxLength"),
-        default=plain.get("default") or None,
-    )
+def _parameter(name: str, plain: Mapping[str, Any]) -> dict[str, Any]:
+    """That it may be absent needs no null: a query has none."""
+    schema = dict(next((each for each in plain.get("anyOf", ()) if each.get("type") != "null"), plain))
+    words = schema.pop("description", None) or plain.get("description")
+    schema.pop("default", None)
+    if plain.get("default"):
+        schema["default"] = plain["default"]
+    parameter = {"name": name, "in": "query", "required": False, "schema": schema}
+    return {**parameter, "description": words} if words else parameter

@@ -1,1 +1,1 @@
-"""One file for each kind of caller: nodes, operators, readers, monitoring."""
+"""Every route: `table` lists them, and there is one file for each kind of caller."""

@@ -7,7 +7,7 @@ from duxnet.coordinator.coordinator import Coordinator
 __all__ = ["OPENMETRICS", "PLAIN", "metrics_text"]
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-PLAIN = "text/plain; version=0.0.4"  # the framework adds the charset
+PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def metrics_text(coordinator: Coordinator, *, openmetrics: bool) -> str:

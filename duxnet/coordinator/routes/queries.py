@@ -2,126 +2,122 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Union
 from urllib.parse import quote
 
-from litestar import Request, Response, get
-
+from duxnet.coordinator.access.roles import Caller, Permission
 from duxnet.coordinator.coordinator import Coordinator
-from duxnet.coordinator.http.documented import ERRORS
-from duxnet.coordinator.http.openapi import Count, Explanation, NodePage, NodeView, ReputationView
-from duxnet.coordinator.http.query_params import Filters, Listing, operation_of, parse_query
-from duxnet.coordinator.routes.answers import answer_json, caller_of, sees_addresses, shown_node
+from duxnet.coordinator.http.messages import Request, Response, conditional_json
+from duxnet.coordinator.http.query_params import Listing
+from duxnet.coordinator.json_cache import plain_node
 from registry_core.errors import UnknownNodeError, ValidationError
+from registry_core.models.node import Node
+from registry_core.query.node_query import NodePage
+from registry_core.query.url import Filters
 from registry_core.wire.reputation import reputation_to_plain
-from registry_core.wire.shapes import CoordinatorInfo
 
-__all__ = ["NODES_SCHEMA", "READ_ROUTES"]
+__all__ = [
+    "count_nodes",
+    "explain_node",
+    "list_nodes",
+    "sees_addresses",
+    "show_coordinator",
+    "show_node",
+    "show_reputation",
+    "shown_node",
+]
 
-AnyRequest = Request[Any, Any, Any]
-
-NODES_SCHEMA = "duxnet.nodes/1.0"
+NODES_SCHEMA = "duxnet.nodes/1.1"
 
 
-@get(
-    "/v1/nodes",
-    responses=ERRORS,
-    operation_class=operation_of(Listing),
-    summary="The nodes that meet every condition, best reputation first",
-    tags=["read"],
-)
-async def list_nodes(request: AnyRequest, coordinator: Coordinator) -> Response[NodePage]:
+def list_nodes(
+    request: Request, coordinator: Coordinator, caller: Caller, query: Listing
+) -> Union[Response, Awaitable[Response]]:
     """`only_healthy` means ready for work. The cursor of the next page is in `next` and in the Link header.
 
     With `min_uptime_probability` a page may hold fewer nodes than asked for, and go on: it looks at 1,000 at most.
     """
-    with_addresses = sees_addresses(caller_of(request, coordinator), coordinator)
-    wanted = parse_query(request.scope["query_string"], Listing)
-    page = await coordinator.node_search.find(wanted.query(wanted.limit, wanted.after))
-    headers = {}
+    found = coordinator.node_search.find(query.page_query)
+    if isinstance(found, NodePage):
+        return _page(found, request, coordinator, caller)
+    return _page_later(found, request, coordinator, caller)
+
+
+async def _page_later(
+    found: Awaitable[NodePage], request: Request, coordinator: Coordinator, caller: Caller
+) -> Response:
+    return _page(await found, request, coordinator, caller)
+
+
+def _page(page: NodePage, request: Request, coordinator: Coordinator, caller: Caller) -> Response:
+    encoded_of, with_addresses = coordinator.encoded.of, sees_addresses(caller, coordinator)
+    nodes = [encoded_of(node, with_addresses) for node in page.nodes]
+    headers = []
     if page.next is not None:
         # Relative to /v1/nodes: a proxy may serve it below a path that is not known here.
-        headers["link"] = f'<nodes?{_next_query(request.scope["query_string"], page.next)}>; rel="next"'
+        headers.append((b"link", b'<nodes?%b>; rel="next"' % _next_query(request.query_string, page.next)))
     content = {
         "schema": NODES_SCHEMA,
-        "nodes": [coordinator.encoded.text(node, with_addresses) for node in page.nodes],
+        "nodes": [node.text for node in nodes],
         "next": page.next,
         "degraded": coordinator.is_degraded,
-        "damaged": len(coordinator.node_search.damaged),
+        "damaged": page.damaged,
     }
-    return answer_json(content, request, headers)
+    rest = f"{page.next} {content['degraded']} {content['damaged']}".encode()
+    return conditional_json(content, request, headers, b"".join([rest, *[node.digest for node in nodes]]))
 
 
-def _next_query(query_string: bytes, cursor: str) -> str:
+def _next_query(query_string: bytes, cursor: str) -> bytes:
     """The query string as it came, for the page behind `cursor`."""
-    parts = query_string.decode("ascii").split("&")
-    return "&".join([*(part for part in parts if part and not part.startswith("after=")), f"after={quote(cursor)}"])
+    parts = [part for part in query_string.split(b"&") if part and not part.startswith(b"after=")]
+    return b"&".join([*parts, b"after=" + quote(cursor).encode()])
 
 
-@get(
-    "/v1/count",
-    responses=ERRORS,
-    operation_class=operation_of(Filters),
-    summary="How many nodes meet every condition",
-    tags=["read"],
-)
-async def count_nodes(request: AnyRequest, coordinator: Coordinator) -> Response[Count]:
+def count_nodes(request: Request, coordinator: Coordinator, query: Filters) -> Response:
     """As the listing, without the nodes. Not for `min_uptime_probability`, which looks at every node: list them."""
-    query = parse_query(request.scope["query_string"], Filters).query()
-    if query.min_uptime_probability:
+    wanted = query.query()
+    if wanted.min_uptime_probability:
         rule = "is not counted: list the nodes, page by page"
-        raise ValidationError("min_uptime_probability", query.min_uptime_probability, rule)
-    query = coordinator.node_search.damaged.without(query)
-    count = coordinator.registry.count_nodes(
-        query.min_reputation,
-        query.only_healthy,
-        query.min_capabilities,
-        wallet_address=query.wallet_address,
-        gpus=query.gpus,
-        tags=query.tags,
-        exclude=query.exclude,
-    )
-    return answer_json({"count": count}, request)
+        raise ValidationError("min_uptime_probability", wanted.min_uptime_probability, rule)
+    count = coordinator.registry.count(wanted)
+    return conditional_json({"count": count}, request)
 
 
-@get("/v1/nodes/{node_id:str}", responses=ERRORS, summary="One node as it is now", tags=["read"])
-async def show_node(node_id: str, request: AnyRequest, coordinator: Coordinator) -> Response[NodeView]:
-    """With `last_gap` where the node told of one since this coordinator started."""
+def show_node(node_id: str, request: Request, coordinator: Coordinator, caller: Caller) -> Response:
+    """With `last_gap` where the node reported one since this coordinator started."""
     node = coordinator.registry.get_node(node_id)
     if node is None:
         raise UnknownNodeError(node_id)
-    plain = shown_node(node, caller_of(request, coordinator), coordinator)
+    plain = shown_node(node, caller, coordinator)
     session = coordinator.sessions.known(node_id)
     if session is not None and session.gap is not None:
         plain["last_gap"] = session.gap
-    return answer_json(plain, request)
+    return conditional_json(plain, request)
 
 
-@get("/v1/nodes/{node_id:str}/reputation", responses=ERRORS, summary="How a node is judged, and why", tags=["read"])
-async def show_reputation(node_id: str, request: AnyRequest, coordinator: Coordinator) -> Response[ReputationView]:
+def shown_node(node: Node, caller: Caller, coordinator: Coordinator) -> dict[str, Any]:
+    """The node as this caller may see it."""
+    return plain_node(node, sees_addresses(caller, coordinator))
+
+
+def sees_addresses(caller: Caller, coordinator: Coordinator) -> bool:
+    """By token, or since this network shows them to all."""
+    return coordinator.settings.show_addresses or caller.may(Permission.SEE_ADDRESSES)
+
+
+def show_reputation(node_id: str, request: Request, coordinator: Coordinator) -> Response:
     """Score, evidence and reasons."""
-    return answer_json(reputation_to_plain(coordinator.registry.get_reputation(node_id)), request)
+    return conditional_json(reputation_to_plain(coordinator.registry.get_reputation(node_id)), request)
 
 
-@get(
-    "/v1/nodes/{node_id:str}/explain",
-    responses=ERRORS,
-    operation_class=operation_of(Listing),
-    summary="Why a node is not selected",
-    tags=["read"],
-)
-async def explain(node_id: str, request: AnyRequest, coordinator: Coordinator) -> Response[Explanation]:
+def explain_node(node_id: str, request: Request, coordinator: Coordinator, query: Listing) -> Response:
     """Each condition of the query that the node fails, and the remedy. `order`, `limit` and `after` keep none out."""
-    query = parse_query(request.scope["query_string"], Listing).query()
-    found = [asdict(item) for item in coordinator.registry.explain_node(node_id, query)]
-    return answer_json({"selected": not found, "failing": found}, request)
+    found = [asdict(item) for item in coordinator.registry.explain_node(node_id, query.query())]
+    return conditional_json({"selected": not found, "failing": found}, request)
 
 
-@get("/v1/coordinator", responses=ERRORS, summary="Who answers here", tags=["read"])
-async def show_coordinator(request: AnyRequest, coordinator: Coordinator) -> Response[CoordinatorInfo]:
+def show_coordinator(request: Request, coordinator: Coordinator) -> Response:
     """The identity that nodes pin and sign for, and the network's terms."""
-    return answer_json(coordinator.info(), request)
-
-
-READ_ROUTES = [list_nodes, count_nodes, show_node, show_reputation, explain, show_coordinator]
+    return conditional_json(coordinator.info(), request)

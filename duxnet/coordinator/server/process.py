@@ -89,8 +89,7 @@ def _run(
             "Any",
             partial(
                 BoundedProtocol,
-                heartbeats=app.heartbeats,
-                registrations=app.registrations,
+                dispatcher=app,
                 most_connections=most,
             ),
         ),

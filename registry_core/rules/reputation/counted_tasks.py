@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from registry_core.errors import ValidationError
 from registry_core.rules.reputation.policy import DEFAULT_POLICY, ReputationPolicy
 
-__all__ = ["CountedTasks"]
+__all__ = ["DIGEST_CHARACTERS", "CountedTasks"]
 
-_DIGEST_CHARACTERS = 11  # 8 bytes in base64 without padding
+DIGEST_CHARACTERS = 11  # 8 bytes in base64 without padding
 _DAY_SECONDS = 86_400
 
 
@@ -29,7 +29,7 @@ class CountedTasks:
         return any(_holds(digests, digest) for _, digests in self.days)
 
     def __len__(self) -> int:
-        return sum(len(digests) for _, digests in self.days) // _DIGEST_CHARACTERS
+        return sum(len(digests) for _, digests in self.days) // DIGEST_CHARACTERS
 
     def with_task(self, task_id: str, at_seconds: float, policy: ReputationPolicy = DEFAULT_POLICY) -> CountedTasks:
         """The record with `task_id` counted at this Unix time; drops the oldest beyond the policy's bounds."""
@@ -41,7 +41,7 @@ class CountedTasks:
             kept[-1] = (day, kept[-1][1] + _digest(task_id))
         else:
             kept.append((day, _digest(task_id)))
-        surplus = sum(len(digests) for _, digests in kept) - policy.tasks_remembered * _DIGEST_CHARACTERS
+        surplus = sum(len(digests) for _, digests in kept) - policy.tasks_remembered * DIGEST_CHARACTERS
         while surplus > 0:
             first_day, digests = kept[0]
             kept[0:1] = [(first_day, digests[surplus:])] if len(digests) > surplus else []
@@ -61,8 +61,8 @@ class CountedTasks:
         for entry in plain:
             if not (isinstance(entry, (list, tuple)) and len(entry) == 2 and type(entry[0]) is int):
                 raise ValidationError("tasks", entry, "must be [day, digests]")
-            if not isinstance(entry[1], str) or len(entry[1]) % _DIGEST_CHARACTERS:
-                raise ValidationError("tasks", entry, f"must hold digests of {_DIGEST_CHARACTERS} characters")
+            if not isinstance(entry[1], str) or len(entry[1]) % DIGEST_CHARACTERS:
+                raise ValidationError("tasks", entry, f"must hold digests of {DIGEST_CHARACTERS} characters")
             days.append((entry[0], entry[1]))
         return cls(tuple(days))
 
@@ -74,6 +74,6 @@ def _digest(task_id: str) -> str:
 
 def _holds(digests: str, digest: str) -> bool:
     place = digests.find(digest)
-    while place > 0 and place % _DIGEST_CHARACTERS:
+    while place > 0 and place % DIGEST_CHARACTERS:
         place = digests.find(digest, place + 1)
     return place >= 0

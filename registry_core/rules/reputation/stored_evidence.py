@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Optional
 
+from registry_core.errors import DamagedStoreError
 from registry_core.models.frozen import FrozenMap, frozen_json_map
 from registry_core.models.node import Node
 from registry_core.models.record import NodeRecord
@@ -31,8 +32,11 @@ _NOTHING = Evidence()
 
 
 def state_of(kept: NodeRecord) -> EvidenceState:
-    """What is known of the node, from its record."""
-    state = EvidenceState.trusted(kept.history)
+    """What is known of the node, from its record. Raises DamagedStoreError for a history that is none."""
+    try:
+        state = EvidenceState.trusted(kept.history)
+    except DamagedStoreError as error:
+        raise DamagedStoreError(error.path, error.where, kept.node.id) from None
     streams = {field: kept.evidence.get(name, _NOTHING) for name, field in _STREAMS.items()}
     correctness = kept.evidence.get(CORRECTNESS, _NOTHING)
     if correctness_of(state) != correctness:

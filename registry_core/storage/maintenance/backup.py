@@ -6,7 +6,6 @@ from one kind of file to another (`migrate`).
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import time
@@ -16,8 +15,9 @@ from pathlib import Path
 from typing import Optional
 
 from registry_core.errors import DamagedStoreError, StoreError, ValidationError
-from registry_core.files.atomic import appearing, refuse_existing, sync
-from registry_core.files.locks import WriterLock
+from registry_core.files.atomic import appearing, refuse_existing
+from registry_core.files.locks import lock_beside
+from registry_core.files.opening import own_place
 from registry_core.storage.maintenance.verify import Progress, Verification, is_sqlite_file, verify
 from registry_core.storage.sqlite.open import check_identity, connect, has_log, translated, wal_of
 
@@ -56,14 +56,10 @@ def restore(
         raise DamagedStoreError(str(copy), "it is not restored: " + "; ".join(found.damage[:3]))
     if not overwrite:
         refuse_existing(target)
+    place = own_place(target, "the folder of a registry", own=False)
+    lock = lock_beside(place)
     try:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(str(target), f"its folder cannot be made: {error.strerror}") from error
-    place = Path(os.path.realpath(target))
-    lock = WriterLock(place)
-    try:
-        with appearing(place, overwrite=overwrite) as temporary:
+        with appearing(place, overwrite=overwrite, alone=True) as temporary:
             if is_sqlite_file(copy):
                 copy_sqlite(copy, temporary, lambda _done, _total: None)
             else:
@@ -93,8 +89,8 @@ def _put_aside(place: Path) -> Optional[Path]:
         place.with_name(place.name + "-shm").unlink(missing_ok=True)
         if not place.exists():
             return aside
-        os.link(place, aside)  # until the rename, the old registry stays in its place too
-        sync(place.parent)
+    with appearing(aside, overwrite=False) as copy:  # until the rename, the old registry stays in its place too
+        shutil.copyfile(place, copy)
     return aside
 
 

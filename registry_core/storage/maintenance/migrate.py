@@ -45,11 +45,11 @@ def migrate(
     refuse_existing(target)
     with closing(open_store(source, source_keys, read_only=True)):
         pass  # whether it is there and the keys fit is said before a lock file is made
-    with closing(open_store(source, source_keys, read_only=False)) as old:
+    with closing(open_store(source, source_keys, read_only=False, own=False)) as old:
         rows = list(old.rows())
         with appearing(target, overwrite=False) as temporary:
             temporary.unlink()  # a store makes its own file, and refuses an empty one
-            with closing(open_store(temporary, target_keys, read_only=False)) as new:
+            with closing(open_store(temporary, target_keys, read_only=False, own=False)) as new:
                 _move(old, new, rows, progress or (lambda _done, _total: None))
     return len(rows)
 
@@ -60,7 +60,7 @@ def rotate_key(path: Path, keys: KeyRing, progress: Optional[Progress] = None) -
     Until it has ended, the older keys are needed to open the registry; afterwards only for older backups. Nobody
     may have the registry open for writing. Raises StoreError.
     """
-    with closing(open_store(path, keys, read_only=False)) as store:
+    with closing(open_store(path, keys, read_only=False, own=False)) as store:
         if isinstance(store, SqliteStore):
             return store.rewrap(progress or (lambda _done, _total: None))
         assert isinstance(store, JsonFileStore)

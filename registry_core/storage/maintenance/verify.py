@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from registry_core.errors import DamagedStoreError, StoreError
+from registry_core.errors import DamagedStoreError, StoreError, reason_of
 from registry_core.models.times import time_to_text
 from registry_core.storage.json_file import JsonFileStore
 from registry_core.storage.sealed_file import is_sealed_file
@@ -87,13 +88,18 @@ class _Found:
         elif len(self.damage) < MOST_FINDINGS:
             self.damage.append(text)
 
+    def note(self, text: str) -> None:
+        """What is not damage; as bounded."""
+        if len(self.notes) < MOST_FINDINGS:
+            self.notes.append(text)
+
 
 def is_sqlite_file(path: Path) -> bool:
     """Whether the file begins as SQLite's do, whatever its name. Raises StoreError when it cannot be read."""
     try:
         return read_head(path, 16) == b"SQLite format 3\x00"
     except OSError as error:
-        raise StoreError(str(path), f"cannot be read: {error.strerror}") from None
+        raise StoreError(str(path), f"cannot be read: {reason_of(error)}") from None
 
 
 def sealed_with(path: Path) -> tuple[bytes, ...]:
@@ -133,13 +139,13 @@ def _verify_sqlite(path: Path, keys: Optional[KeyRing], progress: Progress) -> V
     result: dict[str, Any] = {"path": location, "kind": "sqlite"}
     log = _settled_scan(path)
     try:
-        check_identity(path)
+        found_layout = check_identity(path)
         with translated(location, "read"), closing(connect(path, read_only=True)) as connection:
             connection.execute("BEGIN")  # all that follows sees one commit
             state = read_state(location, connection)
             keys = keys if state.sealed_with else None
             result.update(_said(state), opened=keys is not None or not state.sealed_with)
-            _check_rows(connection, _row_checker(location, state, keys), found, progress)
+            _check_rows(connection, _row_checker(location, state, keys, found, found_layout), found, progress)
             _check_state(state, keys, location, found)
             for (text,) in connection.execute(f"PRAGMA integrity_check({MOST_FINDINGS})"):
                 if text != "ok":
@@ -184,10 +190,18 @@ def _settled_scan(path: Path) -> WalReport:
     return report
 
 
-def _row_checker(location: str, state: FileState, keys: Optional[KeyRing]) -> Callable[[tuple[Any, ...]], None]:
+def _row_checker(
+    location: str, state: FileState, keys: Optional[KeyRing], found: _Found, found_layout: int
+) -> Callable[[tuple[Any, ...]], None]:
     if keys is None and state.sealed_with:
         return layout.check_sums
-    return layout.Rows(sealer_for(location, state, keys), newer=state.newer).check
+
+    def dropped(node_id: str, what: Sequence[str]) -> None:
+        rule = "the next opening for writing drops, since it cannot be the registry's"
+        found.note(f"of node {node_id} {rule}: {'; '.join(what)}")
+
+    older = found_layout < layout.RECORDS_APART
+    return layout.Rows(sealer_for(location, state, keys), newer=state.newer, older=older, dropped=dropped).check
 
 
 def _check_rows(

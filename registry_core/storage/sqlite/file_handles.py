@@ -11,6 +11,8 @@ import os
 import threading
 from pathlib import Path
 
+from registry_core.files.opening import open_regular
+
 __all__ = ["UsedFile", "read_head"]
 
 _guard = threading.Lock()
@@ -39,13 +41,13 @@ class UsedFile:
 
 
 def read_head(path: Path, size: int) -> bytes:
-    """The first `size` bytes of the file, or fewer. Raises OSError."""
+    """The first `size` bytes of the file, or fewer. Raises StoreError, OSError."""
     with _guard:
         found = path.stat()
         kept = _kept.get((found.st_dev, found.st_ino))
         if kept is not None:
             return _read(kept, size)
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+        handle = open_regular(path)
         found = os.fstat(handle)
         try:
             return _read(handle, size)

@@ -6,11 +6,11 @@ checks run over a read-only connection, since closing any other one would alread
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import re
-import shutil
 import sqlite3
 import struct
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 from urllib.parse import quote
 
-from registry_core.errors import DamagedStoreError, SealedStoreError, StoreError, UnsupportedSchemaError
+from registry_core.errors import DamagedStoreError, SealedStoreError, StoreError, UnsupportedSchemaError, reason_of
+from registry_core.files.atomic import appearing, replace_file
+from registry_core.files.opening import Folder, check_kind, read_regular
 from registry_core.storage.sealing import CannotOpen, KeyRing, Sealer, SealingKey
 from registry_core.storage.sqlite import rows as layout
 from registry_core.storage.sqlite.file_handles import read_head
@@ -28,6 +30,7 @@ from registry_core.storage.sqlite.wal import WalReport, scan_wal
 
 __all__ = [
     "FileState",
+    "check_files",
     "check_identity",
     "connect",
     "make_new",
@@ -92,7 +95,7 @@ class translated:  # noqa: N801 - read as a verb: `with translated(…)`
         if isinstance(error, layout.BadRow):
             return DamagedStoreError(self._location, str(error), error.node_id)
         if isinstance(error, OSError):
-            return StoreError(self._location, f"cannot be {self._doing}: {error.strerror or error}")
+            return StoreError(self._location, f"cannot be {self._doing}: {reason_of(error)}")
         return None
 
 
@@ -149,13 +152,8 @@ def has_log(path: Path) -> bool:
 
 
 def make_new(path: Path, ring: Optional[KeyRing]) -> None:
-    """An empty registry at `path`, whole or not at all. Raises StoreError."""
-    temporary = path.with_name(path.name + ".new")
-    location = str(path)
-    with translated(location, "made"):
-        for leftover in (temporary, wal_of(temporary), temporary.with_name(temporary.name + "-journal")):
-            leftover.unlink(missing_ok=True)  # of a process that was killed here; we hold the lock
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600))
+    """An empty registry at `path`, whole or not at all, for who holds its lock. Raises StoreError."""
+    with translated(str(path), "made"), appearing(path, overwrite=False, alone=True) as temporary:
         store_id = os.urandom(16)
         with closing(connect(temporary, read_only=False)) as connection:
             connection.execute(f"PRAGMA application_id = {layout.APPLICATION_ID}")
@@ -169,9 +167,6 @@ def make_new(path: Path, ring: Optional[KeyRing]) -> None:
             ]
             connection.executemany(layout.PUT_STATE, state)
             connection.execute("COMMIT")
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
 
 
 def key_state(used: Sequence[SealingKey], store_id: bytes) -> list[tuple[str, object]]:
@@ -181,6 +176,35 @@ def key_state(used: Sequence[SealingKey], store_id: bytes) -> list[tuple[str, ob
         sealed = Sealer(KeyRing([key]), store_id).seal(b"", KEY_CHECK.encode("ascii"))
         checks.append((KEY_CHECK + key.id.hex(), sealed))
     return [("sealed_with", json.dumps([key.id.hex() for key in used])), *checks]
+
+
+def check_files(path: Path, *, owned: bool) -> None:
+    """Look at the database and at what SQLite opens by itself beside it. Raises StoreError, OSError.
+
+    `owned`: they must be files of a checked folder, else regular files only. No file is opened: closing a handle on a
+    database that is in use gives up the locks of this process.
+    """
+    names = [path.name + ending for ending in ("", "-wal", "-shm", "-journal")]
+    if owned:
+        with Folder(path.parent) as folder:
+            for name in names:
+                folder.look(name)
+        return
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            check_kind(path.with_name(name))
+
+
+def hold_names(path: Path) -> None:
+    """In a folder where others may make files: take the names of log and journal, which SQLite would believe.
+
+    An empty log is one without commits; an empty journal is none to roll back, and SQLite leaves it there.
+    Raises StoreError.
+    """
+    with translated(str(path), "opened"), Folder(path.parent) as folder:
+        if folder.is_shared():
+            for ending in ("-wal", "-shm", "-journal"):
+                folder.hold(path.name + ending)
 
 
 def check_identity(path: Path) -> int:
@@ -244,8 +268,7 @@ def settle_log(path: Path) -> WalReport:
         if report.commits_surely_lost or report.header_damaged:
             moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
             copy = log.with_name(f"{log.name}.damaged-{moment}")
-            shutil.copyfile(log, copy)
-            copy.chmod(0o600)
+            replace_file(copy, read_regular(log))
             _log.error("%s: the write-ahead log is damaged; it was kept as %s", path, copy.name)
     return report
 
@@ -273,13 +296,3 @@ def sealer_for(location: str, state: FileState, ring: Optional[KeyRing]) -> Opti
         except CannotOpen as error:
             raise SealedStoreError(location, f"the check of key {key_id.hex()} fails: {error}") from None
     return sealer
-
-
-def _sync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():  # a folder cannot be opened there
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

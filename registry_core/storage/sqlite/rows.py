@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 from registry_core.models.columns import Columns, columns_of
 from registry_core.models.record import NodeRecord
@@ -17,14 +18,17 @@ from registry_core.models.status import Conditions, NodeHealth, Sampled
 from registry_core.models.times import time_to_text
 from registry_core.models.trusted import health_sample
 from registry_core.storage.packed_records import pack, unpack
+from registry_core.storage.record_codec import is_read_back
 from registry_core.storage.sealing import CannotOpen, Sealer
 from registry_core.storage.store import Put, Row
 
 __all__ = ["APPLICATION_ID", "LAYOUT", "SCHEMA", "BadRow", "Rows", "id_hash"]
 
 APPLICATION_ID = 0x44555852  # "DUXR", at byte 68 of the file, where file(1) and SQLite tools look
-LAYOUT = 2  # PRAGMA user_version: the tables below. The meaning of the records has its own version, in `state`
-SCHEMA = "duxnet.nodes/1.0"
+LAYOUT = 3  # PRAGMA user_version: the tables below. The meaning of the records has its own version, in `state`
+RECORDS_APART = 3
+"""From this layout on what a node sent and what the registry knows are apart; records before are judged one by one."""
+SCHEMA = "duxnet.nodes/1.1"
 
 _CLEAR = (
     ("id", "TEXT NOT NULL"),
@@ -87,6 +91,10 @@ INDEX_SUMS = """
 SELECT count(*), ifnull(sum(id_hash & 4294967295), 0), ifnull(sum(id_hash >> 32), 0), ifnull(sum(sequence), 0)
 FROM nodes INDEXED BY sqlite_autoindex_nodes_1
 """
+COLUMNS = f"""
+SELECT {_CLEAR_NAMES}, labels, columns_checksum, id_hash, NULL, NULL, NULL, NULL, 0
+FROM nodes WHERE id_hash = ? AND id = ?
+"""  # noqa: S608 - the names above
 READ_PLAIN = "SELECT id, record_checksum, record FROM nodes WHERE id_hash IN ({})"
 READ_SEALED = f"SELECT {_CLEAR_NAMES}, record_checksum, record FROM nodes WHERE id_hash IN ({{}})"  # noqa: S608 - the names above
 _WHOLE = f"SELECT {_CLEAR_NAMES}, id_hash, labels, columns_checksum, record_checksum, record FROM nodes"  # noqa: S608 - the names above
@@ -171,20 +179,30 @@ class IndexTally:
 class Rows:
     """The way between records and rows, in clear or sealed. Raises BadRow for a row that is not as written."""
 
-    def __init__(self, sealer: Optional[Sealer], *, newer: bool = False) -> None:
+    def __init__(
+        self,
+        sealer: Optional[Sealer],
+        *,
+        newer: bool = False,
+        older: bool = False,
+        dropped: Callable[[str, Sequence[str]], None] = lambda _node_id, _what: None,
+    ) -> None:
+        """`older`: the file is of layout 1 or 2; `dropped` is called with what of a record there is not believed."""
         self._sealer = sealer
         self._newer = newer
+        self.older = older
+        self._dropped = dropped
         self.read_sql = READ_PLAIN if sealer is None else READ_SEALED
         self.read_one_sql = self.read_sql.format("?")
         self.read_at_sql = self.read_sql.partition(" WHERE ")[0] + " WHERE sequence = ?"
 
     def for_put(self, put: Put) -> tuple[Any, ...]:
-        """The values of `PUT`."""
+        """The values of `PUT`. Raises BadRow for a record that would not be read back as it is."""
         columns = put.columns
         clear = _clear(columns)
         bound = _bound(clear)
         labels: Labels = columns.labels
-        record = pack(put.record)
+        record = self._packed(put.record)
         if self._sealer is not None:
             labels = self._sealer.seal(columns.labels.encode("utf-8"), b"labels" + bound)
             record = self._sealer.seal(record, b"record" + bound)
@@ -234,6 +252,23 @@ class Rows:
         record = sealer.seal(self._opened(clear, b"record", bound, record), b"record" + bound)
         return (labels, _columns_checksum(bound, place, labels), _record_checksum(clear[0], record), record, clear[1])
 
+    def brought_up(self, row: tuple[Any, ...], newest: Rows) -> Optional[tuple[Any, ...]]:
+        """The values of `PUT` for a row of `EVERYTHING` that an older layout arranged otherwise; None where it did not.
+
+        Raises BadRow for a row that is not as written.
+        """
+        check_sums(row)
+        clear = row[:_WIDTH]
+        read = (*clear, *row[-2:]) if self._sealer is not None else (clear[0], *row[-2:])
+        record = self.read(read)
+        packed = self._opened(clear, b"record", _bound(clear), row[-1]) if self._sealer is not None else row[-1]
+        try:
+            if is_read_back(record, unpack(packed)):
+                return None
+        except ValueError:
+            pass  # arranged as only an older layout does
+        return newest.for_put(Put(record, columns_of(record)))
+
     def sealed_meta(self, key: str, value: str) -> Labels:
         """A text of the registry as a whole, as it is kept."""
         return (
@@ -251,6 +286,17 @@ class Rows:
         except CannotOpen as error:
             raise BadRow(None, None, f"of the registry as a whole ({key}) is damaged: {error}") from None
 
+    @staticmethod
+    def _packed(record: NodeRecord) -> bytes:
+        try:
+            packed = pack(record)
+            if is_read_back(record, unpack(packed)):
+                return packed
+            why = "what would be read back is another record"
+        except (ValueError, ArithmeticError, TypeError) as error:
+            why = str(error)
+        raise BadRow(record.node.id, None, f"cannot be kept: {why}")
+
     def _opened(self, clear: Clear, what: bytes, bound: bytes, sealed: object) -> bytes:
         assert self._sealer is not None
         if not isinstance(sealed, bytes):
@@ -262,11 +308,19 @@ class Rows:
 
     def _unpacked(self, node_id: str, record: bytes) -> NodeRecord:
         try:
-            found = unpack(record, newer=self._newer)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:  # what a map of the wrong shape can cause
+            found = self._of_older_layout(node_id, record) if self.older else unpack(record, newer=self._newer)
+        except ValueError as error:
             raise BadRow(node_id, None, f"cannot be understood: {error}") from None
         if found.node.id != node_id:
             raise BadRow(node_id, None, "belongs to another node")
+        return found
+
+    def _of_older_layout(self, node_id: str, record: bytes) -> NodeRecord:
+        from registry_core.storage.older_records import unpack_older
+
+        found, dropped = unpack_older(record, newer=self._newer)
+        if dropped:
+            self._dropped(node_id, dropped)
         return found
 
 

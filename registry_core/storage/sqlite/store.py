@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from registry_core.errors import DamagedStoreError, ReadOnlyError, SealedStoreError, StoreError
-from registry_core.files.locks import WriterLock
+from registry_core.files.locks import PidLock, lock_beside
+from registry_core.files.opening import own_place
+from registry_core.models.columns import Columns
 from registry_core.models.record import NodeRecord
 from registry_core.models.status import Sampled
 from registry_core.storage.sealing import KeyRing
@@ -33,9 +35,11 @@ from registry_core.storage.sqlite.open import (
     ROLLED_BACK,
     WRITER_CACHE_KIB,
     FileState,
+    check_files,
     check_identity,
     connect,
     has_log,
+    hold_names,
     key_state,
     make_new,
     open_checked,
@@ -47,7 +51,7 @@ from registry_core.storage.sqlite.open import (
 from registry_core.storage.sqlite.rows import Stamp, id_hash
 from registry_core.storage.sqlite.sample_writer import Samples, SampleWriter
 from registry_core.storage.sqlite.wal import WalReport
-from registry_core.storage.store import Change, Put, Row, Store
+from registry_core.storage.store import Change, Put, Row, Store, Unreadable
 
 __all__ = ["SqliteStore"]
 
@@ -85,10 +89,12 @@ class SqliteStore(Store):
     soft_save_seconds = SOFT_SAVE_SECONDS
     lazy = True
 
-    def __init__(self, path: Path, *, read_only: bool = False, keys: Optional[KeyRing] = None) -> None:
+    def __init__(
+        self, path: Path, *, read_only: bool = False, keys: Optional[KeyRing] = None, own: bool = True
+    ) -> None:
         self.read_only = read_only
         self.location = str(path)
-        self._path = Path(os.path.realpath(path))
+        self._path = Path(os.path.realpath(path)) if read_only else own_place(path, "the folder of a registry", own=own)
         self._keys = keys
         self._readers: deque[sqlite3.Connection] = deque()
         self._watch: Optional[sqlite3.Connection] = None
@@ -96,12 +102,10 @@ class SqliteStore(Store):
         self._writing = threading.Lock()
         self._last_commit = Stamp()
         self._version = 0
-        self._lock: Optional[WriterLock] = None
+        self._lock: Optional[PidLock] = None if read_only else lock_beside(self._path)
         self._used: Optional[UsedFile] = None
+        self._told: set[str] = set()
         self._samples = SampleWriter(self._write_samples)
-        if not read_only:
-            self._make_folder()
-            self._lock = WriterLock(self._path)
         try:
             self._open()
         except BaseException:
@@ -115,6 +119,7 @@ class SqliteStore(Store):
             connection.execute("BEGIN")  # both see the same commit
             try:
                 (found,) = connection.execute("PRAGMA user_version").fetchone()
+                self._rows.older = found < layout.RECORDS_APART
                 for row in connection.execute(layout.START if found > 1 else layout.START_OF_LAYOUT_1):
                     started = self._rows.started(row)
                     tally.add_started(row)
@@ -144,7 +149,7 @@ class SqliteStore(Store):
         finally:
             self._readers.append(connection)
 
-    def read_many(self, node_ids: Sequence[str]) -> list[Optional[NodeRecord]]:
+    def read_many(self, node_ids: Sequence[str], unreadable: Optional[Unreadable] = None) -> list[Optional[NodeRecord]]:
         """One statement for up to 500 nodes."""
         found: dict[str, NodeRecord] = {}
         with self._reader("read") as connection:
@@ -152,8 +157,19 @@ class SqliteStore(Store):
                 hashes = [id_hash(node_id) for node_id in node_ids[start : start + _READ_AT_ONCE]]
                 sql = self._rows.read_sql.format(",".join("?" * len(hashes)))
                 for row in connection.execute(sql, hashes):
-                    found[row[0]] = self._rows.read(row)
+                    try:
+                        found[row[0]] = self._rows.read(row)
+                    except layout.BadRow as error:
+                        if unreadable is None or error.node_id is None:
+                            raise
+                        unreadable(DamagedStoreError(self.location, str(error), error.node_id))
         return [found.get(node_id) for node_id in node_ids]
+
+    def columns(self, node_id: str) -> Optional[Columns]:
+        """One look-up in the index."""
+        with self._reader("read") as connection:
+            row = connection.execute(layout.COLUMNS, (id_hash(node_id), node_id)).fetchone()
+            return None if row is None else self._rows.started(row).columns
 
     def meta(self, key: str) -> Optional[str]:
         """One look-up."""
@@ -258,6 +274,8 @@ class SqliteStore(Store):
             return connection.execute(sql, values).fetchall()
 
     def _open(self) -> None:
+        with translated(self.location, "read"):
+            check_files(self._path, owned=not self.read_only)
         exists = self._path.exists()
         if not exists and has_log(self._path):
             raise DamagedStoreError(self.location, f"its log {wal_of(self._path).name} is there, but it is not")
@@ -265,15 +283,20 @@ class SqliteStore(Store):
             raise StoreError(self.location, "does not exist; a registry is made by opening it for writing")
         if not exists:
             make_new(self._path, self._keys)
+        if not self.read_only:
+            hold_names(self._path)
         with translated(self.location, "read"):
             self._used = UsedFile(self._path)
         layout_found = check_identity(self._path)
+        state = open_checked(self._path, alone=not self.read_only)
+        sealer = sealer_for(self.location, state, self._keys)
         if layout_found < layout.LAYOUT and not self.read_only:
             from registry_core.storage.sqlite.upgrade import bring_up
 
-            bring_up(self._path)
-        state = open_checked(self._path, alone=not self.read_only)
-        self._rows = layout.Rows(sealer_for(self.location, state, self._keys), newer=state.newer)
+            bring_up(self._path, sealer)
+            state = open_checked(self._path, alone=True)
+        self._rows = layout.Rows(sealer, newer=state.newer, dropped=self._log_dropped)
+        self._rows.older = self.read_only and layout_found < layout.RECORDS_APART
         self._last_commit = state.last_commit
         self._store_id = state.store_id
         with translated(self.location, "opened"):
@@ -309,13 +332,13 @@ class SqliteStore(Store):
             said = f"{report.tail_text()}; rolled back to commit {stamp.number} of {stamp.time_text()}"
             writer.execute(layout.PUT_STATE, (ROLLED_BACK, said))
 
-    def _make_folder(self) -> None:
-        try:
-            missing = [parent for parent in self._path.parents if not parent.exists()]
-            for parent in reversed(missing):
-                parent.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise StoreError(self.location, f"its folder cannot be made: {error.strerror}") from error
+    def _log_dropped(self, node_id: str, dropped: Sequence[str]) -> None:
+        """A reader of an older file says once what it does not believe."""
+        if node_id not in self._told:
+            from registry_core.storage.older_records import log_dropped
+
+            self._told.add(node_id)
+            log_dropped(self.location, node_id, dropped)
 
     @contextmanager
     def _reader(self, doing: str) -> Iterator[sqlite3.Connection]:

@@ -7,10 +7,13 @@ Nothing is written, and no lock is taken.
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Optional
+
+from registry_core.files.opening import open_regular
 
 __all__ = ["WalReport", "scan_wal"]
 
@@ -60,9 +63,9 @@ class WalReport:
 
 
 def scan_wal(path: Path) -> WalReport:
-    """Read the log at `path` (`<database>-wal`); an absent or empty one holds nothing. Raises OSError."""
+    """Read the log at `path` (`<database>-wal`); an absent or empty one holds nothing. Raises StoreError, OSError."""
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             return _scan(file)
     except FileNotFoundError:
         return WalReport()

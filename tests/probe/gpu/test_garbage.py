@@ -6,6 +6,8 @@ import random
 import time
 from typing import Any
 
+import pytest
+
 from agent.probe.gpu import nvidia
 from agent.probe.gpu.amd import kfd_node
 from agent.probe.gpu.finding import GpuFinding
@@ -26,6 +28,9 @@ from tests.probe.gpu.test_readers import (
     amd_files,
     nvidia_machine,
 )
+
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
 
 SPICE: list[Any] = [
     None,

@@ -18,6 +18,9 @@ from agent.probe.gpu.nvml_call import NvmlCaller
 from agent.probe.gpu.reasons import word_of
 from tests.probe.gpu.conftest import AskNvml, compile_library, library_environment
 
+pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
+
+
 FIRST, SECOND = "0000:10:00.0", "0000:20:00.0"
 FIRST_UUID = "GPU-00000000-0000-4000-8000-000000000001"
 SECOND_UUID = "GPU-00000000-0000-4000-8000-000000000002"

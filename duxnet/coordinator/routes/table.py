@@ -1,0 +1,213 @@
+"""Every route of the coordinator, in one table: address, handler, who may call it, and how OpenAPI describes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from duxnet.coordinator.access.roles import Permission
+from duxnet.coordinator.http.messages import JSON, Response
+from duxnet.coordinator.http.openapi import (
+    Count,
+    EventPage,
+    Explanation,
+    NodePage,
+    NodeView,
+    Outcome,
+    ScrapeTarget,
+    StatusView,
+    openapi_document,
+)
+from duxnet.coordinator.http.routing import Route
+from duxnet.coordinator.routes.heartbeat import Heartbeats
+from duxnet.coordinator.routes.monitoring import healthz, metrics, readyz, service_discovery, show_events
+from duxnet.coordinator.routes.nodes import leave, remove
+from duxnet.coordinator.routes.operators import attach_wallet, change_admission, cordon, report_outcome, uncordon
+from duxnet.coordinator.routes.queries import (
+    count_nodes,
+    explain_node,
+    list_nodes,
+    show_coordinator,
+    show_node,
+    show_reputation,
+)
+from duxnet.coordinator.routes.registration import Registrations
+from registry_core.models.reputation import Reputation
+from registry_core.wire.shapes import CoordinatorInfo, Heartbeat, HeartbeatReply, Registration, RegistrationReply
+
+__all__ = ["route_table"]
+
+_JSON = "application/json"
+
+
+def route_table(heartbeats: Heartbeats, registrations: Registrations) -> list[Route]:
+    """The rows. Every one answers errors as RFC 9457 problems (`registry_core.wire.problems`)."""
+    rows = [
+        # What nodes say
+        Route(
+            "PUT",
+            "/v1/nodes/{node_id}",
+            registrations,
+            "Register a node, or update its description",
+            "nodes",
+            {_JSON: RegistrationReply},
+            takes_token=True,
+            reads=Registration,
+            example={"node": {"id": "worker-1", "ip_address": "192.0.2.7"}, "generation": 1},
+            is_asgi=True,
+            name="register",
+            description="Signed by the node's key (RFC 9421), or with an operator's token.",
+        ),
+        Route(
+            "PUT",
+            "/v1/nodes/{node_id}/heartbeat",
+            heartbeats,
+            "Say that the node is alive, with its newest sample",
+            "nodes",
+            {_JSON: HeartbeatReply},
+            takes_token=True,
+            reads=Heartbeat,
+            example={"sequence": 7, "load_average": 0.5, "memory_usage": 41.5, "disk_usage": 63.2},
+            is_asgi=True,
+            name="heartbeat",
+            description="With the session's token.",
+        ),
+        Route(
+            "POST",
+            "/v1/nodes/{node_id}/leave",
+            leave,
+            "Say that the node goes, in good order",
+            "nodes",
+            {_JSON: Outcome},
+            takes_token=True,
+        ),
+        Route("DELETE", "/v1/nodes/{node_id}", remove, "Remove a node for good", "nodes", status=204, takes_token=True),
+        # What anybody may read
+        Route(
+            "GET",
+            "/v1/nodes",
+            list_nodes,
+            "The nodes that meet every condition, best reputation first",
+            "read",
+            {_JSON: NodePage},
+        ),
+        Route("GET", "/v1/count", count_nodes, "How many nodes meet every condition", "read", {_JSON: Count}),
+        Route("GET", "/v1/nodes/{node_id}", show_node, "One node as it is now", "read", {_JSON: NodeView}),
+        Route(
+            "GET",
+            "/v1/nodes/{node_id}/reputation",
+            show_reputation,
+            "How a node is judged, and why",
+            "read",
+            {_JSON: Reputation},
+        ),
+        Route(
+            "GET",
+            "/v1/nodes/{node_id}/explain",
+            explain_node,
+            "Why a node is not selected",
+            "read",
+            {_JSON: Explanation},
+        ),
+        Route("GET", "/v1/coordinator", show_coordinator, "Who answers here", "read", {_JSON: CoordinatorInfo}),
+        # What raters and operators order
+        Route(
+            "POST",
+            "/v1/nodes/{node_id}/outcomes",
+            report_outcome,
+            "Report whether a task on the node succeeded",
+            "operate",
+            {_JSON: Reputation},
+            needs=Permission.RATE,
+            example={"success": True, "task_id": "job-4711", "dimension": "correctness", "weight": 1.0},
+        ),
+        Route(
+            "PUT",
+            "/v1/nodes/{node_id}/admission",
+            change_admission,
+            "Approve, suspend or ban a node, or put it on probation",
+            "operate",
+            {_JSON: NodeView},
+            needs=Permission.OPERATE,
+            example={"admission": "suspended", "reason": "wrong results since Monday"},
+        ),
+        Route(
+            "PUT",
+            "/v1/nodes/{node_id}/cordon",
+            cordon,
+            "Give a node no new work",
+            "operate",
+            {_JSON: NodeView},
+            needs=Permission.OPERATE,
+            example={"reason": "new disk", "until": "2030-01-01T12:00:00Z"},
+        ),
+        Route(
+            "DELETE",
+            "/v1/nodes/{node_id}/cordon",
+            uncordon,
+            "Let a node get work again",
+            "operate",
+            {_JSON: NodeView},
+            needs=Permission.OPERATE,
+        ),
+        Route(
+            "PUT",
+            "/v1/nodes/{node_id}/wallet-proof",
+            attach_wallet,
+            "Prove that a node belongs to its wallet",
+            "operate",
+            {_JSON: Reputation},
+            needs=Permission.OPERATE,
+            example={"signature": "0x5d99…1b"},
+        ),
+        # What machines watch
+        Route(
+            "GET",
+            "/v1/events",
+            show_events,
+            "What happened, in order",
+            "watch",
+            {_JSON: EventPage, "text/event-stream": str},
+        ),
+        Route(
+            "GET",
+            "/metrics",
+            metrics,
+            "Figures for Prometheus",
+            "watch",
+            {"text/plain": str, "application/openmetrics-text": str},
+        ),
+        Route(
+            "GET",
+            "/v1/sd/prometheus",
+            service_discovery,
+            "Targets for Prometheus' http_sd",
+            "watch",
+            {_JSON: list[ScrapeTarget]},
+            takes_token=True,
+        ),
+        Route("GET", "/healthz", healthz, "Does it run?", "watch", {_JSON: StatusView}),
+        Route("GET", "/readyz", readyz, "Is what it says the whole truth?", "watch", {_JSON: StatusView}),
+    ]
+    document = msgspec.json.encode(openapi_document(rows))
+    return [*rows, *_pages(document)]
+
+
+def _pages(document: bytes) -> list[Route]:
+    """The document itself, and the page at `/` that shows it: one file of HTML, nothing fetched from elsewhere.
+
+    Its links are relative, since a proxy may serve it below a path that is not known here.
+    """
+    page = Path(__file__).parents[1].joinpath("http", "api.html").read_bytes()
+
+    def show_page() -> Response:
+        return Response(page, b"text/html; charset=utf-8")
+
+    def show_document() -> Response:
+        return Response(document, JSON)
+
+    return [
+        Route("GET", "/", show_page, "A page that shows the document", is_documented=False),
+        Route("GET", "/openapi.json", show_document, "This description", is_documented=False),
+    ]
