@@ -8,6 +8,7 @@ from agent.probe.reading import Failure
 
 __all__ = ["INTEGRATED_NOTE", "GpuFinding", "GpuRead"]
 
+MOST_CARVED_OUT_BYTES = 4_000_000_000  # firmware sets so much aside for an integrated GPU; cards have more
 INTEGRATED_NOTE = "integrated: it works in the machine's memory"
 
 
@@ -42,8 +43,14 @@ class GpuFinding(NamedTuple):
         """Whether work can be given to it."""
         return not self.reason
 
+    @property
+    def is_unified(self) -> bool:
+        """Whether it works in the machine's memory. A card with memory of its own may reach there, over its bus."""
+        return INTEGRATED_NOTE in self.note or (self.memory_bytes or 0) <= MOST_CARVED_OUT_BYTES
+
     def gpu_fields(self) -> dict[str, Any]:
-        """The fields of the registry's `Gpu` record."""
+        """The fields of the registry's `Gpu` record; `shared_memory_gb` where the GPU works in the machine's memory."""
+        shared = gigabytes(self.shared_memory_bytes) if self.is_unified else None
         return {
             "vendor": self.vendor,
             "model": self.model,
@@ -52,6 +59,7 @@ class GpuFinding(NamedTuple):
             "driver_version": self.driver_version,
             "usable": self.usable,
             "reason": self.reason,
+            **({"shared_memory_gb": shared} if shared else {}),
         }
 
     def details(self) -> dict[str, Any]:
