@@ -20,7 +20,7 @@ MNT_DETACH = 2
 
 # What this shell has set is no part of what is tested: a command started here has the streams of any user's.
 _NOT_FOR_TESTS = re.compile(
-    "PYTHONUNBUFFERED|PYTHONDONTWRITEBYTECODE|DUXNET_(?!TEST_|EVALUATION_).*|XDG_(STATE|CONFIG)_HOME|XDG_RUNTIME_DIR|"
+    "PYTHONUNBUFFERED|PYTHONDONTWRITEBYTECODE|DUXNET_(?!TEST_|EVALUATION_|MACHINE_TREES).*|XDG_(STATE|CONFIG)_HOME|XDG_RUNTIME_DIR|"
     "(STATE|RUNTIME|CREDENTIALS)_DIRECTORY|NOTIFY_SOCKET|WATCHDOG_.*"
 )
 for _name in filter(_NOT_FOR_TESTS.fullmatch, list(os.environ)):
@@ -36,7 +36,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 # Why a test may be skipped where DUXNET_TEST_SKIPS_FAIL is set, as the CI script does.
 _FOR_ROOT = re.compile(r"needs root|needs the right to mount|cannot (be )?mount|needs /dev/fuse")
 _FOR_OTHER_MACHINES = re.compile(
-    r"needs DUXNET_EVALUATION_DATA|DUXNET_MACHINE_TREES names no folder|"
+    r"needs DUXNET_EVALUATION_DATA|needs DUXNET_MACHINE_TREES|"
     r"is promised for Python 3\.11|NO REAL BOOT WAS TRIED|"
     r"[Cc]ontrol groups cannot be made here|no cgroup hierarchy here|cannot be another machine here|"
     r"system calls cannot be traced here|no address beyond loopback|needs /etc/machine-id|has no machine-id"

@@ -112,7 +112,7 @@ def whole(text: Optional[str]) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not TREES, reason=f"{VARIABLE} names no folder with machine trees")
+@pytest.mark.skipif(not TREES, reason=f"needs {VARIABLE}, the folder of machine trees")
 def test_a_real_machine_is_told_without_a_wrong_word(source: TreeSource) -> None:
     report = run(source)
     told = {reading.name: reading.value for reading in report.readings}
@@ -150,7 +150,7 @@ def test_a_real_machine_is_told_without_a_wrong_word(source: TreeSource) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not TREES, reason=f"{VARIABLE} names no folder with machine trees")
+@pytest.mark.skipif(not TREES, reason=f"needs {VARIABLE}, the folder of machine trees")
 def test_its_recording_replays_to_the_same(source: TreeSource) -> None:
     recorder = Recorder(source)
     first = run(recorder)
