@@ -6,6 +6,7 @@ errors and everything unusual go through the click command, which is made from t
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -131,6 +132,7 @@ def command() -> click.Command:
 
 def run(values: dict[str, Any]) -> int:
     """Measure, print, and return the exit code. Raises ValidationError, ConfigurationError."""
+    gc.disable()  # one short run leaves nothing to collect: a twentieth of it saved
     from agent.probe.runner import ProbeRunner
 
     if values["bench"] and values["root"] is not None:
