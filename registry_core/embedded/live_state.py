@@ -64,13 +64,13 @@ class LiveState(AbstractContextManager[NodeTable]):
         if self._interval is not None:  # else nobody is ever called silent, and being there proves nothing
             self.uptime.start(clock.monotonic())
         self.next_sequence = 1
+        self._table = NodeTable(thresholds, self._interval)
         self.load()
 
     def load(self) -> None:
         """Read the store anew. Samples that came in since they were saved are kept; conditions and liveness too."""
         with self._lock:
-            older = getattr(self, "_table", None)
-            self._table = NodeTable(self._thresholds, self._interval)
+            older, self._table = self._table, NodeTable(self._thresholds, self._interval)
             self._table.is_held = self._is_held
             self._node_cache = NodeCache(self._table)
             now = self._clock.monotonic()
@@ -78,7 +78,7 @@ class LiveState(AbstractContextManager[NodeTable]):
             for row in self._store.rows():
                 self._take_up(row, now)
                 last_sequence = row.columns.sequence
-            if older is not None:
+            if older.slots.by_id:
                 self._table.take_over(older, store_is_newer=self._store.read_only)
             self.next_sequence = max(last_sequence + 1, self._stored_number("next_sequence"), self.next_sequence)
             stored_index = self._stored_number("event_index")

@@ -319,8 +319,9 @@ class NodeRegistry(Queries):
             if not self._store.read_only:
                 self._transactions.save_samples()
         finally:
+            self._transactions.refusal = RegistryClosedError("the registry is closed; open it again")
             self._live_state.events.close()
-            self._transactions.close(RegistryClosedError("the registry is closed; open it again"))
+            self._transactions.close()
 
     def __enter__(self) -> NodeRegistry:
         self._transactions.before_call()

@@ -222,9 +222,8 @@ class Transactions:
             self._live_state.not_saved(samples)
             raise
 
-    def close(self, refusal: RegistryError) -> None:
-        """Refuse every call from now on, and let go of the store once a commit of another thread has ended."""
-        self.refusal = refusal
+    def close(self) -> None:
+        """Let go of the store, once a commit of another thread has ended."""
         with self._disk:
             self._store.close()
 

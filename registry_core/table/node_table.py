@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Callable, Optional
 
 from registry_core.models.columns import Columns
-from registry_core.models.status import Liveness, NodeHealth, Sampled
+from registry_core.models.status import Liveness, Sampled
 from registry_core.rules import health, liveness
 from registry_core.rules.flapping import Flapping, beats_owed, fell_silent, heard, is_forgotten
 from registry_core.rules.health import HealthRule, HealthThresholds
@@ -69,9 +69,6 @@ class NodeTable:
         self._unreadable: set[int] = set()  # slots whose records are damaged: no query finds them
         self._flapping: dict[str, Flapping] = {}  # the nodes that fell silent lately, the latest last
         self.slots = Slots()
-
-    def __len__(self) -> int:
-        return len(self.slots)
 
     def put(self, columns: Columns, now: float) -> bool:
         """Take over the columns of a new or known node; True when it is new. No sign of life by itself."""
@@ -257,10 +254,6 @@ class NodeTable:
     def next_due(self) -> float:
         """When `expire` is next due, monotonic seconds."""
         return max(self._deadlines.next_due(), self._rests_until)
-
-    def health(self, slot: int) -> NodeHealth:
-        """The newest sample and what follows from it."""
-        return self.slots.health(slot)
 
     def liveness(self, slot: int) -> Liveness:
         """What was last judged."""
