@@ -14,10 +14,7 @@ from typing import Callable, Optional
 
 from registry_core.errors import printable
 
-__all__ = ["LEVELS", "LOG_FORMATS", "configure_logs", "is_journal"]
-
-LOG_FORMATS = ("plain", "json")
-LEVELS = ("debug", "info", "warning", "error")
+__all__ = ["configure_logs", "is_journal"]
 
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _DEBUG_PRIORITY = 7
