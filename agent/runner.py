@@ -25,7 +25,8 @@ from agent.sampler import Sample, Sampler
 from agent.schedule import Schedule, phase_seconds
 from agent.settings import AgentSettings, RegistrySettings, load_agent_settings
 from agent.state_dir import REGISTRY_FILE, StateDir
-from agent.status_publisher import AgentSnapshot, StatusPublisher
+from agent.status_file import NO_WORK, AgentStatus
+from agent.status_publisher import StatusPublisher
 from duxnet.process.credentials import credential
 from duxnet.process.errors import EXIT_PARTIAL, EXIT_RUNTIME, ConfigurationError
 from duxnet.process.log_settings import LogSettings
@@ -34,6 +35,7 @@ from duxnet.process.signals import SignalInbox, StopRequested
 from registry_core.contract import Registry
 from registry_core.errors import RegistryError
 from registry_core.identity.identity_files import ensure_identity, read_identity
+from registry_core.models.encoding import capabilities_to_plain, health_to_plain
 from registry_core.models.node import Node
 from registry_core.storage.key_sources import find_keys
 from registry_core.version import __version__
@@ -84,6 +86,10 @@ class Agent:
     def _agent(self) -> AgentSettings:
         return self._settings.section("agent", AgentSettings)
 
+    @property
+    def _registry(self) -> RegistrySettings:
+        return self._settings.section("registry", RegistrySettings)
+
     def start(self) -> None:
         """Everything up to the first report."""
         _log.info("duxnet agent %s starts; configuration: %s", __version__, self._settings.config_file or "defaults")
@@ -94,9 +100,7 @@ class Agent:
         self._found = self._probes.run()
         self._node = self._describe()
         self._warnings = self._notice_a_copied_folder()
-        self._target = self._settings.section("registry", RegistrySettings).target or str(
-            self._state.path / REGISTRY_FILE
-        )
+        self._target = self._registry.target or str(self._state.path / REGISTRY_FILE)
         self._reporter = Reporter(self._open_registry(), gap_file=self._state.path / GAP_FILE)
         self._tell_who_and_what()
         self._describe_to_registry()
@@ -107,7 +111,7 @@ class Agent:
 
     def run(self) -> int:
         """Keep the schedule until SIGTERM or SIGINT; the exit code."""
-        self._status_publisher.ready(self._snapshot())
+        self._status_publisher.ready(self._status())
         try:
             while (arrived := self._inbox.take()) in (None, signal.SIGHUP):
                 if arrived is signal.SIGHUP:
@@ -126,7 +130,7 @@ class Agent:
         """End after the first report; the exit code says whether it was delivered and whole."""
         standing = self._reporter.standing
         whole = not self._found.errors and self._sample is not None and not self._sample.failures
-        line = self._snapshot().line()
+        line = self._status().line()
         self._stop("one report was asked for")
         print(line)  # noqa: T201 - the answer of the command
         if standing.problem is not None:
@@ -141,14 +145,14 @@ class Agent:
         closing = threading.Thread(target=self._reporter.close, name="close", daemon=True)
         closing.start()
         closing.join(CLOSE_SECONDS)
-        self._status_publisher.save(self._snapshot(), "stopped")
+        self._status_publisher.save(self._status("stopped"))
         if closing.is_alive():
             what = "a network" if is_address(self._target) else "a disk"
             _log.warning("left %s that does not answer; what was registered is kept", what)
         _log.info("stopped after %d delivered reports", self._reporter.standing.delivered)
 
     def _use_probes(self) -> None:
-        options = self._agent.probe_options(self._environ, self._settings.section("registry", RegistrySettings).target)
+        options = self._agent.probe_options(self._environ, self._registry.target)
         source = LiveSource()
         self._probes = ProbeRunner(source, options)
         self._sampler = Sampler(source, options.work_dir)
@@ -165,16 +169,24 @@ class Agent:
         self._unreachable = unreachable
         return node
 
-    def _snapshot(self) -> AgentSnapshot:
-        return AgentSnapshot(
-            node=self._node,
+    def _status(self, state: str = "running") -> AgentStatus:
+        node, standing = self._node, self._reporter.standing
+        return AgentStatus(
+            state=state,
+            node_id=node.id,
+            hostname=node.hostname,
+            offer=offer_text(node.capabilities),
             registry=self._target,
-            state_dir=self._state.path,
+            state_dir=str(self._state.path),
             interval_seconds=self._paced_interval or self._agent.interval_seconds,
-            standing=self._reporter.standing,
+            capabilities=capabilities_to_plain(node.capabilities),
             sample=self._sample,
+            conditions=None if standing.health is None else health_to_plain(standing.health)["conditions"],
+            problem=standing.problem,
             probe_errors=tuple(f"{error.probe}: {error.message}" for error in self._found.errors),
-            warnings=self._warnings,
+            warnings=(*self._warnings, *(f"{NO_WORK}{reason}" for reason in standing.withheld)),
+            reports_delivered=standing.delivered,
+            reports_failed=standing.failed,
         )
 
     def _open_registry(self) -> Registry:
@@ -186,11 +198,9 @@ class Agent:
                 self._found.host["boot_id"] or "",
                 credential(JOIN_TOKEN_CREDENTIAL, self._environ),
             )
-            return open_registry(
-                self._target, settings=self._settings.section("registry", RegistrySettings), own_node=own
-            )
+            return open_registry(self._target, settings=self._registry, own_node=own)
         timeout_seconds = MISSED_INTERVALS * self._agent.interval_seconds
-        keys = find_keys(self._settings.section("registry", RegistrySettings).key_path(), self._environ)
+        keys = find_keys(self._registry.key_path(), self._environ)
         return open_registry(self._target, heartbeat_timeout_seconds=timeout_seconds, keys=keys)
 
     def _notice_a_copied_folder(self) -> tuple[str, ...]:
@@ -271,7 +281,7 @@ class Agent:
         return self._reporter.report(self._sample)
 
     def _tell_of_report(self, *, delivered: bool) -> None:
-        self._status_publisher.told(self._snapshot(), delivered=delivered)
+        self._status_publisher.reported(self._status(), delivered=delivered)
         self._follow_the_pace()
 
     def _follow_the_pace(self) -> None:
@@ -287,7 +297,7 @@ class Agent:
 
     def _draw(self) -> None:
         age = time.monotonic() - self._sampled_at
-        self._status_publisher.draw(self._snapshot(), age, self._schedule.seconds_to_next(SAMPLE))
+        self._status_publisher.draw(self._status(), age, self._schedule.seconds_to_next(SAMPLE))
 
     def _reload(self) -> None:
         """Take over a changed configuration; a bad one changes nothing. Raises StopRequested, RegistryError."""
@@ -307,7 +317,7 @@ class Agent:
             self._describe_to_registry()
         self._schedule.soon(SAMPLE)
         self._inbox.stop_at_once = False
-        self._status_publisher.ready(self._snapshot())
+        self._status_publisher.ready(self._status())
 
     def _use_settings(self, new: Settings) -> None:
         """Apply what a running agent can: all but the state directory and the way to the registry."""

@@ -6,15 +6,17 @@ from typing import Optional
 
 import click
 
+from duxnet.cli.options import config_option, log_format_option, state_dir_option
+
 __all__ = ["coordinator"]
 
 
 @click.command("coordinator")
-@click.option("--config", metavar="FILE", help="Configuration file; it must be there.")
+@config_option
 @click.option("--host", metavar="ADDRESS", help="Where to listen; default 127.0.0.1.")
 @click.option("--port", metavar="PORT", help="Default 8410.")
-@click.option("--state-dir", metavar="DIR", help="Folder for key, tokens, audit log and registry.")
-@click.option("--log-format", type=click.Choice(["plain", "json"]), help="Log lines for people or for programs.")
+@state_dir_option("Folder for key, tokens, audit log and registry.")
+@log_format_option
 def coordinator(
     config: Optional[str],
     host: Optional[str],

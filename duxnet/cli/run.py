@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Callable, TextIO
 
-from duxnet.process.errors import EXIT_BAD_CONFIGURATION, EXIT_RUNTIME, EXIT_USAGE, ConfigurationError
+from duxnet.process.errors import EXIT_BAD_CONFIGURATION, EXIT_RUNTIME, EXIT_USAGE, CommandError, ConfigurationError
 from registry_core.errors import RegistryError, ValidationError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _code_of(run: Callable[[], int]) -> int:
         return _told(EXIT_BAD_CONFIGURATION, *(f"configuration: {problem}" for problem in error.problems))
     except ValidationError as error:
         return _told(EXIT_USAGE, str(error))
-    except RegistryError as error:
+    except (CommandError, RegistryError) as error:
         return _told(EXIT_RUNTIME, str(error))
     except OSError as error:
         return _code_of_error(error)
@@ -89,9 +89,6 @@ def _let_go(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
-
-
-_INTERRUPTED = 130  # 128 + SIGINT, as shells expect
 
 
 def run_click(command: click.Command, arguments: Sequence[str], name: str) -> int:

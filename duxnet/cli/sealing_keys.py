@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
+from duxnet.cli.local_agent import find_local_agent
 from registry_core.errors import StoreError
 
 if TYPE_CHECKING:
     from registry_core.storage.sealing import KeyRing
 
-__all__ = ["configured_key_file", "keys_of"]
+__all__ = ["keys_of"]
 
 
 def keys_of(place: Path, key_file: Optional[Path], config: Optional[str], *, needed: bool) -> Optional[KeyRing]:
@@ -31,11 +32,4 @@ def keys_of(place: Path, key_file: Optional[Path], config: Optional[str], *, nee
         if needed:
             raise
         return None
-    return find_keys(configured_key_file(config), os.environ) if is_sealed else None
-
-
-def configured_key_file(config: Optional[str]) -> Optional[Path]:
-    """`registry.encryption_key_file` of the configuration. Raises ConfigurationError."""
-    from agent.settings import RegistrySettings, load_agent_settings
-
-    return load_agent_settings(config).section("registry", RegistrySettings).key_path()
+    return find_keys(find_local_agent(config).key_file, os.environ) if is_sealed else None

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from agent.description import offer_text
 from duxnet.doctor.findings import NOTE, OK, PROBLEM, Finding
+from registry_core.models.encoding import capabilities_from_plain
 
 __all__ = ["compare"]
 
@@ -38,7 +40,8 @@ _GPU_REMEDY = "open the device files to the unit: `sudo duxnet service install -
 def compare(root: Mapping[str, Any], service: Mapping[str, Any]) -> Sequence[Finding]:
     """Findings from two documents of `duxnet probe --format json`: root's, and the service's."""
     findings = [*_figures(root, service), *_gpus(root, service), *_errors(root, service)]
-    return findings or [Finding(CHECK, OK, f"what root sees: {_offer(service['capabilities'])}")]
+    offer = offer_text(capabilities_from_plain(service["capabilities"]))
+    return findings or [Finding(CHECK, OK, f"what root sees: {offer}")]
 
 
 def _figures(root: Mapping[str, Any], service: Mapping[str, Any]) -> Iterator[Finding]:
@@ -103,14 +106,6 @@ def _reason(name: str, document: Mapping[str, Any]) -> str:
         if reading.get("name") == name and reading.get("limited_by"):
             return str(reading["limited_by"])
     return ""
-
-
-def _offer(capabilities: Mapping[str, Any]) -> str:
-    usable = sum(bool(gpu.get("usable")) for gpu in capabilities.get("gpus") or [])
-    return (
-        f"{capabilities['cpu_cores']} CPUs, {capabilities['memory_gb']:.1f} GB of memory, "
-        f"{capabilities['storage_gb']:.1f} GB of storage, {usable} usable GPU{'' if usable == 1 else 's'}"
-    )
 
 
 def _shown(value: Any) -> str:

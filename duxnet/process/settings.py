@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Sec
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from duxnet.process.errors import ConfigurationError
-from duxnet.process.layers import read_layers, suggestion
+from duxnet.process.layers import path_text, read_layers, suggestion
 from registry_core.errors import ValidationError as RecordError
 from registry_core.errors import shown
 
@@ -41,21 +41,10 @@ def _not_a_bool(value: Any) -> Any:
     return value
 
 
-def _path_text(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError("must be a path without control characters")
-    if not value.startswith("~"):
-        return value
-    try:
-        return str(Path(value).expanduser())
-    except RuntimeError:  # ~somebody, who is not known here
-        raise ValueError("must begin with a home folder that is known here") from None
-
-
 # The kinds of values that sections are made of, beside text and true or false.
 Number = Annotated[float, BeforeValidator(_not_a_bool)]
 Whole = Annotated[int, BeforeValidator(_not_a_bool)]
-PathText = Annotated[str, AfterValidator(_path_text)]  # `~` is replaced; empty means "not set"
+PathText = Annotated[str, AfterValidator(path_text)]  # `~` is replaced; empty means "not set"
 
 
 @dataclass(frozen=True)
@@ -127,15 +116,8 @@ class _Root(BaseSettings):
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library names these
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)  # merged by `read_layers`, which remembers where each value came from
+    def settings_customise_sources(cls, *_settings_cls: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (sources["init_settings"],)  # merged by `read_layers`, which remembers where each value came from
 
 
 def _root_model(sections: Mapping[str, type[Section]]) -> type[_Root]:

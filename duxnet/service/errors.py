@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from duxnet.process.errors import CommandError
+
 __all__ = ["ServiceError"]
 
 
-class ServiceError(Exception):
+class ServiceError(CommandError):
     """`reason` says what stands in the way, `remedy` (may be several lines) what its user can do about it."""
 
     def __init__(self, reason: str, remedy: str) -> None:

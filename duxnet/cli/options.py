@@ -1,12 +1,12 @@
-"""The options by which commands ask for nodes: those of the table of conditions, and which registry is asked.
+"""The options that several commands share: configuration, format, which registry, and which nodes.
 
-Here: from a row's parameters to click's options. Not here: pages, which are `nodes list`'s own.
+Options for nodes are made from the table of conditions. An option of one command alone stands at that command.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import reduce, wraps
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 import click
@@ -15,11 +15,33 @@ from registry_core.query.conditions import CONDITIONS, Parameter
 from registry_core.query.node_query import ORDER_PARAMETERS
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from duxnet.cli.registry_client import RegistryClient
     from registry_core.query.node_query import NodeQuery
 
-__all__ = ["key_and_value", "query_of", "with_conditions", "with_order", "with_registry"]
+__all__ = [
+    "Opener", "config_option", "format_option", "key_and_value", "local_state_dir_option", "log_format_option",
+    "query_of", "state_dir_option", "with_conditions", "with_order", "with_registry",
+]  # fmt: skip
 
 Command = Callable[..., int]
+
+config_option = click.option("--config", metavar="FILE", help="Configuration file; it must be there.")
+format_option = click.option(
+    "--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True
+)
+log_format_option = click.option(
+    "--log-format", type=click.Choice(["plain", "json"]), help="Log lines for people or for programs."
+)
+
+
+def state_dir_option(text: str) -> Callable[[Command], Command]:
+    """`--state-dir`, with a help text that says whose."""
+    return click.option("--state-dir", metavar="DIR", help=text)
+
+
+local_state_dir_option = state_dir_option("State directory of the agent, if not the configured one.")
 
 
 def with_conditions(command: Command) -> Command:
@@ -67,9 +89,26 @@ _registry = click.option(
     metavar="PATH-or-URL",
     help="Default: $DUXNET_REGISTRY, then the configuration, then the agent on this machine.",
 )
-_config = click.option("--config", metavar="FILE", help="Configuration file; it must be there.")
 
 
-def with_registry(command: Callable[..., int]) -> Callable[..., int]:
-    """`--registry` and `--config`."""
-    return _registry(_config(command))
+class Opener:
+    """The registry that `--registry` and `--config` name, not yet open."""
+
+    def __init__(self, registry: Optional[str], config: Optional[str]) -> None:
+        self._named = registry, config
+
+    def __call__(self, *, read_only: bool) -> AbstractContextManager[RegistryClient]:
+        """Opens it for the time of a `with`. Raises ConfigurationError, RegistryError."""
+        from duxnet.cli.registry_client import RegistryClient, find_target
+
+        return RegistryClient.opened(find_target(*self._named), read_only=read_only)
+
+
+def with_registry(command: Command) -> Command:
+    """`--registry` and `--config`; the command gets an Opener as `opened`."""
+
+    @wraps(command)
+    def prepared(registry: Optional[str], config: Optional[str], **given: Any) -> int:
+        return command(opened=Opener(registry, config), **given)
+
+    return _registry(config_option(prepared))
