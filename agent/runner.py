@@ -11,7 +11,6 @@ import signal
 import threading
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Callable, Optional
 
 from agent.description import NO_ADDRESS, describe, offer_text
@@ -23,14 +22,13 @@ from agent.registry_address import is_address
 from agent.reporter import GAP_FILE, Description, Reporter
 from agent.sampler import Sample, Sampler
 from agent.schedule import Schedule, phase_seconds
-from agent.settings import AgentSettings, RegistrySettings, load_agent_settings
+from agent.settings import AgentSettings, RegistrySettings
 from agent.state_dir import REGISTRY_FILE, StateDir
 from agent.status_file import NO_WORK, AgentStatus
 from agent.status_publisher import StatusPublisher
 from duxnet.process.credentials import credential
 from duxnet.process.errors import EXIT_PARTIAL, EXIT_RUNTIME, ConfigurationError
-from duxnet.process.log_settings import LogSettings
-from duxnet.process.settings import Settings
+from duxnet.process.settings import LogSettings, Settings
 from duxnet.process.signals import SignalInbox, StopRequested
 from registry_core.contract import Registry
 from registry_core.errors import RegistryError
@@ -40,7 +38,7 @@ from registry_core.models.node import Node
 from registry_core.storage.key_sources import find_keys
 from registry_core.version import __version__
 
-__all__ = ["Agent", "Launch"]
+__all__ = ["Agent"]
 
 _log = logging.getLogger("agent")
 
@@ -51,28 +49,20 @@ REPORT = "report"
 JOIN_TOKEN_CREDENTIAL = "join-token"  # noqa: S105 - a name, as in LoadCredential= of the unit
 
 
-@dataclass(frozen=True)
-class Launch:
-    """What the command line said. `flags` maps dotted settings to values."""
-
-    config: Optional[str] = None
-    flags: Mapping[str, object] = field(default_factory=dict)
-    once: bool = False
-
-    def settings(self) -> Settings:
-        """Flags, environment and file as they are now. Raises ConfigurationError."""
-        return load_agent_settings(self.config, self.flags)
-
-
 class Agent:
-    """One agent from start to stop. Making it raises ConfigurationError, starting it RegistryError too."""
+    """One agent from start to stop. Making it raises ConfigurationError, starting it RegistryError too.
 
-    def __init__(self, launch: Launch, inbox: SignalInbox, environ: Mapping[str, str]) -> None:
-        self._launch = launch
+    `load_settings` gives the settings as they are now; `once` keeps the terminal for the answer.
+    """
+
+    def __init__(
+        self, load_settings: Callable[[], Settings], inbox: SignalInbox, environ: Mapping[str, str], once: bool = False
+    ) -> None:
+        self._load_settings = load_settings
         self._inbox = inbox
         self._environ = environ
-        self._settings = launch.settings()
-        self._status_publisher = StatusPublisher(environ, once=launch.once)
+        self._settings = load_settings()
+        self._status_publisher = StatusPublisher(environ, once=once)
         self._status_publisher.set_up_logs(self._settings.section("log", LogSettings))
         self._schedule = Schedule(inbox.wake)
         self._probing = threading.Lock()
@@ -304,7 +294,7 @@ class Agent:
         self._status_publisher.notifier.reloading()
         self._inbox.stop_at_once = True
         try:
-            self._use_settings(self._launch.settings())
+            self._use_settings(self._load_settings())
         except ConfigurationError as error:
             for problem in error.problems:
                 _log.error("the new configuration is refused: %s", problem)

@@ -18,7 +18,7 @@ from duxnet.process.notify import Notifier
 from registry_core.errors import StoreError, reason_of
 
 if TYPE_CHECKING:
-    from duxnet.process.log_settings import LogSettings
+    from duxnet.process.settings import LogSettings
 
 __all__ = ["StatusPublisher"]
 

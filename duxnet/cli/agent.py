@@ -37,7 +37,8 @@ def agent(
     try:
         from os import environ
 
-        from agent.runner import Agent, Launch
+        from agent.runner import Agent
+        from agent.settings import load_agent_settings
 
         flags = {
             "agent.state_dir": state_dir,
@@ -45,7 +46,7 @@ def agent(
             "agent.interval_seconds": interval,
             "log.format": log_format,
         }
-        running = Agent(Launch(config, flags, once), inbox, environ)
+        running = Agent(lambda: load_agent_settings(config, flags), inbox, environ, once)
         running.start()
         return running.once() if once else running.run()
     except StopRequested as stop:

@@ -20,7 +20,7 @@ SECTIONS = {
     "agent": ("agent.settings", "AgentSettings"),
     "registry": ("agent.settings", "RegistrySettings"),
     "coordinator": ("duxnet.coordinator.settings", "CoordinatorSettings"),
-    "log": ("duxnet.process.log_settings", "LogSettings"),
+    "log": ("duxnet.process.settings", "LogSettings"),
 }
 
 

@@ -31,9 +31,8 @@ def coordinator(
     """
     import os
 
-    from duxnet.process.log_settings import LogSettings
     from duxnet.process.logs import configure_logs
-    from duxnet.process.settings import load_settings
+    from duxnet.process.settings import LogSettings, load_settings
 
     try:
         from duxnet.coordinator.server.process import serve

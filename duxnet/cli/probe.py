@@ -132,7 +132,11 @@ def run(values: dict[str, Any]) -> int:
     from agent.probe.runner import ProbeRunner
 
     source, options = _source_and_options(values["root"], values["work_dir"])
-    recorder = _recorder(source) if values["record"] is not None else None
+    recorder = None
+    if values["record"] is not None:
+        from agent.probe.recording import Recorder
+
+        recorder = Recorder(source)
     report = ProbeRunner(recorder or source, options).run(_only(values["only"]) if values["only"] else None)
     if recorder is not None:
         _save(recorder, values["record"], options)
@@ -183,12 +187,6 @@ def _setting_of(field: str) -> str:
         if field.startswith(beginning):
             return setting + field[len(beginning) :]
     return "registry.target" if field == "registry_address" else f"agent.{field}"
-
-
-def _recorder(source: Source) -> Recorder:
-    from agent.probe.recording import Recorder
-
-    return Recorder(source)
 
 
 def _save(recorder: Recorder, folder: str, options: ProbeOptions) -> None:

@@ -58,7 +58,7 @@ def verify_command(path: Optional[Path], key_file: Optional[Path], config: Optio
     Exit code 0: whole. 3: whole up to the last commit, behind which the log does not check (a process that was
     killed while it wrote leaves that too). 1: damaged, each place is named.
     """
-    from duxnet.cli.sealing_keys import keys_of
+    from duxnet.cli.registry_client import keys_of
     from registry_core.storage.maintenance.verify import verify
 
     place = path or _default_path(config)
@@ -122,7 +122,7 @@ def migrate_command(
 
     Unless told otherwise, what was sealed stays sealed with the same keys.
     """
-    from duxnet.cli.sealing_keys import keys_of
+    from duxnet.cli.registry_client import keys_of
     from registry_core.storage.key_sources import read_key_file
     from registry_core.storage.maintenance.migrate import migrate
 
@@ -150,7 +150,7 @@ def rotate_key_command(
     Afterwards the older keys are needed only for backups that were made before.
     """
     from duxnet.cli.local_agent import find_local_agent
-    from duxnet.cli.sealing_keys import keys_of
+    from duxnet.cli.registry_client import keys_of
     from registry_core.errors import SealedStoreError
     from registry_core.files.locks import lock_beside
     from registry_core.files.opening import own_place

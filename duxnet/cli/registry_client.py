@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
+from duxnet.cli.local_agent import find_local_agent
 from registry_core.errors import DamagedStoreError, StoreError, UnknownNodeError, ValidationError
 
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from registry_core.models.node import Node
     from registry_core.query.conditions import Failing
     from registry_core.query.node_query import NodePage, NodeQuery
+    from registry_core.storage.sealing import KeyRing
 
-__all__ = ["RegistryClient", "Target", "find_target"]
+__all__ = ["RegistryClient", "Target", "find_target", "keys_of"]
 
 SHORTEST_PREFIX = 4
 
@@ -49,8 +51,6 @@ def find_target(flag: Optional[str], config: Optional[str]) -> Target:
                 "registry", target, "must be the path of a file, or an address with http:// or https://"
             )
         return Target(target, config=config)
-    from duxnet.cli.local_agent import find_local_agent
-
     own = find_local_agent(config)
     return Target(own.registry, own.state_dir, config)
 
@@ -75,8 +75,6 @@ class RegistryClient:
             raise StoreError(
                 place.target, "there is no registry yet: start an agent (duxnet agent), or name one with --registry"
             )
-        from duxnet.cli.sealing_keys import keys_of
-
         path = Path(place.target)
         sealable = not is_address(place.target) and path.is_file()
         keys = keys_of(path, None, place.config, needed=False) if sealable else None
@@ -184,6 +182,26 @@ class RegistryClient:
     def _status_of(self, node: Node) -> Optional[FoundStatus]:
         """What the agent here says, if this is its node."""
         return self.status if self.status is not None and self.status.status.node_id == node.id else None
+
+
+def keys_of(place: Path, key_file: Optional[Path], config: Optional[str], *, needed: bool) -> Optional[KeyRing]:
+    """The keys for the registry at `place`; None for one in clear, or where no source has any.
+
+    A key file that was named is read in any case. `needed` False: a registry that cannot be looked at is left for
+    the command to report. Raises StoreError, ValidationError, ConfigurationError.
+    """
+    from registry_core.storage.key_sources import find_keys, read_key_file
+    from registry_core.storage.maintenance.verify import sealed_with
+
+    if key_file is not None:
+        return read_key_file(key_file)
+    try:
+        is_sealed = bool(sealed_with(place))
+    except StoreError:
+        if needed:
+            raise
+        return None
+    return find_keys(find_local_agent(config).key_file, os.environ) if is_sealed else None
 
 
 def _leave_out(_error: DamagedStoreError) -> None:

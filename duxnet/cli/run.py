@@ -78,7 +78,9 @@ def _make_streams_safe() -> None:
     """
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "r+"))  # noqa: PTH123, SIM115 - as long as the process; pathlib costs 3 ms
+            from pathlib import Path  # here: it takes 3 ms, and hardly any caller closes a stream
+
+            setattr(sys, name, Path(os.devnull).open("r+"))  # noqa: SIM115 - as long as the process
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")

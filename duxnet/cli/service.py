@@ -97,10 +97,10 @@ def _unit(coordinator: bool) -> Unit:
 def _check_machine(live: bool) -> None:
     import os
 
-    from duxnet.service.errors import ServiceError
+    from duxnet.process.errors import CommandError
 
     if sys.platform != "linux":
-        raise ServiceError("there is no systemd on this system", "Run `duxnet agent` by what starts services here.")
+        raise CommandError("there is no systemd on this system", "Run `duxnet agent` by what starts services here.")
     if live and os.geteuid() != 0:
         command = " ".join(["sudo", str(Path(sys.argv[0]).resolve()), *sys.argv[1:]])
-        raise ServiceError("this needs root", f"Try:\n  {command}")
+        raise CommandError("this needs root", f"Try:\n  {command}")

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from duxnet.doctor.findings import NOTE, OK, PROBLEM, Finding
+from duxnet.process.errors import CommandError
 from duxnet.process.settings import Settings
 from duxnet.service import systemctl
-from duxnet.service.errors import ServiceError
 from duxnet.service.units import AGENT, COORDINATOR, Unit
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def service_environment(patient: Patient) -> dict[str, str]:
 
 
 def examine(patient: Patient, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """All findings. `environ` is the patient's. Raises ServiceError where systemd does not answer."""
+    """All findings. `environ` is the patient's. Raises CommandError where systemd does not answer."""
     from duxnet.doctor.coordinator_checks import check_coordinator_configuration
 
     if patient.has_agent:
@@ -152,7 +152,7 @@ def _seen(patient: Patient, work_dir: Path) -> Iterator[Finding]:
     command = current_placement().command
     try:
         findings = compare(probe_as_root(command, work_dir), probe_in_sandbox(AGENT, command, work_dir))
-    except (SandboxError, ServiceError) as error:
+    except (SandboxError, CommandError) as error:
         remedy = f"`systemctl cat {AGENT.service}` shows what closes it; does `duxnet probe` work outside?"
         yield Finding(CHECK, PROBLEM, f"the probe could not be run as the service: {error}", remedy)
         return
@@ -165,7 +165,7 @@ def _own_clock() -> Iterator[Finding]:
         return
     try:
         answer = systemctl.timedatectl("NTPSynchronized")
-    except ServiceError:
+    except CommandError:
         return
     if answer == "yes":
         yield Finding("clock set", OK, "a time service keeps this machine's clock right")

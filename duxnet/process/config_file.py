@@ -81,10 +81,6 @@ def _parsed(raw: bytes, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:  # its text ends in "(at line 3, column 7)"
-        raise ConfigurationError([f"{where} is not valid TOML: {_one_line(str(error))}"]) from None
+        raise ConfigurationError([f"{where} is not valid TOML: {' '.join(str(error).split())}"]) from None
     except RecursionError:
         raise ConfigurationError([f"{where} is not valid TOML: nested too deeply"]) from None
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

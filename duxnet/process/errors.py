@@ -24,4 +24,12 @@ class ConfigurationError(Exception):
 
 
 class CommandError(Exception):
-    """A command cannot do what it was called for; the text says why, and what its user can do about it."""
+    """A command cannot do what it was called for: `reason` says why, `remedy` what its user can do (in lines)."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason, remedy)
+        self.reason = reason
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.reason}\n{self.remedy}"

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
 
 from duxnet.process.errors import ConfigurationError
 from duxnet.process.folders import config_file_candidates
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["PROJECT_SECTIONS", "Layers", "path_text", "read_layers", "suggestion"]
 
@@ -103,8 +101,6 @@ def path_text(value: str) -> str:
         raise ValueError("must be a path without control characters")
     if not value.startswith("~"):
         return value
-    from pathlib import Path
-
     try:
         return str(Path(value).expanduser())
     except RuntimeError:  # ~somebody, who is not known here

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Optional, TypeVar
+from typing import Annotated, Any, Literal, Optional, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError, create_model
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -20,7 +20,7 @@ from duxnet.process.layers import path_text, read_layers, suggestion
 from registry_core.errors import ValidationError as RecordError
 from registry_core.errors import shown
 
-__all__ = ["Number", "PathText", "Section", "Settings", "Whole", "load_settings"]
+__all__ = ["LogSettings", "Number", "PathText", "Section", "Settings", "Whole", "load_settings"]
 
 MASK = "********"
 
@@ -45,6 +45,13 @@ def _not_a_bool(value: Any) -> Any:
 Number = Annotated[float, BeforeValidator(_not_a_bool)]
 Whole = Annotated[int, BeforeValidator(_not_a_bool)]
 PathText = Annotated[str, AfterValidator(path_text)]  # `~` is replaced; empty means "not set"
+
+
+class LogSettings(Section):
+    """[log]: how and how much a process says."""
+
+    format: Literal["plain", "json"] = "plain"
+    level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 @dataclass(frozen=True)
@@ -135,26 +142,16 @@ def _problem(error: Any, origins: Mapping[str, str], sections: Mapping[str, type
     origin = next(related, None)
     source = f" ({origin})" if origin else ""
     if error["type"] == "extra_forbidden":
-        known_keys = _keys_beside(path, sections)
-        hint = suggestion(path[-1], known_keys)
+        hint = suggestion(path[-1], _fields_beside(path, sections))
         return f"{ascii(name)[1:-1]} is not a setting{hint}{source}"
     refused = error.get("ctx", {}).get("error")
     if isinstance(refused, RecordError):  # the core's own check: it names what inside the setting is wrong
         inside = refused.field.partition(".")[2]
         return f"{name}{'.' if inside else ''}{inside}: {shown(refused.value)} is not accepted: {refused.rule}{source}"
-    given = MASK if _is_secret(path, sections) else shown(error["input"])
+    field = _fields_beside(path, sections).get(path[-1])
+    given = MASK if field is not None and field.annotation is SecretStr else shown(error["input"])
     message = str(error["msg"]).replace("Input should be", "must be").replace("Value error, ", "")
     return f"{name}: {given} is not accepted: {message}{source}"
-
-
-def _keys_beside(path: list[str], sections: Mapping[str, type[Section]]) -> list[str]:
-    return list(_fields_beside(path, sections))
-
-
-def _is_secret(path: list[str], sections: Mapping[str, type[Section]]) -> bool:
-    """Whether the setting at `path` holds a secret, whatever was given for it."""
-    field = _fields_beside(path, sections).get(path[-1])
-    return field is not None and field.annotation is SecretStr
 
 
 def _fields_beside(path: list[str], sections: Mapping[str, type[Section]]) -> Mapping[str, Any]:

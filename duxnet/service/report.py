@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from duxnet.process.errors import CommandError
 from duxnet.service import systemctl
-from duxnet.service.errors import ServiceError
 from duxnet.service.units import Unit
 
 __all__ = ["describe", "is_active"]
@@ -35,9 +35,9 @@ def is_active(unit: Unit) -> bool:
 
 
 def describe(unit: Unit) -> Iterator[str]:
-    """Lines for a person. Raises ServiceError where systemd does not run this machine."""
+    """Lines for a person. Raises CommandError where systemd does not run this machine."""
     if not systemctl.is_running():
-        raise ServiceError("systemd does not run this machine", "`duxnet agent` runs without it too.")
+        raise CommandError("systemd does not run this machine", "`duxnet agent` runs without it too.")
     found = systemctl.properties(unit.service, _ASKED)
     if found.get("LoadState") == "not-found":
         flag = " --coordinator" if unit.role == "coordinator" else ""
