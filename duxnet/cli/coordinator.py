@@ -18,11 +18,7 @@ __all__ = ["coordinator"]
 @state_dir_option("Folder for key, tokens, audit log and registry.")
 @log_format_option
 def coordinator(
-    config: Optional[str],
-    host: Optional[str],
-    port: Optional[str],
-    state_dir: Optional[str],
-    log_format: Optional[str],
+    config: Optional[str], host: Optional[str], port: Optional[str], state_dir: Optional[str], log_format: Optional[str]
 ) -> int:
     """Run the registry that many agents report to, until stopped.
 

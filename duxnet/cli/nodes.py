@@ -45,13 +45,7 @@ for _command in OPERATE:
 @with_order
 @click.option("--limit", type=int, help="Show at most this many nodes.")
 @click.option("--after", metavar="CURSOR", help="Go on behind an earlier answer: its `next`.")
-def list_command(
-    opened: Opener,
-    output: str,
-    limit: Optional[int],
-    after: Optional[str],
-    **asked: Any,
-) -> int:
+def list_command(opened: Opener, output: str, limit: Optional[int], after: Optional[str], **asked: Any) -> int:
     """The nodes that meet every condition, best reputation first."""
     from duxnet.cli.node_output import print_nodes
 

@@ -6,7 +6,7 @@ Options for nodes are made from the table of conditions. An option of one comman
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce, wraps
+from functools import partial, reduce, wraps
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 import click
@@ -26,6 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 Command = Callable[..., int]
+Opener = Callable[..., "AbstractContextManager[RegistryClient]"]
 
 config_option = click.option("--config", metavar="FILE", help="Configuration file; it must be there.")
 format_option = click.option(
@@ -91,24 +92,13 @@ _registry = click.option(
 )
 
 
-class Opener:
-    """The registry that `--registry` and `--config` name, not yet open."""
-
-    def __init__(self, registry: Optional[str], config: Optional[str]) -> None:
-        self._named = registry, config
-
-    def __call__(self, *, read_only: bool) -> AbstractContextManager[RegistryClient]:
-        """Opens it for the time of a `with`. Raises ConfigurationError, RegistryError."""
-        from duxnet.cli.registry_client import RegistryClient, find_target
-
-        return RegistryClient.opened(find_target(*self._named), read_only=read_only)
-
-
 def with_registry(command: Command) -> Command:
-    """`--registry` and `--config`; the command gets an Opener as `opened`."""
+    """`--registry` and `--config`; the command gets `opened`: `with opened(read_only=True) as client` opens it."""
 
     @wraps(command)
     def prepared(registry: Optional[str], config: Optional[str], **given: Any) -> int:
-        return command(opened=Opener(registry, config), **given)
+        from duxnet.cli.registry_client import open_client
+
+        return command(opened=partial(open_client, registry, config), **given)
 
     return _registry(config_option(prepared))

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
-from duxnet.process.errors import ConfigurationError
+from duxnet.process.errors import EXIT_PARTIAL, ConfigurationError
 
 if TYPE_CHECKING:
     import click
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["OPTIONS", "command", "main", "parsed_without_click", "run"]
 
 PROBES = ("cpu", "memory", "storage", "gpu", "network", "host")
-EXIT_PARTIAL = 3
 
 
 class Option(NamedTuple):

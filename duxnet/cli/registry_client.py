@@ -1,4 +1,4 @@
-"""Which registry the desk works on, and what the agent on this machine adds to it: the newest health of its own node.
+"""Which registry a command works on, and what the agent on this machine adds to it: the newest health of its own node.
 
 Samples are soft: the file of an embedded registry does not hold them, the agent's status file does.
 """
@@ -17,7 +17,6 @@ from registry_core.errors import DamagedStoreError, StoreError, UnknownNodeError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agent.settings import RegistrySettings
     from agent.status_file import AgentStatus, FoundStatus
     from registry_core.contract import Registry
     from registry_core.models.node import Node
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from registry_core.query.node_query import NodePage, NodeQuery
     from registry_core.storage.sealing import KeyRing
 
-__all__ = ["RegistryClient", "Target", "find_target", "keys_of"]
+__all__ = ["RegistryClient", "Target", "find_target", "keys_of", "open_client"]
 
 SHORTEST_PREFIX = 4
 
@@ -36,7 +35,6 @@ class Target:
 
     target: str
     agent_dir: Optional[Path] = None
-    config: Optional[str] = None
 
 
 def find_target(flag: Optional[str], config: Optional[str]) -> Target:
@@ -50,9 +48,9 @@ def find_target(flag: Optional[str], config: Optional[str]) -> Target:
             raise ValidationError(
                 "registry", target, "must be the path of a file, or an address with http:// or https://"
             )
-        return Target(target, config=config)
+        return Target(target)
     own = find_local_agent(config)
-    return Target(own.registry, own.state_dir, config)
+    return Target(own.registry, own.state_dir)
 
 
 class RegistryClient:
@@ -61,28 +59,6 @@ class RegistryClient:
     def __init__(self, registry: Registry, status: Optional[FoundStatus]) -> None:
         self.registry = registry
         self.status = status
-
-    @classmethod
-    @contextmanager
-    def opened(cls, place: Target, *, read_only: bool) -> Iterator[RegistryClient]:
-        """Opens for the time of a `with`. Raises RegistryError, with a hint where no agent has run yet."""
-        from agent.open_registry import open_registry
-        from agent.registry_address import is_address
-
-        if not is_address(place.target) and _is_closed(place.target):
-            raise StoreError(place.target, "is not for this user to read: try it with sudo")
-        if place.agent_dir is not None and not is_address(place.target) and not Path(place.target).exists():
-            raise StoreError(
-                place.target, "there is no registry yet: start an agent (duxnet agent), or name one with --registry"
-            )
-        path = Path(place.target)
-        sealable = not is_address(place.target) and path.is_file()
-        keys = keys_of(path, None, place.config, needed=False) if sealable else None
-        registry = open_registry(place.target, read_only=read_only, keys=keys, settings=_way_to(place))
-        try:
-            yield cls(registry, _local_status(place))
-        finally:
-            registry.close()
 
     def find(self, query: NodeQuery) -> NodePage:
         """What answers the query, each node as `with_newest_health` shows it.
@@ -184,6 +160,34 @@ class RegistryClient:
         return self.status if self.status is not None and self.status.status.node_id == node.id else None
 
 
+@contextmanager
+def open_client(registry: Optional[str], config: Optional[str], *, read_only: bool) -> Iterator[RegistryClient]:
+    """The registry that the options name, open for the time of a `with`. Raises ConfigurationError, RegistryError."""
+    from agent.open_registry import open_registry
+    from agent.registry_address import is_address
+
+    place = find_target(registry, config)
+    keys, settings = None, None
+    if is_address(place.target):
+        from agent.settings import RegistrySettings, load_agent_settings
+
+        settings = load_agent_settings(config).section("registry", RegistrySettings)  # its token and certificates
+    else:
+        path = Path(place.target)
+        if _is_closed(place.target):
+            raise StoreError(place.target, "is not for this user to read: try it with sudo")
+        if place.agent_dir is not None and not path.exists():
+            raise StoreError(
+                place.target, "there is no registry yet: start an agent (duxnet agent), or name one with --registry"
+            )
+        keys = keys_of(path, None, config, needed=False) if path.is_file() else None
+    opened = open_registry(place.target, read_only=read_only, keys=keys, settings=settings)
+    try:
+        yield RegistryClient(opened, _local_status(place))
+    finally:
+        opened.close()
+
+
 def keys_of(place: Path, key_file: Optional[Path], config: Optional[str], *, needed: bool) -> Optional[KeyRing]:
     """The keys for the registry at `place`; None for one in clear, or where no source has any.
 
@@ -217,17 +221,6 @@ def _is_closed(target: str) -> bool:
     except (OSError, ValueError):
         return False
     return False
-
-
-def _way_to(place: Target) -> Optional[RegistrySettings]:
-    """Token and certificates for an address; a path needs none, and reading the configuration takes time."""
-    from agent.registry_address import is_address
-
-    if not is_address(place.target):
-        return None
-    from agent.settings import RegistrySettings, load_agent_settings
-
-    return load_agent_settings(place.config).section("registry", RegistrySettings)
 
 
 def _local_status(place: Target) -> Optional[FoundStatus]:

@@ -91,12 +91,11 @@ def check_text(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
     except OSError:
         return
     if text != unit_text(unit, current_placement().command):
-        flag = " --coordinator" if unit.role == "coordinator" else ""
         yield Finding(
             "unit file",
             NOTE,
             f"{path} is not the one that this version, at {current_placement().command}, installs",
-            f"after an upgrade or a move: sudo duxnet service install{flag}",
+            f"after an upgrade or a move: sudo {unit.install_command}",
         )
 
 

@@ -93,10 +93,7 @@ class Settings:
 
 
 def load_settings(
-    sections: Mapping[str, type[Section]],
-    *,
-    config: Optional[str] = None,
-    flags: Optional[Mapping[str, object]] = None,
+    sections: Mapping[str, type[Section]], *, config: Optional[str] = None, flags: Optional[Mapping[str, object]] = None
 ) -> Settings:
     """Read and validate `sections`; `config` and `flags` as in `read_layers`. Reads `os.environ`.
 

@@ -78,14 +78,13 @@ def remedy(placement: Placement, unit: Unit) -> str:
     extra = "[coordinator]" if unit == COORDINATOR else ""
     source = str(placement.checkout) if placement.checkout is not None else "duxnet-registry"
     wanted = f"'{source}{extra}'"
-    flag = " --coordinator" if unit == COORDINATOR else ""
     return (
         "Install it where it can, with a system Python (package python3-venv):\n"
         f"  sudo /usr/bin/python3 -m venv /opt/duxnet && sudo /opt/duxnet/bin/pip install {wanted}\n"
-        f"  sudo /opt/duxnet/bin/duxnet service install{flag}\n"
+        f"  sudo /opt/duxnet/bin/{unit.install_command}\n"
         "or with pipx:\n"
         f"  sudo PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install --python /usr/bin/python3 {wanted}\n"
-        f"  sudo /usr/local/bin/duxnet service install{flag}"
+        f"  sudo /usr/local/bin/{unit.install_command}"
     )
 
 

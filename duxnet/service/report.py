@@ -11,21 +11,9 @@ from duxnet.service.units import Unit
 __all__ = ["describe", "is_active"]
 
 _ASKED = (
-    "LoadState",
-    "ActiveState",
-    "SubState",
-    "UnitFileState",
-    "StatusText",
-    "ActiveEnterTimestamp",
-    "MainPID",
-    "NRestarts",
-    "Result",
-    "ExecMainStatus",
-    "MemoryCurrent",
-    "WatchdogTimestamp",
-    "FragmentPath",
-    "DropInPaths",
-)
+    "LoadState", "ActiveState", "SubState", "UnitFileState", "StatusText", "ActiveEnterTimestamp", "MainPID",
+    "NRestarts", "Result", "ExecMainStatus", "MemoryCurrent", "WatchdogTimestamp", "FragmentPath", "DropInPaths",
+)  # fmt: skip
 _NO_FIGURE = ("", "[not set]", str(2**64 - 1))
 
 
@@ -40,8 +28,7 @@ def describe(unit: Unit) -> Iterator[str]:
         raise CommandError("systemd does not run this machine", "`duxnet agent` runs without it too.")
     found = systemctl.properties(unit.service, _ASKED)
     if found.get("LoadState") == "not-found":
-        flag = " --coordinator" if unit.role == "coordinator" else ""
-        yield f"{unit.service} is not installed: `sudo duxnet service install{flag}`"
+        yield f"{unit.service} is not installed: `sudo {unit.install_command}`"
         return
     yield f"{unit.service}: {found['ActiveState']} ({found['SubState']}), {found.get('UnitFileState') or 'static'}"
     yield from _rows(found)

@@ -36,6 +36,11 @@ class Unit:
         """The name of its folders below /var/lib and /run."""
         return f"duxnet-{self.role}"
 
+    @property
+    def install_command(self) -> str:
+        """What installs it, without the path of `duxnet`."""
+        return "duxnet service install" + (" --coordinator" if self.role == "coordinator" else "")
+
 
 AGENT = Unit("agent")
 COORDINATOR = Unit("coordinator")
