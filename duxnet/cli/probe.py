@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
+from agent.probe.probes import PROBE_NAMES
 from duxnet.process.errors import EXIT_PARTIAL, ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from agent.probe.source import Source
 
 __all__ = ["OPTIONS", "command", "main", "parsed_without_click", "run"]
-
-PROBES = ("cpu", "memory", "storage", "gpu", "network", "host")
 
 
 class Option(NamedTuple):
@@ -43,7 +42,7 @@ class Option(NamedTuple):
 
 OPTIONS = (
     Option("--format", "FORMAT", "table for a person, json for a program", ("table", "json"), "table"),
-    Option("--only", "LIST", f"run only these probes, joined by commas: {', '.join(PROBES)}"),
+    Option("--only", "LIST", f"run only these probes, joined by commas: {', '.join(PROBE_NAMES)}"),
     Option("--explain", None, "say for each figure what is offered, what the host has and what made the difference"),
     Option("--work-dir", "DIR", "the folder that work is stored in (default: the setting agent.work_dir)"),
     Option("--record", "DIR", "also save all that was read into DIR, without secrets, to be replayed elsewhere"),
@@ -77,7 +76,7 @@ def parsed_without_click(arguments: Sequence[str]) -> Optional[dict[str, Any]]:
 def _only(text: Optional[str]) -> Optional[tuple[str, ...]]:
     """The probes named in `--only`; None when one is unknown."""
     names = tuple(name.strip() for name in (text or "").split(","))
-    return names if all(name in PROBES for name in names) else None
+    return names if all(name in PROBE_NAMES for name in names) else None
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -96,7 +95,7 @@ def command() -> click.Command:
 
     def checked(_context: click.Context, _parameter: click.Parameter, value: Optional[str]) -> Optional[str]:
         if value is not None and _only(value) is None:
-            raise click.BadParameter(f"{value!r} is not a list of probes: {', '.join(PROBES)}")
+            raise click.BadParameter(f"{value!r} is not a list of probes: {', '.join(PROBE_NAMES)}")
         return value
 
     parameters: list[click.Parameter] = [
