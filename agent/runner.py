@@ -1,7 +1,7 @@
-"""The agent as a process: starts, keeps the schedule, answers signals, leaves in good order.
+"""The agent as a process: starts, keeps the schedule, answers signals, stops cleanly.
 
-What is said to the registry is `reporter`'s; what is measured, `sampler`'s and `probe`'s; when, `schedule`'s; what
-people see, `status_publisher`'s.
+Not here: reports to the registry (`reporter`), measuring (`sampler`, `probe`), the plan (`schedule`), what people see
+(`status_publisher`).
 """
 
 from __future__ import annotations
@@ -92,11 +92,11 @@ class Agent:
         self._warnings = self._notice_a_copied_folder()
         self._target = self._registry.target or str(self._state.path / REGISTRY_FILE)
         self._reporter = Reporter(self._open_registry(), gap_file=self._state.path / GAP_FILE)
-        self._tell_who_and_what()
+        self._log_who_and_what()
         self._describe_to_registry()
         delivered = self._send_report()
-        self._inbox.stop_at_once = False  # before anybody is told that it runs: from here a stop is in good order
-        self._tell_of_report(delivered=delivered)
+        self._inbox.stop_at_once = False  # before anything says that it runs: from here on it stops cleanly
+        self._publish_report(delivered=delivered)
         self._plan()
 
     def run(self) -> int:
@@ -204,11 +204,11 @@ class Agent:
         _log.warning("%s", text)
         return (text,)
 
-    def _tell_who_and_what(self) -> None:
+    def _log_who_and_what(self) -> None:
         fields = {"node_id": self._identity.id, "registry": self._target, "state_dir": str(self._state.path)}
         _log.info("node %(node_id)s, state in %(state_dir)s, registry %(registry)s", fields, extra={"fields": fields})
         _log.info("offers %s", offer_text(self._node.capabilities))
-        self._tell_probe_errors(())
+        self._log_probe_errors(())
 
     def _plan(self) -> None:
         interval = self._paced_interval = max(self._agent.interval_seconds, self._reporter.requested_interval_seconds)
@@ -229,7 +229,7 @@ class Agent:
             self._notice_a_new_key()
             self._found = self._probes.run(names)
             self._node = self._describe()
-        self._tell_probe_errors(known)
+        self._log_probe_errors(known)
         self._describe_to_registry()
 
     def _notice_a_new_key(self) -> bool:
@@ -250,18 +250,18 @@ class Agent:
         self._identity = found
         return True
 
-    def _tell_probe_errors(self, known: Collection[Failure]) -> None:
+    def _log_probe_errors(self, known: Collection[Failure]) -> None:
         """Each once, and not at every round."""
-        told = {(error.probe, error.message) for error in known}
+        logged = {(error.probe, error.message) for error in known}
         for error in self._found.errors:
-            if (error.probe, error.message) not in told:
+            if (error.probe, error.message) not in logged:
                 _log.warning("probe %s: %s", error.probe, error.message, extra={"fields": {"probe": error.probe}})
 
     def _describe_to_registry(self) -> None:
         self._reporter.describe(Description(self._node, self._agent.interval_seconds))
 
     def _report(self) -> None:
-        self._tell_of_report(delivered=self._send_report())
+        self._publish_report(delivered=self._send_report())
 
     def _send_report(self) -> bool:
         self._doing = SAMPLE
@@ -270,7 +270,7 @@ class Agent:
         self._doing = REPORT
         return self._reporter.report(self._sample)
 
-    def _tell_of_report(self, *, delivered: bool) -> None:
+    def _publish_report(self, *, delivered: bool) -> None:
         self._status_publisher.reported(self._status(), delivered=delivered)
         self._follow_the_pace()
 

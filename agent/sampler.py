@@ -39,8 +39,8 @@ class Sample:
         percents = {"memory": self.memory_usage, "disk": self.disk_usage, "cpu": self.cpu_usage}
         if self.cpu_usage is None:  # as in every first sample
             del percents["cpu"]
-        told = (f"{name} {'?' if value is None else f'{value:.0f} %'}" for name, value in percents.items())
-        return ", ".join([f"load {load}", *told])
+        known = (f"{name} {'?' if value is None else f'{value:.0f} %'}" for name, value in percents.items())
+        return ", ".join([f"load {load}", *known])
 
 
 class Sampler:

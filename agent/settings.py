@@ -73,7 +73,7 @@ class AgentSettings(Section):
         return Path(default_state_folder(environ))
 
     def probe_options(self, environ: Mapping[str, str], registry_target: str = "") -> ProbeOptions:
-        """What the probe is told: the work directory (default: the state directory), reserve and overrides."""
+        """The options of the probe: the work directory (default: the state directory), reserve and overrides."""
         return options_of(self.model_dump(), registry_target, default_state_folder(environ))
 
 

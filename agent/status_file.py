@@ -168,7 +168,7 @@ def read_status(path: Path) -> Optional[FoundStatus]:
 def _start_ticks(pid: int) -> Optional[int]:
     """When a process started, in clock ticks since boot (proc(5), field 22): a reused id has another.
 
-    None where it ended, also where nobody has asked yet how (a zombie, as below an init that looks seldom).
+    None where it ended, also while its parent has not collected its exit code (a zombie).
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")

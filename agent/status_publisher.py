@@ -47,7 +47,7 @@ class StatusPublisher:
         self._file = StatusFile(state_dir, self._environ)
 
     def reported(self, status: AgentStatus, *, delivered: bool) -> None:
-        """A report was made: status file, systemd, and a log line where nobody watches the other two."""
+        """A report was made: status file, systemd, and a log line where neither is watched."""
         if delivered and status.sample is not None:
             level = logging.DEBUG if self._quiet else logging.INFO
             _log.log(level, "reported: %s", status.sample, extra={"fields": _fields(status.sample)})
@@ -61,7 +61,7 @@ class StatusPublisher:
         self.notifier.ready(self._line_for_systemd(status))
 
     def save(self, status: AgentStatus) -> None:
-        """Replace the status file. That it cannot be written is said once and never stops the agent."""
+        """Replace the status file. That it cannot be written is logged once and never stops the agent."""
         if self._file is None:
             return
         try:
@@ -86,7 +86,7 @@ class StatusPublisher:
             self._screen.end()
 
     def _line_for_systemd(self, status: AgentStatus) -> str:
-        """As what it is registered and when it last reported: a moment, since nobody renews the line in between."""
+        """As what it is registered and when it last reported: a moment, since the line is not renewed in between."""
         at = self._reported_at
         moment = "none yet" if at is None else time.strftime("%H:%M:%S UTC", time.gmtime(at))
         return f"registered as {status.who()}, last report {moment} · {status.offer} · {status.newest()}"

@@ -45,11 +45,11 @@ for _command in OPERATE:
 @with_order
 @click.option("--limit", type=int, help="Show at most this many nodes.")
 @click.option("--after", metavar="CURSOR", help="Go on behind an earlier answer: its `next`.")
-def list_command(opened: Opener, output: str, limit: Optional[int], after: Optional[str], **asked: Any) -> int:
+def list_command(opened: Opener, output: str, limit: Optional[int], after: Optional[str], **given: Any) -> int:
     """The nodes that meet every condition, best reputation first."""
     from duxnet.cli.node_output import print_nodes
 
-    query = query_of(asked, limit, after)
+    query = query_of(given, limit, after)
     with opened(read_only=True) as client:
         page = client.find(query)
         print_nodes(page.nodes, page.next, client, output)
@@ -151,7 +151,7 @@ def update_reputation_command(
 @with_registry
 @format_option
 @with_conditions
-def explain_command(node_id: str, opened: Opener, output: str, **asked: Any) -> int:
+def explain_command(node_id: str, opened: Opener, output: str, **given: Any) -> int:
     """Why a node's reputation is what it is; with conditions of `list`: which of them it fails.
 
     What would mend each is said, too. Why it gets no work: --healthy.
@@ -159,7 +159,7 @@ def explain_command(node_id: str, opened: Opener, output: str, **asked: Any) -> 
     from duxnet.cli.node_output import print_failing, print_reputation
     from registry_core.query.node_query import NodeQuery
 
-    query = query_of(asked)
+    query = query_of(given)
     with opened(read_only=True) as client:
         whole = client.whole_id(node_id)
         if query == NodeQuery():

@@ -46,7 +46,7 @@ local_state_dir_option = state_dir_option("State directory of the agent, if not 
 
 
 def with_conditions(command: Command) -> Command:
-    """Every condition of the table; the command gets them as `**asked`, for `query_of`."""
+    """Every condition of the table; the command gets them as `**given`, for `query_of`."""
     return _with([parameter for condition in CONDITIONS for parameter in condition.parameters], command)
 
 
@@ -55,12 +55,12 @@ def with_order(command: Command) -> Command:
     return _with(ORDER_PARAMETERS, command)
 
 
-def query_of(asked: dict[str, Any], limit: Optional[int] = None, after: Optional[str] = None) -> NodeQuery:
+def query_of(given: dict[str, Any], limit: Optional[int] = None, after: Optional[str] = None) -> NodeQuery:
     """The question that the options ask."""
     from registry_core.query.node_query import NodeQuery
 
-    given = {name: value for name, value in asked.items() if value is not None and value != ()}
-    return NodeQuery.from_parameters(given, limit, after)
+    named = {name: value for name, value in given.items() if value is not None and value != ()}
+    return NodeQuery.from_parameters(named, limit, after)
 
 
 def _with(parameters: Sequence[Parameter], command: Command) -> Command:

@@ -110,13 +110,13 @@ class RegistryClient:
 
     def with_newest_health(self, node: Node) -> Node:
         """The node as the agent here last measured it, when it is the one of this machine; one whose agent does not
-        run is not live, although nobody is there to say so in the file.
+        run is not live, although the file does not know that yet.
         """
         found = self._status_of(node)
         if found is None:
             return node
         status = found.status
-        if not found.is_running and not self._is_heard_since(node, status):
+        if not found.is_running and not self._has_reported_since(node, status):
             from registry_core.models.status import Liveness
 
             return replace(node, liveness=Liveness.LEFT if status.state == "stopped" else Liveness.DOWN)
@@ -133,8 +133,8 @@ class RegistryClient:
             return node
 
     @staticmethod
-    def _is_heard_since(node: Node, status: AgentStatus) -> bool:
-        """Somebody reported for it after its agent had ended."""
+    def _has_reported_since(node: Node, status: AgentStatus) -> bool:
+        """Whether a report for it arrived after its agent had ended."""
         from registry_core.models.times import time_from_text
 
         try:
@@ -145,7 +145,7 @@ class RegistryClient:
         return ended is not None and seen is not None and seen > ended
 
     def health_age_seconds(self, node: Node) -> Optional[float]:
-        """How old the newest health is; by a clock that nobody sets where the agent here measured it."""
+        """How old the newest health is; by a clock that cannot be set where the agent here measured it."""
         found = self._status_of(node)
         if found is not None and (found.is_fresh or node.health.last_heartbeat is None):
             return found.age_seconds

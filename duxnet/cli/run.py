@@ -24,7 +24,7 @@ _BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
 def ended(run: Callable[[], int]) -> int:
-    """The exit code of `run`, whose errors are told here.
+    """The exit code of `run`, whose errors are printed here.
 
     What is still in the streams is written here too: the interpreter's own last attempt would add a complaint to the
     error and make the exit code 120.
@@ -49,11 +49,11 @@ def _code_of(run: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except ConfigurationError as error:
-        return _told(EXIT_BAD_CONFIGURATION, *(f"configuration: {problem}" for problem in error.problems))
+        return _failed(EXIT_BAD_CONFIGURATION, *(f"configuration: {problem}" for problem in error.problems))
     except ValidationError as error:
-        return _told(EXIT_USAGE, str(error))
+        return _failed(EXIT_USAGE, str(error))
     except (CommandError, RegistryError) as error:
-        return _told(EXIT_RUNTIME, str(error))
+        return _failed(EXIT_RUNTIME, str(error))
     except OSError as error:
         return _code_of_error(error)
 
@@ -62,10 +62,10 @@ def _code_of_error(error: OSError) -> int:
     if isinstance(error, BrokenPipeError):  # the reader, `head` perhaps, has seen enough
         return _BROKEN_PIPE
     where = f"{error.filename!a}: " if error.filename is not None else ""
-    return _told(EXIT_RUNTIME, f"{where}{error.strerror or error}")
+    return _failed(EXIT_RUNTIME, f"{where}{error.strerror or error}")
 
 
-def _told(code: int, *lines: str) -> int:
+def _failed(code: int, *lines: str) -> int:
     with contextlib.suppress(OSError):  # standard error takes nothing: `ended` sees to what is left in it
         sys.stderr.writelines(f"duxnet: {line}\n" for line in lines)
     return code

@@ -56,7 +56,7 @@ def check_state(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def check_watchdog(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether systemd watches it, and when it last heard of progress."""
+    """Whether systemd watches it, and when progress was last reported."""
     if found.get("ActiveState") != "active":
         return
     limit_seconds = _seconds(found.get("WatchdogUSec", ""))
@@ -68,8 +68,8 @@ def check_watchdog(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
             f"a drop-in takes WatchdogSec= away: see `systemctl cat {unit.service}`",
         )
         return
-    heard = int(found.get("WatchdogTimestampMonotonic") or 0) / 1e6
-    age_seconds = max(0.0, time.monotonic() - heard)
+    reported = int(found.get("WatchdogTimestampMonotonic") or 0) / 1e6
+    age_seconds = max(0.0, time.monotonic() - reported)
     if age_seconds > limit_seconds:
         yield Finding(
             "watchdog",

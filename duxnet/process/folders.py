@@ -1,4 +1,4 @@
-"""Where a process keeps its files when nobody says so: systemd's folders, else the XDG base directories.
+"""Where a process keeps its files by default: systemd's folders, else the XDG base directories.
 
 A relative path in an XDG variable is ignored, as its specification asks.
 """

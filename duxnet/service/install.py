@@ -1,6 +1,6 @@
 """Installing and removing a unit: first a plan that can be shown, then the files, then systemd.
 
-Here: which files, and in which order systemd is told. Not here: what stands in them (`units`), whether the unit
+Here: which files, and in which order systemd reads them. Not here: what stands in them (`units`), whether the unit
 could start at all (`placement`). With a `root` other than / files are written below it and nothing is started.
 """
 
@@ -42,7 +42,7 @@ class Choices:
 
     @property
     def live(self) -> bool:
-        """Whether systemd of this machine is to be told."""
+        """Whether systemd of this machine is to act on it."""
         return self.root == Path("/") and not self.dry_run
 
 
@@ -114,15 +114,15 @@ def uninstall(unit: Unit, choices: Choices, purge: bool, say: Say) -> None:
     """Stop the service and remove what `install` wrote; with `purge` its state too. Raises CommandError."""
     folder = choices.root / UNIT_FOLDER
     drop_ins = folder / f"{unit.service}.d"
-    told = choices.live and systemctl.is_running()
-    if told and (folder / unit.service).exists():
+    acts = choices.live and systemctl.is_running()
+    if acts and (folder / unit.service).exists():
         systemctl.systemctl("disable", "--now", unit.service)
         say(f"stopped {unit.service}")
     gone = [_enabling_link(choices.root, unit), folder / unit.service]
     gone += [drop_ins / GPU_DROP_IN, drop_ins / NETWORK_DROP_IN]
     changed = _apply([PlannedFile(path) for path in gone], choices, say)
     _remove_folder(drop_ins, choices, say)
-    if told and changed:
+    if acts and changed:
         systemctl.systemctl("daemon-reload")
         say("systemd has read the units again")
     _remove_state(unit, choices, purge, say)

@@ -10,7 +10,7 @@ from duxnet.service.units import Unit
 
 __all__ = ["describe", "is_active"]
 
-_ASKED = (
+_PROPERTIES = (
     "LoadState", "ActiveState", "SubState", "UnitFileState", "StatusText", "ActiveEnterTimestamp", "MainPID",
     "NRestarts", "Result", "ExecMainStatus", "MemoryCurrent", "WatchdogTimestamp", "FragmentPath", "DropInPaths",
 )  # fmt: skip
@@ -26,7 +26,7 @@ def describe(unit: Unit) -> Iterator[str]:
     """Lines for a person. Raises CommandError where systemd does not run this machine."""
     if not systemctl.is_running():
         raise CommandError("systemd does not run this machine", "`duxnet agent` runs without it too.")
-    found = systemctl.properties(unit.service, _ASKED)
+    found = systemctl.properties(unit.service, _PROPERTIES)
     if found.get("LoadState") == "not-found":
         yield f"{unit.service} is not installed: `sudo {unit.install_command}`"
         return
