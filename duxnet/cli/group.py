@@ -1,4 +1,4 @@
-"""The top of the command line as click sees it: help, unknown commands, completion. Commands load when they are used."""
+"""The top of the command line as click sees it: help, unknown commands, completion. Commands load at their use."""
 
 from __future__ import annotations
 
