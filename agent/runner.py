@@ -14,11 +14,10 @@ from collections.abc import Collection, Mapping
 from typing import Callable, Optional
 
 from agent.description import NO_ADDRESS, describe, offer_text
-from agent.open_registry import OwnNode, open_registry
+from agent.open_registry import OwnNode, is_address, open_registry
 from agent.probe.reading import Failure
 from agent.probe.runner import ProbeRunner
 from agent.probe.source import LiveSource
-from agent.registry_address import is_address
 from agent.reporter import GAP_FILE, Description, Reporter
 from agent.sampler import Sample, Sampler
 from agent.schedule import Schedule, phase_seconds
@@ -188,7 +187,7 @@ class Agent:
                 self._found.host["boot_id"] or "",
                 credential(JOIN_TOKEN_CREDENTIAL, self._environ),
             )
-            return open_registry(self._target, settings=self._registry, own_node=own)
+            return open_registry(self._target, options=self._registry.remote_options(), own_node=own)
         timeout_seconds = MISSED_INTERVALS * self._agent.interval_seconds
         keys = find_keys(self._registry.key_path(), self._environ)
         return open_registry(self._target, heartbeat_timeout_seconds=timeout_seconds, keys=keys)

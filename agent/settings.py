@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Optional, Union
+from typing import Annotated, Any, Optional, Union
 
 from pydantic import Field, SecretStr, field_validator
 
+from agent.open_registry import check_target
 from agent.probe.options import ProbeOptions, options_of, override_value
-from agent.registry_address import check_target
 from duxnet.process.folders import default_state_folder
 from duxnet.process.settings import LogSettings, Number, PathText, Section, Settings, Whole, load_settings
 from registry_core.identity.tokens import checked_token
@@ -109,6 +109,17 @@ class RegistrySettings(Section):
 
             checked_proxy("proxy", value.get_secret_value())
         return value
+
+    def remote_options(self) -> dict[str, Any]:
+        """What these settings say of `RemoteOptions`."""
+        return {
+            "token": self.token.get_secret_value(),
+            "join_token": self.join_token.get_secret_value(),
+            "coordinator_id": self.coordinator_id,
+            "ca_file": self.ca_file or None,
+            "allow_plaintext": self.allow_plaintext,
+            "proxy": self.proxy.get_secret_value(),
+        }
 
     def key_path(self) -> Optional[Path]:
         """The key file, if one is set."""

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from agent.registry_address import check_target
+from agent.open_registry import check_target
 from agent.state_dir import REGISTRY_FILE
 from agent.status_file import local_folder
 from duxnet.process.folders import default_state_folder

@@ -213,7 +213,7 @@ def _progress(done_word: str, things: str) -> Iterator[Callable[[int, int], None
 
 
 def _default_path(config: Optional[str]) -> Path:
-    from agent.registry_address import is_address
+    from agent.open_registry import is_address
     from duxnet.cli.registry_client import find_target
 
     target = find_target(None, config).target

@@ -163,15 +163,14 @@ class RegistryClient:
 @contextmanager
 def open_client(registry: Optional[str], config: Optional[str], *, read_only: bool) -> Iterator[RegistryClient]:
     """The registry that the options name, open for the time of a `with`. Raises ConfigurationError, RegistryError."""
-    from agent.open_registry import open_registry
-    from agent.registry_address import is_address
+    from agent.open_registry import is_address, open_registry
 
     place = find_target(registry, config)
-    keys, settings = None, None
+    keys, options = None, None
     if is_address(place.target):
         from agent.settings import RegistrySettings, load_agent_settings
 
-        settings = load_agent_settings(config).section("registry", RegistrySettings)  # its token and certificates
+        options = load_agent_settings(config).section("registry", RegistrySettings).remote_options()
     else:
         path = Path(place.target)
         if _is_closed(place.target):
@@ -181,7 +180,7 @@ def open_client(registry: Optional[str], config: Optional[str], *, read_only: bo
                 place.target, "there is no registry yet: start an agent (duxnet agent), or name one with --registry"
             )
         keys = keys_of(path, None, config, needed=False) if path.is_file() else None
-    opened = open_registry(place.target, read_only=read_only, keys=keys, settings=settings)
+    opened = open_registry(place.target, read_only=read_only, keys=keys, options=options)
     try:
         yield RegistryClient(opened, _local_status(place))
     finally:

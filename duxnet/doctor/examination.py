@@ -120,7 +120,7 @@ def _service(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
 
 def _registry(patient: Patient, settings: Settings, found: Optional[FoundStatus]) -> Iterator[Finding]:
     """The registry that the running agent reports to, which its command line may have named, else the configured."""
-    from agent.registry_address import is_address
+    from agent.open_registry import is_address
     from agent.settings import RegistrySettings
     from duxnet.doctor.reach import AllowList, check_address
 
