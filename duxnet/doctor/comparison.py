@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from agent.description import offer_text
 from duxnet.doctor.findings import NOTE, OK, PROBLEM, Finding
-from registry_core.models.encoding import capabilities_from_plain
 
 __all__ = ["compare"]
 
@@ -40,8 +38,7 @@ _GPU_REMEDY = "open the device files to the unit: `sudo duxnet service install -
 def compare(root: Mapping[str, Any], service: Mapping[str, Any]) -> Sequence[Finding]:
     """Findings from two documents of `duxnet probe --format json`: root's, and the service's."""
     findings = [*_figures(root, service), *_gpus(root, service), *_errors(root, service)]
-    offer = offer_text(capabilities_from_plain(service["capabilities"]))
-    return findings or [Finding(CHECK, OK, f"what root sees: {offer}")]
+    return findings or [Finding(CHECK, OK, f"what root sees: {_offer(service['capabilities'])}")]
 
 
 def _figures(root: Mapping[str, Any], service: Mapping[str, Any]) -> Iterator[Finding]:
@@ -108,5 +105,13 @@ def _reason(name: str, document: Mapping[str, Any]) -> str:
     return ""
 
 
+def _offer(capabilities: Mapping[str, Any]) -> str:
+    usable = sum(bool(gpu.get("usable")) for gpu in capabilities.get("gpus") or [])
+    cpus, memory, storage = (_shown(capabilities[name]) for name in ("cpu_cores", "memory_gb", "storage_gb"))
+    return (
+        f"{cpus} CPUs, {memory} GB of memory, {storage} GB of storage, {usable} usable GPU{'' if usable == 1 else 's'}"
+    )
+
+
 def _shown(value: Any) -> str:
-    return "nothing" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
+    return "unknown" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)

@@ -7,12 +7,15 @@ a command that needs a few settings does not pay for the validation of all.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
-from duxnet.process.config_file import find_config_file, read_config_file
 from duxnet.process.errors import ConfigurationError
+from duxnet.process.folders import config_file_candidates
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["PROJECT_SECTIONS", "Layers", "path_text", "read_layers", "suggestion"]
 
@@ -100,6 +103,8 @@ def path_text(value: str) -> str:
         raise ValueError("must be a path without control characters")
     if not value.startswith("~"):
         return value
+    from pathlib import Path
+
     try:
         return str(Path(value).expanduser())
     except RuntimeError:  # ~somebody, who is not known here
@@ -120,7 +125,12 @@ def suggestion(given: str, known: Iterable[str]) -> str:
 def _from_file(
     sections: Collection[str], environ: Mapping[str, str], config: Optional[str]
 ) -> tuple[Optional[Path], dict[str, Any]]:
-    """The file and the tables that this process reads."""
+    """The file and the tables that this process reads. The file's reader is imported only where there is a file."""
+    is_named = config is not None or environ.get("DUXNET_CONFIG")
+    if not is_named and not any(os.access(candidate, os.F_OK) for candidate in config_file_candidates(environ)):
+        return None, {}
+    from duxnet.process.config_file import find_config_file, read_config_file
+
     path = find_config_file(config, environ)
     return (None, {}) if path is None else (path, _known_tables(read_config_file(path), sections, path))
 

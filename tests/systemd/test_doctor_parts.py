@@ -36,7 +36,7 @@ def test_the_same_seen_twice_is_well() -> None:
     (finding,) = compare(probed(), probed(storage_gb=500.4))
     assert (finding.state, finding.summary) == (
         OK,
-        "what root sees: 8 CPUs, 16.6 GB memory, 500.4 GB storage, no GPU",
+        "what root sees: 8 CPUs, 16.6 GB of memory, 500.4 GB of storage, 0 usable GPUs",
     )
 
 
