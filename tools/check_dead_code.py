@@ -62,10 +62,6 @@ EXCEPTIONS = {
         "_do_submit_job": "APScheduler calls it",
     },
     "agent/settings.py": {"override": "a field of the settings, read by name"},
-    "agent/status_file.py": {
-        "reports_delivered": "a field of the status file, for people",
-        "reports_failed": "a field of the status file, for people",
-    },
     "duxnet/cli/group.py": {"format_commands": "click calls it"},
     "duxnet/coordinator/app.py": {"create_app": "public: docs/coordinator.md"},
     "duxnet/coordinator/commit_queue.py": {"__traceback__": "an attribute of exceptions"},
@@ -79,15 +75,10 @@ EXCEPTIONS = {
         "minimum_version": "an attribute of ssl's",
         "capture_signals": "uvicorn calls it",
     },
-    "duxnet/process/journal.py": {"emit": "logging calls it"},
     "duxnet/process/logs.py": {"emit": "logging calls it"},
     "duxnet/process/settings.py": {
         "model_config": "pydantic reads it",
         "settings_customise_sources": "pydantic calls it",
-        "settings_cls": "a parameter that pydantic passes",
-        "env_settings": "a parameter that pydantic passes",
-        "dotenv_settings": "a parameter that pydantic passes",
-        "file_secret_settings": "a parameter that pydantic passes",
     },
 }
 """File → name → who uses it all the same."""
