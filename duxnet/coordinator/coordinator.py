@@ -10,7 +10,8 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from typing import Callable, Optional
+from collections.abc import Mapping
+from typing import Any, Callable, Optional
 
 import msgspec
 
@@ -230,14 +231,11 @@ class Coordinator:
         found = self.registry.host.remains(node_id)
         if found is None:
             return False
-        known, state = found
-        generation = state.get("generation")
-        ban = (known.admission_reason or "banned") if known.admission is Admission.BANNED else ""
+        _known, state = found
         self.audit.note(actor, "removed", node_id)
-        if state.get("links") and state.get("key"):
-            self.token_store.bury_key(node_id, state["links"], state["key"], time.time())
-        self.token_store.bury(node_id, generation if isinstance(generation, int) else -1, ban, time.time())
-        self.registry.deregister_node(node_id)
+        earlier = self.registry.host.removed(node_id)
+        kept = _judged_by_later(state, {} if earlier is None else earlier.state)
+        self.registry.host.deregister(node_id, state=kept, lasts="links" in kept)
         self.quotas.move(node_id, state.get("peer"), None)
         return True
 
@@ -260,6 +258,18 @@ class Coordinator:
         self.audit.close()
         self.token_store.close()
         self.registry.close()
+
+
+def _judged_by_later(state: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """What a later registration of a removed node is judged by: its last generation, and the newest key it had."""
+    kept = {}
+    generations = [each for each in (state.get("generation"), earlier.get("generation")) if isinstance(each, int)]
+    if generations:
+        kept["generation"] = max(generations)
+    replaced = state if state.get("links") and state.get("key") else earlier
+    if replaced.get("links"):
+        kept.update(links=replaced["links"], key=replaced["key"])
+    return kept
 
 
 def _bearer(authorization: str) -> str:

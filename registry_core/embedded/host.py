@@ -9,20 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
 
+from registry_core.embedded.tombstones import HostPart
 from registry_core.embedded.wallets import proven_wallet
 from registry_core.errors import DamagedStoreError
 from registry_core.models import limits
 from registry_core.models.frozen import frozen_json_map
 from registry_core.models.node import Node
 from registry_core.models.record import NodeRecord
-from registry_core.models.status import Liveness
+from registry_core.models.status import Admission, Liveness
 from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
 from registry_core.rules.registration import Terms
 
 if TYPE_CHECKING:
     from registry_core.embedded.live_state import LiveState
+    from registry_core.storage.tombstones import StoredTombstone
 
-__all__ = ["LivenessCounts", "Place", "RegistryHost"]
+__all__ = ["LivenessCounts", "Place", "RegistryHost", "RemovedNode"]
 
 
 class Place(NamedTuple):
@@ -30,6 +32,13 @@ class Place(NamedTuple):
 
     is_approved: bool
     liveness: Liveness
+
+
+class RemovedNode(NamedTuple):
+    """What is kept of a removed node: its host's state, and why it was banned, or ""."""
+
+    state: Mapping[str, Any]
+    ban: str
 
 
 class LivenessCounts(NamedTuple):
@@ -50,11 +59,17 @@ class RegistryHost:
         record: Callable[[str], Optional[NodeRecord]],
         remains: Callable[[str], Optional[NodeRecord]],
         register: Callable[[Node, Optional[float], Terms], Node],
+        deregister: Callable[[str, Optional[HostPart]], bool],
+        tombstone: Callable[[str], Optional[StoredTombstone]],
+        take_over: Callable[[str, HostPart, str, float], None],
     ) -> None:
         self._live_state = live_state
         self._record = record
         self._remains = remains
         self._register = register
+        self._deregister = deregister
+        self._tombstone = tombstone
+        self._take_over = take_over
 
     def register(
         self,
@@ -71,6 +86,33 @@ class RegistryHost:
         """
         limits.text("pending_reason", pending_reason, "reason")
         return self._register(node, interval_seconds, Terms(frozen_json_map("state", state), pending_reason))
+
+    def deregister(self, node_id: str, *, state: Mapping[str, Any], lasts: bool = False) -> bool:
+        """As `deregister_node`, with `state` (JSON values) kept of the removed node in the same commit.
+
+        For 30 days, or, where it `lasts`, for the newest 100,000 such nodes. It stays while the node is back, until the
+        next `deregister`.
+        """
+        return self._deregister(node_id, HostPart(state, lasts=lasts))
+
+    def removed(self, node_id: str) -> Optional[RemovedNode]:
+        """What is kept of a node that was removed; None for nothing. Inside a batch, as the batch has it."""
+        found = self._tombstone(node_id)
+        if found is None:
+            return None
+        is_banned = found.left.standing is Admission.BANNED
+        return RemovedNode(found.host_state, (found.reason or "banned") if is_banned else "")
+
+    def take_over_removed(
+        self, node_id: str, *, state: Mapping[str, Any], lasts: bool, ban: str, removed_at: float
+    ) -> None:
+        """Keep what this host kept elsewhere of a node that was removed, unless something newer is kept here.
+
+        `removed_at` is Unix seconds; `ban` is why it was banned, or "".
+        """
+        limits.text("ban", ban, "reason")
+        at = limits.number("removed_at", removed_at, 0, 1e12)
+        self._take_over(limits.lookup_key(node_id), HostPart(state, lasts=lasts), ban, at)
 
     def state(self, node_id: str) -> Optional[Mapping[str, Any]]:
         """What is kept beside the node; None for a node that is not registered. Inside a batch, as the batch has it."""

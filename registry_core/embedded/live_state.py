@@ -27,7 +27,7 @@ from registry_core.query.node_query import NodeOrder, NodeQuery
 from registry_core.rules.health import ALL_CONDITIONS, ALL_UNKNOWN, HealthRule, HealthThresholds, load_per_cpu
 from registry_core.rules.liveness import interval_of_timeout
 from registry_core.rules.reputation import HourObserved
-from registry_core.storage.store import Put, Row, Store, Unreadable
+from registry_core.storage.store import Delete, Put, Row, Store, Unreadable
 from registry_core.table.cordon_ends import CordonEnds
 from registry_core.table.node_table import NodeTable
 
@@ -179,7 +179,7 @@ class LiveState:
             for change in unit.changes:
                 if isinstance(change, Put):
                     self._put(change, now, at)
-                else:
+                elif isinstance(change, Delete):
                     slot = self._table.slots.by_id.get(change.node_id)
                     self._table.remove(change.node_id)
                     self.uptime.gone(change.node_id)

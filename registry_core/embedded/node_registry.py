@@ -20,6 +20,7 @@ from registry_core.embedded.host import RegistryHost
 from registry_core.embedded.live_state import LiveState, NodePage
 from registry_core.embedded.reputations import Reputations
 from registry_core.embedded.search import find_staying
+from registry_core.embedded.tombstones import HostPart
 from registry_core.embedded.transactions import Transactions
 from registry_core.embedded.wallets import proven_wallet
 from registry_core.errors import DamagedStoreError, ReadOnlyError, RegistryClosedError, RegistryError, UnknownNodeError
@@ -47,6 +48,7 @@ from registry_core.rules.reputation import (
 from registry_core.rules.reputation.stored_evidence import state_of
 from registry_core.storage.open_store import open_store
 from registry_core.storage.store import Unreadable
+from registry_core.storage.tombstones import NODE, StoredTombstone, TombstoneKey
 
 __all__ = ["NodeRegistry"]
 
@@ -58,7 +60,8 @@ class NodeRegistry:
 
     `heartbeat_timeout_seconds`: after this silence a node is `down` (after half of it `suspect`); None: silence
     changes nothing. A node that told a longer interval is given the time that follows from it.
-    `read_only` opens beside a writer and sees its last commit. `clock` is for tests and simulations.
+    `read_only` opens beside a writer and sees its last commit. `clock` is for tests and simulations. `sum_key`: 32
+    secret bytes that a host has anyway, for the sums over SQLite's rows; default: the file keeps a key of its own.
 
     Thread-safe, but of one process: not usable after a fork. Raises ValidationError, StoreError and its kinds.
     """
@@ -72,6 +75,7 @@ class NodeRegistry:
         thresholds: Optional[HealthThresholds] = None,
         heartbeat_timeout_seconds: Optional[float] = None,
         clock: Optional[Clock] = None,
+        sum_key: Optional[bytes] = None,
     ) -> None:
         if thresholds is not None:
             limits.instance("thresholds", thresholds, HealthThresholds)
@@ -80,7 +84,7 @@ class NodeRegistry:
         )
         self._refusal: Optional[RegistryError] = None
         self._clock = clock or SystemClock()
-        self._store = open_store(persistence_path, encryption_key, read_only=read_only)
+        self._store = open_store(persistence_path, encryption_key, read_only=read_only, sum_key=sum_key)
         self._read_only = read_only
         try:
             self._live_state = LiveState(self._store, thresholds or HealthThresholds(), timeout, self._clock)
@@ -93,7 +97,15 @@ class NodeRegistry:
         self._reputations = Reputations(self._store, self._transactions, self._live_state, self._clock)
         self.admin = RegistryAdmin(self._transactions, self._before_change, self._reputations)
         self.maintenance = RegistryMaintenance(self._transactions, self._before_change, self._reputations)
-        self.host = RegistryHost(self._live_state, self._newest, self._remains, self._register)
+        self.host = RegistryHost(
+            self._live_state,
+            self._newest,
+            self._remains,
+            self._register,
+            self._deregister,
+            self._tombstone,
+            self._take_over,
+        )
         _note_owner(self)
 
     @property
@@ -334,15 +346,30 @@ class NodeRegistry:
 
         One whose record is damaged is removed too; of its reputation only its standing is left.
         """
+        return self._deregister(node_id, None)
+
+    def _deregister(self, node_id: str, host: Optional[HostPart]) -> bool:
         self._before_change()
         with self._transactions.command() as unit:
             record = self._transactions.remains(limits.lookup_key(node_id), unit)
             if record is None:
                 return False
-            self._reputations.remember(unit, record)
+            self._reputations.remember(unit, record, host)
             self._transactions.delete(unit, node_id)
             unit.events.append((EventKind.DEREGISTERED, node_id, FrozenMap()))
         return True
+
+    def _tombstone(self, node_id: str) -> Optional[StoredTombstone]:
+        """What is kept of a removed node; inside the caller's own batch, as the next change of the batch finds it."""
+        self._before_call()
+        key = TombstoneKey(NODE, limits.lookup_key(node_id))
+        unit = self._transactions.own_batch()
+        return self._store.tombstone(key) if unit is None else self._transactions.tombstone(key, unit)
+
+    def _take_over(self, node_id: str, host: HostPart, ban: str, at: float) -> None:
+        self._before_change()
+        with self._transactions.command() as unit:
+            self._reputations.tombstones.take_over(unit, node_id, host, ban, at)
 
     @contextmanager
     def batch(self) -> Iterator[None]:

@@ -25,8 +25,14 @@ from registry_core.models.status import Liveness
 from registry_core.models.times import time_from_text, time_to_text
 from registry_core.rules.reputation.evidence import stored_history
 from registry_core.storage.record_codec import checked_proof, checked_unknown, record_from_plain
+from registry_core.storage.tombstones import (
+    StoredTombstone,
+    TombstoneKey,
+    tombstone_from_plain,
+    tombstone_to_plain,
+)
 
-__all__ = ["evidence_by_name", "pack", "unpack"]
+__all__ = ["evidence_by_name", "pack", "pack_tombstone", "unpack", "unpack_tombstone"]
 
 _encode = msgspec.json.Encoder().encode
 _decode_map = msgspec.json.Decoder(dict[str, Any]).decode
@@ -90,6 +96,19 @@ def evidence_by_name(plain: dict[str, Any]) -> dict[str, Any]:
             for name, item in evidence.items()
         }
     return plain
+
+
+def pack_tombstone(tombstone: StoredTombstone) -> bytes:
+    """As bytes, for stores that keep tombstones one by one."""
+    return _encode(tombstone_to_plain(tombstone))
+
+
+def unpack_tombstone(key: TombstoneKey, packed: bytes, *, newer: bool = False) -> StoredTombstone:
+    """What `pack_tombstone` made bytes of. Raises ValueError."""
+    try:
+        return tombstone_from_plain(key, _decode_map(packed), newer=newer)
+    except (msgspec.MsgspecError, RecursionError, TypeError) as error:
+        raise ValueError(str(error)) from None
 
 
 class _Shape(NamedTuple):

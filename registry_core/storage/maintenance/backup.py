@@ -19,7 +19,7 @@ from registry_core.files.atomic import appearing, refuse_existing
 from registry_core.files.locks import lock_beside
 from registry_core.files.opening import own_place
 from registry_core.storage.maintenance.verify import Progress, Verification, is_sqlite_file, verify
-from registry_core.storage.sqlite.open import check_identity, connect, has_log, translated, wal_of
+from registry_core.storage.sqlite.open import REGISTRY, Kind, check_identity, connect, has_log, translated, wal_of
 
 __all__ = ["backup", "copy_sqlite", "kept_aside", "restore"]
 
@@ -104,13 +104,13 @@ def _tidy(place: Path) -> None:
         return
 
 
-def copy_sqlite(source: Path, temporary: Path, progress: Progress) -> None:
+def copy_sqlite(source: Path, temporary: Path, progress: Progress, kind: Kind = REGISTRY) -> None:
     """Copy one commit of a database into the empty file `temporary`. Raises StoreError."""
     location = str(source)
-    check_identity(source)
+    check_identity(source, kind)
     with translated(location, "copied"), closing(connect(source, read_only=True)) as connection:
         connection.execute("BEGIN")  # one commit for the whole copy, whatever the writer does meanwhile
-        connection.execute("SELECT count(*) FROM state").fetchone()
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         with closing(sqlite3.connect(temporary, isolation_level=None)) as copy:
 
             def told(_status: int, remaining: int, total: int) -> None:
