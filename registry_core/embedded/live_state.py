@@ -85,7 +85,7 @@ class LiveState:
         """Read the store anew. Samples that came in since they were saved are kept; conditions and liveness too."""
         with self._lock:
             older = getattr(self, "_table", None)
-            self._table = NodeTable(self._thresholds, self._interval)
+            self._table = NodeTable(self._thresholds, self._interval, self._store.label_key())
             self._table.is_held = self._is_held
             self._node_cache = NodeCache(self._table)
             self._cordons = CordonEnds()

@@ -154,6 +154,10 @@ class Store(ABC):
         """
         return None
 
+    def label_key(self) -> Optional[bytes]:
+        """The key of the hashes of labels in memory, where the store keeps one: the same at each opening."""
+        return None
+
     @abstractmethod
     def commit(self, changes: Sequence[Change], meta: Mapping[str, Optional[str]]) -> None:
         """Make `changes` (in this order; a later one on the same id wins) and `meta` (None removes) lasting.

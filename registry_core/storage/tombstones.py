@@ -110,7 +110,7 @@ class StoredTombstone:
             return None
         banned = self.left.standing is Admission.BANNED
         left = Tombstone(EvidenceState(standing_by_operator=banned), Admission.BANNED) if banned else Tombstone()
-        return replace(self, left=left)
+        return replace(self, left=left, reason=self.reason if banned else "")
 
 
 _LIGHT = (EvidenceState(), EvidenceState(standing_by_operator=True))

@@ -16,7 +16,7 @@ from registry_core.models.columns import gpu_groups, label_of_tag, label_of_wall
 from registry_core.query.matching import has_gpus, least_hundredths
 from registry_core.query.node_query import GpuDemand, NodeQuery
 from registry_core.table.ladder import CPU_THRESHOLDS, GB_THRESHOLDS, Ladder
-from registry_core.table.slots import Slots, hash_of_label
+from registry_core.table.slots import Slots
 
 __all__ = ["BitmapIndex"]
 
@@ -249,7 +249,7 @@ class BitmapIndex:
             place = self._scored.rfind(1, least, place)
 
     def _labelled(self, label: str) -> BitMap:
-        having = self._labels.get(hash_of_label(label))
+        having = self._labels.get(self._slots.label_hash(label))
         if having is None:
             return BitMap()
         return having if isinstance(having, BitMap) else BitMap((having,))

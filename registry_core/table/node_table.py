@@ -35,8 +35,8 @@ from registry_core.table.slots import (
     MEMORY,
     SEEN,
     SEEN_AT,
+    LabelHash,
     Slots,
-    hash_of_label,
 )
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ class NodeTable:
 
     index_from = INDEX_FROM
 
-    def __init__(self, thresholds: HealthThresholds, default_interval_seconds: Optional[float]) -> None:
+    def __init__(
+        self, thresholds: HealthThresholds, default_interval_seconds: Optional[float], label_key: Optional[bytes] = None
+    ) -> None:
         self._rule = HealthRule(thresholds)
         self._default_interval = default_interval_seconds
         self._deadlines = Deadlines()
@@ -86,7 +88,7 @@ class NodeTable:
         self.is_held: Optional[Callable[[str], bool]] = None
         self._unreadable: set[int] = set()  # slots whose records are damaged: no query finds them
         self._flapping: dict[str, Flapping] = {}  # the nodes that fell silent lately, the latest last
-        self.slots = Slots()
+        self.slots = Slots(LabelHash(label_key))
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -410,8 +412,8 @@ class NodeTable:
             return True
         carried = self.slots.labels(slot)
         return (
-            query.wallet_address is None or hash_of_label(label_of_wallet(query.wallet_address)) in carried
-        ) and all(hash_of_label(label_of_tag(key, value)) in carried for key, value in query.tags.items())
+            query.wallet_address is None or self.slots.label_hash(label_of_wallet(query.wallet_address)) in carried
+        ) and all(self.slots.label_hash(label_of_tag(key, value)) in carried for key, value in query.tags.items())
 
     def _interval(self, slot: int) -> Optional[float]:
         if self._default_interval is None:

@@ -35,7 +35,7 @@ CREATE TABLE nodes (
 CREATE TRIGGER forget_sample AFTER DELETE ON nodes BEGIN
   DELETE FROM samples WHERE sequence = old.sequence;
 END;
-DELETE FROM state WHERE key IN ('state_sum', 'forgotten', 'registry:sum_key');
+DELETE FROM state WHERE key IN ('state_sum', 'forgotten', 'registry:sum_key', 'registry:label_key');
 UPDATE state SET value = 'duxnet.nodes/1.0' WHERE key = 'schema';
 """
 SAMPLES_OF_LAYOUT_1 = """

@@ -41,6 +41,7 @@ __all__ = [
     "connect",
     "make_database",
     "make_new",
+    "new_label_key",
     "open_checked",
     "read_state",
     "sealer_for",
@@ -59,6 +60,7 @@ _MINOR = int(layout.SCHEMA.rpartition(".")[2])
 _SCHEMA_FORM = re.compile(r"duxnet\.nodes/([0-9]{1,9})\.([0-9]{1,9})\Z")
 _SUPPORTED = "duxnet.nodes/1.x"
 ROLLED_BACK = "rolled_back"  # a key in `state`
+LABEL_KEY_BYTES = 16
 KEY_CHECK = "key_check:"  # before the id of a key
 _LOOKS_AT_THE_LOG = 4
 _BETWEEN_LOOKS_SECONDS = 0.05
@@ -187,7 +189,7 @@ def make_new(path: Path, ring: Optional[KeyRing], sum_key: Optional[SumKey] = No
         state: list[tuple[str, object]] = [("schema", layout.SCHEMA), ("store_id", store_id)]
         state += [(LAST_COMMIT, layout.Stamp().to_text()), *key_state(used, store_id)]
         rows = layout.Rows(None if ring is None else Sealer(KeyRing(used), store_id))
-        state += [*choose_sum_key(rows, sum_key), sum_state(rows, 0, 0)]
+        state += [*choose_sum_key(rows, sum_key), sum_state(rows, 0, 0), new_label_key(rows)]
         connection.executemany(layout.PUT_STATE, state)
 
     make_database(path, REGISTRY, layout.CREATE, fill)
@@ -215,6 +217,11 @@ def choose_sum_key(rows: layout.Rows, given: Optional[SumKey]) -> list[tuple[str
     own = os.urandom(SUM_KEY_BYTES)
     rows.sums = SumKey(own)
     return [(layout.META + layout.SUM_KEY, rows.sealed_meta(layout.SUM_KEY, own.hex()))]
+
+
+def new_label_key(rows: layout.Rows) -> tuple[str, object]:
+    """A key of the hashes of labels, as `state` keeps it."""
+    return layout.META + layout.LABEL_KEY, rows.sealed_meta(layout.LABEL_KEY, os.urandom(LABEL_KEY_BYTES).hex())
 
 
 def sum_state(rows: layout.Rows, total: int, commit: int) -> tuple[str, object]:

@@ -27,7 +27,10 @@ __all__ = ["RemovedTable", "forgotten_at"]
 
 _log = logging.getLogger(__name__)
 
-_FORGOTTEN_AT_ONCE = 100  # tombstones that are too old, for each commit that writes one
+_OLDEST_BRIEF = f"""
+SELECT kind, key, change, at, retention, sum FROM removed
+WHERE retention = {int(Retention.BRIEF)} ORDER BY change LIMIT ?
+"""  # noqa: S608 - a number
 
 
 def forgotten_at(connection: sqlite3.Connection) -> int:
@@ -76,8 +79,8 @@ class RemovedTable:
                 total -= self._dig_out(connection, row, retained)
             if tombstone is not None:
                 total += self._put(connection, rows, tombstone, change, retained)
-        for retention, most in MOST_KEPT.items():
-            surplus = max(0, retained[retention] - most)
+        for retention in [each for each, most in MOST_KEPT.items() if retained[each] > most]:
+            surplus = retained[retention] - MOST_KEPT[retention]
             for row in connection.execute(layout.SOME_TOMBSTONES, (retention, surplus)).fetchall():
                 total -= self._dig_out(connection, row, retained)
                 lighter = self._lighter(rows, row)
@@ -85,8 +88,10 @@ class RemovedTable:
                     self._forget(row)
                 else:
                     total += self._put(connection, rows, lighter, row[2], retained)
-        for row in connection.execute(layout.SOME_TOMBSTONES, (Retention.BRIEF, _FORGOTTEN_AT_ONCE)).fetchall():
-            if row[3] >= at - BRIEF_SECONDS:
+        brief = (each.at for each in tombstones.values() if each is not None and each.retention is Retention.BRIEF)
+        newest = max(brief, default=0.0)
+        for row in connection.execute(_OLDEST_BRIEF, (2 * len(tombstones),)).fetchall():
+            if row[3] >= newest - BRIEF_SECONDS:
                 break
             total -= self._dig_out(connection, row, retained)
             self._forget(row)

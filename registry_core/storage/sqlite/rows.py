@@ -118,8 +118,7 @@ _WHOLE = f"SELECT {_CLEAR_NAMES}, id_hash, labels, columns_checksum, record_chec
 EVERYTHING = f"{_WHOLE} ORDER BY sequence"
 SOME = f"{_WHOLE} WHERE sequence > ? ORDER BY sequence LIMIT ?"
 SUMS = "SELECT id, sum FROM nodes WHERE id_hash IN ({})"
-REMOVED_SUMS = "SELECT sum FROM removed"
-CHANGED = "SELECT id FROM nodes WHERE change > ? ORDER BY sequence"
+CHANGED = "SELECT id FROM nodes INDEXED BY nodes_change WHERE change > ? ORDER BY sequence"
 CHANGE_SUMS = "SELECT count(*), ifnull(sum(change), 0), ifnull(sum(sequence), 0) FROM nodes INDEXED BY nodes_change"
 REMOVED_SINCE = f"""
 SELECT key FROM removed INDEXED BY removed_order
@@ -132,7 +131,6 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _TOMBSTONE = "SELECT kind, key, change, at, retention, sum, checksum, content FROM removed"
 ONE_TOMBSTONE = f"{_TOMBSTONE} WHERE kind = ? AND key = ?"
-ALL_BUT_BRIEF = f"{_TOMBSTONE} WHERE retention <> {int(Retention.BRIEF)}"
 EVERY_TOMBSTONE = f"{_TOMBSTONE} ORDER BY change, kind, key"
 SOME_TOMBSTONES = f"{_TOMBSTONE} WHERE retention = ? ORDER BY change, kind, key LIMIT ?"
 DELETE_TOMBSTONE = "DELETE FROM removed WHERE kind = ? AND key = ?"
@@ -146,14 +144,11 @@ FORGOTTEN = "forgotten"
 """The newest change of a removal that has no tombstone any more."""
 SUM_KEY = "sum_key"
 """The key of `meta` under which a store keeps the key of its sums, where it is its own."""
+LABEL_KEY = "label_key"
+"""The key of `meta` under which a store keeps the key of the hashes of labels."""
 PUT_STATE = "INSERT OR REPLACE INTO state VALUES (?, ?)"
 ONE_STATE = "SELECT value FROM state WHERE key = ?"
 DELETE_STATE = "DELETE FROM state WHERE key = ?"
-
-BACK = (
-    "its rows are not those that its last commit left: a row was put back, changed, added or removed by another hand; "
-    "restore a backup"
-)
 
 Clear = tuple[Any, ...]
 Labels = Union[str, bytes]
@@ -224,10 +219,12 @@ class IndexTally:
     def compare_sum(self, connection: sqlite3.Connection, key: Optional[SumKey]) -> None:
         """Raises BadRow when rows and tombstones do not come to the sum that the last commit left.
 
-        Or when a tombstone that says something does not match its checksum: its node would come back as a newcomer.
+        Or when a tombstone does not match its checksum: its node would come back as a newcomer.
         """
-        for row in connection.execute(ALL_BUT_BRIEF):
+        removed = 0
+        for row in connection.execute(_TOMBSTONE):
             check_tombstone_sum(row)
+            removed += int.from_bytes(row[5], "big")
         found = connection.execute(CHANGE_SUMS).fetchone()
         if found != (self._count, self._changes, self._sequences):
             raise BadRow(None, None, "is missing from the index of changes")
@@ -237,9 +234,11 @@ class IndexTally:
             number = Stamp.of_text(kept.get(LAST_COMMIT)).number
         except ValueError:
             raise BadRow(None, None, "of the registry as a whole (its sum) is damaged") from None
-        removed = sum(int.from_bytes(of_it, "big") for (of_it,) in connection.execute(REMOVED_SUMS))
         if added(self.total, removed) != state.total or not state.is_marked(key, number):
-            raise BadRow(None, None, f"is missing, or one too many: {BACK}")
+            what = "is missing, one too many, or not the one that the last commit left"
+            raise BadRow(
+                None, None, f"{what}: rows were put back, changed or removed by another hand; restore a backup"
+            )
 
     def compare(self, sums: tuple[int, ...]) -> None:
         """Raises BadRow when the index does not hold exactly the rows of the table."""
@@ -566,7 +565,13 @@ def _clear(columns: Columns) -> Clear:
 
 def _bound(clear: Clear) -> bytes:
     """The columns as bytes. `ascii`, not `repr`: what `repr` escapes changes with Python's Unicode tables."""
-    return ascii(clear).encode("ascii")
+    if len(clear) != _WIDTH:
+        return ascii(clear).encode("ascii")
+    return ascii(clear[:-1]).encode("ascii") + _as_bytes(clear[-1])  # the sum
+
+
+def _as_bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else ascii(value).encode("ascii")
 
 
 def _columns(clear: Clear, labels: str) -> Columns:

@@ -31,6 +31,7 @@ from registry_core.storage.sqlite import rows as layout
 from registry_core.storage.sqlite.file_handles import UsedFile
 from registry_core.storage.sqlite.open import (
     KEY_CHECK,
+    LABEL_KEY_BYTES,
     ROLLED_BACK,
     WRITER_CACHE_KIB,
     FileState,
@@ -198,8 +199,23 @@ class SqliteStore(Store):
         return None if row is None else self._rows.opened_meta(key, row[0])
 
     def all_meta(self) -> dict[str, str]:
-        """One statement. The key of the sums is not among them: it belongs to this file."""
-        return {key: text for key, text in self._all_texts().items() if key != layout.SUM_KEY}
+        """One statement. Keys are not among them: they belong to this file."""
+        return {key: text for key, text in self._all_texts().items() if key not in (layout.SUM_KEY, layout.LABEL_KEY)}
+
+    def label_key(self) -> Optional[bytes]:
+        """One look-up."""
+        text = self.meta(layout.LABEL_KEY)
+        if text is None:
+            return None
+        try:
+            key = bytes.fromhex(text)
+        except ValueError:
+            key = b""
+        if len(key) != LABEL_KEY_BYTES:
+            raise DamagedStoreError(
+                self.location, f"a record of the registry as a whole ({layout.LABEL_KEY}) is damaged"
+            )
+        return key
 
     def _all_texts(self) -> dict[str, str]:
         with self._reader("read") as connection:
@@ -265,7 +281,9 @@ class SqliteStore(Store):
             try:
                 with self._transaction() as connection:
                     total = self._write(connection, settled, stamp)
-                    self._put_state(connection, meta, stamp, total)
+                    self._put_state(connection, meta)
+                    commit = [(layout.LAST_COMMIT, stamp.to_text()), sum_state(self._rows, total, stamp.number)]
+                    connection.executemany(layout.PUT_STATE, commit)
             except BaseException:
                 self._removed.roll_back()
                 raise
@@ -344,7 +362,7 @@ class SqliteStore(Store):
                 anew = map(self._rows.rewrapped_tombstone, tombstones[place : place + _REWRAPPED_AT_ONCE])
                 connection.executemany(layout.PUT_TOMBSTONE, [values for values in anew if values is not None])
         with self._writing, translated(self.location, "written"), self._transaction() as connection:
-            self._put_state(connection, dict(self._all_texts()), self._last_commit, self._total)
+            self._put_state(connection, dict(self._all_texts()))
             connection.execute("DELETE FROM state WHERE key GLOB ?", (KEY_CHECK + "*",))
             connection.executemany(layout.PUT_STATE, key_state([self._keys.newest], self._store_id))
         return done
@@ -501,10 +519,8 @@ class SqliteStore(Store):
                 connection.execute(layout.PUT, self._rows.for_put(put, change))
         return total
 
-    def _put_state(
-        self, connection: sqlite3.Connection, meta: Mapping[str, Optional[str]], stamp: Stamp, total: int
-    ) -> None:
-        rows = [(layout.LAST_COMMIT, stamp.to_text()), sum_state(self._rows, total, stamp.number)]
+    def _put_state(self, connection: sqlite3.Connection, meta: Mapping[str, Optional[str]]) -> None:
+        rows: list[tuple[str, object]] = []
         for key, value in meta.items():
             if value is None:
                 connection.execute(layout.DELETE_STATE, (layout.META + key,))

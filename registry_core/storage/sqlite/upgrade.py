@@ -24,6 +24,7 @@ from registry_core.storage.sqlite.open import (
     Kind,
     choose_sum_key,
     connect,
+    new_label_key,
     read_state,
     sum_state,
     translated,
@@ -133,7 +134,7 @@ def _to_layout_3(
         connection.execute(layout.PUT_TOMBSTONE, values)
         total = added(total, int.from_bytes(values[5], "big"))
     connection.executemany(layout.DELETE_STATE, ((layout.META + key,) for key in meta.keys() - left.keys()))
-    kept += [(layout.FORGOTTEN, str(number)), sum_state(newest, total, number)]
+    kept += [(layout.FORGOTTEN, str(number)), sum_state(newest, total, number), new_label_key(newest)]
     connection.executemany(layout.PUT_STATE, kept)
 
 
