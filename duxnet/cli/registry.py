@@ -20,6 +20,7 @@ from duxnet.cli.options import config_option, format_option
 
 if TYPE_CHECKING:
     from registry_core.storage.maintenance.verify import Verification
+    from registry_core.storage.state_sum import SumKey
 
 __all__ = ["registry"]
 
@@ -63,9 +64,20 @@ def verify_command(path: Optional[Path], key_file: Optional[Path], config: Optio
 
     place = path or _default_path(config)
     with _progress("checked", "nodes") as progress:
-        found = verify(place, keys_of(place, key_file, config, needed=False), progress)
+        keys = keys_of(place, key_file, config, needed=False)
+        found = verify(place, keys, progress, sum_key=_sum_key_beside(place))
     _print_verification(found, output)
     return _verification_code(found)
+
+
+def _sum_key_beside(path: Path) -> Optional[SumKey]:
+    """The key of the sums that follows from the key of the coordinator whose registry this is."""
+    from duxnet.coordinator.access.own_identity import KEY_FILE, identity_of
+    from registry_core.identity.keys import load_private_key
+    from registry_core.storage.state_sum import SumKey
+
+    key_file = path.parent / KEY_FILE
+    return SumKey(identity_of(load_private_key(key_file)).sum_key) if key_file.exists() else None
 
 
 @registry.command("backup")

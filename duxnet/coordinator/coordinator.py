@@ -10,7 +10,8 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from typing import Optional
+from collections.abc import Mapping
+from typing import Any, Optional
 
 import msgspec
 
@@ -225,14 +226,11 @@ class Coordinator:
         known = host.remains(node_id) if by_operator else host.known(node_id)  # only an operator decides on damage
         if known is None:
             return False
-        generation, ban = _session_terms(known)
-        state = known.state
         self.audit.note(actor, "removed", node_id)
-        if state.get("links") and state.get("key"):
-            self.token_store.bury_key(node_id, state["links"], state["key"], time.time())
-        self.token_store.bury(node_id, generation, ban, time.time())
-        self.registry.deregister_node(node_id)
-        self.quotas.move(node_id, state.get("peer"), None)
+        earlier = host.removed(node_id)
+        kept = _judged_by_later(known.state, {} if earlier is None else earlier.state)
+        host.deregister(node_id, state=kept, lasts="links" in kept)
+        self.quotas.move(node_id, known.state.get("peer"), None)
         return True
 
     def speaks_for(self, authorization: str, node_id: str) -> Session:
@@ -257,6 +255,18 @@ def _session_terms(known: Known) -> tuple[int, str]:
     generation = known.state.get("generation")
     ban = (known.node.admission_reason or "banned") if known.node.admission is Admission.BANNED else ""
     return generation if isinstance(generation, int) else -1, ban
+
+
+def _judged_by_later(state: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """What a later registration of a removed node is judged by: its last generation, and the newest key it had."""
+    kept = {}
+    generations = [each for each in (state.get("generation"), earlier.get("generation")) if isinstance(each, int)]
+    if generations:
+        kept["generation"] = max(generations)
+    replaced = state if state.get("links") and state.get("key") else earlier
+    if replaced.get("links"):
+        kept.update(links=replaced["links"], key=replaced["key"])
+    return kept
 
 
 def _bearer(authorization: str) -> str:

@@ -17,7 +17,7 @@ from registry_core.models.frozen import FrozenMap
 from registry_core.models.node import Node
 from registry_core.models.record import NodeRecord
 from registry_core.models.status import Admission, Liveness, NodeHealth, Scheduling
-from registry_core.models.trusted import node_with
+from registry_core.models.trusted import node_given
 
 __all__ = ["Terms", "registered"]
 
@@ -50,7 +50,7 @@ def registered(
     """
     _refuse_large(node)
     if before is None:
-        newcomer = node_with(
+        newcomer = node_given(
             node,
             health=_NO_HEALTH,
             reputation=newcomer_score,
@@ -65,7 +65,7 @@ def registered(
             newcomer, sequence, interval_seconds=interval_seconds, host_state=terms.host_state or FrozenMap()
         )
     kept = before.node
-    known = node_with(
+    known = node_given(
         node,
         health=_NO_HEALTH,
         reputation=kept.reputation,

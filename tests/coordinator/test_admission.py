@@ -87,11 +87,9 @@ def test_a_node_that_is_banned_while_it_registers_gets_no_session(open_one: Runn
     operator = open_one.operator_token()
     signer, other = Signer(open_one), Signer(open_one)
     assert signer.register(1)[0] == other.register(1)[0] == 200
-    token_store = sqlite3.connect(open_one.state_dir / "coordinator.db", isolation_level=None)
-    with ThreadPoolExecutor(3) as pool, closing(token_store):
-        token_store.execute(
-            "BEGIN IMMEDIATE"
-        )  # so that what is committed waits, less than the five seconds that it may
+    another = sqlite3.connect(open_one.state_dir / "nodes.db", isolation_level=None)
+    with ThreadPoolExecutor(3) as pool, closing(another):
+        another.execute("BEGIN IMMEDIATE")  # so that what is committed waits, less than the five seconds that it may
         answers = []
         for ask in (
             lambda: open_one.call("DELETE", f"/v1/nodes/{other.node_id}", token=operator),
@@ -100,7 +98,7 @@ def test_a_node_that_is_banned_while_it_registers_gets_no_session(open_one: Runn
         ):
             answers.append(pool.submit(ask))
             time.sleep(0.3)  # the next comes after it
-        token_store.execute("ROLLBACK")
+        another.execute("ROLLBACK")
         removed, banned, registered = (answer.result() for answer in answers)
     assert (removed[0], banned[0], kind(registered)) == (204, 200, "banned")
 

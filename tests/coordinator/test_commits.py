@@ -102,7 +102,9 @@ def test_registrations_and_removals_of_one_node_in_one_commit_follow_each_other(
     assert coordinator.registry.count_nodes() == 1
     assert generations(together(coordinator, [request(signer, 9), removed])) == [9, True]
     assert coordinator.registry.get_node(signer.node_id) is None
-    assert coordinator.token_store.gone(signer.node_id).generation == 9
+    removed_node = coordinator.registry.host.removed(signer.node_id)
+    assert removed_node is not None
+    assert removed_node.state == {"generation": 9}
 
 
 def test_who_is_banned_in_the_same_commit_stays_out(coordinator: Coordinator) -> None:

@@ -386,19 +386,6 @@ def test_the_key_file_of_another_node_is_noticed(coordinator: Running, tmp_path:
         a_remote(coordinator, tmp_path / "b")
 
 
-def test_of_removed_nodes_the_newest_keys_are_remembered_and_the_oldest_make_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from duxnet.coordinator.access import token_store
-
-    monkeypatch.setattr(token_store, "MOST_GONE_KEYS", 2)
-    kept = token_store.TokenStore(tmp_path / "coordinator.db")
-    for at, node_id in enumerate(["a", "b", "a", "c"]):
-        kept.bury_key(node_id, at + 1, f"key {at}", float(at))
-    assert [kept.gone(node_id)[2:] for node_id in ("a", "b", "c")] == [(3, "key 2"), (None, None), (4, "key 3")]
-    kept.close()
-
-
 def test_after_the_last_generation_a_node_begins_anew(coordinator: Running, tmp_path: Path) -> None:
     """A forged refusal may have led it there, or it was removed since."""
     last = 2**53 - 1

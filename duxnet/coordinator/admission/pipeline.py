@@ -26,7 +26,7 @@ from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.http.messages import decoded
 from duxnet.coordinator.liveness.mass_failure import MassFailureDetector
 from duxnet.coordinator.settings import CoordinatorSettings
-from registry_core.embedded.host import Known
+from registry_core.embedded.host import Known, RemovedNode
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import ValidationError
 from registry_core.identity.answer_signature import OLD_SEAL_HEADER, SignedAnswer, old_seal, sign_answer
@@ -157,18 +157,22 @@ class AdmissionPipeline:
     ) -> Decision:
         state = None if known is None else known.state
         if state is None or "links" not in state:  # removed before, and perhaps registered by an operator since
-            gone = self._token_store.gone(node.id)
-            if known is None and gone.generation is not None:
-                if gone.ban:
-                    raise Refused("banned", gone.ban)
-                if said.generation <= gone.generation < LAST_GENERATION:
-                    raise Refused(
-                        "stale-generation", "the node was removed after a later one", current_generation=gone.generation
-                    )
-            if gone.links is not None:
-                state = {**(state or {}), "links": gone.links, "key": gone.key}
+            removed = self._registry.host.removed(node.id)
+            if removed is not None:
+                if known is None:
+                    self._refuse_removed(removed, said.generation)
+                if removed.state.get("links"):
+                    state = {**(state or {}), "links": removed.state["links"], "key": removed.state["key"]}
         known_node = None if known is None else known.node
         return self._registrar.decide(request, said, node, known_node, state, self.interval_seconds)
+
+    @staticmethod
+    def _refuse_removed(removed: RemovedNode, generation: int) -> None:
+        if removed.ban:
+            raise Refused("banned", removed.ban)
+        last = removed.state.get("generation")
+        if isinstance(last, int) and generation <= last < LAST_GENERATION:
+            raise Refused("stale-generation", "the node was removed after a later one", current_generation=last)
 
     def _register(
         self, request: RegistrationRequest, said: Registration, decision: Decision, known: Optional[Known]
