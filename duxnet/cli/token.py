@@ -55,8 +55,8 @@ def create(
         raise click.UsageError("--uses and --any-number exclude each other")
     if role != "rater" and wallet:
         raise click.UsageError("--wallet is for rater tokens")
-    limits.text("label", label, "reason")
-    limits.text("wallet", wallet, "wallet_address")
+    limits.displayable("label", label, "reason")
+    limits.displayable("wallet", wallet, "wallet_address")
     if role == "join":
         uses = None if any_number else (uses or 1)
         hours = hours if hours is not None else 24.0

@@ -32,6 +32,7 @@ from duxnet.coordinator.node_search import NodeSearch
 from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import UnknownNodeError
+from registry_core.models import limits
 from registry_core.models.status import Admission, NodeHealth
 from registry_core.query.conditions import withheld
 from registry_core.version import __version__
@@ -193,6 +194,9 @@ class Coordinator:
             if said.sequence == session.sequence:
                 return session.answer
             raise Refused("stale-sequence", f"sequence {said.sequence} is not above {session.sequence}")
+        if said.gap is not None:
+            for name, text in (("from", said.gap.begin), ("to", said.gap.to), ("reason", said.gap.reason)):
+                limits.displayable(f"gap.{name}", text, "reason")
         wait = session.take(self.clock.monotonic(), self.interval_seconds)
         if wait:
             raise Refused("too-many-requests", "more heartbeats than asked for", retry_after_seconds=wait)

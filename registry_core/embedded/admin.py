@@ -58,6 +58,8 @@ class RegistryAdmin:
 
     def cordon(self, node_id: str, *, reason: str = "", actor: str = "", until: Optional[datetime] = None) -> None:
         """Give the node no new work, until `until` (a time with its zone) or until `uncordon`."""
+        limits.displayable("reason", reason, "reason")
+        limits.displayable("actor", actor, "actor")
         cordon = Cordon(reason, actor, until)
         self._before_change()
         with self._transactions.command() as unit:
@@ -67,8 +69,8 @@ class RegistryAdmin:
 
     def uncordon(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
         """Let the node get work again. No error when it was not cordoned."""
-        limits.text("reason", reason, "reason")
-        limits.text("actor", actor, "actor")
+        limits.displayable("reason", reason, "reason")
+        limits.displayable("actor", actor, "actor")
         self._before_change()
         with self._transactions.command() as unit:
             record = existing(self._transactions, unit, node_id)
@@ -92,7 +94,7 @@ class RegistryAdmin:
         other nodes have proven the wallet (0: any number may), a node on probation is `pending` with the reason
         `quota`. Raises ValidationError for a signature that proves nothing.
         """
-        limits.text("actor", actor, "actor")
+        limits.displayable("actor", actor, "actor")
         limits.integer("quota", quota, 0, 2**31 - 1)
         self._before_change()
         with self._transactions.command() as unit:
@@ -100,8 +102,8 @@ class RegistryAdmin:
             self._reputations.prove_wallet(unit, record, signature, verifier, ProofTerms(actor, quota))
 
     def _admit(self, node_id: str, command: AdmissionCommand, reason: str, actor: str) -> None:
-        limits.text("reason", reason, "reason")
-        limits.text("actor", actor, "actor")
+        limits.displayable("reason", reason, "reason")
+        limits.displayable("actor", actor, "actor")
         self._before_change()
         with self._transactions.command() as unit:
             takes_out = command is AdmissionCommand.BAN  # that works whatever the record holds

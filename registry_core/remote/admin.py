@@ -57,5 +57,5 @@ class RemoteAdmin:
         self._order("PUT", node_id, "wallet-proof", msgspec.json.encode(proof))
 
     def _admit(self, node_id: str, admission: Admission, reason: str) -> None:
-        change = AdmissionChange(str(admission), limits.text("reason", reason, "reason"))
+        change = AdmissionChange(str(admission), limits.displayable("reason", reason, "reason"))
         self._order("PUT", node_id, "admission", msgspec.json.encode(change))
