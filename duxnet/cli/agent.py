@@ -6,6 +6,8 @@ from typing import Optional
 
 import click
 
+from duxnet.process.terminal import say
+
 __all__ = ["agent"]
 
 
@@ -47,7 +49,7 @@ def agent(
         running.start()
         return running.once() if once else running.run()
     except StopRequested as stop:
-        click.echo(f"duxnet: stopped by {stop} before it had started", err=True)
+        say(f"duxnet: stopped by {stop} before it had started", err=True)
         return 0
     finally:
         inbox.close()

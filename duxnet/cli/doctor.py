@@ -6,6 +6,8 @@ from typing import Optional
 
 import click
 
+from duxnet.process.terminal import say, say_text
+
 __all__ = ["doctor"]
 
 
@@ -38,8 +40,8 @@ def doctor(config: Optional[str], state_dir: Optional[str], output: str) -> int:
     except ServiceError as error:
         raise click.ClickException(str(error)) from None
     if output == "json":
-        click.echo(json.dumps(to_plain(findings), indent=2))
+        say_text(json.dumps(to_plain(findings), indent=2))
     else:
         for line in as_text(findings):
-            click.echo(line)
+            say(line)
     return 0 if all_is_well(findings) else 1

@@ -10,6 +10,7 @@ import click
 from duxnet.cli.group import SuggestingGroup
 from duxnet.cli.nodes_admin import OPERATE
 from duxnet.cli.query_options import key_and_value, query_of, with_conditions, with_order, with_registry
+from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
     from registry_core.models.node import Node
@@ -56,10 +57,10 @@ def list_command(
         page = client.find(query)
         print_nodes(page.nodes, page.next, client, output)
         if page.degraded:
-            click.echo("many nodes fell silent at once: until that is over the registry calls none down", err=True)
+            say("many nodes fell silent at once: until that is over the registry calls none down", err=True)
         if page.damaged:
             named = "its log names them, and so does `duxnet registry verify`"
-            click.echo(f"{page.damaged} left out: what the registry keeps of them is damaged; {named}", err=True)
+            say(f"{page.damaged} left out: what the registry keeps of them is damaged; {named}", err=True)
     return 0
 
 
@@ -100,7 +101,7 @@ def register_command(source: Optional[str], registry: Optional[str], config: Opt
 
     node = _described(source, given)
     with RegistryClient.opened(find_target(registry, config), read_only=False) as client:
-        click.echo(client.registry.register_node(node))
+        say(client.registry.register_node(node))
     return 0
 
 
@@ -125,7 +126,7 @@ def update_health_command(
         whole = whole_id(client.registry, node_id)
         health = client.registry.update_node_health(whole, load_average, memory_usage, disk_usage)
         conditions = health.conditions
-        click.echo(f"{whole}: load {conditions.load}, memory {conditions.memory}, disk {conditions.disk}")
+        say(f"{whole}: load {conditions.load}, memory {conditions.memory}, disk {conditions.disk}")
     return 0
 
 
@@ -155,7 +156,7 @@ def update_reputation_command(
         reputation = client.registry.update_node_reputation(
             whole, task_success, task_id=task_id, weight=weight, rater=rater
         )
-        click.echo(f"{whole}: reputation {reputation.score:.2f}")
+        say(f"{whole}: reputation {reputation.score:.2f}")
     return 0
 
 
@@ -198,7 +199,7 @@ def remove_command(node_id: str, registry: Optional[str], config: Optional[str])
         whole = whole_id(client.registry, node_id)
         if not client.registry.deregister_node(whole):
             raise UnknownNodeError(node_id)
-        click.echo(f"{whole}: removed")
+        say(f"{whole}: removed")
     return 0
 
 

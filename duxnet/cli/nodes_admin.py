@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Callable, Optional
 import click
 
 from duxnet.cli.query_options import with_registry
+from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
     from registry_core.contract import Admin
@@ -31,7 +32,7 @@ def _order(node_id: str, registry: Optional[str], config: Optional[str], give: C
         if node is None:
             raise UnknownNodeError(whole)
         ready = "ready for work" if node.is_ready else "gets no work"
-        click.echo(f"{whole}: {node.admission}, {node.scheduling}; {ready}")
+        say(f"{whole}: {node.admission}, {node.scheduling}; {ready}")
     return 0
 
 

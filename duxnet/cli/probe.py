@@ -7,11 +7,11 @@ errors and everything unusual go through the click command, which is made from t
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from duxnet.process.errors import ConfigurationError
+from duxnet.process.terminal import say, say_text
 
 if TYPE_CHECKING:
     import click
@@ -136,7 +136,7 @@ def run(values: dict[str, Any]) -> int:
     report = ProbeRunner(recorder or source, options).run(_only(values["only"]) if values["only"] else None)
     if recorder is not None:
         _save(recorder, values["record"], options)
-    sys.stdout.write(_printed(report, values))
+    say_text(_printed(report, values))
     return EXIT_PARTIAL if report.errors else 0
 
 
@@ -197,7 +197,7 @@ def _save(recorder: Recorder, folder: str, options: ProbeOptions) -> None:
 
     recorded = {"work_dir": options.work_dir, "registry_address": options.registry_address}
     path = written(folder, masked(recorder.text({name: value for name, value in recorded.items() if value})))
-    sys.stderr.write(f"recorded in {path}; read it before you send it\n")
+    say(f"recorded in {path}; read it before you send it", err=True)
 
 
 def _printed(report: ProbeReport, values: dict[str, Any]) -> str:

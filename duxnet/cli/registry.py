@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 import click
 
 from duxnet.cli.group import SuggestingGroup
+from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
     from registry_core.storage.maintenance.verify import Verification
@@ -184,7 +185,7 @@ def new_key_command(file: Path) -> int:
     refuse_existing(file)
     key = SealingKey.generate()
     write_key_file(file, KeyRing((key,)))
-    click.echo(key.id.hex())
+    say(key.id.hex())
     return 0
 
 
@@ -195,7 +196,7 @@ class _Progress:
         self._words = (done_word, things)
         self._due = 0.0
         self._shown = False
-        self._stream = sys.stderr if sys.stderr.isatty() else None
+        self._stream = sys.stderr if sys.stderr.isatty() else None  # noqa: TID251 - it draws counts only
 
     def __enter__(self) -> Callable[[int, int], None]:
         return self._tell

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Optional
 
 import click
 
+from duxnet.process.terminal import say, say_text
+
 if TYPE_CHECKING:
     from duxnet.service.errors import ServiceError
     from duxnet.service.units import Unit
@@ -59,7 +61,7 @@ def install_command(
         placement = current_placement()
         check_placement(placement, unit)
         _check_machine(choices.live)
-        install(unit, placement.command, choices, click.echo)
+        install(unit, placement.command, choices, say)
     except ServiceError as error:
         return _told(error)
     return 0
@@ -78,7 +80,7 @@ def uninstall_command(coordinator: bool, dry_run: bool, root: Path, purge: bool)
     choices = Choices(root, dry_run)
     try:
         _check_machine(choices.live)
-        uninstall(_unit(coordinator), choices, purge, click.echo)
+        uninstall(_unit(coordinator), choices, purge, say)
     except ServiceError as error:
         return _told(error)
     return 0
@@ -95,7 +97,7 @@ def status_command(coordinator: bool) -> int:
     try:
         _check_linux()
         for line in describe(unit):
-            click.echo(line)
+            say(line)
         return 0 if is_active(unit) else 1
     except ServiceError as error:
         return _told(error)
@@ -126,5 +128,5 @@ def _check_machine(live: bool) -> None:
 
 
 def _told(error: ServiceError) -> int:
-    click.echo(f"duxnet: {error}", err=True)
+    say_text(f"duxnet: {error}", err=True)
     return 1

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Optional
 
 import click
 
+from duxnet.process.terminal import say, say_text
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -66,9 +68,9 @@ def create(
         row, secret = ledger.create(role, time.time(), label=label, wallet=wallet, lifetime_seconds=lifetime, uses=uses)
     finally:
         ledger.close()
-    click.echo(secret)
+    say(secret)
     where = f"at the coordinator in {_folder(config, state_dir)}"
-    click.echo(f"token {row.id} ({role}) {where}, {_terms(row)}; it is not shown again", err=True)
+    say(f"token {row.id} ({role}) {where}, {_terms(row)}; it is not shown again", err=True)
 
 
 @token.command("list")
@@ -89,13 +91,13 @@ def list_tokens(form: str, config: Optional[str], state_dir: Optional[str]) -> N
     now = time.time()
     if form == "json":
         tokens = [{**asdict(row), "valid": row.is_valid(now)} for row in rows]
-        click.echo(json.dumps({"schema": "duxnet.tokens/1.0", "tokens": tokens}, indent=2))
+        say_text(json.dumps({"schema": "duxnet.tokens/1.0", "tokens": tokens}, indent=2))
         return
-    click.echo(f"{'ID':>4}  {'ROLE':<9} {'STATE':<8} {'USED':<9} {'EXPIRES':<17} LABEL")
+    say(f"{'ID':>4}  {'ROLE':<9} {'STATE':<8} {'USED':<9} {'EXPIRES':<17} LABEL")
     for row in rows:
         used = "" if row.role != "join" else f"{row.used} of {row.uses if row.uses is not None else 'any'}"
         expires = _minute(row.expires) if row.expires is not None else "never"
-        click.echo(f"{row.id:>4}  {row.role:<9} {_state(row, now):<8} {used:<9} {expires:<17} {row.label}")
+        say(f"{row.id:>4}  {row.role:<9} {_state(row, now):<8} {used:<9} {expires:<17} {row.label}")
 
 
 @token.command("revoke")
@@ -113,7 +115,7 @@ def revoke(number: int, config: Optional[str], state_dir: Optional[str]) -> None
         ledger.close()
     if not done:
         raise click.ClickException(f"there is no token {number} that could be revoked")
-    click.echo(f"token {number} is revoked")
+    say(f"token {number} is revoked")
 
 
 def _terms(row: TokenRow) -> str:

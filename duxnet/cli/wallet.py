@@ -8,6 +8,7 @@ import click
 
 from duxnet.cli.group import SuggestingGroup
 from duxnet.cli.query_options import with_registry
+from duxnet.process.terminal import say, say_text
 
 __all__ = ["wallet"]
 
@@ -34,7 +35,7 @@ def message_command(node_id: str, registry: Optional[str], config: Optional[str]
         whole = whole_id(client.registry, node_id)
         if client.registry.get_node(whole) is None:
             raise UnknownNodeError(whole)
-        click.echo(proof_message(whole))
+        say_text(proof_message(whole))
     return 0
 
 
@@ -54,5 +55,5 @@ def attach_command(node_id: str, signature: str, registry: Optional[str], config
         whole = whole_id(client.registry, node_id)
         client.registry.admin.attach_wallet(whole, signature, actor="duxnet wallet")
         reputation = client.registry.get_reputation(whole)
-        click.echo(f"{whole}: wallet proven; standing {reputation.standing}, reputation {reputation.score:.2f}")
+        say(f"{whole}: wallet proven; standing {reputation.standing}, reputation {reputation.score:.2f}")
     return 0

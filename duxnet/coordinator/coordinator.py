@@ -15,8 +15,10 @@ from typing import Callable, Optional
 import msgspec
 
 from duxnet.coordinator.access.audit_log import AuditLog
+from duxnet.coordinator.access.browsers import HostNames
+from duxnet.coordinator.access.forwarding import Forwarding
 from duxnet.coordinator.access.own_identity import CoordinatorIdentity
-from duxnet.coordinator.access.roles import Access, Permission
+from duxnet.coordinator.access.roles import ANONYMOUS, Access, Permission
 from duxnet.coordinator.access.sessions import Session, Sessions
 from duxnet.coordinator.access.token_store import TokenStore
 from duxnet.coordinator.admission.backpressure import RegistrationLimiter
@@ -32,6 +34,7 @@ from duxnet.coordinator.node_search import NodeSearch
 from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import UnknownNodeError
+from registry_core.identity.tokens import open_session
 from registry_core.models import limits
 from registry_core.models.status import Admission, NodeHealth
 from registry_core.query.conditions import withheld
@@ -81,7 +84,8 @@ class Coordinator:
         self.access = Access(token_store, time.time)
         self.sessions = Sessions(identity.secret, self._kept)
         self.counters: Counter[str] = Counter()
-        self.proxy_networks = settings.proxy_networks()
+        self.forwarding = Forwarding(settings.proxy_networks())
+        self.host_names = HostNames([settings.host, *settings.hosts])
         self.interval_seconds = settings.shortest_interval_seconds
         self.loop_lag_seconds = 0.0
         self.started = clock.monotonic()
@@ -93,7 +97,15 @@ class Coordinator:
         self.registration_limiter = RegistrationLimiter(settings.registrations_at_once)
         self.quotas = Quotas(settings.nodes_per_address, settings.nodes_per_network, registry.host.ids)
         self.admission = AdmissionPipeline(
-            registry, identity, token_store, audit, settings, self.quotas, self.mass_failure, self.access
+            registry,
+            identity,
+            token_store,
+            audit,
+            settings,
+            self.quotas,
+            self.mass_failure,
+            self.access,
+            self.forwarding,
         )
         self.commit_queue = CommitQueue(registry, token_store, audit, self.quotas, self.admission.seal)
         self.node_search = NodeSearch(registry)
@@ -196,7 +208,7 @@ class Coordinator:
             raise Refused("stale-sequence", f"sequence {said.sequence} is not above {session.sequence}")
         if said.gap is not None:
             for name, text in (("from", said.gap.begin), ("to", said.gap.to), ("reason", said.gap.reason)):
-                limits.displayable(f"gap.{name}", text, "reason")
+                limits.refuse_hidden(f"gap.{name}", text)
         wait = session.take(self.clock.monotonic(), self.interval_seconds)
         if wait:
             raise Refused("too-many-requests", "more heartbeats than asked for", retry_after_seconds=wait)
@@ -248,6 +260,19 @@ class Coordinator:
     def speaks_for(self, authorization: str, node_id: str) -> Session:
         """The node's session that the header proves. Raises Refused."""
         return self.sessions.of_token(_bearer(authorization), node_id, time.time())
+
+    def is_authenticated(self, authorization: str) -> bool:
+        """Is it a valid token of a caller, or of a node's session? What it allows is another question."""
+        if not authorization:
+            return False
+        token = authorization.partition(" ")[2]
+        try:
+            if token.startswith("dux_"):
+                return self.access.caller(authorization) is not ANONYMOUS
+        except Refused:
+            return False
+        session = open_session(token, self.identity.secret)
+        return session is not None and session.expires > time.time()
 
     def _kept(self, node_id: str) -> Optional[tuple[int, str]]:
         node = self.registry.get_node(node_id)

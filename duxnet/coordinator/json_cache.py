@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from registry_core.models.addresses import is_destination
+from registry_core.models.addresses import WITHHELD_ADDRESS, is_destination
 from registry_core.models.encoding import node_to_plain
 from registry_core.models.node import Node
 
@@ -56,6 +56,6 @@ def plain_node(node: Node, with_addresses: bool) -> dict[str, object]:
         del plain["ip_address"], plain["addresses"]
         return plain
     if not is_destination(node.ip_address):
-        del plain["ip_address"]
+        plain["ip_address"] = WITHHELD_ADDRESS
     plain["addresses"] = [address for address in node.addresses if is_destination(address)]
     return plain

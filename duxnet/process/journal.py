@@ -12,6 +12,8 @@ import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from registry_core.errors import printable
+
 __all__ = ["JOURNAL_SOCKET", "Journal", "datagram", "identifier"]
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
@@ -65,7 +67,9 @@ def datagram(fields: Mapping[str, object]) -> bytes:
     """The fields as the journal reads them: `NAME=text`, or for text of several lines its name, length and bytes."""
     parts = []
     for name, value in fields.items():
-        text = str(value).encode("utf-8", "backslashreplace")[:LONGEST_VALUE_BYTES]
+        text = "\n".join(map(printable, str(value).split("\n"))).encode("utf-8", "backslashreplace")[
+            :LONGEST_VALUE_BYTES
+        ]
         if b"\n" in text:
             parts.append(name.encode() + b"\n" + len(text).to_bytes(8, "little") + text + b"\n")
         else:

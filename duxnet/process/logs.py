@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from collections.abc import Mapping
 from typing import Callable, Optional
 
+from duxnet.process.terminal import say_text
 from registry_core.errors import printable
 
 __all__ = ["LEVELS", "LOG_FORMATS", "configure_logs", "is_journal"]
@@ -92,13 +92,14 @@ def _priority(level: int) -> int:
 def _text(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     text = printable(record.getMessage())
     if record.exc_info:
-        text += "\n" + "\n".join(f"    {line}" for line in formatter.formatException(record.exc_info).splitlines())
+        text += "\n" + "\n".join(
+            f"    {printable(line)}" for line in formatter.formatException(record.exc_info).splitlines()
+        )
     return text
 
 
 def _to_stderr(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    say_text(line, err=True)
 
 
 def _to_journal(environ: Mapping[str, str], formatter: logging.Formatter, lines: logging.Handler) -> logging.Handler:

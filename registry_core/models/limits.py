@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Optional, TypeVar
 
-from registry_core.errors import ValidationError
+from registry_core.errors import INVISIBLE, ValidationError
 
 _E = TypeVar("_E", bound=Enum)
 
@@ -57,11 +57,6 @@ MAX_EVIDENCE = 1e15
 _NOT_PRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb]"
 )
-# What is drawn as nothing although it counts as a letter, a mark or a symbol: joiners, fillers, variation selectors, the
-# empty Braille pattern. (Unicode: Default_Ignorable_Code_Point without the categories C and Z.)
-_BLANK = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-)
 _MARKS_ABOVE_AND_BELOW = ("Mn", "Me")
 MAX_MARKS = 4  # Vietnamese has two, pointed Hebrew and vocalised Arabic three
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*\Z")
@@ -98,16 +93,16 @@ def displayable(field: str, value: object, limit: str, *, empty: bool = True) ->
 def refuse_hidden(field: str, value: str) -> None:
     """Refuse text of which a reader would see something else than is there.
 
-    Allowed are the Unicode categories of letters, marks, numbers, punctuation and symbols, and the plain space. Controls,
-    formats, other spaces, private and unassigned characters are not, nor the few letters and marks that are drawn as
-    nothing, nor more marks on one letter than any script has.
+    Allowed are the Unicode categories of letters, marks, numbers, punctuation and symbols, and the plain space.
+    Controls, formats, other spaces, private and unassigned characters are not, nor the few letters and marks that are
+    drawn as nothing, nor more marks on one letter than any script has.
     """
     if not value.isprintable():  # by category: no other (C) and no separator (Z) but the space
         hidden = next(character for character in value if not character.isprintable())
         raise ValidationError(field, value, f"must not hold U+{ord(hidden):04X}, which cannot be seen")
     if value.isascii():
         return
-    blank = _BLANK.search(value)
+    blank = INVISIBLE.search(value)
     if blank is not None:
         raise ValidationError(field, value, f"must not hold U+{ord(blank[0]):04X}, which cannot be seen")
     marks = 0

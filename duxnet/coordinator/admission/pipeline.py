@@ -17,10 +17,12 @@ from typing import Any, Callable, NamedTuple, Optional, Union
 import msgspec
 
 from duxnet.coordinator.access.audit_log import AuditLog
+from duxnet.coordinator.access.forwarding import Forwarding
 from duxnet.coordinator.access.own_identity import CoordinatorIdentity
-from duxnet.coordinator.access.roles import Access, Permission, peer_address
+from duxnet.coordinator.access.roles import Access, Permission
 from duxnet.coordinator.access.token_store import TokenStore
 from duxnet.coordinator.admission.decision import Arrival, Decision, Registrar
+from duxnet.coordinator.admission.growth import Growth
 from duxnet.coordinator.admission.quotas import Quotas
 from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.http.messages import decoded
@@ -104,6 +106,7 @@ class AdmissionPipeline:
         quotas: Quotas,
         mass_failure: MassFailureDetector,
         access: Access,
+        forwarding: Forwarding,
     ) -> None:
         self._registry = registry
         self._identity = identity
@@ -114,7 +117,8 @@ class AdmissionPipeline:
         self._mass_failure = mass_failure
         self._access = access
         self._registrar = Registrar(identity, settings)
-        self._proxies = settings.proxy_networks()
+        self._forwarding = forwarding
+        self._growth = Growth(registry, settings.nodes_at_most, settings.new_nodes_per_minute)
         self._join_policy = settings.join_policy
         self.interval_seconds = settings.shortest_interval_seconds
 
@@ -136,12 +140,8 @@ class AdmissionPipeline:
             each.seal = seal
 
     def peer_of(self, request: RegistrationRequest) -> Optional[str]:
-        """Where it came from: the connection, or what a configured proxy says."""
-        hops = []
-        if self._proxies:
-            named = (value for name, value in request.headers if name == b"x-forwarded-for")
-            hops = [hop for value in named for hop in value.decode("latin-1").split(",")]
-        return peer_address(request.client, hops, self._proxies)
+        """Where it came from: the connection, or what a named proxy says. Raises Refused."""
+        return self._forwarding.peer(request.client, request.headers)
 
     def _read(self, arrived: tuple[RegistrationRequest, Optional[str]]) -> Union[_Own, _Ordered]:
         """What it says, and the cheap checks: form, time, whether a join token could let it in."""
@@ -229,6 +229,8 @@ class AdmissionPipeline:
         node_id = decision.node.id
         pending = self._reason_to_wait(arrival.peer) if known is None else ""
         if known is None:
+            self._growth.take(arrival.peer)
+            self._make_room()
             if self._join_policy == "token" and not self._token_store.join(
                 arrival.said.join_token, node_id, time.time()
             ):
@@ -240,12 +242,23 @@ class AdmissionPipeline:
             state=decision.host_state,
             pending_reason=pending,
         )
+        if known is None:
+            self._growth.came(node_id, arrival.peer)
         self._quotas.move(node_id, earlier, arrival.peer)
         if decision.contested and (known is None or known.cordon is None):
             self._audit.note("coordinator", "contested", node_id, reason=decision.contested)
             _log.warning("%s is cordoned: %s", node_id, decision.contested)
             self._registry.admin.cordon(node_id, reason=decision.contested, actor="coordinator")
         return kept
+
+    def _make_room(self) -> None:
+        """Where there are as many nodes as there may be, one that never worked goes, and leaves nothing behind."""
+        newcomer = self._growth.make_room(self._quotas.arrived)
+        if newcomer is None:
+            return
+        self._audit.note("coordinator", "removed", newcomer.node_id, reason="to make room: see nodes_at_most")
+        self._registry.deregister_node(newcomer.node_id)
+        self._quotas.move(newcomer.node_id, newcomer.peer, None)
 
     def _check_join_token(self, secret: str, unix_now: float) -> None:
         """Could this token let a new node in?"""

@@ -55,6 +55,11 @@ class Quotas:
         """How many there were in the commit under way."""
         return len(self._moves)
 
+    @property
+    def arrived(self) -> int:
+        """How many more nodes there are after the commit under way than before it."""
+        return sum((earlier is None) - (earlier is not None and peer is None) for earlier, peer in self._moves)
+
     def move(self, node_id: str, earlier: Optional[str], peer: Optional[str]) -> None:
         """The node is at `peer` now and was at `earlier` before. None: nowhere, before it came or after it has gone."""
         with self._lock:

@@ -130,7 +130,7 @@ async def service_discovery(request: Request, coordinator: Coordinator, caller: 
 
 
 def _labels(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags by what Prometheus takes as a name. Of several with one name it is the tag that has just this name, if any."""
+    """Tags by what Prometheus takes as a name. Where several have one name, a tag that is called just so has it."""
     labels = {_label(key): value for key, value in tags.items()}
     return {**labels, **{key: value for key, value in tags.items() if _label(key) == key}}
 

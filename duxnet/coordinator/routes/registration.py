@@ -42,7 +42,8 @@ class Registrations:
 
         def told(taken: Optional[TakenIn], error: Optional[BaseException]) -> None:
             if taken is not None:
-                answered(RegistrationAnswer(taken.body, {SEAL_HEADER: taken.seal} if taken.seal else {}))
+                headers = {"cache-control": "no-store", **({SEAL_HEADER: taken.seal} if taken.seal else {})}
+                answered(RegistrationAnswer(taken.body, headers))
             elif isinstance(error, Exception):
                 answered(counted(error, "PUT", f"/v1/nodes/{request.node_id}", self._coordinator.counters))
 

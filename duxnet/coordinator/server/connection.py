@@ -16,11 +16,13 @@ from typing import Any, Optional, Union, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from duxnet.coordinator.access.forwarding import FORWARDING_HEADERS
 from duxnet.coordinator.admission.pipeline import RegistrationRequest
 from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.front import PREPARED, Dispatcher, Matched
 from duxnet.coordinator.http.messages import Receive, Request, Response, Scope, Send, send_problem
 from duxnet.coordinator.http.problem_answers import ProblemAnswer, answer_to
+from duxnet.coordinator.http.security_headers import API_SECURITY, header_lines
 from duxnet.coordinator.routes.registration import RegistrationAnswer
 from registry_core.wire.shapes import MAX_HEARTBEAT_BYTES, MAX_REGISTRATION_BYTES
 
@@ -48,10 +50,15 @@ STOPPED_SECONDS = 5.0
 """When to ask again who was waiting for a coordinator that stops."""
 
 _PREFIX = b"/v1/nodes/"
-_OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+_SECURITY = header_lines(API_SECURITY)
+_OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n" + _SECURITY + b"content-length: %d\r\n\r\n%b"
 _IDLE, _HEAD, _BODY = 0, 1, 2
+_VERSIONS = ("1.1", "1.0")
 _BODY_HEADERS = (b"content-length", b"transfer-encoding")
-_UNUSUAL_HEADERS = frozenset({*_BODY_HEADERS, b"expect", b"upgrade"})
+_UNUSUAL_HEADERS = frozenset({b"expect", b"upgrade", b"origin", b"content-encoding"})
+_LEAVES_LANE = frozenset({*_UNUSUAL_HEADERS, b"authorization", b"content-type"})  # these: come a second time
+_LEAVES_LANE_UNNAMED = _LEAVES_LANE | FORWARDING_HEADERS
+"""With one of them a request goes the long way, where it is looked at; the last: unless a named proxy sends it."""
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
@@ -90,6 +97,8 @@ class BoundedProtocol(HttpToolsProtocol):
     _refusal = "malformed"
     _reason = ""
     _is_open = False
+    _leaves_lane = _LEAVES_LANE_UNNAMED
+    _host = b""  # the last that was found to be ours
     _read: Optional[Matched] = None  # the route of what is being read in the lane
     _node_id: Optional[str] = None  # of what is being received in the lane
     _is_heartbeat = False
@@ -141,6 +150,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self.late_at = self.loop.time() + HEAD_SECONDS
         self._is_open = self._heartbeats.is_open_to(self.scheme or "http", self._peer())
+        if self._dispatcher.is_proxy(self._peer()):
+            self._leaves_lane = _LEAVES_LANE
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self.late_at = self.idle_since = None
@@ -196,6 +207,8 @@ class BoundedProtocol(HttpToolsProtocol):
         ):
             self._reason = "Upgrade: a request that has it must have no body"
             raise ValueError(self._reason)  # the parser takes the body for what comes after the upgrade
+        if not self.url.startswith(b"/") or b"#" in self.url or self.parser.get_http_version() not in _VERSIONS:
+            self._refuse_unusual_line()
         if self._is_open and self.url.startswith(_PREFIX) and self._enters_lane():
             self._phase = _BODY
             return
@@ -205,6 +218,22 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._phase = _BODY
                 return
         self._begin_request()
+
+    def _refuse_unusual_line(self) -> None:
+        """Raise ValueError for a request line that another program could take for something else than we do."""
+        if self.parser.get_http_version() not in _VERSIONS:
+            self._reason = "only HTTP/1.1 and HTTP/1.0 are spoken here"
+        elif b"#" in self.url:
+            self._reason = "an address has no fragment"
+        elif not self.url.startswith(b"/") and self.url != b"*":
+            scheme, _, rest = self.url.partition(b"://")
+            named = [value.lower() for name, value in self.headers if name == b"host"]
+            if scheme.lower() in (b"http", b"https") and named == [rest.partition(b"/")[0].partition(b"?")[0].lower()]:
+                return
+            self._reason = "the address names another host than the header host"
+        else:
+            return
+        raise ValueError(self._reason)
 
     def _begin_request(self) -> None:
         """Have the application answer it, by uvicorn."""
@@ -231,13 +260,18 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_answering():
             return False
         authorization = content_type = b""
+        hosts = 0
         for name, value in self.headers:
-            if name == b"authorization":
+            if name == b"host":
+                hosts += 1
+            elif name == b"authorization" and not authorization:
                 authorization = value
-            elif name == b"content-type":
+            elif name == b"content-type" and not content_type:
                 content_type = value
-            elif name in (b"expect", b"upgrade"):
+            elif name in self._leaves_lane:
                 return False
+        if hosts != 1:
+            return False
         self._authorization, self._content_type = authorization, content_type
         self._is_heartbeat = bool(slash)
         self._said = b"" if slash else bytearray()
@@ -248,13 +282,28 @@ class BoundedProtocol(HttpToolsProtocol):
         """The route, if this asks for what is answered at once, on a connection with nothing else under way."""
         if self.parser.get_method() != b"GET" or self.flow.write_paused or self._is_answering():
             return None
-        for name, _ in self.headers:
-            if name in _UNUSUAL_HEADERS:
+        hosts = []
+        for name, value in self.headers:
+            if name == b"host":
+                hosts.append(value)
+            elif name in _UNUSUAL_HEADERS or name in _BODY_HEADERS or name in FORWARDING_HEADERS:
                 return None
+        if hosts != [self._host] and not self._knows_host(hosts):
+            return None
         path = self.url.partition(b"?")[0]
         if b"%" in path or b"#" in self.url or not self.url.isascii():
             return None
         return self._dispatcher.find_immediate(path.decode("ascii"))
+
+    def _knows_host(self, hosts: list[bytes]) -> bool:
+        """Is it one name, and ours? Looked at once a connection."""
+        try:
+            if len(hosts) != 1 or not self._dispatcher.accepts_host(hosts[0]):
+                return False
+        except Refused:  # the application says why
+            return False
+        self._host = hosts[0]
+        return True
 
     def _answer_read(self, matched: Matched) -> None:
         """Answer at once; an answer that is long or must be waited for is sent by uvicorn."""
@@ -395,7 +444,7 @@ def _response(answer: Union[bytes, RegistrationAnswer, ProblemAnswer], *, keep_a
     if not keep_alive:
         headers["connection"] = "close"
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+    return "\r\n".join([*lines, ""]).encode("latin-1") + _SECURITY + b"\r\n" + body
 
 
 def _written(answer: Response, *, keep_alive: bool) -> bytes:
@@ -403,6 +452,7 @@ def _written(answer: Response, *, keep_alive: bool) -> bytes:
     parts = [_STATUS_LINES[answer.status]]
     for name, value in answer.headers:
         parts += (name, b": ", value, b"\r\n")
+    parts.append(_SECURITY if answer.security is API_SECURITY else header_lines(answer.security))
     parts.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
     parts.append(answer.body)
     return b"".join(parts)
