@@ -79,7 +79,7 @@ def test_what_cannot_be_read_fills_no_log(running: Running) -> None:
     for nonsense in (b"\x16\x03\x01", b"GET / HTTP/9\r\n\r\n", b"PUT / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"):
         for _ in range(5):
             assert problem(spoken(running, nonsense)) == (400, "malformed")
-    websocket = b"GET /healthz HTTP/1.1\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n"
+    websocket = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n"
     assert b" 200 " in spoken(running, websocket, seconds=1.0)
     assert running.output() == before
 

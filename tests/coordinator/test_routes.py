@@ -126,7 +126,7 @@ def speak(running: Running, *requests: bytes) -> list[tuple[int, dict[str, str],
 
 
 def get(path: str, *headers: str) -> bytes:
-    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: x", *headers, "", ""]).encode()
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode()
 
 
 @pytest.mark.parametrize(
