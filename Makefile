@@ -11,7 +11,7 @@ WORKERS := 2
 SET_UP = @$(PYTHON) tools/environment.py $(VENV)
 SET_UP_DEV = $(SET_UP) dev
 
-.PHONY: help environment run test check format bench evaluate slow proofs soak boot clean crash
+.PHONY: help environment run test check format bench evaluate slow proofs soak boot pins clean crash
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -55,6 +55,13 @@ soak: environment ## 10,000 simulated nodes against one coordinator, ten minutes
 
 boot: environment ## boot a fresh Debian and prove the services on it (root; the first time makes its tree)
 	$(BIN)/python -m pytest -m slow tests/systemd/test_boot.py $(PYTEST_ARGS)
+
+pins: environment ## write the pinned versions below packaging/ anew
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.9 --no-header --no-annotate --upgrade pyproject.toml \
+	  --extra dev --no-emit-package duxnet-registry -o packaging/constraints-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.9 --no-header --no-annotate --upgrade pyproject.toml \
+	  --extra coordinator --extra ethereum --extra nvidia --generate-hashes -o packaging/requirements-service.txt
 
 evaluate: ## score reputation and expected uptime on public data: make evaluate DATA=DIR
 	$(SET_UP)

@@ -28,7 +28,7 @@ _log = logging.getLogger("agent.report")
 GAP_FILE = "outage.json"
 REFUSED_PAUSE_INTERVALS = 20
 """After refusals that only a person can mend, how many reports are kept back at most before the registry is asked
-again. It begins with one and doubles: a refusal is not sealed, and whoever answers once at the address can give one."""
+again. It begins with one and doubles, since what was refused may be mended soon."""
 
 
 @dataclass(frozen=True)

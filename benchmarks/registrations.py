@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from benchmarks.served import Prepared, wrk
-from duxnet.coordinator.admission.pipeline import RegistrationRequest
+from duxnet.coordinator.admission.decision import RegistrationRequest
 from duxnet.coordinator.app import open_coordinator
 from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.embedded.node_registry import NodeRegistry
@@ -25,6 +25,7 @@ from registry_core.identity.keys import public_key_text, raw_public_key
 from registry_core.identity.signatures import SignatureParameters, SignedRequest, sign_request
 from registry_core.models.ids import node_id_of_key
 from registry_core.models.node import Node
+from registry_core.wire.shapes import PROTOCOL
 
 __all__ = ["measure_registrations"]
 
@@ -51,14 +52,22 @@ class Signed(NamedTuple):
     path: str
     headers: dict[str, str]
     body: bytes
-    key: Ed25519PublicKey
+    key: Ed25519PrivateKey
     signature: bytes
     node: Node
 
     def request(self) -> RegistrationRequest:
-        """As a carrier passes it on."""
-        headers = [(name.encode(), value.encode()) for name, value in self.headers.items()]
-        return RegistrationRequest(self.node.id, self.path.encode(), b"", headers, self.body, "127.0.0.1")
+        """As the route passes it on."""
+        return RegistrationRequest(self.node.id, self.path, "", self.headers, self.body, "127.0.0.1")
+
+
+class Round(NamedTuple):
+    """Registrations of new nodes, of known ones, the bound, and refused ones, each a second of one core."""
+
+    new: float
+    known: float
+    bound: float
+    refused: float
 
 
 def measure_registrations(rounds: int) -> None:
@@ -67,50 +76,72 @@ def measure_registrations(rounds: int) -> None:
     for _ in range(rounds):  # each into an empty registry
         with tempfile.TemporaryDirectory() as folder:
             found.append(_round(Prepared(Path(folder), 100)))
-    taken, bound, refused = (statistics.median(each) for each in zip(*found))
-    shares = sorted(taken / bound for taken, bound, _ in found)
+    new, known, bound, refused = (statistics.median(each) for each in zip(*found))
+    shares = sorted(each.new / each.bound for each in found)
     print(
-        f"  registrations: {taken:,.0f}/s; verification and shared commits alone: {bound:,.0f}/s; "
+        f"  registrations: {new:,.0f}/s; verification and shared commits alone: {bound:,.0f}/s; "
         f"{statistics.median(shares):.2f} ({shares[0]:.2f} to {shares[-1]:.2f})"
     )
     steps = _steps()
     told = ", ".join(f"{name} {microseconds:.0f}" for name, microseconds in steps.items())
-    print(f"    processor time of one: {1e6 / taken:.0f} µs; refused unread {1e6 / refused:.0f}; without HTTP: {told}")
+    print(
+        f"    processor time of a new node's: {1e6 / new:.0f} µs, of a known node's: {1e6 / known:.0f}; "
+        f"refused unread {1e6 / refused:.0f}; without HTTP: {told}"
+    )
 
 
-def _round(prepared: Prepared) -> tuple[float, float, float]:
-    """Registrations taken, the bound, and registrations refused for their content type, each a second of one core."""
+def _round(prepared: Prepared) -> Round:
     nodes = _signed(COUNT, prepared.coordinator)
-    path = prepared.folder / "requests"
+    bound = _bound(prepared.folder / "bound.db", nodes)
+    first, second = (prepared.folder / name for name in ("first", "second"))
+    _write_requests(first, nodes)
+    with prepared.served(8613, registrations_at_once=256) as server:
+
+        def taken_per_core(path: Path, seconds: float) -> float:
+            begun, before = server.cpu_seconds(), server.metric("duxnet_registrations_total")
+            script = prepared.script(REGISTRATIONS, requests=path, content_type="application/json")
+            wrk(server.address, script, seconds, connections=64)
+            return (server.metric("duxnet_registrations_total") - before) / (server.cpu_seconds() - begun)
+
+        new = taken_per_core(first, 4)
+        registered = int(server.metric("duxnet_registrations_total"))
+        _write_requests(second, _signed_again(nodes[: registered - 64], prepared.coordinator))  # all of them are known
+        known = taken_per_core(second, 2)
+        script = prepared.script(REGISTRATIONS, requests=first, content_type="text/plain")
+        refused = server.per_core(script, 2, connections=64)["rate"]
+    return Round(new, known, bound, refused)
+
+
+def _write_requests(path: Path, nodes: list[Signed]) -> None:
+    names = ("content-digest", "duxnet-audience", "signature-input", "signature")
     with path.open("w") as lines:
         for node in nodes:
-            names = ("content-digest", "duxnet-audience", "signature-input", "signature")
             lines.write("\t".join([node.path, *(node.headers[name] for name in names), node.body.decode()]) + "\n")
-    bound = _bound(prepared.folder / "bound.db", nodes)
-    with prepared.served(8613, registrations_at_once=256) as server:
-        begun = server.cpu_seconds()
-        script = prepared.script(REGISTRATIONS, requests=path, content_type="application/json")
-        wrk(server.address, script, 4, connections=64)
-        taken = server.metric("duxnet_registrations_total") / (server.cpu_seconds() - begun)
-        script = prepared.script(REGISTRATIONS, requests=path, content_type="text/plain")
-        refused = server.per_core(script, 2, connections=64)["rate"]
-    return taken, bound, refused
 
 
 def _signed(count: int, coordinator_id: str) -> list[Signed]:
-    now, signed = int(time.time()), []
+    signed = []
     for number in range(count):
         key = Ed25519PrivateKey.generate()
         public, node_id = public_key_text(key.public_key()), node_id_of_key(raw_public_key(key.public_key()))
-        plain = {"ip_address": "10.0.0.1", "id": node_id, "public_key": public, "hostname": f"node-{number}"}
-        body = msgspec.json.encode({"node": plain, "generation": 1, "interval_seconds": 15.0})
-        path = f"/v1/nodes/{node_id}"
-        request = SignedRequest("PUT", path, "", "application/json", coordinator_id, body)
-        headers = sign_request(request, SignatureParameters(now, now + 300, f"{number}", public), key)
-        headers["content-type"] = "application/json"
         node = Node("10.0.0.1", id=node_id, hostname=f"node-{number}", public_key=public)
-        signed.append(Signed(path, headers, body, key.public_key(), key.sign(body), node))
+        signed.append(_signed_one(node, key, 1, coordinator_id))
     return signed
+
+
+def _signed_again(nodes: list[Signed], coordinator_id: str) -> list[Signed]:
+    return [_signed_one(each.node, each.key, 2, coordinator_id) for each in nodes]
+
+
+def _signed_one(node: Node, key: Ed25519PrivateKey, generation: int, coordinator_id: str) -> Signed:
+    now = int(time.time())
+    plain = {"ip_address": "10.0.0.1", "id": node.id, "public_key": node.public_key, "hostname": node.hostname}
+    said = {"node": plain, "generation": generation, "interval_seconds": 15.0, "protocol": PROTOCOL}
+    body, path = msgspec.json.encode(said), f"/v1/nodes/{node.id}"
+    request = SignedRequest("PUT", path, "", "application/json", coordinator_id, body)
+    headers = sign_request(request, SignatureParameters(now, now + 300, node.hostname, node.public_key), key)
+    headers["content-type"] = "application/json"
+    return Signed(path, headers, body, key, key.sign(body), node)
 
 
 def _groups(nodes: list[Signed]) -> Iterator[list[Signed]]:
@@ -122,7 +153,7 @@ def _bound(path: Path, nodes: list[Signed]) -> float:
         begun = time.process_time()
         for group in _groups(nodes):
             for each in group:
-                each.key.verify(each.signature, each.body)
+                each.key.public_key().verify(each.signature, each.body)
             with registry.batch():
                 for each in group:
                     registry.register_node(each.node)
@@ -131,7 +162,7 @@ def _bound(path: Path, nodes: list[Signed]) -> float:
 
 def _steps(count: int = 4_000) -> dict[str, float]:
     """Microseconds of processor time for each step of one registration, without HTTP, as the committing thread goes."""
-    spent = dict.fromkeys(("read", "prove", "keep and commit", "seal"), 0.0)
+    spent = dict.fromkeys(("prepare", "keep, sign and commit"), 0.0)
 
     @contextmanager
     def timed(name: str) -> Iterator[None]:
@@ -141,17 +172,13 @@ def _steps(count: int = 4_000) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder:
         coordinator = open_coordinator(CoordinatorSettings(state_dir=folder))
-        read, prove, keep = coordinator.admission.steps()
         for group in _groups(_signed(count, coordinator.identity.id)):
             requests = [each.request() for each in group]
-            with timed("read"):
-                said = [read((request, "127.0.0.1")) for request in requests]
-            with timed("prove"):
-                said = [prove(each) for each in said]
-            with timed("keep and commit"), coordinator.audit.commit(), coordinator.registry.batch():
-                taken = [keep(each) for each in said]
+            with timed("prepare"):
+                changes = [coordinator.admission.prepare(request) for request in requests]
+            with timed("keep, sign and commit"), coordinator.audit.commit(), coordinator.registry.batch():
+                for change in changes:
+                    change()
                 coordinator.audit.write_noted()
-            with timed("seal"):
-                coordinator.admission.seal(taken)
         coordinator.close()
     return spent

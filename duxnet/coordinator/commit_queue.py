@@ -30,79 +30,89 @@ T = TypeVar("T")
 MOST_TOGETHER = 64
 """Changes in one commit, about 15 ms of work. More: the first of them waits longer for nothing."""
 
-Step = Callable[[Any], Any]
 
+class _Waiting:
+    """A change that waits for its turn; where it has still to be prepared, how."""
 
-class _Waiting(NamedTuple):
-    given: Any
-    steps: Sequence[Step]
-    on_done: Callable[[Any, Optional[BaseException]], None]
+    __slots__ = ("change", "future", "prepare")
+
+    def __init__(
+        self,
+        future: asyncio.Future[Any],
+        change: Optional[Callable[[], Any]],
+        prepare: Optional[Callable[[], Callable[[], Any]]],
+    ) -> None:
+        self.future = future
+        self.change = change
+        self.prepare = prepare
 
 
 class _Outcome(NamedTuple):
-    """What the last step made, or why it was refused. Before the last step: what the one before it made."""
+    """What a change returned, or why it was refused."""
 
     value: Any
     error: Optional[RegistryError] = None
 
 
 class CommitQueue:
-    """Belongs to one event loop. Changes are carried out in the order in which they came.
+    """Belongs to one event loop. Changes are carried out in the order in which they came."""
 
-    `completed` is called in the thread with what the changes of a commit returned, once it is durable.
-    """
-
-    def __init__(
-        self,
-        registry: NodeRegistry,
-        token_store: TokenStore,
-        audit: AuditLog,
-        quotas: Quotas,
-        completed: Callable[[Sequence[object]], None],
-    ) -> None:
+    def __init__(self, registry: NodeRegistry, token_store: TokenStore, audit: AuditLog, quotas: Quotas) -> None:
         self._registry = registry
         self._token_store = token_store
         self._audit = audit
         self._quotas = quotas
-        self._completed = completed
         self._waiting: deque[_Waiting] = deque()
-        self._alone = 0  # so many of the first that wait go one by one: together they failed
+        self._alone = 0  # this many of the first that wait go one by one: together they failed
         self._under_way = False
         self._fails = ""  # why nothing gets to the disk, as long as that goes on
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
 
     async def run(self, change: Callable[[], T]) -> T:
-        """Carry out a change of the registry, the ledger and the audit log; its result once it is durable.
+        """Carry out a change of the registry, the token store and the audit log; its result once it is durable.
 
         `change` is called in the thread, again where a commit that it shared has failed. What it raises is raised here.
+        A change whose caller is cancelled before its commit begins is dropped.
         """
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self.submit(None, [lambda _: change()], lambda value, error: _tell(future, value, error))
-        return await future
+        result: T = await self._queued(change, None)
+        return result
 
-    def submit(
-        self, given: Any, steps: Sequence[Step], on_done: Callable[[Any, Optional[BaseException]], None]
-    ) -> None:
-        """As `run`, for who has no coroutine: `on_done` is called by the loop with the result, or what was raised.
+    async def prepare_and_run(self, prepare: Callable[[], Callable[[], T]]) -> T:
+        """As `run`, for the change that `prepare` returns. It is called in the thread, before the commit begins.
 
-        Each step is called with what the one before it made, the first with `given`. The last is the change; those
-        before it change nothing, and see nothing of the other changes of this commit.
+        So what is expensive, or refused, keeps nobody from the registry and asks nothing of the disk. `prepare` changes
+        nothing, and sees nothing of the other changes of this commit.
         """
-        self._waiting.append(_Waiting(given, steps, on_done))
+        result: T = await self._queued(None, prepare)
+        return result
+
+    def _queued(
+        self, change: Optional[Callable[[], Any]], prepare: Optional[Callable[[], Callable[[], Any]]]
+    ) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._waiting.append(_Waiting(future, change, prepare))
         if not self._under_way:
-            self._set_out(asyncio.get_running_loop())
+            self._set_out(loop)
+        return future
 
     def close(self) -> None:
         """Finish what is under way."""
         self._thread.shutdown(wait=True)
 
     def _set_out(self, loop: asyncio.AbstractEventLoop) -> None:
-        count = min(len(self._waiting), MOST_TOGETHER)
+        """Let the thread begin the next commit, where anybody still waits for one."""
+        count = MOST_TOGETHER
         if self._alone:
             self._alone, count = self._alone - 1, 1
-        group = [self._waiting.popleft() for _ in range(count)]
-        self._under_way = True
-        self._thread.submit(self._carry, loop, group)
+        group: list[_Waiting] = []
+        while self._waiting and len(group) < count:
+            waiting = self._waiting.popleft()
+            if not waiting.future.done():  # else its caller was cancelled
+                group.append(waiting)
+        self._under_way = bool(group)
+        if group:
+            self._thread.submit(self._carry, loop, group)
 
     def _carry(self, loop: asyncio.AbstractEventLoop, group: Sequence[_Waiting]) -> None:
         """In the thread."""
@@ -110,36 +120,33 @@ class CommitQueue:
         failure: Optional[BaseException] = None
         try:
             outcomes = self._commit(group)
-            self._completed([outcome.value for outcome in outcomes])
-        except BaseException as error:  # noqa: BLE001 - who asked is on_done
+        except BaseException as error:  # noqa: BLE001 - it is raised where the changes are awaited
             failure = error
         with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
-            loop.call_soon_threadsafe(self._arrived, loop, group, outcomes, failure)
+            loop.call_soon_threadsafe(self._finish, loop, group, outcomes, failure)
 
-    def _arrived(
+    def _finish(
         self,
         loop: asyncio.AbstractEventLoop,
         group: Sequence[_Waiting],
         outcomes: Sequence[_Outcome],
         failure: Optional[BaseException],
     ) -> None:
-        again = failure is not None and not outcomes and len(group) > 1  # whose fault it is shows when each goes alone
+        again = failure is not None and len(group) > 1  # whose fault it is shows when each goes alone
         if again:
             self._waiting.extendleft(reversed(group))
             self._alone += len(group)
         elif self._alone and isinstance(failure, StoreError) and not isinstance(failure, DamagedStoreError):
             # The file's fault and not that of one record, so that the others need not try.
-            group = [*group, *(self._waiting.popleft() for _ in range(self._alone))]
+            group = [*group, *(self._waiting.popleft() for _ in range(min(self._alone, len(self._waiting))))]
             self._alone = 0
-        self._under_way = False
-        if self._waiting:
-            self._set_out(loop)
+        self._set_out(loop)
         if again:
             return
         if failure is not None or any(outcome.error is None for outcome in outcomes):  # else the disk was not asked
             self._tell_operator(failure)
         for waiting, outcome in zip(group, outcomes or [_Outcome(None)] * len(group)):
-            loop.call_soon(waiting.on_done, outcome.value, failure or outcome.error)
+            _resolve(waiting.future, outcome.value, failure or outcome.error)
 
     def _tell_operator(self, error: Optional[BaseException]) -> None:
         """Say in the log when changes cannot be kept any more and when they can again; those who asked know it."""
@@ -153,29 +160,22 @@ class CommitQueue:
     def _commit(self, group: Sequence[_Waiting]) -> list[_Outcome]:
         """All of them and their lines in the log, or none and an exception.
 
-        The ledger's part is durable before the registry's: a join token is used for a node before the node is there,
-        which its repetition mends, and never the other way.
+        The token store's part is durable before the registry's: a join token is used for a node before the node is
+        there, which its repetition mends, and never the other way.
         """
-        outcomes = [_Outcome(waiting.given) for waiting in group]
-        for place in range(max(len(waiting.steps) for waiting in group) - 1):
-            for index, (waiting, outcome) in enumerate(zip(group, outcomes)):
-                if place < len(waiting.steps) - 1 and outcome.error is None:
-                    outcomes[index] = _stepped(waiting.steps[place], outcome.value)
+        outcomes = [_prepared(waiting) for waiting in group]
         if all(outcome.error is not None for outcome in outcomes):
             return outcomes
         with self._quotas.commit(), self._audit.commit(), self._registry.batch(), self._token_store.batch():
-            outcomes = [
-                outcome if outcome.error is not None else self._tried(waiting.steps[-1], outcome.value)
-                for waiting, outcome in zip(group, outcomes)
-            ]
+            outcomes = [outcome if outcome.error is not None else self._tried(outcome.value) for outcome in outcomes]
             self._audit.write_noted()
         return outcomes
 
-    def _tried(self, change: Step, given: Any) -> _Outcome:
+    def _tried(self, change: Callable[[], Any]) -> _Outcome:
         noted, moves = self._audit.noted, self._quotas.moves
         try:
             with self._token_store.part():
-                return _Outcome(change(given))
+                return _Outcome(change())
         except RegistryError as error:  # it was refused, and the registry does nothing then; the others go on
             of_one_record = isinstance(error, DamagedStoreError) and error.node_id is not None
             if isinstance(error, StoreError) and not of_one_record:
@@ -185,9 +185,13 @@ class CommitQueue:
             return _refused(error)
 
 
-def _stepped(step: Step, given: Any) -> _Outcome:
+def _prepared(waiting: _Waiting) -> _Outcome:
+    """The change to carry out, or why there is none. A change that is tried again is not prepared again."""
     try:
-        return _Outcome(step(given))
+        if waiting.change is None:
+            assert waiting.prepare is not None, "a change is given or prepared"
+            waiting.change = waiting.prepare()
+        return _Outcome(waiting.change)
     except RegistryError as error:
         return _refused(error)
 
@@ -198,8 +202,8 @@ def _refused(error: RegistryError) -> _Outcome:
     return _Outcome(None, error)
 
 
-def _tell(future: asyncio.Future[Any], value: object, error: Optional[BaseException]) -> None:
-    if future.done():  # who waited was cancelled
+def _resolve(future: asyncio.Future[Any], value: object, error: Optional[BaseException]) -> None:
+    if future.done():  # its caller was cancelled
         return
     if error is None:
         future.set_result(value)

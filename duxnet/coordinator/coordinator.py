@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from typing import Callable, Optional
+from typing import Optional
 
 import msgspec
 
@@ -22,8 +22,9 @@ from duxnet.coordinator.access.roles import ANONYMOUS, Access, Permission
 from duxnet.coordinator.access.sessions import Session, Sessions
 from duxnet.coordinator.access.token_store import TokenStore
 from duxnet.coordinator.admission.backpressure import RegistrationLimiter
+from duxnet.coordinator.admission.decision import RegistrationRequest
 from duxnet.coordinator.admission.networks import near
-from duxnet.coordinator.admission.pipeline import AdmissionPipeline, RegistrationRequest, TakenIn
+from duxnet.coordinator.admission.pipeline import AdmissionPipeline, Registered
 from duxnet.coordinator.admission.quotas import Quotas
 from duxnet.coordinator.commit_queue import CommitQueue
 from duxnet.coordinator.errors import Refused
@@ -32,6 +33,7 @@ from duxnet.coordinator.liveness.listening_clock import ListeningClock
 from duxnet.coordinator.liveness.mass_failure import MassFailureDetector
 from duxnet.coordinator.node_search import NodeSearch
 from duxnet.coordinator.settings import CoordinatorSettings
+from registry_core.embedded.host import Known
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import UnknownNodeError
 from registry_core.identity.tokens import open_session
@@ -39,7 +41,7 @@ from registry_core.models import limits
 from registry_core.models.status import Admission, NodeHealth
 from registry_core.query.conditions import withheld
 from registry_core.version import __version__
-from registry_core.wire.shapes import CoordinatorInfo, Heartbeat, Withheld
+from registry_core.wire.shapes import PROTOCOL, CoordinatorInfo, Heartbeat, Withheld
 
 __all__ = ["Coordinator"]
 
@@ -105,9 +107,8 @@ class Coordinator:
             self.quotas,
             self.mass_failure,
             self.access,
-            self.forwarding,
         )
-        self.commit_queue = CommitQueue(registry, token_store, audit, self.quotas, self.admission.seal)
+        self.commit_queue = CommitQueue(registry, token_store, audit, self.quotas)
         self.node_search = NodeSearch(registry)
         self.pace(settings.shortest_interval_seconds)
         registry.count_nodes()  # makes the index now, and not while somebody waits for the first list
@@ -154,45 +155,39 @@ class Coordinator:
             interval_seconds=self.interval_seconds,
             retention_seconds=self.settings.retention_hours * 3600,
             degraded=self.is_degraded,
+            protocol=PROTOCOL,
         )
 
-    def register(
-        self, request: RegistrationRequest, told: Callable[[Optional[TakenIn], Optional[BaseException]], None]
-    ) -> None:
-        """A node registers, or an operator registers it. `told` hears what follows, or why nothing does.
+    async def register(self, request: RegistrationRequest) -> Registered:
+        """A node registers, or an operator registers it; what follows, once it is durable.
 
-        Raises Refused where too many wait already: the crowd is told to come again, each at another time. No operator
-        belongs to it.
+        Raises Refused and our other errors. Where too many wait already, each caller is told to come again at another
+        time; operators are exempt.
         """
-        peer = self.admission.peer_of(request)
-        network = near(peer)
+        network = near(request.peer)
         has_room = self.registration_limiter.has_room(network)
         if has_room and self.quotas.are_counting:
-            has_room = self.registry.get_node(request.node_id) is not None
+            has_room = self.registry.host.place(request.node_id) is not None
         if not has_room and not self._is_order(request):
             raise self.registration_limiter.turned_away()
         self.registration_limiter.enter(network)
-
-        def arrived(taken: TakenIn, error: Optional[BaseException]) -> None:
+        try:
+            registered = await self.commit_queue.prepare_and_run(lambda: self.admission.prepare(request))
+        finally:
             self.registration_limiter.leave(network)
-            if error is None and taken.refused is not None:
-                error = taken.refused
-            if error is not None:
-                told(None, error)
-                return
-            if taken.generation is not None:
-                self.sessions.begin(taken.node_id, taken.generation)
-            self.counters["registrations"] += 1
-            told(taken, None)
-
-        self.commit_queue.submit((request, peer), self.admission.steps(), arrived)
+        if registered.refused is not None:
+            raise registered.refused
+        if registered.generation is not None:
+            self.sessions.begin(registered.node_id, registered.generation)
+        self.counters["registrations"] += 1
+        return registered
 
     def _is_order(self, request: RegistrationRequest) -> bool:
         """Does it show an operator's token? Raises Refused for one that is none."""
-        named = dict(request.headers)
-        if b"signature-input" in named or b"authorization" not in named:
+        headers = request.headers
+        if "signature-input" in headers or "authorization" not in headers:
             return False
-        self.access.caller(named[b"authorization"].decode("latin-1")).need(Permission.OPERATE)
+        self.access.caller(headers["authorization"]).need(Permission.OPERATE)
         return True
 
     def beat(self, authorization: str, node_id: str, said: Heartbeat) -> bytes:
@@ -241,18 +236,16 @@ class Coordinator:
 
     def _removed(self, node_id: str, actor: str, *, by_operator: bool = False) -> bool:
         """In the committing thread."""
-        if not by_operator:
-            self.registry.host.state(node_id)  # raises for a record that is damaged: only an operator decides on it
-        found = self.registry.host.remains(node_id)
-        if found is None:
+        host = self.registry.host
+        known = host.remains(node_id) if by_operator else host.known(node_id)  # only an operator decides on damage
+        if known is None:
             return False
-        known, state = found
-        generation = state.get("generation")
-        ban = (known.admission_reason or "banned") if known.admission is Admission.BANNED else ""
+        generation, ban = _session_terms(known)
+        state = known.state
         self.audit.note(actor, "removed", node_id)
         if state.get("links") and state.get("key"):
             self.token_store.bury_key(node_id, state["links"], state["key"], time.time())
-        self.token_store.bury(node_id, generation if isinstance(generation, int) else -1, ban, time.time())
+        self.token_store.bury(node_id, generation, ban, time.time())
         self.registry.deregister_node(node_id)
         self.quotas.move(node_id, state.get("peer"), None)
         return True
@@ -275,12 +268,8 @@ class Coordinator:
         return session is not None and session.expires > time.time()
 
     def _kept(self, node_id: str) -> Optional[tuple[int, str]]:
-        node = self.registry.get_node(node_id)
-        if node is None:
-            return None
-        generation = (self.registry.host.state(node_id) or {}).get("generation")
-        ban = (node.admission_reason or "banned") if node.admission is Admission.BANNED else ""
-        return generation if isinstance(generation, int) else -1, ban
+        known = self.registry.host.known(node_id)
+        return None if known is None else _session_terms(known)
 
     def close(self) -> None:
         """Finish what is being committed; close the log, the ledger and the registry."""
@@ -289,6 +278,13 @@ class Coordinator:
         self.audit.close()
         self.token_store.close()
         self.registry.close()
+
+
+def _session_terms(known: Known) -> tuple[int, str]:
+    """The generation of the node's session, -1 where it has none, and why the node is banned, or ""."""
+    generation = known.state.get("generation")
+    ban = (known.node.admission_reason or "banned") if known.node.admission is Admission.BANNED else ""
+    return generation if isinstance(generation, int) else -1, ban
 
 
 def _bearer(authorization: str) -> str:

@@ -22,7 +22,14 @@ from registry_core.rules.registration import Terms
 if TYPE_CHECKING:
     from registry_core.embedded.live_state import LiveState
 
-__all__ = ["LivenessCounts", "Place", "RegistryHost"]
+__all__ = ["Known", "LivenessCounts", "Place", "RegistryHost"]
+
+
+class Known(NamedTuple):
+    """A registered node, and what the host keeps beside it."""
+
+    node: Node
+    state: Mapping[str, Any]
 
 
 class Place(NamedTuple):
@@ -72,18 +79,27 @@ class RegistryHost:
         limits.displayable("pending_reason", pending_reason, "reason")
         return self._register(node, interval_seconds, Terms(frozen_json_map("state", state), pending_reason))
 
+    def known(self, node_id: str) -> Optional[Known]:
+        """The node and what is kept beside it; None for a node that is not registered.
+
+        Inside a batch, as the next change of the batch finds it: that change does not read the record again.
+        """
+        return self._as_known(self._record(node_id))
+
     def state(self, node_id: str) -> Optional[Mapping[str, Any]]:
         """What is kept beside the node; None for a node that is not registered. Inside a batch, as the batch has it."""
         record = self._record(node_id)
         return None if record is None else record.host_state
 
-    def remains(self, node_id: str) -> Optional[tuple[Node, Mapping[str, Any]]]:
-        """The node and what is kept beside it, or None; for who removes or bans it, or writes it anew.
+    def remains(self, node_id: str) -> Optional[Known]:
+        """As `known`, for who removes or bans the node, or writes it anew.
 
         Where its record is damaged, that is what its columns say: neither address, names nor state.
         """
-        record = self._remains(node_id)
-        return None if record is None else (self._live_state.as_it_will_be(record), record.host_state)
+        return self._as_known(self._remains(node_id))
+
+    def _as_known(self, record: Optional[NodeRecord]) -> Optional[Known]:
+        return None if record is None else Known(self._live_state.as_it_will_be(record), record.host_state)
 
     def leave_out(self, error: DamagedStoreError) -> bool:
         """Leave the node whose record is damaged out of lists and counts until it is written anew; True: as of now."""

@@ -19,8 +19,8 @@ from registry_core.events import INDEX_STEP_AT_START, EventKind, EventRing
 from registry_core.models.frozen import FrozenMap
 from registry_core.models.node import Node, NodeCapabilities
 from registry_core.models.record import NodeRecord
-from registry_core.models.status import Conditions, Liveness, NodeHealth, Sampled
-from registry_core.models.trusted import health_sample, node_snapshot
+from registry_core.models.status import Conditions, Liveness, NodeHealth, Sampled, Scheduling
+from registry_core.models.trusted import health_sample, node_snapshot, node_with
 from registry_core.rules.health import ALL_CONDITIONS, ALL_UNKNOWN, HealthRule, HealthThresholds, load_per_cpu
 from registry_core.rules.liveness import interval_of_timeout
 from registry_core.rules.reputation import HourObserved
@@ -339,7 +339,15 @@ class LiveState:
         """The node as a record that is not yet visible describes it."""
         with self._lock:
             slot = self._table.slots.by_id.get(record.node.id)
-            return record.node if slot is None else node_snapshot(record.node, *self._node_cache.view(slot))
+            if slot is None:
+                return record.node
+            return node_snapshot(self._without_ended_cordon(record.node), *self._node_cache.view(slot))
+
+    def _without_ended_cordon(self, node: Node) -> Node:
+        """A cordon whose time is over stands in the record until the next change of it."""
+        if node.cordon is None or node.cordon.until is None or node.cordon.until > self._clock.now():
+            return node
+        return node_with(node, scheduling=Scheduling.ELIGIBLE, cordon=None)
 
     def leave_out(self, node_id: Optional[str]) -> bool:
         """Leave a node whose record is damaged out of all answers; True when it was not yet."""

@@ -236,8 +236,8 @@ class NodeRegistry(Queries):
     def _newest(self, node_id: str) -> Optional[NodeRecord]:
         """The record as committed; inside the caller's own batch, as the next change of the batch finds it."""
         key = limits.lookup_key(node_id)
-        staged = self._transactions.in_own_batch(key) if self._transactions.batch_is_open else None
-        return self._store.read(key) if staged is None else staged[1]
+        batch = self._transactions.own_batch() if self._transactions.batch_is_open else None
+        return self._store.read(key) if batch is None else self._transactions.record(key, batch)
 
     def _remains(self, node_id: str) -> Optional[NodeRecord]:
         """As `_newest`; of a record that is damaged, what its columns say."""

@@ -32,6 +32,7 @@ class UnitOfWork:
         self.meta: dict[str, Optional[str]] = {}
         self.events: list[tuple[EventKind, str, Mapping[str, str]]] = []
         self.soft: list[Callable[[], object]] = []  # samples for nodes that only this unit makes known
+        self.read: dict[str, NodeRecord] = {}  # as committed: no other unit changes them while this one decides
         self.error: Optional[RegistryError] = None
         self.depends_on: set[UnitOfWork] = set()  # units not yet durable when this one read what they changed
 
@@ -206,11 +207,16 @@ class Transactions:
         return self._batch if self._batch_owner == threading.get_ident() else None
 
     def record(self, node_id: str, unit: UnitOfWork) -> Optional[NodeRecord]:
-        """The newest record: staged by an earlier command, else as committed."""
+        """The newest record: staged by an earlier command, else as committed, which is read once for each unit."""
         staged = self._records.newest(node_id, unit)
-        if staged is None:  # what is not staged is visible: the table knows of every record, and asking it is cheap
-            return self._store.read(node_id) if self._knows(node_id) else None
-        return staged[1]
+        if staged is not None:
+            return staged[1]
+        record = unit.read.get(node_id)
+        if record is None and self._knows(node_id):  # what is not staged is visible, and the table is cheap to ask
+            record = self._store.read(node_id)
+            if record is not None:
+                unit.read[node_id] = record
+        return record
 
     def text(self, name: str, unit: UnitOfWork) -> Optional[str]:
         """The newest text of the store's `meta`: staged by an earlier command, else as committed."""
@@ -285,6 +291,7 @@ class Transactions:
         changed = (change.columns.node_id if isinstance(change, Put) else change.node_id for change in unit.changes)
         self._records.remove(unit, changed)
         self._texts.remove(unit, unit.meta)
+        unit.read.clear()
 
 
 class KeptInterrupts:

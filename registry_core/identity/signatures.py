@@ -15,6 +15,7 @@ import hmac
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, Optional
 
 from cryptography.exceptions import InvalidSignature
@@ -31,6 +32,7 @@ __all__ = [
     "SignatureRefused",
     "SignedRequest",
     "claimed_signature",
+    "component_identifier",
     "content_digest",
     "sign_request",
     "signature_base",
@@ -121,9 +123,19 @@ def content_digest(body: bytes) -> str:
     return f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode('ascii')}:"
 
 
+@lru_cache(maxsize=64)
+def component_identifier(name: str) -> str:
+    """A component's name as it stands in a signature (RFC 9421 §2): `"@path"`, and `"@path";req` for `@path;req`."""
+    field, semicolon, parameters = name.partition(";")
+    return f'"{field}"{semicolon}{parameters}'
+
+
 def signature_base(components: Sequence[tuple[str, str]], parameters: str) -> bytes:
-    """The bytes that are signed (RFC 9421 §2.5): one line a component, then the parameters."""
-    lines = [f'"{name}": {value}' for name, value in components]
+    """The bytes that are signed (RFC 9421 §2.5): one line a component, then the parameters.
+
+    In an answer, `;req` behind a component's name says that its value is that of the request (§2.4).
+    """
+    lines = [f"{component_identifier(name)}: {value}" for name, value in components]
     lines.append(f'"@signature-params": {parameters}')
     return "\n".join(lines).encode("ascii")
 

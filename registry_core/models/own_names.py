@@ -48,6 +48,7 @@ REQUEST_NAMES = (
     "session_seconds",
     "coordinator",
     "managed_by",
+    "protocol",
 )
 """What registrations and their answers carry beside the node, and what says who keeps it."""
 

@@ -21,7 +21,16 @@ from registry_core.errors import (
 )
 from registry_core.wire.problems import PROBLEM_MEDIA_TYPE, Problem, kind_of
 
-__all__ = ["Answer", "decoded", "kind_name", "problem_in", "raise_for", "safe_text", "understood"]
+__all__ = [
+    "Answer",
+    "decoded",
+    "kind_name",
+    "problem_in",
+    "raise_for",
+    "raise_for_unsigned",
+    "safe_text",
+    "understood",
+]
 
 T = TypeVar("T")
 
@@ -33,16 +42,20 @@ _INPUT = frozenset({"invalid", "malformed", "too-large", "wrong-content-type", "
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What came back: the address that gave it, the status, the headers that matter, the body."""
+    """What came back: the address that gave it, the status, the headers that matter, the body.
+
+    `content_type` is the header as it came; `proof` holds the headers that `answer_signature.verify_answer` reads.
+    """
 
     address: str
     status: int
     media_type: str
     retry_after_seconds: Optional[float]
     challenge: str
-    signature: str
     body: bytes
     location: str = ""
+    content_type: str = ""
+    proof: Mapping[str, str] = {}
 
 
 def problem_in(answer: Answer) -> Optional[Problem]:
@@ -104,6 +117,19 @@ def raise_for(answer: Answer, node_id: str = "") -> NoReturn:
     if problem is None or kind is None:
         raise _foreign(answer)
     raise _error(answer, problem, kind.name, node_id)
+
+
+def raise_for_unsigned(answer: Answer, node_id: str = "") -> NoReturn:
+    """As `raise_for`, for an answer that the coordinator would have signed: what it refuses for good is not believed.
+
+    Whoever stands between can write such an answer; so the caller tries again, and is not told to give up.
+    """
+    try:
+        raise_for(answer, node_id)
+    except RefusedError as error:
+        remedy = f"; {error.remedy}" if error.remedy else ""
+        reason = f"refuses, without the coordinator's signature: {error.reason}{remedy}"
+        raise UnreachableError(answer.address, reason, answer.retry_after_seconds) from None
 
 
 def _foreign(answer: Answer) -> RegistryError:

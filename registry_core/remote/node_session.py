@@ -28,19 +28,29 @@ from registry_core.errors import (
 from registry_core.files.atomic import replace_file
 from registry_core.files.locks import locked_folder
 from registry_core.files.opening import read_file
-from registry_core.identity.coordinator_id import coordinator_id_of_key, is_sealed
+from registry_core.identity.answer_signature import SignedAnswer, verify_answer
+from registry_core.identity.coordinator_id import coordinator_id_of_key
 from registry_core.identity.identity_files import KEY_FILE, ensure_identity
 from registry_core.identity.node_key import NodeKey, load_node_key
-from registry_core.identity.signatures import SignatureParameters, SignedRequest, sign_request
+from registry_core.identity.signatures import SignatureParameters, SignatureRefused, SignedRequest, sign_request
 from registry_core.models.encoding import node_to_plain
 from registry_core.models.ids import key_from_text
 from registry_core.models.node import Node
-from registry_core.remote.answers import Answer, decoded, kind_name, problem_in, raise_for, safe_text
+from registry_core.remote.answers import (
+    Answer,
+    decoded,
+    kind_name,
+    problem_in,
+    raise_for,
+    raise_for_unsigned,
+    safe_text,
+)
 from registry_core.remote.bounds import LARGEST_ANSWER_BYTES
 from registry_core.remote.options import RemoteOptions
 from registry_core.remote.sender import Sender
 from registry_core.wire.shapes import (
     LAST_GENERATION,
+    PROTOCOL,
     CoordinatorInfo,
     Registration,
     RegistrationReply,
@@ -52,9 +62,6 @@ __all__ = ["NodeSession", "Registrar"]
 REMOTE_FILE = "remote.json"
 _SIGNATURE_SECONDS = 60
 _NONCE = re.compile(r'nonce="([\x21\x23-\x5b\x5d-\x7e]{1,256})"')
-LARGEST_STEP = 1_000_000
-"""How far one refusal may raise our generation. It is not sealed: whoever answers at the address can write it. An old
-backup is behind by its registrations since, which are far fewer."""
 LARGEST_FILE_BYTES = 16 * 1024
 
 
@@ -99,19 +106,20 @@ class Registrar:
             self._key = self._read_key()
         coordinator = self._known_coordinator()
         self._next_generation(self._generation + 1)
-        answer, signature = self._exchange(node, interval_seconds, coordinator)
+        answer, unsigned = self._exchange(node, interval_seconds, coordinator)
         problem = problem_in(answer)
-        known = problem.current_generation if answer.status == 409 and problem is not None else None
+        known = problem.current_generation if answer.status == 409 and problem is not None and not unsigned else None
         if known is not None and known >= self._generation:  # our file is older than what was said: a backup
-            self._next_generation(min(known + 1, self._generation + LARGEST_STEP))
-            answer, signature = self._exchange(node, interval_seconds, coordinator)
+            self._next_generation(known + 1)
+            answer, unsigned = self._exchange(node, interval_seconds, coordinator)
         if answer.status not in (200, 201):
-            raise_for(answer, node.id)
-        if not is_sealed(answer.signature, signature, answer.body, coordinator.public_key):
+            (raise_for_unsigned if unsigned else raise_for)(answer, node.id)
+        if unsigned:
             self._coordinator = None
+            self._known_coordinator()  # says so where another coordinator answers by now, or an older one
             raise RefusedError(
                 "bad-coordinator",
-                f"the answer of {answer.address} is not sealed by the coordinator {coordinator.id}",
+                f"the answer of {answer.address} is not signed by the coordinator {coordinator.id}: {unsigned}",
                 "look who answers at this address",
             )
         reply = decoded(answer, RegistrationReply)
@@ -120,7 +128,10 @@ class Registrar:
         return NodeSession(reply.session, reply.generation, reply.interval_seconds), reply
 
     def _exchange(self, node: Node, interval_seconds: float, coordinator: CoordinatorInfo) -> tuple[Answer, str]:
-        """Send it signed; where only our clock is wrong, sign the coordinator's nonce and send it again."""
+        """Send it signed; where only our clock is wrong, sign the coordinator's nonce and send it again.
+
+        Returns why the answer is not proven to be the coordinator's, or "", beside it.
+        """
         body = self._body(node, interval_seconds)
         path = f"/v1/nodes/{quote(node.id, safe='')}"
         proof = _Proof(self, path, coordinator.id, body)
@@ -129,7 +140,7 @@ class Registrar:
         if answer.status == 401 and kind_name(answer) == "signature-time" and nonce is not None:
             proof.nonce = nonce[1]
             answer = self._send(path, proof)
-        return answer, proof.signature
+        return answer, proof.reason_against(answer, coordinator)
 
     def _send(self, path: str, proof: _Proof) -> Answer:
         return self._sender.send(
@@ -155,13 +166,13 @@ class Registrar:
                 join_token=options.join_token,
                 first_public_key=self._key.first_public_key if succession else "",
                 succession=succession,
+                protocol=PROTOCOL,
             )
         )
 
-    def signed_headers(self, path: str, audience: str, body: bytes, nonce: str) -> dict[str, str]:
-        """Headers that prove a registration with this body, made now."""
+    def signed_headers(self, request: SignedRequest, nonce: str) -> dict[str, str]:
+        """Headers that prove a registration, made now."""
         now = int(self._wall())
-        request = SignedRequest("PUT", path, "", "application/json", audience, body)
         parameters = SignatureParameters(now, now + _SIGNATURE_SECONDS, nonce, self._key.public_key)
         return sign_request(request, parameters, self._key.private)
 
@@ -190,6 +201,12 @@ class Registrar:
                 f"{answer.address} is the coordinator {safe_text(info.id)}, and not {wanted}",
                 f"if the network moved to it, set its id in the configuration or remove {self._path}",
             )
+        if info.protocol < PROTOCOL:
+            raise RefusedError(
+                "protocol",
+                f"the coordinator at {answer.address} speaks protocol {info.protocol}, this node {PROTOCOL}: "
+                "upgrade the coordinator",
+            )
         if not self._pinned:
             self._pinned = info.id
             self._keep()
@@ -207,22 +224,29 @@ class Registrar:
 
 
 class _Proof:
-    """Makes the headers of each attempt and remembers the last signature, which the answer's seal must name."""
+    """Makes the headers of each attempt and remembers the last ones: the answer is signed for them."""
 
     def __init__(self, registrar: Registrar, path: str, audience: str, body: bytes) -> None:
         self._registrar = registrar
-        self._path = path
-        self._audience = audience
+        self._request = SignedRequest("PUT", path, "", "application/json", audience, body)
+        self._headers: dict[str, str] = {}
         self.body = body
         self.nonce = ""
-        self.signature = ""
 
     def headers(self) -> dict[str, str]:
         """Fresh for each attempt."""
         nonce = self.nonce or secrets.token_urlsafe(12)
-        made = self._registrar.signed_headers(self._path, self._audience, self.body, nonce)
-        self.signature = made["signature"]
-        return made
+        self._headers = self._registrar.signed_headers(self._request, nonce)
+        return dict(self._headers)
+
+    def reason_against(self, answer: Answer, coordinator: CoordinatorInfo) -> str:
+        """Why the answer to the last attempt is not proven to be the coordinator's, or ""."""
+        signed = SignedAnswer(answer.status, answer.content_type, answer.body)
+        try:
+            verify_answer(signed, answer.proof, self._request, self._headers, coordinator.public_key, coordinator.id)
+        except SignatureRefused as error:
+            return error.reason
+        return ""
 
 
 class _Kept(msgspec.Struct):

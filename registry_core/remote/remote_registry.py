@@ -37,7 +37,7 @@ from registry_core.query.conditions import Failing
 from registry_core.query.node_query import NodeOrder, NodePage, NodeQuery
 from registry_core.query.url import parameters_to_text
 from registry_core.remote.admin import RemoteAdmin
-from registry_core.remote.answers import Answer, decoded, kind_name, raise_for, safe_text, understood
+from registry_core.remote.answers import Answer, decoded, raise_for, safe_text, understood
 from registry_core.remote.bounds import LARGEST_ANSWER_BYTES, LARGEST_NODE_BYTES, NODES_IN_A_PAGE
 from registry_core.remote.node_session import NodeSession, Registrar
 from registry_core.remote.options import RemoteOptions, checked_addresses
@@ -310,7 +310,7 @@ class RemoteRegistry(Queries):
             raise UnknownNodeError(node_id)
         session = self._session
         answer = self._send_beat(session, gauges)
-        if answer.status in (401, 409) and kind_name(answer) in ("session-expired", "stale-sequence"):
+        if answer.status in (401, 403, 409):  # not signed: what it means shows in the answer to a registration
             self._sleep(random.uniform(0, min(1.0, self._options.interval_seconds / 10)))  # noqa: S311 - spreads load
             session = self._register(self._node)
             answer = self._send_beat(session, gauges)

@@ -16,6 +16,7 @@ from typing import Callable, Optional, Union
 import httpx
 
 from registry_core.errors import RegistryClosedError, UnreachableError, shown
+from registry_core.identity.answer_signature import ANSWER_HEADERS
 from registry_core.remote.answers import STORE_KINDS, Answer, kind_name, problem_in, safe_text
 from registry_core.remote.bounds import LARGEST_PROBLEM_BYTES
 from registry_core.remote.certificates import client_context
@@ -276,9 +277,10 @@ def _answer(address: str, response: httpx.Response, body: bytes, longest_wait_se
         media_type=response.headers.get("content-type", "").partition(";")[0].strip().lower(),
         retry_after_seconds=_seconds(response.headers.get("retry-after", ""), longest_wait_seconds),
         challenge=response.headers.get("accept-signature", ""),
-        signature=response.headers.get("duxnet-signature", ""),
         body=body,
         location=response.headers.get("location", ""),
+        content_type=response.headers.get("content-type", ""),
+        proof={name: response.headers.get(name, "") for name in ANSWER_HEADERS},
     )
 
 

@@ -48,6 +48,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
 _AGAIN = "try again later"
 _KINDS = (
     ProblemKind("malformed", 400, "The request cannot be read"),
+    ProblemKind("protocol", 400, "The coordinator and the node are of versions too far apart"),
     ProblemKind(
         "token-required",
         401,

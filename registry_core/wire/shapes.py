@@ -28,6 +28,9 @@ __all__ = [
     "Withheld",
 ]
 
+PROTOCOL = 2
+"""What this version speaks. A coordinator also takes what nodes of the protocol before it send, and answers as they
+expect. A registration, or a coordinator, that names no protocol speaks protocol 1."""
 MAX_REGISTRATION_BYTES = 64 * 1024
 MAX_HEARTBEAT_BYTES = 4 * 1024
 SHORTEST_INTERVAL_SECONDS = 0.05
@@ -60,7 +63,7 @@ class Registration(msgspec.Struct, frozen=True):
 
     `machine_hint` tells one machine from a copy of it, `boot_id` one boot, or start of the agent, from the next.
     `interval_seconds` is how often the node means to report. `first_public_key` and `succession` are for a node whose
-    key was replaced.
+    key was replaced. `protocol` is what the node speaks.
     """
 
     node: dict[str, Any]
@@ -71,10 +74,14 @@ class Registration(msgspec.Struct, frozen=True):
     join_token: Text = ""
     first_public_key: Text = ""
     succession: Annotated[tuple[SuccessionLink, ...], Meta(max_length=16)] = ()
+    protocol: Whole = 1
 
 
 class RegistrationReply(msgspec.Struct):
-    """The coordinator's answer to a registration. `session` is the token that heartbeats carry."""
+    """The coordinator's answer to a registration. `session` is the token that heartbeats carry.
+
+    `protocol` is the one that this answer follows: the node's own.
+    """
 
     node_id: Text
     generation: Whole
@@ -85,6 +92,7 @@ class RegistrationReply(msgspec.Struct):
     admission_reason: LongText
     coordinator: Text
     degraded: bool = False
+    protocol: Whole = 1
 
 
 class GaugeSummary(msgspec.Struct, frozen=True):
@@ -174,7 +182,10 @@ class WalletProof(msgspec.Struct, frozen=True):
 
 
 class CoordinatorInfo(msgspec.Struct):
-    """Who answers here. `id` is what nodes pin and sign for; `public_key` is its Ed25519 key in base64."""
+    """Who answers here. `id` is what nodes pin and sign for; `public_key` is its Ed25519 key in base64.
+
+    `protocol` is the newest that it speaks; it speaks the one before it, too.
+    """
 
     id: Text
     public_key: Text
@@ -184,3 +195,4 @@ class CoordinatorInfo(msgspec.Struct):
     interval_seconds: Interval
     retention_seconds: Duration
     degraded: bool
+    protocol: Whole = 1

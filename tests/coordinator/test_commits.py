@@ -11,7 +11,8 @@ from typing import Any, Optional
 
 import pytest
 
-from duxnet.coordinator.admission.pipeline import RegistrationRequest, TakenIn
+from duxnet.coordinator.admission.decision import RegistrationRequest
+from duxnet.coordinator.admission.pipeline import Registered
 from duxnet.coordinator.app import open_coordinator
 from duxnet.coordinator.coordinator import Coordinator
 from duxnet.coordinator.errors import Refused
@@ -38,32 +39,29 @@ def request(
 ) -> RegistrationRequest:
     body = signer.body(generation, **said)
     headers = {"content-type": "application/json", **(signer.headers(body) if proof is None else proof)}
-    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
-    return RegistrationRequest(signer.node_id, f"/v1/nodes/{signer.node_id}".encode(), b"", pairs, body, "192.88.98.7")
+    return RegistrationRequest(signer.node_id, f"/v1/nodes/{signer.node_id}", "", headers, body, "192.88.98.7")
 
 
 def together(coordinator: Coordinator, changes: Sequence[Any]) -> list[Any]:
     """Requests and functions carried out in one commit: what each made, or its error."""
 
     async def all_made() -> list[Any]:
-        loop, held = asyncio.get_running_loop(), threading.Event()
+        held = threading.Event()
         before = asyncio.ensure_future(coordinator.commit_queue.run(lambda: held.wait(10)))
-        await asyncio.sleep(0)  # it sets out, and all others wait
-        found: list[asyncio.Future[Any]] = []
-        for change in changes:
-            future = loop.create_future()
-            found.append(future)
-
-            def told(made: Any, error: Optional[BaseException], future: asyncio.Future[Any] = future) -> None:
-                future.set_result(made if error is None else error)
-
-            if isinstance(change, RegistrationRequest):
-                coordinator.register(change, told)
-            else:
-                coordinator.commit_queue.submit(change, [lambda given: given()], told)
+        await asyncio.sleep(0)  # its commit begins, and all others wait
+        found = asyncio.gather(
+            *(
+                coordinator.register(change)
+                if isinstance(change, RegistrationRequest)
+                else coordinator.commit_queue.run(change)
+                for change in changes
+            ),
+            return_exceptions=True,
+        )
+        await asyncio.sleep(0)  # they are queued
         held.set()
         await before
-        return [await future for future in found]
+        return await found
 
     return asyncio.run(all_made())
 
@@ -72,15 +70,22 @@ def alone(coordinator: Coordinator, asked: RegistrationRequest) -> Any:
     """What a request made that no other shares a commit with, or its error."""
 
     async def made() -> Any:
-        future = asyncio.get_running_loop().create_future()
-        coordinator.register(asked, lambda taken, error: future.set_result(taken if error is None else error))
-        return await future
+        try:
+            return await coordinator.register(asked)
+        except Exception as error:  # noqa: BLE001 - the tests look at it
+            return error
 
     return asyncio.run(made())
 
 
 def generations(answers: Sequence[Any]) -> list[Any]:
-    return [answer.generation if isinstance(answer, TakenIn) else getattr(answer, "kind", answer) for answer in answers]
+    return [
+        answer.generation if isinstance(answer, Registered) else getattr(answer, "kind", answer) for answer in answers
+    ]
+
+
+def _kind(error: Optional[BaseException]) -> str:
+    return error.kind if isinstance(error, Refused) else repr(error)
 
 
 def test_registrations_and_removals_of_one_node_in_one_commit_follow_each_other(coordinator: Coordinator) -> None:
@@ -129,26 +134,19 @@ def test_an_operator_waits_for_no_crowd(tmp_path: Path) -> None:
     signers = [a_signer(opened) for _ in range(4)]
 
     async def crowded() -> list[str]:
-        held, loop = threading.Event(), asyncio.get_running_loop()
+        held = threading.Event()
         before = asyncio.ensure_future(opened.commit_queue.run(lambda: held.wait(10)))
         await asyncio.sleep(0)
         proofs: list[Optional[dict[str, str]]] = [None, None, {"authorization": "Bearer dux_operator_no"}, operator]
-        answers: list[str] = []
-        ordered = loop.create_future()
-        for signer, proof in zip(signers, proofs):
-
-            def told(_: object, error: Optional[BaseException], by: object = proof) -> None:
-                if by is operator:
-                    ordered.set_result(error)
-
-            try:
-                opened.register(request(signer, 1, proof), told)
-                answers.append("waits")
-            except Refused as error:
-                answers.append(error.kind)
+        asked = [
+            asyncio.ensure_future(opened.register(request(signer, 1, proof))) for signer, proof in zip(signers, proofs)
+        ]
+        await asyncio.sleep(0)
+        answers = [_kind(each.exception()) if each.done() else "waits" for each in asked]
         held.set()
         await before
-        assert await ordered is None
+        await asyncio.gather(*asked, return_exceptions=True)
+        assert asked[3].exception() is None
         return answers
 
     try:
@@ -166,7 +164,7 @@ def test_what_fails_alone_leaves_the_others_and_no_trace(coordinator: Coordinato
         raise RuntimeError("not ours")
 
     answers = together(coordinator, [request(signers[0], 1), fails, request(signers[1], 1)])
-    assert [type(answer) for answer in answers] == [TakenIn, RuntimeError, TakenIn]
+    assert [type(answer) for answer in answers] == [Registered, RuntimeError, Registered]
     assert "nothing" not in (tmp_path / "audit.jsonl").read_text()
     assert (tmp_path / "audit.jsonl").read_text().count("registered") == 2
 
@@ -186,7 +184,7 @@ def test_who_has_proven_nothing_does_not_make_the_operator_think_that_the_disk_i
             refused = alone(coordinator, request(other, 1, forged))
             assert isinstance(refused, SignatureRefused)
         assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert isinstance(alone(coordinator, request(signer, 9)), TakenIn)
+    assert isinstance(alone(coordinator, request(signer, 9)), Registered)
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
 
 
@@ -212,7 +210,7 @@ def test_a_damaged_record_fails_alone_and_is_no_trouble_of_the_disk(
         answers = together(again, [request(signer, 2) for signer in signers])
     finally:
         again.close()
-    assert [type(answer) for answer in answers] == [TakenIn, DamagedStoreError, TakenIn, TakenIn]
+    assert [type(answer) for answer in answers] == [Registered, DamagedStoreError, Registered, Registered]
     assert commit_queue == 1
     assert "cannot be kept" not in caplog.text
 
@@ -233,19 +231,67 @@ def test_a_disk_that_does_not_answer_is_waited_for_once_and_not_by_each(
     assert tried == [10, 1]
 
 
-def test_what_is_kept_is_not_carried_out_again_where_its_seal_fails(
+def test_a_change_whose_caller_is_gone_before_its_commit_is_dropped(coordinator: Coordinator) -> None:
+    carried_out: list[int] = []
+
+    async def cancelled() -> None:
+        held = threading.Event()
+        before = asyncio.ensure_future(coordinator.commit_queue.run(lambda: held.wait(10)))
+        await asyncio.sleep(0)
+        waits = [
+            asyncio.ensure_future(coordinator.commit_queue.run(lambda number=number: carried_out.append(number)))  # type: ignore[misc]  # a default
+            for number in range(3)
+        ]
+        signer = a_signer(coordinator)
+        registers = asyncio.ensure_future(coordinator.register(request(signer, 1)))
+        await asyncio.sleep(0)
+        waits[1].cancel()
+        registers.cancel()
+        await asyncio.sleep(0)
+        assert coordinator.registration_limiter.has_room("")
+        held.set()
+        await asyncio.gather(before, *waits, registers, return_exceptions=True)
+        assert coordinator.registry.get_node(signer.node_id) is None
+        assert coordinator.registration_limiter._in_hand == 0
+        assert await coordinator.commit_queue.run(lambda: 7) == 7
+
+    asyncio.run(cancelled())
+    assert carried_out == [0, 2]
+
+
+def test_a_change_that_is_tried_again_is_not_prepared_again(
     coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signers = [a_signer(coordinator) for _ in range(3)]
-    carried_out = []
+    prepare, prepared = coordinator.admission.prepare, []
 
-    def seal(_key: object, _answers: object) -> None:
-        raise MemoryError
+    def counting(asked: RegistrationRequest) -> Any:
+        prepared.append(asked.node_id)
+        return prepare(asked)
 
-    monkeypatch.setattr("duxnet.coordinator.admission.pipeline.seal_answers", seal)
-    found = together(coordinator, [*(request(signer, 1) for signer in signers), lambda: carried_out.append(1)])
-    assert [type(each) for each in found] == [MemoryError] * 4
-    assert len(carried_out) == 1
-    monkeypatch.undo()
-    for signer in signers:  # each sends it again
-        assert isinstance(alone(coordinator, request(signer, 1)), TakenIn)
+    def fails() -> None:
+        raise RuntimeError("not ours")
+
+    monkeypatch.setattr(coordinator.admission, "prepare", counting)
+    answers = together(coordinator, [*(request(signer, 1) for signer in signers), fails])
+    assert [type(answer) for answer in answers] == [Registered] * 3 + [RuntimeError]
+    assert sorted(prepared) == sorted(signer.node_id for signer in signers)
+
+
+def test_a_registration_reads_its_record_once(coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch) -> None:
+    signers = [a_signer(coordinator) for _ in range(3)]
+    together(coordinator, [request(signer, 1) for signer in signers])
+    read = coordinator.registry._store.read
+    reads: list[str] = []
+
+    def counting(node_id: str, *more: Any) -> Any:
+        reads.append(node_id)
+        return read(node_id, *more)
+
+    monkeypatch.setattr(coordinator.registry._store, "read", counting)
+    answers = together(coordinator, [request(signer, generation) for generation in (2, 3) for signer in signers])
+    assert generations(answers) == [2, 2, 2, 3, 3, 3]
+    assert sorted(reads) == sorted(signer.node_id for signer in signers)
+    reads.clear()
+    assert together(coordinator, [lambda: coordinator._removed(signers[0].node_id, "test")]) == [True]
+    assert reads == [signers[0].node_id]

@@ -375,30 +375,6 @@ def test_a_node_that_was_forgotten_registers_again(coordinator: Running, tmp_pat
         assert remote.update_node_health(node.id, 1.0).load_average == 1.0
 
 
-def test_an_answer_that_the_coordinator_did_not_seal_is_refused(coordinator: Running, tmp_path: Path) -> None:
-    import httpx
-
-    class Meddler(httpx.BaseTransport):
-        def __init__(self) -> None:
-            self.inner = httpx.HTTPTransport()
-
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            response = self.inner.handle_request(request)
-            body = response.read().replace(b'"probation"', b'"approved"')
-            kept = [(name, value) for name, value in response.headers.items() if name != "content-length"]
-            response.close()
-            return httpx.Response(response.status_code, headers=kept, content=body)
-
-        def close(self) -> None:
-            self.inner.close()
-
-    remote = RemoteRegistry(
-        coordinator.address, state_dir=tmp_path, options=RemoteOptions(interval_seconds=5.0), transport=Meddler()
-    )
-    with remote, pytest.raises(RefusedError, match="not sealed"):
-        remote.register_node(own_node(tmp_path))
-
-
 def test_the_key_file_of_another_node_is_noticed(coordinator: Running, tmp_path: Path) -> None:
     from registry_core.errors import DamagedStoreError
 

@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from duxnet.coordinator.access.own_identity import identity_of
-from duxnet.coordinator.admission.decision import MOST_TAKEOVERS, Arrival, Registrar
+from duxnet.coordinator.admission.decision import MOST_TAKEOVERS, Registrar, RegistrationRequest
 from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.models.node import Node
 from registry_core.wire.shapes import Registration
@@ -27,8 +27,8 @@ class Watched:
         """Does the registration show that two take turns?"""
         self._generation += 1
         said = Registration({}, self._generation, interval, machine_hint="m", boot_id=boot_id)
-        arrival = Arrival("n", said, "/v1/nodes/n", "", b"%d" % self._generation, {}, "10.0.0.1")
-        decision = self._registrar.decide(arrival, self._node, self._node, self._state, asked)
+        request = RegistrationRequest("n", "/v1/nodes/n", "", {}, b"%d" % self._generation, "10.0.0.1")
+        decision = self._registrar.decide(request, said, self._node, self._node, self._state, asked)
         if is_kept:
             self._state = decision.host_state
         return bool(decision.contested)

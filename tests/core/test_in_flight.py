@@ -7,8 +7,10 @@ import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 import pytest
 from hypothesis import given, settings
@@ -190,6 +192,73 @@ def test_a_host_decides_in_its_batch_by_what_is_on_its_way(registry: NodeRegistr
 
     in_flight(registry, [count] * 3)
     assert registry.host.state(B.id) == {"generation": 10}
+
+
+def test_what_a_host_knows_in_its_batch_is_what_its_next_change_finds(registry: NodeRegistry) -> None:
+    found: list[tuple[int, str, bool]] = []
+
+    def note() -> None:
+        known = registry.host.known(B.id)
+        assert known is not None
+        found.append((known.state["generation"], known.node.hostname, known.node.cordon is not None))
+
+    def change(generation: int) -> None:
+        with registry.batch():
+            note()
+            hostname = f"host-{generation}"
+            registry.host.register(
+                replace(B, hostname=hostname), interval_seconds=None, state={"generation": generation}
+            )
+            registry.admin.cordon(B.id, actor="a")
+            note()
+
+    registry.host.register(B, interval_seconds=None, state={"generation": 0})
+    in_flight(registry, [lambda: change(1), lambda: change(2)])
+    assert found == [
+        (0, B.hostname, False),
+        (1, "host-1", True),
+        (1, "host-1", True),  # from the batch before it, which is not yet durable
+        (2, "host-2", True),
+    ]
+    note()
+    assert found[-1] == (2, "host-2", True)
+    with registry.batch():
+        assert registry.host.known("nobody") is None
+        assert registry.deregister_node(B.id)
+        assert registry.host.known(B.id) is None
+    assert registry.host.known(B.id) is None
+
+
+def test_a_batch_reads_a_record_once_and_another_batch_reads_it_again(
+    registry: NodeRegistry, path: Optional[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, reads = registry._store.read, []
+
+    def counting(node_id: str, *more: Any) -> Any:
+        reads.append(node_id)
+        return read(node_id, *more)
+
+    monkeypatch.setattr(registry._store, "read", counting)
+    for number in range(3):
+        with registry.batch():
+            assert registry.host.known(B.id) is not None
+            assert registry.host.state(B.id) == {}
+            registry.host.register(B, interval_seconds=10.0 + number, state={})
+            assert registry.host.known(B.id) is not None
+    assert reads == [B.id] * 3
+
+
+def test_a_cordon_that_is_over_is_none_to_the_host_either(registry: NodeRegistry) -> None:
+    clock = registry._clock
+    assert isinstance(clock, HandClock)
+    registry.admin.cordon(B.id, actor="a", until=clock.now() + timedelta(seconds=60))
+    for seconds, is_cordoned in ((0, True), (61, False)):
+        clock.move(seconds)
+        with registry.batch():
+            known, node = registry.host.known(B.id), registry.get_node(B.id)
+            assert known is not None
+            assert known.node == node
+            assert (known.node.cordon is not None) == is_cordoned
 
 
 def test_nobody_is_credited_with_hours_before_the_registration_is_visible() -> None:

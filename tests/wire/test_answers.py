@@ -61,7 +61,7 @@ def a_remote(*addresses: str, interval_seconds: float = 15.0) -> tuple[RemoteReg
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_every_kind_of_problem_becomes_its_own_error(name: str) -> None:
     response = a_problem(name)
-    answer = Answer(FIRST, response.status_code, PROBLEM_MEDIA_TYPE, None, "", "", response.content)
+    answer = Answer(FIRST, response.status_code, PROBLEM_MEDIA_TYPE, None, "", response.content)
     with pytest.raises(EXPECTED.get(name, RefusedError)) as raised:
         raise_for(answer, "a")
     assert raised.type is EXPECTED.get(name, RefusedError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any, Callable
 
@@ -10,16 +11,21 @@ import httpx
 import msgspec
 import pytest
 import respx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
 from registry_core.errors import RefusedError, RegistryError, UnreachableError, ValidationError
+from registry_core.identity.answer_signature import SignedAnswer, sign_answer
+from registry_core.identity.coordinator_id import coordinator_id_of_key
 from registry_core.identity.identity_files import ensure_identity
+from registry_core.identity.keys import public_key_text, raw_public_key
+from registry_core.identity.signatures import SignedRequest
 from registry_core.models.node import Node
 from registry_core.query.node_query import NodeQuery
 from registry_core.remote import RemoteOptions, RemoteRegistry
 from registry_core.wire.problems import KINDS, PROBLEM_MEDIA_TYPE, problem_type
-from registry_core.wire.shapes import LAST_GENERATION, HeartbeatReply, RegistrationReply
+from registry_core.wire.shapes import LAST_GENERATION, PROTOCOL, HeartbeatReply, RegistrationReply
 from tests.wire.test_answers import FIRST, SECOND, a_problem
 
 HEALTH: dict[str, Any] = {
@@ -222,17 +228,18 @@ def kept_generation(folder: Path) -> int:
 
 
 class Coordinator:
-    """Anybody can copy what a coordinator says in public; this one says of each registration what it is told to."""
+    """Anybody can copy what a coordinator says in public; this one says of each registration what it is told to.
 
-    def __init__(self, router: respx.MockRouter, answer: httpx.Response) -> None:
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    `is_signed`: it has the coordinator's key, too.
+    """
 
-        from registry_core.identity.coordinator_id import coordinator_id_of_key
-        from registry_core.identity.keys import public_key_text, raw_public_key
-
-        public = Ed25519PrivateKey.from_private_bytes(b"k" * 32).public_key()
+    def __init__(self, router: respx.MockRouter, answer: httpx.Response, *, is_signed: bool = False) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+        public = self._key.public_key()
+        self._id = coordinator_id_of_key(raw_public_key(public))
+        self._answer = answer
         info = {
-            "id": coordinator_id_of_key(raw_public_key(public)),
+            "id": self._id,
             "public_key": public_key_text(public),
             "version": "1",
             "join": "open",
@@ -240,9 +247,21 @@ class Coordinator:
             "interval_seconds": 5.0,
             "retention_seconds": 1e5,
             "degraded": False,
+            "protocol": PROTOCOL,
         }
         router.get(f"{FIRST}/v1/coordinator").mock(return_value=httpx.Response(200, json=info))
-        self.route = router.put(url__startswith=f"{FIRST}/v1/nodes/").mock(return_value=answer)
+        self.route = router.put(url__startswith=f"{FIRST}/v1/nodes/")
+        self.route.mock(side_effect=self._signed if is_signed else None, return_value=answer)
+
+    def _signed(self, request: httpx.Request) -> httpx.Response:
+        answer, headers = self._answer, dict(request.headers)
+        asked = SignedRequest(
+            "PUT", request.url.path, "", headers["content-type"], headers["duxnet-audience"], request.content
+        )
+        said = SignedAnswer(answer.status_code, answer.headers["content-type"], answer.content)
+        proof = sign_answer(said, asked, headers, self._key, self._id, int(time.time()))
+        more = [(name.encode(), value.encode()) for name, value in proof.items()]
+        return httpx.Response(answer.status_code, headers=[*answer.headers.raw, *more], content=answer.content)
 
 
 def stale(current: object) -> httpx.Response:
@@ -251,20 +270,22 @@ def stale(current: object) -> httpx.Response:
 
 
 @pytest.mark.parametrize("current", [LAST_GENERATION, LAST_GENERATION - 1, 2**40])
+@pytest.mark.parametrize("is_signed", [True, False])
 @respx.mock
-def test_an_unsealed_refusal_raises_the_generation_by_a_small_step(current: int, tmp_path: Path) -> None:
-    Coordinator(respx.mock, stale(current))
+def test_only_a_signed_refusal_raises_the_generation(current: int, is_signed: bool, tmp_path: Path) -> None:
+    Coordinator(respx.mock, stale(current), is_signed=is_signed)
     with RemoteRegistry(FIRST, state_dir=tmp_path, sleep=lambda _seconds: None) as remote:
-        for round_ in range(1, 4):
-            with pytest.raises(RefusedError):
-                remote.register_node(a_node(tmp_path))
-            assert kept_generation(tmp_path) <= round_ * 1_000_001
+        with pytest.raises(RefusedError if is_signed else UnreachableError):
+            remote.register_node(a_node(tmp_path))
+        beyond = current + 1 if current < LAST_GENERATION else 1
+        assert kept_generation(tmp_path) == (beyond if is_signed else 1)
 
 
 @pytest.mark.parametrize("current", [-1, 2**53, 1e300, "x", None])
+@pytest.mark.parametrize("is_signed", [True, False])
 @respx.mock
-def test_a_generation_that_is_none_changes_nothing(current: object, tmp_path: Path) -> None:
-    Coordinator(respx.mock, stale(current))
+def test_a_generation_that_is_none_changes_nothing(current: object, is_signed: bool, tmp_path: Path) -> None:
+    Coordinator(respx.mock, stale(current), is_signed=is_signed)
     remote = RemoteRegistry(FIRST, state_dir=tmp_path, sleep=lambda _seconds: None)
     with remote, pytest.raises(RegistryError):
         remote.register_node(a_node(tmp_path))
@@ -278,7 +299,7 @@ def test_a_generation_that_is_none_changes_nothing(current: object, tmp_path: Pa
 def test_a_nonce_that_cannot_be_signed_is_none(challenge: str, tmp_path: Path) -> None:
     problem = a_problem("signature-time")
     headers = [*problem.headers.raw, (b"accept-signature", challenge.encode("latin-1"))]
-    coordinator = Coordinator(respx.mock, httpx.Response(401, headers=headers, content=problem.content))
+    coordinator = Coordinator(respx.mock, httpx.Response(401, headers=headers, content=problem.content), is_signed=True)
     remote = RemoteRegistry(FIRST, state_dir=tmp_path, sleep=lambda _seconds: None)
     with remote, pytest.raises(RefusedError):
         remote.register_node(a_node(tmp_path))
@@ -324,7 +345,7 @@ def test_a_generation_beyond_its_end_begins_anew(tmp_path: Path) -> None:
     """An agent of an earlier version may have written one down."""
     ensure_identity(tmp_path)
     with respx.mock as router:
-        coordinator = Coordinator(router, stale(41))
+        coordinator = Coordinator(router, stale(41), is_signed=True)
         for beyond in (LAST_GENERATION, LAST_GENERATION + 1, 2**60, -7):
             kept = {"schema": "duxnet.remote/1.0", "coordinator_id": "", "generation": beyond}
             (tmp_path / "remote.json").write_text(json.dumps(kept))

@@ -32,7 +32,7 @@ from registry_core.models.node import Node
 from registry_core.models.status import Admission, Liveness
 from registry_core.wire.shapes import LAST_GENERATION, Registration
 
-__all__ = ["Arrival", "Decision", "Registrar"]
+__all__ = ["Decision", "Registrar", "RegistrationRequest"]
 
 TAKEOVER_WINDOW_SECONDS = 600.0
 TAKEOVER_WINDOW_INTERVALS = 4
@@ -41,33 +41,36 @@ MOST_TAKEOVERS = 3
 _MOST_WATCHED = 10_000  # identities whose take-overs are remembered at once
 
 
-class Arrival(NamedTuple):
-    """A registration as it came in: the path's node id, what was said, the bytes, lower-case headers, the peer."""
+class RegistrationRequest(NamedTuple):
+    """A registration as it came in: path and query as they were signed, lower-case headers, where it came from."""
 
     node_id: str
-    said: Registration
     path: str
     query: str
-    body: bytes
     headers: Mapping[str, str]
+    body: bytes
     peer: Optional[str]
+
+    def signed_for(self, coordinator_id: str) -> SignedRequest:
+        """What the node's signature covers, where it is meant for this coordinator."""
+        content_type = self.headers.get("content-type", "")
+        return SignedRequest("PUT", self.path, self.query, content_type, coordinator_id, self.body)
 
 
 class Decision(NamedTuple):
-    """What follows: the record to register, what to keep beside it, why it must wait for approval, if so.
+    """What follows: the record to register, and what to keep beside it.
 
     `contested` names why two agents seem to share the identity. `repeated`: nothing changed since the last time.
     """
 
     node: Node
     host_state: dict[str, Any]
-    pending_reason: str = ""
     contested: str = ""
     repeated: bool = False
 
 
 class Registrar:
-    """Judges arrivals. Holds only what it needs against clones; everything else is passed in."""
+    """Judges registrations. Holds only what it needs against clones; everything else is passed in."""
 
     def __init__(
         self,
@@ -97,20 +100,25 @@ class Registrar:
             raise Refused("signature-time", error.reason, challenge=challenge) from None
         return ""
 
-    def node_of(self, arrival: Arrival) -> Node:
-        """The record that the arrival describes. Raises ValidationError."""
-        node = node_from_plain(arrival.said.node)
-        if node.id != arrival.node_id:
+    def node_of(self, request: RegistrationRequest, said: Registration) -> Node:
+        """The record that the request describes. Raises ValidationError."""
+        node = node_from_plain(said.node)
+        if node.id != request.node_id:
             raise ValidationError("node.id", node.id, "must be the id in the address")
         if self._settings.public_network:
             refuse_unreachable(node)
         return node
 
     def check_signature(
-        self, arrival: Arrival, node: Node, claimed: ClaimedSignature, challenge: str, unix_now: float
+        self,
+        request: RegistrationRequest,
+        said: Registration,
+        node: Node,
+        claimed: ClaimedSignature,
+        challenge: str,
+        unix_now: float,
     ) -> None:
-        """The dearest look: does the node's key say this? Raises SignatureRefused, ValidationError."""
-        said = arrival.said
+        """The most expensive check: does the node's key say this? Raises SignatureRefused, ValidationError."""
         chain = (
             Succession(link.node_id, link.old_key, link.new_key, link.old_signature, link.new_signature)
             for link in said.succession
@@ -118,23 +126,15 @@ class Registrar:
         key = current_key(node.id, said.first_public_key or node.public_key, chain)
         if node.public_key != key:
             raise ValidationError("node.public_key", node.public_key, "must be the node's present key")
-        request = SignedRequest(
-            "PUT",
-            arrival.path,
-            arrival.query,
-            arrival.headers.get("content-type", ""),
-            self._identity.id,
-            arrival.body,
-        )
-        parameters = verify_request(
-            request, arrival.headers, now=unix_now, challenge=challenge or None, claimed=claimed
-        )
+        signed = request.signed_for(self._identity.id)
+        parameters = verify_request(signed, request.headers, now=unix_now, challenge=challenge or None, claimed=claimed)
         if parameters.keyid != key:
             raise SignatureRefused("bad-signature", "the request is signed by another key than the node's")
 
     def decide(
         self,
-        arrival: Arrival,
+        request: RegistrationRequest,
+        said: Registration,
         node: Node,
         known: Optional[Node],
         state: Optional[Mapping[str, Any]],
@@ -146,15 +146,14 @@ class Registrar:
 
         Raises Refused for a banned node, an outdated generation, and a copy of a node that is alive.
         """
-        said = arrival.said
-        digest = hashlib.sha256(arrival.body).hexdigest()
+        digest = hashlib.sha256(request.body).hexdigest()
         kept: Mapping[str, Any] = state or {}
         fresh = {
             "generation": said.generation,
             "digest": digest,
             "machine_hint": said.machine_hint,
             "boot_id": said.boot_id,
-            "peer": arrival.peer or "",
+            "peer": request.peer or "",
             "links": len(said.succession),
             "key": node.public_key,
         }

@@ -1,34 +1,36 @@
 """PUT /v1/nodes/{id} without a framework: when a network comes back, this is all that a coordinator does.
 
-Here: from the parts of a request to `Coordinator.register` and back, once for two carriers: the lane of our own server
-(`protocol`) and any ASGI server. Not here: what a registration does (`pipeline`). The route stands in the OpenAPI
-document with the others (`nodes`).
+Here: from the parts of a request to `Coordinator.register` and back. Not here: what a registration does (`pipeline`).
+The route stands in the OpenAPI document with the others (`nodes`).
 """
 
 from __future__ import annotations
 
-import asyncio
-from typing import Callable, NamedTuple, Optional, Union
+from collections.abc import Sequence
+from typing import Optional
 
-from duxnet.coordinator.admission.pipeline import RegistrationRequest, TakenIn
+from duxnet.coordinator.admission.decision import RegistrationRequest
 from duxnet.coordinator.coordinator import Coordinator
 from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.http.messages import Receive, Scope, Send, body_of, refuse_content_type, send_json, send_problem
-from duxnet.coordinator.http.problem_answers import ProblemAnswer, counted
-from registry_core.identity.coordinator_id import SEAL_HEADER
+from duxnet.coordinator.http.problem_answers import counted
+from registry_core.identity.answer_signature import SignedAnswer
+from registry_core.identity.signatures import AUDIENCE_HEADER
 from registry_core.wire.shapes import MAX_REGISTRATION_BYTES
 
-__all__ = ["RegistrationAnswer", "Registrations"]
+__all__ = ["Registrations"]
 
-
-class RegistrationAnswer(NamedTuple):
-    """A success, ready to be sent."""
-
-    body: bytes
-    headers: dict[str, str]
-
-
-Answered = Callable[[Union[RegistrationAnswer, ProblemAnswer]], None]
+_READ = {
+    name.encode("ascii"): name
+    for name in (
+        "signature-input",
+        "signature",
+        "content-digest",
+        "content-type",
+        AUDIENCE_HEADER,
+        "authorization",
+    )
+}
 
 
 class Registrations:
@@ -37,49 +39,52 @@ class Registrations:
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
 
-    def take(self, request: RegistrationRequest, answered: Answered) -> None:
-        """Have `answered` called with the answer, now or when it is ready."""
-
-        def told(taken: Optional[TakenIn], error: Optional[BaseException]) -> None:
-            if taken is not None:
-                headers = {"cache-control": "no-store", **({SEAL_HEADER: taken.seal} if taken.seal else {})}
-                answered(RegistrationAnswer(taken.body, headers))
-            elif isinstance(error, Exception):
-                answered(counted(error, "PUT", f"/v1/nodes/{request.node_id}", self._coordinator.counters))
-
-        try:
-            if len(request.body) > MAX_REGISTRATION_BYTES:
-                raise Refused("too-large", f"a request has at most {MAX_REGISTRATION_BYTES} bytes")
-            refuse_content_type(next((value for name, value in request.headers if name == b"content-type"), b""))
-            self._coordinator.register(request, told)
-        except Exception as error:  # noqa: BLE001 - the border of the process: logged and answered as `internal`
-            told(None, error)
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send, node_id: str) -> None:
         """Answer one request of an ASGI server."""
         body = await body_of(receive, MAX_REGISTRATION_BYTES)
         if body is None:
             return
+        coordinator = self._coordinator
+        request: Optional[RegistrationRequest] = None
+        try:
+            request = self._request(scope, node_id, body)
+            registered = await coordinator.register(request)
+        except Exception as error:  # noqa: BLE001 - the border of the process: logged and answered as `internal`
+            problem = counted(error, "PUT", f"/v1/nodes/{node_id}", coordinator.counters)
+            if request is not None and problem.status < 500:  # what is worth trying again needs no proof
+                answer = SignedAnswer(problem.status, problem.headers["content-type"], problem.body)
+                problem.headers.update(coordinator.admission.sign(request, answer))
+            await send_problem(send, problem)
+            return
+        await send_json(send, registered.body, {**registered.proof, "cache-control": "no-store"})  # it has the session
+
+    def _request(self, scope: Scope, node_id: str, body: bytes) -> RegistrationRequest:
+        """The parts of a request that a registration needs. Raises Refused."""
+        if len(body) > MAX_REGISTRATION_BYTES:
+            raise Refused("too-large", f"a request has at most {MAX_REGISTRATION_BYTES} bytes")
+        headers = _headers_by_name(scope["headers"])
+        refuse_content_type(headers.get("content-type", "").encode("latin-1"))
         client = scope.get("client")
-        request = RegistrationRequest(
-            node_id,
-            _path_below(scope),
-            scope["query_string"],
-            scope["headers"],
-            body,
-            client[0] if client is not None else None,
-        )
-        future: asyncio.Future[Union[RegistrationAnswer, ProblemAnswer]] = asyncio.get_running_loop().create_future()
-        self.take(request, lambda answer: None if future.done() else future.set_result(answer))
-        answer = await future
-        if isinstance(answer, ProblemAnswer):
-            await send_problem(send, answer)
-        else:
-            await send_json(send, answer.body, answer.headers)
+        peer = self._coordinator.forwarding.peer(None if client is None else client[0], scope["headers"])
+        path, query = _path_below(scope), scope["query_string"].decode("latin-1")
+        return RegistrationRequest(node_id, path, query, headers, body, peer)
 
 
-def _path_below(scope: Scope) -> bytes:
+def _headers_by_name(pairs: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The headers that are read; one that came twice is refused, since a signature could cover either."""
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        text = _READ.get(name)
+        if text is None:
+            continue
+        if text in headers:
+            raise Refused("malformed", f"the header {text} came more than once")
+        headers[text] = value.decode("latin-1")
+    return headers
+
+
+def _path_below(scope: Scope) -> str:
     """The path that the node signed: as it came, without what is before it where this is mounted in another service."""
-    path: bytes = scope["raw_path"]
-    root = scope.get("root_path", "").encode("latin-1")
-    return path[len(root) :] if root and path.startswith(root + b"/") else path
+    path: str = scope["raw_path"].decode("latin-1")
+    root = scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(root + "/") else path
