@@ -116,7 +116,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _reason = ""
     _is_open = False
     _leaves_lane = _LEAVES_LANE_UNNAMED
-    _host = b""  # the last that was found to be ours
+    _host: Optional[bytes] = None  # the last that was found to be ours
     _read: Optional[Matched] = None  # the route of what is being read in the lane
     _node_id: Optional[str] = None  # of what is being received in the lane
     _authorization = _content_type = b""
@@ -301,10 +301,18 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.parser.get_method() != b"GET" or self.flow.write_paused or self._is_answering():
             return None
         hosts = []
+        has_token = False
         for name, value in self.headers:
             if name == b"host":
                 hosts.append(value)
-            elif name in _UNUSUAL_HEADERS or name in _BODY_HEADERS or name in FORWARDING_HEADERS:
+            elif name == b"authorization" and not has_token:
+                has_token = True
+            elif (
+                name == b"authorization"
+                or name in _UNUSUAL_HEADERS
+                or name in _BODY_HEADERS
+                or name in FORWARDING_HEADERS
+            ):
                 return None
         if hosts != [self._host] and not self._knows_host(hosts):
             return None
