@@ -131,8 +131,8 @@ class BackgroundLoop:
         place = coordinator.registry.host.place(event.node_id)
         if place is None:
             return
-        if event.kind is EventKind.ADMISSION:  # whoever decided it: a ban ends the session, the next heartbeat looks
-            coordinator.sessions.forget(event.node_id)
+        if event.kind is EventKind.ADMISSION:  # whoever decided it: a ban ends the session
+            coordinator.sessions.judge(event.node_id)
         if event.kind is EventKind.LIVENESS:
             if event.details.get("from") == "live" and event.details.get("to") != "left":
                 coordinator.counters["flaps"] += 1

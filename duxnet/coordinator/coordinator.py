@@ -178,7 +178,7 @@ class Coordinator:
         if registered.refused is not None:
             raise registered.refused
         if registered.generation is not None:
-            self.sessions.begin(registered.node_id, registered.generation)
+            self.sessions.begin(registered.node_id, registered.generation, request.headers["signature-input"])
         self.counters["registrations"] += 1
         return registered
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,7 +59,7 @@ class Signer:
         plain = {"ip_address": "127.0.0.1", "id": self.node_id, "public_key": self.public_key, **(node or {})}
         return msgspec.json.encode({"node": plain, "generation": generation, **said})
 
-    def headers(self, body: bytes, *, created: float = 0, path: str = "", audience: str = "", nonce: str = "n") -> Any:
+    def headers(self, body: bytes, *, created: float = 0, path: str = "", audience: str = "", nonce: str = "") -> Any:
         now = int(created or time.time())
         signed = SignedRequest(
             "PUT",
@@ -68,7 +69,7 @@ class Signer:
             audience or self.coordinator["id"],
             body,
         )
-        parameters = SignatureParameters(now, now + 60, nonce, self.public_key)
+        parameters = SignatureParameters(now, now + 60, nonce or secrets.token_urlsafe(12), self.public_key)
         return sign_request(signed, parameters, self.key)
 
     def send(self, body: bytes, headers: Any) -> tuple[int, dict[str, str], Any]:

@@ -116,6 +116,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _reason = ""
     _is_open = False
     _leaves_lane = _LEAVES_LANE_UNNAMED
+    _version: Optional[str] = None  # of the first request: nobody changes it
     _host: Optional[bytes] = None  # the last that was found to be ours
     _read: Optional[Matched] = None  # the route of what is being read in the lane
     _node_id: Optional[str] = None  # of what is being received in the lane
@@ -223,8 +224,11 @@ class BoundedProtocol(HttpToolsProtocol):
         ):
             self._reason = "Upgrade: a request that has it must have no body"
             raise ValueError(self._reason)  # the parser takes the body for what comes after the upgrade
-        if not self.url.startswith(b"/") or b"#" in self.url or self.parser.get_http_version() not in _VERSIONS:
-            self._refuse_unusual_line()
+        if self._version is None:
+            self._version = self.parser.get_http_version()
+            if self._version not in _VERSIONS:
+                self._reason = "only HTTP/1.1 and HTTP/1.0 are spoken here"
+                raise ValueError(self._reason)
         if self._is_open and self.url.startswith(_PREFIX) and self._enters_lane():
             self._phase = _BODY
             return
@@ -237,9 +241,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse_unusual_line(self) -> None:
         """Raise ValueError for a request line that another program could take for something else than we do."""
-        if self.parser.get_http_version() not in _VERSIONS:
-            self._reason = "only HTTP/1.1 and HTTP/1.0 are spoken here"
-        elif b"#" in self.url:
+        if b"#" in self.url:
             self._reason = "an address has no fragment"
         elif not self.url.startswith(b"/") and self.url != b"*":
             scheme, _, rest = self.url.partition(b"://")
@@ -253,6 +255,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _begin_request(self) -> None:
         """Have the application answer it, by uvicorn."""
+        if not self.url.startswith(b"/") or b"#" in self.url:
+            self._refuse_unusual_line()
         if self._is_answering():
             if len(self._earlier) >= MOST_PIPELINED:
                 raise ValueError("too many requests wait for their answers")
@@ -272,7 +276,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self.url.endswith(_SUFFIX):
             return False
         node_id = self.url[len(_PREFIX) : -len(_SUFFIX)]
-        if not node_id or b"/" in node_id or b"%" in node_id or b"?" in node_id:
+        if not node_id or b"/" in node_id or b"%" in node_id or b"?" in node_id or b"#" in node_id:
             return False
         if self.parser.get_method() != b"PUT" or self.flow.write_paused:
             return False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from duxnet.coordinator.access.browsers import HostNames, names_in_certificate
+from duxnet.coordinator.access.browsers import HostNames
 from duxnet.coordinator.errors import Refused
+from tests.agent.running import until
 from tests.coordinator.running import Running
 from tests.coordinator.test_admission import REQUEST
 from tests.coordinator.test_hostile import problem, spoken
@@ -200,16 +203,33 @@ def test_every_answer_has_the_headers_that_keep_browsers_in_bounds(running: Runn
         assert b"x-content-type-options: nosniff\r\n" in spoken(running, raw, seconds=1.0)
 
 
+def certify(names: str, certificate: Path, key: Path) -> None:
+    openssl = need_program("openssl", "openssl")
+    request = REQUEST.replace("DNS:localhost", names)
+    subprocess.run([openssl, *request.split(), "-keyout", key, "-out", certificate], capture_output=True, check=True)
+
+
+def status_over_tls(running: Running, host: str) -> int:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", running.port), timeout=8) as plain, context.wrap_socket(plain) as tls:
+        tls.sendall(f"GET /v1/count HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        return int(tls.recv(65536).split()[1])
+
+
 def test_the_names_of_the_certificate_count_also_after_it_was_renewed(tmp_path: Path) -> None:
     certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
-    openssl = need_program("openssl", "openssl")
-    request = REQUEST.replace("DNS:localhost", "DNS:registry.example,DNS:*.nodes.example")
-    subprocess.run([openssl, *request.split(), "-keyout", key, "-out", certificate], capture_output=True, check=True)
-    names = HostNames([])
-    names.of_certificate = names_in_certificate(certificate)
-    assert [names.accepts(host) for host in (b"registry.example:8410", b"a.nodes.example", b"nodes.example", b"x")] == [
-        *(True, True, False, False)
-    ]
+    certify("DNS:Registry.example,DNS:*.nodes.example", certificate, key)
+    with Running(tmp_path / "state", tls_certificate=str(certificate), tls_key=str(key)) as running:
+        found = [
+            status_over_tls(running, host) for host in ("registry.example:8410", "a.nodes.example", "nodes.example")
+        ]
+        assert found == [200, 200, 421]
+        certify("DNS:new.example", certificate, key)
+        assert running.process is not None
+        running.process.send_signal(signal.SIGHUP)
+        until(lambda: status_over_tls(running, "new.example") == 200, "the new name")
+        assert status_over_tls(running, "registry.example") == 421
 
 
 def test_a_host_that_is_none_is_refused_before_names_are_compared() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.agent.running import until
 from tests.coordinator.running import Running
+from tests.coordinator.test_admission import token
 from tests.coordinator.test_hostile import problem, spoken
 from tests.coordinator.test_identity import Signer, kind
 
@@ -85,3 +86,31 @@ def test_a_ban_that_comes_by_no_route_ends_the_session(tmp_path: Path) -> None:
         sequence = iter(range(2, 10_000))
         until(lambda: running.call("PUT", path, {"sequence": next(sequence)}, session)[0] == 403, "refused")
         assert kind(running.call("PUT", path, {"sequence": next(sequence)}, session)) == "banned"
+
+
+def test_a_recorded_registration_gives_nobody_a_session(running: Running) -> None:
+    signer = Signer(running)
+    body = signer.body(1)
+    headers = signer.headers(body)
+    assert signer.send(body, headers)[0] == 200
+    for _ in range(2):
+        replayed = signer.send(body, headers)
+        assert kind(replayed) == "stale-generation"
+        assert "session" not in replayed[2]
+    status, _, reply = signer.send(body, signer.headers(body))  # the node itself, whose answer was lost
+    assert status == 200
+    operator = running.operator_token()
+    path = f"/v1/nodes/{signer.node_id}"
+    assert running.call("PUT", f"{path}/admission", {"admission": "approved"}, operator)[0] == 200
+    assert kind(signer.send(body, headers)) == "stale-generation"
+    assert running.call("DELETE", path, token=reply["session"])[0] == 204
+    assert kind(signer.send(body, headers)) == "stale-generation"  # nor is the node brought back
+
+
+def test_no_node_keeps_a_rater_from_telling_its_faults(running: Running) -> None:
+    signer, wallet = Signer(running), "0x" + "ab" * 20
+    rater = token(running, "rater", "--wallet", wallet)
+    signer.register(1, node={"wallet_address": wallet})
+    path = f"/v1/nodes/{signer.node_id}/outcomes"
+    assert running.call("POST", path, {"success": False}, rater)[0] == 200
+    assert kind(running.call("POST", path, {"success": True}, rater)) == "not-allowed"
