@@ -146,6 +146,8 @@ class Agent:
         if closing.is_alive():
             what = "a network" if is_address(self._target) else "a disk"
             _log.warning("left %s that does not answer; what was registered is kept", what)
+        else:
+            self._state.close()  # nothing of ours writes there any more, whatever the kernel may hold of this process
         _log.info("stopped after %d delivered reports", self._reporter.standing.delivered)
 
     def _use_probes(self) -> None:

@@ -14,7 +14,7 @@ from registry_core.files.atomic import replace_file
 from registry_core.files.locks import PidLock, pid_of_holder
 from registry_core.files.opening import own_folder, read_file
 
-__all__ = ["AgentRunningError", "StateDir", "holder_of"]
+__all__ = ["AgentRunningError", "StateDir", "holder_of", "holder_text"]
 
 LOCK_FILE = "agent.lock"
 MACHINE_FILE = "machine.json"
@@ -27,8 +27,7 @@ class AgentRunningError(StoreError):
     """Another agent uses this folder. `holder_pid` is its process id where known."""
 
     def __init__(self, path: str, holder_pid: Optional[int]) -> None:
-        holder = f"process {holder_pid}" if holder_pid is not None else "another process"
-        super().__init__(path, f"{holder} is an agent that uses this state directory; stop it, or give --state-dir")
+        super().__init__(path, f"{holder_text(holder_pid)}, or give --state-dir")
         self.holder_pid = holder_pid
 
 
@@ -74,6 +73,26 @@ class StateDir:
 def holder_of(path: Path) -> Optional[int]:
     """The process id of the agent that uses the folder `path` now; None when none does, or it cannot be told."""
     return pid_of_holder(path / LOCK_FILE)
+
+
+def holder_text(holder_pid: Optional[int]) -> str:
+    """Who holds the lock, for people, and what to do: also where it has ended and the kernel does not let it go."""
+    if holder_pid is None:
+        return "another process is an agent that uses this state directory; stop it"
+    if _is_ending(holder_pid):
+        return (
+            f"process {holder_pid}, an agent, has ended, but the kernel still holds it, and its lock, in a disk or a "
+            "mount that does not answer; wait for that, or restart the machine"
+        )
+    return f"process {holder_pid} is an agent that uses this state directory; stop it"
+
+
+def _is_ending(pid: int) -> bool:
+    """A zombie whose lock is still held: one of its threads waits where no signal reaches it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0] in ("Z", "X")
+    except (OSError, IndexError):
+        return False
 
 
 def _hint_in(path: Path) -> Optional[str]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import select
+import struct
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ MNT_DETACH = 2
 
 # What this shell has set is no part of what is tested: a command started here has the streams of any user's.
 _NOT_FOR_TESTS = re.compile(
-    "PYTHONUNBUFFERED|PYTHONDONTWRITEBYTECODE|DUXNET_(?!TEST_|EVALUATION_).*|XDG_(STATE|CONFIG)_HOME|XDG_RUNTIME_DIR|"
+    "PYTHONUNBUFFERED|PYTHONDONTWRITEBYTECODE|DUXNET_(?!TEST_|EVALUATION_|MACHINE_TREES).*|XDG_(STATE|CONFIG)_HOME|XDG_RUNTIME_DIR|"
     "(STATE|RUNTIME|CREDENTIALS)_DIRECTORY|NOTIFY_SOCKET|WATCHDOG_.*"
 )
 for _name in filter(_NOT_FOR_TESTS.fullmatch, list(os.environ)):
@@ -31,9 +34,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 
 # Why a test may be skipped where DUXNET_TEST_SKIPS_FAIL is set, as the CI script does.
-_FOR_ROOT = re.compile(r"needs root|needs the right to mount|cannot (be )?mount|needs /dev/fuse")
+_FOR_ROOT = re.compile(r"needs root|only root can|needs the right to mount|cannot (be )?mount|needs /dev/fuse")
 _FOR_OTHER_MACHINES = re.compile(
-    r"needs DUXNET_EVALUATION_DATA|is promised for Python 3\.11|NO REAL BOOT WAS TRIED|"
+    r"needs DUXNET_EVALUATION_DATA|needs DUXNET_MACHINE_TREES|"
+    r"is promised for Python 3\.11|NO REAL BOOT WAS TRIED|"
     r"[Cc]ontrol groups cannot be made here|no cgroup hierarchy here|cannot be another machine here|"
     r"system calls cannot be traced here|no address beyond loopback|needs /etc/machine-id|has no machine-id"
     + ("|could not import 'schemathesis'" if sys.version_info < (3, 10) else "")
@@ -54,11 +58,33 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
             report.longrepr = f"{item.nodeid} could run here, and was left out. {reason}"
 
 
+FUSE_INIT = 26
+
+
+def take_and_stall(device: int, stop: int) -> None:
+    """A FUSE server that answers the kernel's greeting, takes every other request and answers none.
+
+    A waiter for a request that was taken cannot be killed: sshfs or s3fs with a dead network behave so.
+    """
+    while True:
+        ready, _, _ = select.select([device, stop], [], [])
+        if stop in ready:
+            return
+        try:
+            request = os.read(device, 1 << 17)
+        except OSError:  # the mount is gone
+            return
+        operation, unique = struct.unpack("<IQ", request[4:16])
+        if operation == FUSE_INIT:
+            answer = struct.pack("<IIIIHHIIHHI7I", 7, 31, 1 << 16, 0, 0, 0, 1 << 16, 1, 0, 0, 0, *[0] * 7)
+            os.write(device, struct.pack("<IiQ", 16 + len(answer), 0, unique) + answer)
+
+
 @pytest.fixture
 def silent_mount(tmp_path: Path) -> Iterator[Path]:
-    """A mount that never answers, for real: the kernel waits for its server's first answer."""
+    """A mount that never answers, for real: its server takes the request and stalls."""
     try:
-        device = os.open("/dev/fuse", os.O_RDWR)
+        device = os.open("/dev/fuse", os.O_RDWR | os.O_NONBLOCK)
     except OSError as error:
         pytest.skip(f"needs /dev/fuse: {error}")
     folder = tmp_path / "silent"
@@ -68,6 +94,12 @@ def silent_mount(tmp_path: Path) -> Iterator[Path]:
     if libc.mount(b"silent:/export", str(folder).encode(), b"fuse.silent", 0, options) != 0:
         os.close(device)
         pytest.skip(f"cannot mount here: {os.strerror(ctypes.get_errno())}")
+    woken, wake = os.pipe()
+    server = threading.Thread(target=take_and_stall, args=(device, woken))
+    server.start()
     yield folder
+    os.close(wake)
+    server.join()
+    os.close(woken)
     libc.umount2(str(folder).encode(), MNT_DETACH)
     os.close(device)  # the kernel ends what still waits

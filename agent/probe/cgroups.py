@@ -53,6 +53,12 @@ class Cgroups:
         """`v1`, `v2`, `v1+v2` for a machine that mounts both, or `none`."""
         return "+".join(f"v{version}" for version in sorted({mount.version for mount in self._mounts})) or "none"
 
+    @property
+    def unseen(self) -> str:
+        """A sentence where this process is in a group and no control groups are mounted here; else empty."""
+        inside = any(path not in ("", "/") for path in self._paths.values())
+        return "control groups are not mounted here: limits cannot be seen" if inside and not self._mounts else ""
+
     def quota(self) -> Optional[QuotaLimit]:
         """The smallest CPU quota of the ancestry; None when none is set."""
         best: Optional[QuotaLimit] = None

@@ -95,7 +95,10 @@ class Deadlines:
                 return None
             call = self._out[key] = _Call(function)
             call.late = came_late
-        threading.Thread(target=self._run, args=(call,), name=f"probe {key}", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(call,), name=f"probe {key}", daemon=True).start()
+        except RuntimeError:  # no more threads here: then without a deadline rather than not at all
+            self._run(call)
         return call
 
     def _has_room(self) -> bool:

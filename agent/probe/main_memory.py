@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple, Optional
 
 from agent.probe.parsers.meminfo import arc_stats, meminfo
-from agent.probe.source import Source
+from agent.probe.source import Source, SourceError
 from agent.probe.virtualization import container_name
 
 __all__ = ["ARC", "NODES", "MainMemory", "main_memory", "numa_nodes"]
@@ -39,16 +39,14 @@ class MainMemory(NamedTuple):
 
 
 def main_memory(source: Source) -> Optional[MainMemory]:
-    """The memory of this machine; None where nothing tells how much there is. Raises SourceError, OSError.
+    """The memory of this machine; None where nothing tells how much there is.
 
     What is available could be taken now without swapping: MemAvailable, less what is free of the GPUs' memory, with
     the ZFS cache that gives way.
     """
     text = source.read_text(_MEMINFO)
-    if text is None:  # no /proc: macOS, Windows
-        told = source.virtual_memory()
-        total, available = int(told.get("total", 0)), int(told.get("available", 0))
-        return MainMemory(total, 0, 0, (), available, 0, "psutil.virtual_memory") if total > 0 else None
+    if text is None:
+        return _without_proc(source)
     values = meminfo(text)
     available = values.get("MemAvailable", -1)
     if available < 0:  # before Linux 3.14
@@ -66,6 +64,20 @@ def main_memory(source: Source) -> Optional[MainMemory]:
         _MEMINFO,
     )
     return memory._replace(available=min(memory.available, memory.ordinary)) if memory.total > 0 else None
+
+
+def _without_proc(source: Source) -> Optional[MainMemory]:
+    """By psutil (macOS, Windows), else by the call that a Linux without /proc still answers."""
+    for told_by in ("virtual_memory", "physical_memory"):
+        try:
+            told = source.virtual_memory() if told_by == "virtual_memory" else source.physical_memory()
+        except (OSError, SourceError):
+            continue
+        total, available = int(told.get("total", 0)), int(told.get("available", 0))
+        if total > 0:
+            name = "psutil.virtual_memory" if told_by == "virtual_memory" else "sysconf"
+            return MainMemory(total, 0, 0, (), available, 0, name)
+    return None
 
 
 def numa_nodes(source: Source) -> list[int]:

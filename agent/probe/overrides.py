@@ -26,7 +26,7 @@ def apply_operator(probe: str, readings: list[Reading], options: ProbeOptions) -
     for reading in [*readings, *(Reading(name, None, OVERRIDABLE[name][1]) for name in missing)]:
         if reading.name in options.overrides:
             changed.append(_overridden(reading, options.overrides[reading.name]))
-        elif reading.name == "gpus" and "gpu_enabled" in options.overrides:
+        elif isinstance(reading.value, list) and reading.name == "gpus" and "gpu_enabled" in options.overrides:
             changed.append(_switched(reading, options.overrides["gpu_enabled"]))
         elif reserves.get(reading.name) and isinstance(reading.value, (int, float)):
             changed.append(_reserved(reading, reserves[reading.name]))

@@ -20,6 +20,8 @@ Not here: what is masked before a recording is written (`masking.py`).
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,7 +66,7 @@ class RecordingSource(Source):
         if key in self._hanging:
             threading.Event().wait()  # as the call did; whoever asks has a deadline
         if key in self._failures:
-            raise OSError(self._failures[key])
+            raise _error(self._failures[key])
         return self._answers.get(key)
 
     def _read(self, text: str) -> None:
@@ -129,6 +131,12 @@ class RecordingSource(Source):
             return json.loads(text)
         except ValueError as error:
             raise ValidationError(f"{self._name} line {number}", text, f"must be JSON: {error}") from None
+
+
+def _error(text: str) -> OSError:
+    """The error that the system gives this text, so that a replay tells a refusal from another failure."""
+    number = next((code for code in errno.errorcode if os.strerror(code) == text), None)
+    return OSError(text) if number is None else OSError(number, text)
 
 
 class Recorder(Source):

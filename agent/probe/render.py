@@ -1,11 +1,11 @@
-"""A report as text for a person: a table, or an explanation in sentences.
+"""A report as text for a person: a sentence and a table, or an explanation in sentences.
 
 Host names, mount points and models come from the machine and end in a terminal: what is not printable is escaped.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 from agent.probe.reading import Reading
 from agent.probe.report import ProbeReport
@@ -13,48 +13,81 @@ from registry_core.errors import printable
 
 __all__ = ["explained", "table"]
 
-_LABELS = {
-    "cpu_cores": "CPUs",
-    "cpu_quota": "CPU time",
-    "host_cpus": "CPUs of the host",
-    "physical_cores": "physical cores",
-    "cpu_sockets": "CPU sockets",
-    "cpus_offline": "CPUs switched off",
-    "performance_cpus": "performance CPUs",
-    "efficiency_cpus": "efficiency CPUs",
-    "cpu_model": "CPU model",
-    "architecture": "architecture",
-    "cpu_max_mhz": "highest clock",
-    "cpu_steal_percent": "CPU time taken by the hypervisor",
-    "memory_gb": "memory",
-    "memory_available_gb": "memory free now",
-    "memory_hugepages_gb": "huge pages",
-    "swap_gb": "swap",
-    "numa_nodes": "NUMA nodes",
-    "numa_memory_gb": "memory of all NUMA nodes",
-    "storage_gb": "storage",
-    "storage_available_gb": "storage free now",
-    "storage_inodes_available": "files that can be made",
-    "storage_device": "work is stored on",
-    "file_systems": "file systems",
-    "gpus": "GPUs",
-    "gpu_enabled": "GPU for work",
-    "gpu_details": "GPUs in detail",
-    "display_adapters": "screens only",
-    "accelerators": "accelerators, no GPUs",
-    "primary_address": "address",
-    "addresses": "all addresses",
-    "interfaces": "interfaces",
-    "hostname": "host name",
-    "os_version": "system",
-    "kernel": "kernel",
-    "boot_id": "boot id",
-    "machine_hint": "machine hint",
-    "container": "container",
-    "virtual_machine": "virtual machine",
-    "uptime_seconds": "up for",
-    "clock_offset_seconds": "clock offset",
+# The groups of the table, and their readings in order with the words for them
+_GROUPS = {
+    "CPU": {
+        "cpu_cores": "CPUs",
+        "cpu_quota": "CPU quota",
+        "host_cpus": "CPUs of the host",
+        "physical_cores": "physical cores",
+        "cpu_sockets": "CPU sockets",
+        "cpus_offline": "CPUs switched off",
+        "performance_cpus": "performance CPUs",
+        "efficiency_cpus": "efficiency CPUs",
+        "cpu_model": "CPU model",
+        "architecture": "architecture",
+        "cpu_features": "instruction sets",
+        "cpu_max_mhz": "highest clock",
+        "cpu_steal_percent": "CPU time taken by the hypervisor",
+    },
+    "Memory": {
+        "memory_gb": "memory",
+        "memory_available_gb": "memory free now",
+        "memory_hugepages_gb": "huge pages",
+        "swap_gb": "swap",
+        "numa_nodes": "NUMA nodes",
+        "numa_memory_gb": "memory of all NUMA nodes",
+    },
+    "Storage": {
+        "storage_gb": "storage",
+        "storage_available_gb": "storage free now",
+        "storage_inodes_available": "files that can be made",
+        "storage_device": "work is stored on",
+        "storage_kind": "kind of disk",
+        "file_systems": "file systems",
+    },
+    "GPU": {
+        "gpus": "GPUs",
+        "gpu_enabled": "GPU for work",
+        "gpu_details": "GPUs in detail",
+        "display_adapters": "screens only",
+        "accelerators": "accelerators, no GPUs",
+    },
+    "Network": {
+        "primary_address": "address",
+        "addresses": "all addresses",
+        "interfaces": "interfaces",
+    },
+    "Host": {
+        "hostname": "host name",
+        "os_version": "system",
+        "kernel": "kernel",
+        "boot_id": "boot id",
+        "machine_hint": "machine hint",
+        "container": "container",
+        "virtual_machine": "virtual machine",
+        "kvm": "can run virtual machines",
+        "container_runtimes": "container runtimes",
+        "on_mains": "on mains power",
+        "battery_percent": "battery",
+        "temperature_celsius": "hottest sensor",
+        "uptime_seconds": "up for",
+        "clock_offset_seconds": "clock offset",
+    },
 }
+_LABELS = {name: label for readings in _GROUPS.values() for name, label in readings.items()}
+# Shown with --all only: for programs, or told by another row already
+_DETAILS = frozenset(
+    (
+        "architecture", "boot_id", "clock_offset_seconds", "cpu_sockets", "gpu_details", "gpu_enabled", "machine_hint",
+        "numa_memory_gb", "numa_nodes", "storage_inodes_available", "uptime_seconds",
+    )
+)  # fmt: skip
+# Notes that hold on every machine: no reason to look further
+_COMMON_NOTES = frozenset(
+    ("each device once", "routable ones first", "a hint: clones share it", "drives a screen, does not compute")
+)
+_MOST_LINES = 6  # of one list
 # Units that the label already says
 _PLAIN_UNITS = frozenset(("CPUs", "cores", "sockets", "nodes", "inodes"))
 _OFFERED = frozenset(("cpu_cores", "memory_gb", "storage_gb"))
@@ -77,13 +110,52 @@ _NONE_MEANS = {
 }
 
 
-def table(report: ProbeReport) -> str:
-    """One line a reading, what limited it beside it; the items of a list stand below each other."""
-    rows = [row for reading in report.readings for row in _rows(reading)]
-    width = max((len(row[0]) for row in rows), default=0)
-    lines = [f"{label:{width}}  {value}" for label, value in rows]
-    lines.extend(f"{'error':{width}}  {printable(f'{item.probe}: {_message(item)}')}" for item in report.errors)
-    return "\n".join([*lines, ""])
+def table(report: ProbeReport, *, everything: bool = False) -> str:
+    """What is offered, in a sentence; then the readings that say something, in groups, or all of them."""
+    values = {reading.name: reading.value for reading in report.readings}
+    doubtful = {failure.reading for failure in report.errors}
+    rows: list[tuple[str, str, str]] = []
+    marked = False
+    for group, names in _GROUPS.items():
+        title = group
+        for reading in report.readings:
+            if reading.name not in names or not (everything or _says_something(reading, values, doubtful)):
+                continue
+            has_note = bool(set(reading.note.split("; ")) - _COMMON_NOTES - {""})
+            marked = marked or has_note
+            for label, value in _rows(reading, values, doubtful, everything):
+                rows.append((title, f"{label} *" if has_note and label else label, value))
+                title = ""
+    rows += [("error", failure.probe, printable(_message(failure))) for failure in report.errors]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
+    lines = [f"{group:{widths[0]}}  {label:{widths[1]}}  {value}" for group, label, value in rows]
+    more = ["\n* there is more to say: duxnet probe --explain"] if marked else []
+    return "\n".join([_summary(report), *lines, *more, ""]).lstrip("\n")
+
+
+def _says_something(reading: Reading, values: dict[str, Any], doubtful: set[Optional[str]]) -> bool:
+    """False for what is nothing, is not known without a reason, or is in another row."""
+    name, value = reading.name, reading.value
+    if name in doubtful:
+        return True
+    if value is None or value in ("", [], {}):
+        return name == "gpus" and value == []
+    noted = bool(set(reading.note.split("; ")) - _COMMON_NOTES - {""})
+    if name == "numa_memory_gb":
+        return noted
+    if name in _DETAILS or (name in ("memory_hugepages_gb", "swap_gb") and not value and not noted):
+        return False
+    if name in ("cpus_offline", "cpu_steal_percent"):
+        return bool(value)
+    if name in ("host_cpus", "physical_cores"):
+        return bool(value != values.get("cpu_cores"))
+    if name == "addresses":
+        return bool(value != [values.get("primary_address")])
+    if name == "file_systems":
+        return len(value) > 1
+    if name == "kernel":
+        return bool(value != values.get("os_version"))
+    return True
 
 
 def explained(report: ProbeReport) -> str:
@@ -100,29 +172,81 @@ def _summary(report: ProbeReport) -> str:
     """What is offered in one sentence, of the probes that ran."""
     told = {reading.name for reading in report.readings}
     offered = report.capabilities_to_plain()
-    usable = sum(gpu["usable"] for gpu in offered["gpus"])
+    usable = sum(gpu["usable"] for gpu in offered["gpus"] or [])
     parts = {
-        "cpu_cores": _counted(offered["cpu_cores"], "CPU"),
-        "memory_gb": f"{offered['memory_gb']:g} GB of memory",
-        "storage_gb": f"{offered['storage_gb']:g} GB of storage",
+        "cpu_cores": f"{offered['cpu_cores']} CPU{'' if offered['cpu_cores'] == 1 else 's'}",
+        "memory_gb": _gb_of(offered["memory_gb"], "memory"),
+        "storage_gb": _gb_of(offered["storage_gb"], "storage"),
         "gpu_enabled": _counted(usable, "GPU") if usable else "a GPU" if offered["gpu_enabled"] else "no GPU",
     }
-    words = [text for name, text in parts.items() if name in told]
+    words = [text for name, text in parts.items() if name in told and offered[name] is not None]
     if not words:
         return ""
     return f"This machine offers {', '.join(words[:-1])}{' and ' if words[1:] else ''}{words[-1]}. GB is 10⁹ bytes.\n"
+
+
+def _gb_of(size: Any, what: str) -> str:
+    return f"{size:g} GB of {what}" if isinstance(size, (int, float)) else ""
 
 
 def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _rows(reading: Reading) -> list[tuple[str, str]]:
+def _rows(
+    reading: Reading, values: dict[str, Any], doubtful: set[Optional[str]], everything: bool
+) -> list[tuple[str, str]]:
     label = _LABELS.get(reading.name, reading.name)
     if isinstance(reading.value, list) and reading.value:
-        return [(label if index == 0 else "", _text(item)) for index, item in enumerate(reading.value)]
-    because = f"  ({printable(reading.limited_by)})" if reading.limited_by else ""
+        lines = [_text(item) for item in reading.value]
+        if not everything:
+            lines = _folded(reading, values)
+        elif reading.name in ("addresses", "cpu_features", "container_runtimes"):
+            lines = [_text(reading.value)]
+        return [(label if index == 0 else "", line) for index, line in enumerate(lines)]
+    if reading.value is None and (reading.name in doubtful or reading.note):
+        return [(label, "not known")]
+    limited = reading.limited_by and (everything or not reading.name.endswith("_available_gb"))
+    because = f"  ({printable(str(reading.limited_by))})" if limited else ""
     return [(label, _shown(reading, reading.value) + because)]
+
+
+def _folded(reading: Reading, values: dict[str, Any]) -> list[str]:
+    """The lines of a list, no more than a person reads: a GPU each, interfaces with addresses, the rest counted."""
+    items = reading.value
+    if reading.name == "gpus":
+        return [_gpu_text(gpu, detail) for gpu, detail in zip(items, values.get("gpu_details") or [{}] * len(items))]
+    if reading.name == "interfaces":
+        items = [item for item in items if item["name"] != "lo"]
+        offered = set(values.get("addresses") or ())
+        shown = [item for item in items if item["up"] and offered & set(item["addresses"])]
+        lines = [_interface_text(item, offered) for item in shown[:_MOST_LINES]]
+    elif reading.name in ("addresses", "cpu_features", "container_runtimes"):
+        words = " ".join(_text(item) for item in items[: 4 * _MOST_LINES])
+        return [words + (f" … and {len(items) - 4 * _MOST_LINES} more" if len(items) > 4 * _MOST_LINES else "")]
+    else:
+        lines = [_text(item) for item in items[:_MOST_LINES]]
+    left = len(items) - len(lines)
+    return [*lines, f"… and {left} more"] if left and lines else lines or [f"{left} without an address for others"]
+
+
+def _gpu_text(gpu: dict[str, Any], detail: dict[str, Any]) -> str:
+    """Model, memory, usable or why not: what matters of a GPU, in a line."""
+    name = gpu["model"] if gpu["model"].startswith(gpu["vendor"]) else f"{gpu['vendor']} {gpu['model']}"
+    memory = f"{gpu['memory_gb']:g} GB" if gpu["memory_gb"] else ""
+    shared = detail.get("shared_memory_gb")
+    shared_text = f"{shared:g} GB shared with the machine" if shared else ""
+    capability = f"compute {detail['compute_capability']}" if detail.get("compute_capability") else ""
+    usable = "usable" if gpu["usable"] else f"not usable: {gpu['reason']}"
+    return printable(", ".join(part for part in (name.strip(), memory, shared_text, capability, usable) if part))
+
+
+def _interface_text(item: dict[str, Any], offered: set[str]) -> str:
+    speed = f"{item['speed_mbit']:g} Mbit/s" if item.get("speed_mbit") else ""
+    mine = [address for address in item["addresses"] if address in offered]
+    more = f"… and {len(mine) - 3} more" if len(mine) > 3 else ""
+    addresses = " ".join([*mine[:3], more]).strip()
+    return printable(", ".join(part for part in (item["name"], speed, addresses) if part))
 
 
 def _explanation(reading: Reading) -> str:

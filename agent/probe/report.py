@@ -42,7 +42,10 @@ class ProbeReport(NamedTuple):
         """The record for the registry. What is not known has its default."""
         from registry_core.models.encoding import capabilities_from_plain
 
-        return capabilities_from_plain(self.capabilities_to_plain())
+        told = self.capabilities_to_plain()
+        return capabilities_from_plain(
+            {name: CAPABILITY_DEFAULTS[name] if value is None else value for name, value in told.items()}
+        )
 
     @property
     def host(self) -> dict[str, Any]:
@@ -64,11 +67,9 @@ class ProbeReport(NamedTuple):
         return {reading.name: reading.value for reading in self.readings}
 
     def capabilities_to_plain(self) -> dict[str, Any]:
-        """The fields of NodeCapabilities as JSON values."""
+        """The fields of NodeCapabilities as JSON values; None for what was not measured or could not be told."""
         values = self._values()
-        return {
-            name: default if values.get(name) is None else values[name] for name, default in CAPABILITY_DEFAULTS.items()
-        }
+        return {name: values.get(name) for name in CAPABILITY_DEFAULTS}
 
     def to_plain(self) -> dict[str, Any]:
         """The JSON of `duxnet probe`."""

@@ -90,6 +90,9 @@ class ProbeRunner:
             return [], [Failure(probe.name, str(late))]
         except SourceError as error:
             return [], [Failure(probe.name, str(error))]
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            return [], [Failure(probe.name, f"{where}{error.strerror or error}")]
         except Exception as error:  # noqa: BLE001 - isolates one probe from the next; this is the place for it
             return [], [Failure(probe.name, f"{type(error).__name__}: {error}")]
         return result

@@ -10,18 +10,19 @@ import os
 import socket
 import sys
 import warnings
-from pathlib import Path
 from typing import Any, Callable
 
 import psutil
 
+from agent.probe.hanging_mounts import ask_apart
+from agent.probe.mount_child import directory
 from agent.probe.source import SourceError
 
 __all__ = ["QUESTIONS", "answer"]
 
 
 def answer(question: str, argument: str) -> Any:
-    """The answer to one of `QUESTIONS`. Raises SourceError, OSError."""
+    """The answer to one of `QUESTIONS`. Raises SourceError, OSError, and MissedDeadline for a mount that hangs."""
     call = QUESTIONS.get(question)
     if call is None:
         raise SourceError(f"{question} is not a question that this version can ask")
@@ -44,6 +45,9 @@ def _affinity(_argument: str) -> Any:
 
 def _disk_usage(path: str) -> Any:
     """Bytes by psutil's names, and the inodes, which psutil does not tell (0 where there is no such limit)."""
+    answer = ask_apart("disk_usage", path)
+    if answer is not None:
+        return answer
     usage = psutil.disk_usage(path)
     inodes, inodes_available = 0, 0
     if hasattr(os, "statvfs"):
@@ -59,10 +63,8 @@ def _disk_usage(path: str) -> Any:
 
 
 def _nearest_existing(path: str) -> Any:
-    resolved = Path(os.path.realpath(path))  # Path.resolve raises where a link leads to itself
-    while not os.access(resolved, os.F_OK) and resolved != resolved.parent:
-        resolved = resolved.parent
-    return str(resolved)
+    answer = ask_apart("nearest_existing", path)
+    return directory(path) if answer is None else answer
 
 
 def _uname(_argument: str) -> Any:
@@ -86,10 +88,30 @@ def _virtual_memory(_argument: str) -> Any:
     return psutil.virtual_memory()._asdict()
 
 
+def _physical_memory(_argument: str) -> Any:
+    page = os.sysconf("SC_PAGE_SIZE")
+    return {"total": os.sysconf("SC_PHYS_PAGES") * page, "available": os.sysconf("SC_AVPHYS_PAGES") * page}
+
+
 def _swap_memory(_argument: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # without /proc/vmstat psutil warns that pages swapped in and out are unknown
         return psutil.swap_memory()._asdict()
+
+
+def _battery(_argument: str) -> Any:
+    """{"percent", "plugged"}, or None without a battery."""
+    read = getattr(psutil, "sensors_battery", None)
+    state = read() if read is not None else None
+    return None if state is None else {"percent": round(state.percent, 1), "plugged": state.power_plugged}
+
+
+def _temperature(_argument: str) -> Any:
+    """Degrees Celsius of the hottest sensor, None without any."""
+    read = getattr(psutil, "sensors_temperatures", None)
+    sensors = read() if read is not None else {}
+    found = [entry.current for entries in sensors.values() for entry in entries if entry.current is not None]
+    return max(found) if found else None
 
 
 def _cpu_count(_argument: str) -> Any:
@@ -156,6 +178,7 @@ def _pci_name(vendor_and_device: str) -> Any:
 QUESTIONS: dict[str, Callable[[str], Any]] = {
     "access": _access,
     "affinity": _affinity,
+    "battery": _battery,
     "clock": _clock,
     "cpu_count": _cpu_count,
     "cpu_times": _cpu_times,
@@ -165,8 +188,10 @@ QUESTIONS: dict[str, Callable[[str], Any]] = {
     "nearest_existing": _nearest_existing,
     "nvml": _nvml,
     "pci_name": _pci_name,
+    "physical_memory": _physical_memory,
     "route": _route,
     "swap_memory": _swap_memory,
+    "temperature": _temperature,
     "uname": _uname,
     "virtual_memory": _virtual_memory,
 }

@@ -2,34 +2,55 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
+from agent.probe.parsers.cpu import cpuinfo_value
 from agent.probe.source import Source
 
-__all__ = ["container_name", "virtual_machine_name"]
+__all__ = ["container_name", "tells_of_hypervisors", "virtual_machine_name"]
 
-# What firmware writes as vendor or product, by hypervisor; the first that matches wins, so the particular come first.
+_DMI_FOLDER = "/sys/class/dmi/id"
+_DMI_FILES = ("sys_vendor", "product_name", "board_vendor", "bios_vendor")
+# How a name begins that firmware gives as vendor or product, by hypervisor; the particular come first.
 _DMI = (
-    ("amazon ec2", "amazon"), ("google compute engine", "google"), ("kvm", "kvm"), ("qemu", "qemu"),
-    ("vmware", "vmware"), ("virtualbox", "oracle"), ("innotek", "oracle"), ("xen", "xen"), ("bochs", "bochs"),
+    ("amazon ec2", "amazon"), ("google compute engine", "google"), ("alibaba cloud", "kvm"), ("openstack", "kvm"),
+    ("digitalocean", "kvm"), ("hetzner", "kvm"), ("kubevirt", "kvm"), ("rhev", "kvm"), ("ovirt", "kvm"),
+    ("nutanix", "kvm"), ("kvm", "kvm"), ("qemu", "qemu"), ("vmware", "vmware"), ("vmw", "vmware"),
+    ("virtualbox", "oracle"), ("innotek", "oracle"), ("hvm domu", "xen"), ("xen", "xen"), ("bochs", "bochs"),
     ("parallels", "parallels"), ("bhyve", "bhyve"), ("hyper-v", "microsoft"), ("virtual machine", "microsoft"),
-    ("openstack", "kvm"), ("digitalocean", "kvm"), ("hetzner", "kvm"), ("alibaba", "kvm"),
+    ("apple virtualization", "apple"), ("acrn", "acrn"), ("cloud hypervisor", "kvm"), ("crosvm", "kvm"),
 )  # fmt: skip
+# Clouds whose firmware says the same on a machine that is rented whole
+_RENTED_WHOLE = ("amazon ec2", "google compute engine", "alibaba cloud", "openstack", "hetzner", "digitalocean")
 # Clocks that only a guest of that hypervisor has; the small ones (Firecracker, Cloud Hypervisor) leave no other trace
 _CLOCKS = (("kvm-clock", "kvm"), ("xen", "xen"), ("hyperv", "microsoft"))
-_CGROUP_TRACES = (("/docker", "docker"), ("/kubepods", "kubernetes"), ("/lxc", "lxc"), ("libpod", "podman"),
-                  ("/ecs/", "ecs"), ("/garden/", "garden"), ("machine.slice/machine-", "nspawn"))  # fmt: skip
+_XEN_PRIVILEGED = 1 << 11  # XENFEAT_dom0: the system that runs the others
+# Devices that only a hypervisor makes, by the maker's PCI number: for guests without firmware that names itself
+_DEVICES = (("80ee", "oracle"), ("15ad", "vmware"), ("1ab8", "parallels"), ("1414", "microsoft"), ("5853", "xen"),
+            ("1b36", "qemu"), ("1234", "qemu"))  # fmt: skip
+# The control group of a container, by what its path begins with, holds, or calls its last part
+_CGROUP_TRACES = (("/kubepods", "kubernetes"), ("kubepods.slice", "kubernetes"), ("kubepods-", "kubernetes"),
+                  ("/docker/", "docker"), ("/docker-", "docker"), ("/libpod-", "podman"), ("/libpod/", "podman"),
+                  ("/lxc.payload", "lxc"), ("/lxc/", "lxc"), ("/ecs/", "ecs"), ("/garden/", "garden"),
+                  ("/nerdctl-", "containerd"), ("/cri-containerd-", "kubernetes"), ("/crio-", "kubernetes"),
+                  ("/machine.slice/machine-", "nspawn"), ("/buildkit/", "buildkit"))  # fmt: skip
+# Programs of the host that stand beside a container or run a guest, and no container themselves
+_NO_CONTAINER = ("/libpod-conmon", "/crio-conmon", "/machine-qemu", "/machine-lxc", "/docker-proxy")
 
 
 # The kernel gives its first namespaces these fixed numbers (include/linux/proc_ns.h). A process in both is in no
-# container, whatever traces an image has left: virtual machines are made from images too. Others than these two say
+# container, whatever traces an image has left: virtual machines are made from images too. Only its own control group
+# says otherwise: node agents run in a container with the host's namespaces (--pid=host). Others than these two say
 # nothing: systemd puts an ordinary service into its own uts, ipc or mount namespace.
 _FIRST_NAMESPACES = {"pid": 4026531836, "cgroup": 4026531835}
 
 
 def container_name(source: Source) -> str:
     """docker, podman, lxc, kubernetes, nspawn …; `container` when only the fact is known; empty outside of one."""
+    own = _cgroup_trace(source.read_text("/proc/self/cgroup"))
     links = [(source.read_link(f"/proc/self/ns/{kind}"), f"{kind}:[{n}]") for kind, n in _FIRST_NAMESPACES.items()]
     if all(link == first for link, first in links):
-        return ""
+        return own
     named = source.read_line("/run/systemd/container")
     if named:
         return named[:64]
@@ -37,41 +58,112 @@ def container_name(source: Source) -> str:
         return "podman"
     if source.read_text("/.dockerenv") is not None:
         return "docker"
-    traces = source.read_text("/proc/1/cgroup") or ""
-    for trace, name in _CGROUP_TRACES:
-        if trace in traces:
-            return name
+    trace = own or _cgroup_trace(source.read_text("/proc/1/cgroup"))
+    if trace:
+        return trace
     if source.list_dir("/var/run/secrets/kubernetes.io/serviceaccount"):
         return "kubernetes"
     link, first = links[0]
-    return "container" if link is not None and link != first else ""
+    inside = link is not None and link != first
+    return "container" if inside and not _is_wsl(source) else ""  # Windows gives each of its Linuxes a namespace
+
+
+def _cgroup_trace(text: Optional[str]) -> str:
+    for line in (text or "").splitlines():
+        path = line.partition(":")[2].partition(":")[2] + "/"
+        if not any(trace in path for trace in _NO_CONTAINER):
+            name = next((name for trace, name in _CGROUP_TRACES if trace in path), "")
+            if name:
+                return name
+    return ""
 
 
 def virtual_machine_name(source: Source) -> str:
     """kvm, qemu, vmware, xen, microsoft …; `vm` when only the CPU's hypervisor flag shows it; empty on the metal."""
-    firmware = " ".join(
-        source.read_line(f"/sys/class/dmi/id/{name}") for name in ("sys_vendor", "product_name", "bios_vendor")
-    ).lower()
-    for trace, name in _DMI:
-        if trace in firmware:
+    if _runs_the_others(source):
+        return ""
+    cpuinfo = source.read_text("/proc/cpuinfo")
+    flags = cpuinfo_value(cpuinfo, "flags").split()
+    for name in (_of_firmware(source, flags), _of_architecture(source, cpuinfo), _of_kernel(source)):
+        if name is not None:
             return name
-    hypervisor = source.read_line("/sys/hypervisor/type")
-    if hypervisor:
-        return hypervisor[:64]
-    if "microsoft" in source.read_line("/proc/sys/kernel/osrelease").lower():
-        return "wsl"
-    if source.read_text("/proc/device-tree/hypervisor/compatible") is not None:
-        return "vm"
-    clocks = source.read_line("/sys/devices/system/clocksource/clocksource0/available_clocksource")
-    for trace, name in _CLOCKS:
-        if trace in clocks:
+    devices = [line.split()[1][:4] for line in _lines(source, "/proc/bus/pci/devices") if len(line.split()) > 1]
+    for maker, name in _DEVICES:
+        if maker in devices:
             return name
-    flags = _flags(source.read_text("/proc/cpuinfo") or "")
     return "vm" if "hypervisor" in flags else ""
 
 
-def _flags(cpuinfo: str) -> list[str]:
-    for line in cpuinfo.splitlines():
-        if line.startswith("flags"):
-            return line.partition(":")[2].split()
-    return []
+def tells_of_hypervisors(source: Source) -> bool:
+    """Whether anything here would tell of a hypervisor, so that its silence means the metal."""
+    if any(source.list_dir(folder) for folder in (_DMI_FOLDER, "/proc/device-tree", "/sys/hypervisor")):
+        return True
+    cpuinfo = source.read_text("/proc/cpuinfo")
+    return bool(
+        any(cpuinfo_value(cpuinfo, key) for key in ("flags", "platform"))
+        or source.read_text("/proc/sysinfo")
+        or source.read_text("/proc/bus/pci/devices")
+    )
+
+
+def _runs_the_others(source: Source) -> bool:
+    """Xen's dom0: under the hypervisor as its guests are, but with the machine's devices."""
+    if "control_d" in source.read_line("/proc/xen/capabilities"):
+        return True
+    try:
+        features = int(source.read_line("/sys/hypervisor/properties/features") or "0", 16)
+    except ValueError:
+        return False
+    return bool(features & _XEN_PRIVILEGED)
+
+
+def _of_firmware(source: Source, flags: list[str]) -> Optional[str]:
+    names = [source.read_line(f"{_DMI_FOLDER}/{file}").lower() for file in _DMI_FILES]
+    for beginning, name in _DMI:
+        if not any(text.startswith(beginning) for text in names):
+            continue
+        whole = "metal" in names[1] or (bool(flags) and "hypervisor" not in flags)
+        return "" if beginning in _RENTED_WHOLE and whole else name
+    return None
+
+
+def _of_architecture(source: Source, cpuinfo: Optional[str]) -> Optional[str]:
+    """What s390, POWER, ARM and user-mode Linux tell in files of their own."""
+    program = next((line for line in _lines(source, "/proc/sysinfo") if line.startswith("VM00 Control Program")), "")
+    if program:
+        name = program.partition(":")[2].strip().lower()
+        return "kvm" if name.startswith("kvm") else "zvm" if name.startswith("z/vm") else "vm"
+    if cpuinfo_value(cpuinfo, "vendor_id") == "User Mode Linux":
+        return "uml"
+    tree = "/proc/device-tree"
+    hypervisor = source.read_line(f"{tree}/hypervisor/compatible").lower()
+    if hypervisor:
+        return next((name for name in ("kvm", "xen", "vmware") if name in hypervisor), "vm")
+    compatible = source.read_line(f"{tree}/compatible")
+    if any(name.startswith("fw-cfg") for name in source.list_dir(tree)) or "qemu" in compatible:
+        return "qemu"
+    if "linux,dummy-virt" in compatible:
+        return "vm"
+    if source.read_text(f"{tree}/ibm,partition-name") is not None:
+        return "powervm"
+    if cpuinfo_value(cpuinfo, "platform") == "pSeries":  # always under a hypervisor: IBM's, or an imitation of it
+        return "qemu" if "qemu" in cpuinfo_value(cpuinfo, "machine") else "powervm"
+    return None
+
+
+def _of_kernel(source: Source) -> Optional[str]:
+    hypervisor = source.read_line("/sys/hypervisor/type")
+    if hypervisor:
+        return hypervisor[:64]
+    if _is_wsl(source):
+        return "wsl"
+    clocks = source.read_line("/sys/devices/system/clocksource/clocksource0/available_clocksource")
+    return next((name for trace, name in _CLOCKS if trace in clocks), None)
+
+
+def _is_wsl(source: Source) -> bool:
+    return "microsoft" in source.read_line("/proc/sys/kernel/osrelease").lower()
+
+
+def _lines(source: Source, path: str) -> list[str]:
+    return (source.read_text(path) or "").splitlines()

@@ -6,6 +6,7 @@ errors and everything unusual go through the click command, which is made from t
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
@@ -46,6 +47,8 @@ OPTIONS = (
     Option("--format", "FORMAT", "table for a person, json for a program", ("table", "json"), "table"),
     Option("--only", "LIST", f"run only these probes, joined by commas: {', '.join(PROBES)}"),
     Option("--explain", None, "say for each figure what is offered, what the host has and what made the difference"),
+    Option("--all", None, "show every reading in the table, also those that say nothing here"),
+    Option("--bench", None, "also measure what CPUs, memory, disk and GPU do, in under 20 seconds"),
     Option("--work-dir", "DIR", "the folder that work is stored in (default: the setting agent.work_dir)"),
     Option("--record", "DIR", "also save all that was read into DIR, without secrets, to be replayed elsewhere"),
     Option("--root", "DIR", "replay such a recording instead of reading this machine"),
@@ -129,14 +132,24 @@ def command() -> click.Command:
 
 def run(values: dict[str, Any]) -> int:
     """Measure, print, and return the exit code. Raises ValidationError, ConfigurationError."""
+    gc.disable()  # one short run leaves nothing to collect: a twentieth of it saved
     from agent.probe.runner import ProbeRunner
 
+    if values["bench"] and values["root"] is not None:
+        from registry_core.errors import ValidationError
+
+        raise ValidationError("bench", values["root"], "a recording does nothing that could be measured")
     source, options = _source_and_options(values["root"], values["work_dir"])
     recorder = _recorder(source) if values["record"] is not None else None
     report = ProbeRunner(recorder or source, options).run(_only(values["only"]) if values["only"] else None)
     if recorder is not None:
         _save(recorder, values["record"], options)
-    say_text(_printed(report, values))
+    found = None
+    if values["bench"]:
+        from agent.bench.measure import bench
+
+        found = bench(source, report, options.work_dir)
+    say_text(_printed(report, values, found))
     return EXIT_PARTIAL if report.errors else 0
 
 
@@ -200,11 +213,17 @@ def _save(recorder: Recorder, folder: str, options: ProbeOptions) -> None:
     say(f"recorded in {path}; read it before you send it", err=True)
 
 
-def _printed(report: ProbeReport, values: dict[str, Any]) -> str:
+def _printed(report: ProbeReport, values: dict[str, Any], found: Optional[dict[str, Any]]) -> str:
     if values["format"] == "json":
         import json
 
-        return json.dumps(report.to_plain(), indent=2) + "\n"
+        measured = {} if found is None else {"bench": found}
+        return json.dumps({**report.to_plain(), **measured}, indent=2) + "\n"
     from agent.probe.render import explained, table
 
-    return explained(report) if values["explain"] else table(report)
+    text = explained(report) if values["explain"] else table(report, everything=values["all"])
+    if found is None:
+        return text
+    from agent.bench.text import bench_text
+
+    return text + bench_text(found)

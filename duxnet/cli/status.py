@@ -63,12 +63,12 @@ def _print(folder: Path, found: Optional[FoundStatus], holder: Optional[int]) ->
     from duxnet.cli.output import print_pairs
 
     if found is None:
-        state = "not running" if holder is None else f"process {holder} is starting; it has not reported yet"
+        state = "not running" if holder is None else f"{_holder(holder)}; it has not reported yet"
         print_pairs([("agent", state), ("state in", str(folder))])
         return
     plain = found.plain
     pairs = [
-        ("agent", _state_text(found)),
+        ("agent", _state_text(found, holder)),
         ("node", f"{plain['node_id']} ({plain['hostname']})"),
         ("offers", plain["offer"]),
         ("last sample", _sample_text(found)),
@@ -87,9 +87,18 @@ def _print(folder: Path, found: Optional[FoundStatus], holder: Optional[int]) ->
     print_pairs(pairs)
 
 
-def _state_text(found: FoundStatus) -> str:
+def _holder(pid: int) -> str:
+    from agent.state_dir import holder_text
+
+    text = holder_text(pid)
+    return text if "has ended" in text else f"process {pid} is starting"
+
+
+def _state_text(found: FoundStatus, holder: Optional[int]) -> str:
     from duxnet.cli.output import age_text
 
+    if not found.is_running and holder is not None:
+        return f"not running; {_holder(holder)}"
     if not found.is_running:
         how = "stopped" if found.plain["state"] == "stopped" else "gone without saying so"
         return f"not running ({how}, last heard of at {found.plain['written_at']})"

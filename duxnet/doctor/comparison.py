@@ -107,11 +107,11 @@ def _reason(name: str, document: Mapping[str, Any]) -> str:
 
 def _offer(capabilities: Mapping[str, Any]) -> str:
     usable = sum(bool(gpu.get("usable")) for gpu in capabilities.get("gpus") or [])
+    cpus, memory, storage = (_shown(capabilities[name]) for name in ("cpu_cores", "memory_gb", "storage_gb"))
     return (
-        f"{capabilities['cpu_cores']} CPUs, {capabilities['memory_gb']:.1f} GB of memory, "
-        f"{capabilities['storage_gb']:.1f} GB of storage, {usable} usable GPU{'' if usable == 1 else 's'}"
+        f"{cpus} CPUs, {memory} GB of memory, {storage} GB of storage, {usable} usable GPU{'' if usable == 1 else 's'}"
     )
 
 
 def _shown(value: Any) -> str:
-    return "nothing" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
+    return "unknown" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)

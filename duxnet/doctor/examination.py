@@ -70,6 +70,8 @@ def examine(patient: Patient, environ: Mapping[str, str]) -> Iterator[Finding]:
     if patient.has_agent:
         yield from _agent(patient, environ)
     yield from _own_clock()
+    if patient.has_agent:
+        yield from _own_power()
     if patient.coordinator is not None:
         yield from _service(COORDINATOR, patient.coordinator)
         yield from check_coordinator_configuration()
@@ -175,3 +177,19 @@ def _own_clock() -> Iterator[Finding]:
     else:
         remedy = "sudo timedatectl set-ntp true (package systemd-timesyncd or chrony)"
         yield Finding("clock set", NOTE, "no time service keeps this machine's clock right", remedy)
+
+
+def _own_power() -> Iterator[Finding]:
+    """A node on its battery is gone when that is empty. A machine without one says nothing."""
+    from agent.probe.source import LiveSource, SourceError
+
+    source = LiveSource()
+    if not source.list_dir("/sys/class/power_supply"):
+        return
+    try:
+        battery = source.ask("battery")
+    except (OSError, SourceError):
+        return
+    if isinstance(battery, dict) and battery.get("plugged") is False:
+        words = f"this machine runs on its battery, {battery.get('percent')} % full: the node is gone when it is empty"
+        yield Finding("power", NOTE, words, "plug it in, or stop the agent while it is on the move")

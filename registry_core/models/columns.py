@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from registry_core.models.addresses import WITHHELD_ADDRESS
 from registry_core.models.frozen import FrozenMap
@@ -41,6 +41,7 @@ class GpuGroup(NamedTuple):
     vendor: str
     model: str
     memory_gb: float
+    shared_memory_gb: float = 0.0
 
 
 class Columns(NamedTuple):
@@ -152,10 +153,11 @@ def label_of_tag(key: str, value: str) -> str:
 
 
 def _packed_gpus(offer: NodeCapabilities) -> str:
-    counts: dict[tuple[str, str, float], int] = {}
+    counts: dict[tuple[Any, ...], int] = {}
     for gpu in offer.gpus:
         if gpu.usable:
-            kind = (gpu.vendor.lower(), gpu.model.lower(), gpu.memory_gb)
+            shared = (gpu.shared_memory_gb,) if gpu.shared_memory_gb else ()  # most have none, and older texts neither
+            kind = (gpu.vendor.lower(), gpu.model.lower(), gpu.memory_gb, *shared)
             counts[kind] = counts.get(kind, 0) + 1
     if not counts:
         return ""

@@ -39,9 +39,12 @@ _NAMES: dict[type, tuple[str, ...]] = {
 
 
 def capabilities_to_plain(capabilities: NodeCapabilities) -> Plain:
-    """Every field of `NodeCapabilities`, with `gpus` as a list of maps."""
+    """Every field of `NodeCapabilities`, with `gpus` as a list of maps.
+
+    A GPU's `shared_memory_gb` is left out where it is 0: earlier versions refuse a record that has it.
+    """
     plain = {name: getattr(capabilities, name) for name in _NAMES[NodeCapabilities]}
-    plain["gpus"] = [{name: getattr(gpu, name) for name in _NAMES[Gpu]} for gpu in capabilities.gpus]
+    plain["gpus"] = [_gpu_to_plain(gpu) for gpu in capabilities.gpus]
     return plain
 
 
@@ -149,6 +152,13 @@ def node_from_plain(plain: object) -> Node:
     if "registered_at" in given:
         given["registered_at"] = time_from_text("registered_at", given["registered_at"])
     return Node(**given, extra=extra)
+
+
+def _gpu_to_plain(gpu: Gpu) -> Plain:
+    plain = {name: getattr(gpu, name) for name in _NAMES[Gpu]}
+    if not gpu.shared_memory_gb:
+        del plain["shared_memory_gb"]
+    return plain
 
 
 def _gpu_from_plain(plain: object) -> Gpu:

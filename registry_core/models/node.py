@@ -82,6 +82,8 @@ def _checked_extra(value: object) -> FrozenMap[str, Any]:
 class Gpu:
     """One GPU, or one MIG instance. `memory_gb` is in 10⁹ bytes, 0 when unknown (integrated GPUs have none).
 
+    `shared_memory_gb` is how much of the machine's own memory it may work in: it is in the machine's `memory_gb` too.
+
     A GPU that is present but cannot do work has `usable=False` and says why in `reason`.
     """
 
@@ -92,11 +94,14 @@ class Gpu:
     driver_version: str = ""
     usable: bool = True
     reason: str = ""
+    shared_memory_gb: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("vendor", "model", "uuid", "driver_version", "reason"):
             limits.text(name, getattr(self, name), f"gpu.{name}")
         _set(self, "memory_gb", limits.number("memory_gb", self.memory_gb, 0, limits.MAX_GPU_MEMORY_GB))
+        shared = limits.number("shared_memory_gb", self.shared_memory_gb, 0, limits.MAX_MEMORY_GB)
+        _set(self, "shared_memory_gb", shared)
         limits.boolean("usable", self.usable)
         if self.usable and self.reason:
             raise ValidationError(

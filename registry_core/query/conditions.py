@@ -224,15 +224,17 @@ class GpuDemand:
     """At least `count` usable GPUs in one node, each of this vendor and model and with this much memory.
 
     `vendor` must be equal and `model` must be part of the node's, both whatever their case. `memory_gb` is for
-    each GPU, in 10⁹ bytes.
+    each GPU, in 10⁹ bytes: memory of its own, or, with `or_shared`, memory of the machine that it may work in.
     """
 
     count: int = 1
     vendor: str = ""
     model: str = ""
     memory_gb: float = 0.0
+    or_shared: bool = False
 
     def __post_init__(self) -> None:
+        limits.boolean("or_shared", self.or_shared)
         limits.integer("count", self.count, 1, limits.MAX_GPUS)
         object.__setattr__(self, "vendor", limits.text("vendor", self.vendor, "gpu.vendor").lower())
         object.__setattr__(self, "model", limits.text("model", self.model, "gpu.model").lower())
@@ -248,6 +250,7 @@ class _Gpus(Condition[Optional[GpuDemand]]):
         Parameter("gpu_vendor", str, "The GPUs' vendor", most=128),
         Parameter("gpu_model", str, "Part of the name of the GPUs' model", most=128),
         Parameter("gpu_memory_gb", float, "Minimum memory of each GPU, in GB (10⁹ bytes)", 0),
+        Parameter("gpu_shared", bool, "Memory that a GPU shares with its machine counts for gpu_memory_gb too"),
     )
 
     def checked(self, wanted: object) -> Optional[GpuDemand]:
@@ -261,23 +264,36 @@ class _Gpus(Condition[Optional[GpuDemand]]):
         if wanted is None:
             return True
         usable = (gpu for gpu in subject.node.capabilities.gpus if gpu.usable)
-        groups = tuple(GpuGroup(1, gpu.vendor.lower(), gpu.model.lower(), gpu.memory_gb) for gpu in usable)
+        groups = tuple(
+            GpuGroup(1, gpu.vendor.lower(), gpu.model.lower(), gpu.memory_gb, gpu.shared_memory_gb) for gpu in usable
+        )
         return has_gpus(groups, wanted)
 
     def failing(self, subject: Subject, wanted: Optional[GpuDemand]) -> list[Failing]:
         assert wanted is not None
         gpus = subject.node.capabilities.gpus
-        held = ", ".join(f"{gpu.vendor} {gpu.model} {gpu.memory_gb:g} GB" for gpu in gpus) or "none"
+        held = ", ".join(
+            f"{gpu.vendor} {gpu.model} {gpu.memory_gb:g} GB"
+            + (f" and {gpu.shared_memory_gb:g} GB shared" if gpu.shared_memory_gb else "")
+            for gpu in gpus
+        )
+        held = held or "none"
         return [Failing("gpus", f"{wanted.count} of that kind", held, "see duxnet probe on the node")]
 
     def from_parameters(self, given: Mapping[str, Any]) -> Optional[GpuDemand]:
         count, vendor, model = given.get("gpu_count", 0), given.get("gpu_vendor", ""), given.get("gpu_model", "")
-        memory_gb = given.get("gpu_memory_gb", 0.0)
-        return GpuDemand(count or 1, vendor, model, memory_gb) if count or vendor or model or memory_gb else None
+        memory_gb, or_shared = given.get("gpu_memory_gb", 0.0), given.get("gpu_shared", False)
+        wanted = count or vendor or model or memory_gb or or_shared
+        return GpuDemand(count or 1, vendor, model, memory_gb, or_shared) if wanted else None
 
     def to_parameters(self, wanted: Optional[GpuDemand]) -> dict[str, Any]:
         assert wanted is not None
-        every = {"gpu_vendor": wanted.vendor, "gpu_model": wanted.model, "gpu_memory_gb": wanted.memory_gb}
+        every = {
+            "gpu_vendor": wanted.vendor,
+            "gpu_model": wanted.model,
+            "gpu_memory_gb": wanted.memory_gb,
+            "gpu_shared": wanted.or_shared,
+        }
         return {"gpu_count": wanted.count, **{name: value for name, value in every.items() if value}}
 
 
@@ -421,7 +437,7 @@ def has_gpus(groups: tuple[GpuGroup, ...], demand: GpuDemand) -> bool:
         if (
             (not demand.vendor or group.vendor == demand.vendor)
             and demand.model in group.model
-            and group.memory_gb >= demand.memory_gb
+            and max(group.memory_gb, group.shared_memory_gb if demand.or_shared else 0.0) >= demand.memory_gb
         ):
             matching += group.number
     return matching >= demand.count

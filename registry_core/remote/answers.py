@@ -67,7 +67,7 @@ def problem_in(answer: Answer) -> Optional[Problem]:
         return None
     try:
         problem = msgspec.json.decode(answer.body, type=Problem)
-    except (ValueError, RecursionError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     for name in ("title", "detail", "remedy", "field", "value", "rule"):
         setattr(problem, name, safe_text(getattr(problem, name)))
@@ -94,7 +94,7 @@ def decoded(answer: Answer, kind: type[T]) -> T:
     """The body of a good answer. Raises UnreachableError where it is something else: not a coordinator of ours."""
     try:
         return msgspec.json.decode(answer.body, type=kind)
-    except (ValueError, RecursionError) as error:  # msgspec's own errors, UTF-8 that is none, numbers without end
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # UTF-8 that is none, numbers without end
         raise _odd(answer, error) from None
 
 

@@ -264,5 +264,5 @@ def _kept(path: Path) -> _Kept:
         raise StoreError(str(path), f"cannot be read: {reason_of(error)}") from error
     try:
         return msgspec.json.decode(content, type=_Kept)
-    except (ValueError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise DamagedStoreError(str(path), f"{error}; remove it, and the coordinator is met anew") from None

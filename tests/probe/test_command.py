@@ -172,7 +172,7 @@ def test_the_table_escapes_what_a_terminal_would_obey(tmp_path: Path) -> None:
         source + "file /proc/self/mountinfo\n|1 0 8:1 / /\x1b[31mred rw - ext4 d rw\n"
         'ask nearest_existing / = "/"\n' + disk_usage("/", 9, 0, 9) + disk_usage("/\x1b[31mred", 9, 0, 9)
     )
-    text = duxnet("probe", "--only", "storage", "--work-dir", "/", "--root", str(tmp_path)).stdout
+    text = duxnet("probe", "--all", "--only", "storage", "--work-dir", "/", "--root", str(tmp_path)).stdout
     assert "\x1b" not in text
     assert "\\x1b[31mred" in text
 
@@ -180,6 +180,7 @@ def test_the_table_escapes_what_a_terminal_would_obey(tmp_path: Path) -> None:
 def test_a_terminal_that_cannot_show_a_sign_gets_it_escaped(tmp_path: Path) -> None:
     (tmp_path / "machine.recording").write_text(
         'ask uname = ["Linux", "h", "6.1", "v", "x"]\nfile /etc/os-release = PRETTY_NAME="Größe ®"\n'
+        'file /proc/meminfo = x\ndir /sys/bus = ["pci"]\n'
     )
     done = duxnet_process("probe", "--only", "host", "--root", str(tmp_path), PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr

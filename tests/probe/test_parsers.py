@@ -40,7 +40,13 @@ def test_a_text_that_is_no_cpu_list_is_not_known(text: str) -> None:
     [
         ("model name\t: Intel(R)  Xeon(R) CPU\n", "Intel(R) Xeon(R) CPU"),
         ("CPU implementer\t: 0x41\nCPU part\t: 0xd0c\n", "ARM Neoverse-N1"),
-        ("CPU implementer\t: 0x41\nCPU part\t: 0xd05\nCPU part\t: 0xd0b\n", "ARM Cortex-A55 + ARM Cortex-A76"),
+        ("CPU implementer\t: 0x41\nCPU part\t: 0xd05\nCPU part\t: 0xd0b\n", "ARM Cortex-A55 + Cortex-A76"),
+        ("CPU implementer\t: 0x61\nCPU part\t: 0x022\nCPU part\t: 0x023\n", "Apple Icestorm (M1) + Firestorm (M1)"),
+        ("CPU implementer\t: 0x61\nCPU part\t: 0x000\n", "Apple"),  # in a guest of Apple's hypervisor
+        ("CPU implementer\t: 0x4e\nCPU part\t: 0x004\n", "NVIDIA Carmel"),
+        ("CPU implementer\t: 0x51\nCPU part\t: 0x001\n", "Qualcomm Oryon"),
+        ("CPU implementer\t: 0xc0\nCPU part\t: 0xac4\n", "Ampere-1a"),
+        ("processor 0: version = FF,  machine = 3931\nprocessor 1: machine = 3931\n", "IBM/S390 machine 3931"),
         ("CPU implementer\t: 0x99\nCPU part\t: 0x001\n", "implementer 0x99 part 0x001"),
         ("processor\t: 0\nhart\t: 0\nisa\t: rv64imafdc\nuarch\t: sifive,u74-mc\n", "sifive,u74-mc"),
         ("processor\t: 0\ncpu\t\t: POWER9, altivec supported\n", "POWER9, altivec supported"),

@@ -10,6 +10,7 @@ import pytest
 from agent.probe.cgroups import Cgroups
 from agent.probe.options import ProbeOptions, registry_host
 from agent.probe.probes.cpu import CpuProbe
+from agent.probe.probes.host import HostProbe
 from agent.probe.probes.memory import MemoryProbe
 from agent.probe.probes.network import NetworkProbe
 from agent.probe.probes.storage import StorageProbe
@@ -409,6 +410,10 @@ def test_work_in_memory_is_told_as_that() -> None:
     assert told["file_systems"] == []
 
 
+EC2 = "file /sys/class/dmi/id/sys_vendor = Amazon EC2\n"
+GOOGLE = "file /sys/class/dmi/id/product_name = Google Compute Engine\n"
+
+
 def namespaces(pid: int) -> str:
     first = {"pid": pid, "uts": 4026532111, "cgroup": 4026531835}  # ProtectHostname= gives a service its own uts
     return "".join(f"link /proc/self/ns/{kind} = {kind}:[{number}]\n" for kind, number in first.items())
@@ -423,6 +428,19 @@ def namespaces(pid: int) -> str:
         ("file /run/.containerenv\n", "podman"),
         ("file /run/systemd/container = lxc\nfile /.dockerenv\n", "lxc"),
         ("file /proc/1/cgroup = 0::/kubepods/besteffort/pod1/x\n", "kubernetes"),
+        # a node agent with the host's namespaces: its own control group tells
+        (namespaces(4026531836) + "file /proc/self/cgroup\n|5:memory:/docker/0123\n|1:name=systemd:/\n", "docker"),
+        (namespaces(4026531836) + "file /proc/self/cgroup = 0::/system.slice/docker-0123.scope\n", "docker"),
+        (namespaces(4026531836) + "file /proc/self/cgroup = 0::/kubepods.slice/kubepods-pod1.slice/x\n", "kubernetes"),
+        (namespaces(4026531836) + "file /proc/self/cgroup = 0::/machine.slice/libpod-12.scope\n", "podman"),
+        (namespaces(4026531836) + "file /proc/self/cgroup = 0::/lxc.payload.web/x\n", "lxc"),
+        # services of the host that only run containers or guests
+        (namespaces(4026531836) + "file /proc/self/cgroup = 0::/system.slice/docker.service\n", ""),
+        (namespaces(4026531836) + "file /proc/self/cgroup = 0::/machine.slice/libpod-conmon-12.scope\n", ""),
+        (namespaces(4026531836) + "file /proc/self/cgroup = 0::/machine.slice/machine-qemu-1.scope\n", ""),
+        (namespaces(4026531836) + "file /proc/self/cgroup = 0::/system.slice/lxc.monitor.web\n", ""),
+        (namespaces(4026532205) + "file /proc/sys/kernel/osrelease = 6.6-microsoft-standard-WSL2\n", ""),
+        (namespaces(4026532205) + "file /proc/sys/kernel/osrelease = 6.6-microsoft-x\nfile /.dockerenv\n", "docker"),
         ("", ""),
     ],
 )
@@ -445,6 +463,37 @@ def test_a_container_is_known_by_its_namespaces_and_named_by_its_traces(text: st
         ),
         ("file /proc/cpuinfo = flags\t: fpu hypervisor sse\n", "vm"),
         ("file /proc/sys/kernel/osrelease = 5.15.153.1-microsoft-standard-WSL2\n", "wsl"),
+        ("file /sys/class/dmi/id/product_name = Apple Virtualization Generic Platform\n", "apple"),
+        ("file /proc/sysinfo\n|LPAR Number: 12\n|VM00 Control Program: KVM/Linux\n", "kvm"),
+        ("file /proc/sysinfo\n|LPAR Number: 12\n|VM00 Control Program: z/VM    7.3.0\n", "zvm"),
+        ("file /proc/sysinfo\n|LPAR Number: 12\n|LPAR Name: A\n", ""),
+        ("file /proc/device-tree/ibm,partition-name = lpar7␀\n", "powervm"),
+        ("file /proc/device-tree/compatible = qemu,pseries␀\n", "qemu"),
+        ("file /proc/device-tree/hypervisor/compatible = linux,kvm␀\n", "kvm"),
+        ("file /proc/device-tree/hypervisor/compatible = xen,xen-4.17␀xen,xen␀\n", "xen"),
+        ("file /proc/device-tree/compatible = linux,dummy-virt␀\n", "vm"),
+        ("file /proc/device-tree/compatible = linux,dummy-virt␀\nfile /proc/device-tree/fw-cfg@1/x = 1\n", "qemu"),
+        ("file /proc/device-tree/compatible = raspberrypi,5-model-b␀brcm,bcm2712␀\n", ""),
+        ("file /proc/cpuinfo\n|cpu : POWER7 (architected)\n|platform : pSeries\n|machine : CHRP IBM,8231\n", "powervm"),
+        ("file /proc/cpuinfo\n|platform : pSeries\n|machine : CHRP IBM pSeries (emulated by qemu)\n", "qemu"),
+        ("file /proc/cpuinfo\n|cpu : POWER9, altivec\n|platform : PowerNV\n", ""),
+        ("file /proc/cpuinfo\n|vendor_id : User Mode Linux\n", "uml"),
+        ("file /proc/bus/pci/devices\n|0010\t80eebeef\t0\n", "oracle"),
+        ("file /proc/bus/pci/devices\n|0010\t1b36000c\t0\n", "qemu"),
+        ("file /proc/bus/pci/devices\n|0010\t808610c9\t0\n", ""),
+        # rented whole: the cloud's firmware, and no hypervisor
+        (EC2 + "file /sys/class/dmi/id/product_name = c5.metal\n", ""),
+        (EC2 + "file /sys/class/dmi/id/product_name = c7g.metal-48xl\n", ""),
+        (EC2 + "file /sys/class/dmi/id/product_name = c5.large\nfile /proc/cpuinfo = flags : hypervisor\n", "amazon"),
+        (EC2 + "file /sys/class/dmi/id/product_name = c5.large\nfile /proc/cpuinfo = flags : fpu sse\n", ""),
+        (GOOGLE + "file /proc/cpuinfo = flags : fpu sse\n", ""),
+        (GOOGLE + "file /proc/cpuinfo = flags : fpu hypervisor\n", "google"),
+        # Xen's first system
+        ("file /sys/hypervisor/type = xen\nfile /proc/xen/capabilities = control_d\n", ""),
+        ("file /sys/hypervisor/type = xen\nfile /sys/hypervisor/properties/features = 00002f05\n", ""),
+        ("file /sys/hypervisor/type = xen\nfile /sys/hypervisor/properties/features = 00002705\n", "xen"),
+        ("file /sys/hypervisor/type = xen\nfile /sys/hypervisor/properties/features = x\n", "xen"),
+        ("file /sys/class/dmi/id/product_name = ProLiant DL380\nfile /proc/cpuinfo = flags : fpu\n", ""),
         ("", ""),
     ],
 )
@@ -496,3 +545,36 @@ def test_a_system_without_proc_is_told_by_psutils_readings_alone() -> None:
     assert (values["swap_gb"], values["cpu_steal_percent"], values["interfaces"][0]["mtu"]) == (2.147, None, 1500)
     assert (told.architecture, told.kernel, report.primary_address) == ("arm64", "Darwin 23.6.0", "10.0.0.5")
     assert report.host["os_version"] == "Darwin 23.6.0"
+
+
+@pytest.mark.parametrize(
+    ("facts", "mhz"),
+    [
+        ("file /sys/devices/system/cpu/cpufreq/policy0/cpuinfo_max_freq = 4700000\n", 4700),
+        ("file /sys/devices/system/cpu/cpu1/cpufreq/cpuinfo_max_freq = 2667000\n", 2667),  # before Linux 4.3
+        ("file /sys/devices/system/cpu/cpu9/cpufreq/cpuinfo_max_freq = 2667000\n", None),
+        ("", None),
+    ],
+)
+def test_the_highest_clock_is_found_in_both_of_its_places(facts: str, mhz: object) -> None:
+    told = values(CpuProbe(), UNAME + "file /sys/devices/system/cpu/online = 0-1\n" + facts)
+    assert told["cpu_max_mhz"] == mhz
+
+
+def test_clusters_of_a_mixed_chip_are_one_socket_and_packages_of_equal_cores_are_several() -> None:
+    text = UNAME + "file /sys/devices/system/cpu/online = 0-1\n"
+    for cpu in (0, 1):
+        topology = f"/sys/devices/system/cpu/cpu{cpu}/topology"
+        text += f"file {topology}/core_cpus_list = {cpu}\nfile {topology}/physical_package_id = {cpu}\n"
+    assert values(CpuProbe(), text)["cpu_sockets"] == 2
+    strengths = "".join(f"file /sys/devices/system/cpu/cpu{cpu}/cpu_capacity = {9 + cpu}00\n" for cpu in (0, 1))
+    assert values(CpuProbe(), text + strengths)["cpu_sockets"] == 1
+
+
+def test_where_nothing_would_tell_of_a_hypervisor_its_absence_is_not_told() -> None:
+    def note(text: str) -> str:
+        readings, _ = HostProbe().read(RecordingSource(UNAME + text), ProbeOptions("/"))
+        return next(reading.note for reading in readings if reading.name == "virtual_machine")
+
+    assert note('dir /sys/bus = ["pci"]\n') == "nothing here tells whether this is a virtual machine"
+    assert note("file /sys/class/dmi/id/sys_vendor = Dell Inc.\n") == ""

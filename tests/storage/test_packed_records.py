@@ -18,7 +18,7 @@ from registry_core.testing import START
 
 GPU: dict[str, Any] = {
     "vendor": "NVIDIA", "model": "H100", "memory_gb": 80.0, "uuid": "GPU-1", "driver_version": "550", "usable": False,
-    "reason": "lost",
+    "reason": "lost", "shared_memory_gb": 130.663,
 }  # fmt: skip
 OFFER: dict[str, Any] = {
     "cpu_cores": 8, "memory_gb": 0.1 + 0.2, "storage_gb": 1e9, "gpu_enabled": True, "gpus": (Gpu("AMD", "MI300"),),

@@ -88,6 +88,7 @@ def _finding(source: Source, device: PciDevice, nodes: Sequence[KfdNode], versio
         shared_memory_bytes=source.read_int(f"{device.folder}/mem_info_gtt_total"),
         uuid=f"GPU-{unique[0]}" if unique else "",
         note=_note(nodes),
+        compute_capability=nodes[0].target if nodes else "",
         source=f"{device.folder}/mem_info_vram_total",
     )
 

@@ -92,6 +92,7 @@ def _told(source: Source, device: Optional[PciDevice], gpu: NvmlGpu, answer: Nvm
         parent=gpu.parent,
         note="; ".join(notes),
         source="NVML",
+        compute_capability=gpu.compute_capability,
     )
 
 

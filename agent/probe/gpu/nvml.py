@@ -34,6 +34,7 @@ class NvmlGpu(NamedTuple):
     reason: str
     parent: str = ""
     integrated: bool = False
+    compute_capability: str = ""
 
 
 class NvmlAnswer(NamedTuple):
@@ -111,6 +112,7 @@ def _gpus_of(device: dict[str, Any], failures: list[Failure]) -> list[NvmlGpu]:
         _gpu(_map(item), address, whole.uuid or address, failures)
         for item in (listed[:MAX_GPUS] if isinstance(listed, list) else [])
     ]
+    instances = [item._replace(compute_capability=whole.compute_capability) for item in instances]
     return instances or [whole._replace(reason=whole.reason or reasons.MIG_EMPTY)]
 
 
@@ -129,7 +131,15 @@ def _gpu(device: dict[str, Any], address: str, parent: str, failures: list[Failu
         )
     memory_bytes = _number(device.get("memory_bytes"))
     integrated = memory_bytes is None and errors.get("nvmlDeviceGetMemoryInfo") == _NOT_SUPPORTED and not parent
-    return NvmlGpu(address, uuid, _text(device.get("name")), memory_bytes, reason, parent, integrated)
+    capability = _capability(device.get("compute_capability"))
+    return NvmlGpu(address, uuid, _text(device.get("name")), memory_bytes, reason, parent, integrated, capability)
+
+
+def _capability(value: object) -> str:
+    """[8, 6] → 8.6; empty for anything else."""
+    pair = value if isinstance(value, (list, tuple)) and len(value) == 2 else ()
+    numbers = [number for number in map(_number, pair) if number is not None and 0 <= number < 100]
+    return f"{numbers[0]}.{numbers[1]}" if len(numbers) == 2 else ""
 
 
 def _cuda_version(value: object) -> str:

@@ -88,6 +88,7 @@ def _describe(talk: _Conversation, device: dict[str, Any], handle: Any) -> None:
     pci = talk.ask(errors, "nvmlDeviceGetPciInfo", handle)
     if pci is not None:
         device["bus_id"] = pci.busId.decode("ascii", "replace") if isinstance(pci.busId, bytes) else str(pci.busId)
+    device["compute_capability"] = talk.ask(errors, "nvmlDeviceGetCudaComputeCapability", handle)
     device["compute_mode"] = talk.ask(errors, "nvmlDeviceGetComputeMode", handle)
     mode = talk.ask(errors, "nvmlDeviceGetMigMode", handle)  # "not supported" on all but data-centre GPUs
     device["mig"] = mode is not None and mode[0] == 1

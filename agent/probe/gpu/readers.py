@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.probe.gpu import pci, reasons
+from agent.probe.gpu import off_pci, pci, reasons
 from agent.probe.gpu.device_files import nvidia_is_here
 from agent.probe.gpu.finding import GpuFinding, GpuRead
 from agent.probe.gpu.pci import PciDevice, Role
@@ -29,6 +29,7 @@ def read_all(source: Source, devices: Sequence[PciDevice]) -> GpuRead:
         findings.extend(told.findings)
         failures.extend(told.failures)
     findings.extend(_unread(source, device) for device in gpus if device.vendor not in (pci.NVIDIA, pci.AMD, pci.INTEL))
+    findings.extend(off_pci.read(source, findings))
     findings.sort(key=lambda finding: finding.pci_address)
     return GpuRead(findings, failures)
 

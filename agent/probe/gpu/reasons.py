@@ -22,6 +22,7 @@ NOT_OFFERED = (
 MIG_EMPTY = "mig-empty: MIG mode is on and no instance was made; make some, or switch MIG mode off"
 COMPUTE_PROHIBITED = "compute-prohibited: its compute mode forbids work; nvidia-smi -c DEFAULT allows it"
 UNSUPPORTED = "unsupported: this version cannot ask this maker's GPUs what they can do"
+OFF_PCI = "unsupported: this version cannot ask GPUs that are on no PCI bus what they can do"
 
 # NVML's error codes that have a cause which the operator can mend
 _NVML = {

@@ -8,8 +8,10 @@ from typing import NamedTuple, Optional
 from agent.probe.cgroups import Cgroups
 from agent.probe.options import ProbeOptions
 from agent.probe.parsers.cpu import cpu_list, cpu_model
+from agent.probe.parsers.features import instruction_sets
 from agent.probe.reading import Failure, Reading
 from agent.probe.source import Source, SourceError
+from agent.probe.visibility import NO_PROC, is_proc_hidden
 
 __all__ = ["CpuProbe"]
 
@@ -46,14 +48,17 @@ class CpuProbe:
         if not host.cpus:
             return [], [Failure(self.name, "neither sysfs nor the system says how many CPUs there are")]
         groups = Cgroups(source)
+        failures = []
+        if is_proc_hidden(source):
+            failures.append(Failure(self.name, f"{NO_PROC}: limits by control groups cannot be told", "cpu_quota"))
         usable = _usable(groups, host)
         readings = [
             *_counts(groups, host, usable),
             *_cores(source, host, usable.cpus),
             *_kinds(source, usable.cpus),
-            *_identity(source),
+            *_identity(source, host.cpus),
         ]
-        return readings, []
+        return readings, failures
 
 
 def _host(source: Source) -> Host:
@@ -68,7 +73,10 @@ def _host(source: Source) -> Host:
         return Host(present, f"{_CPUS}/present", None, affinity)
     if affinity is not None:
         return Host(affinity, _AFFINITY, None, affinity)
-    count = source.ask("cpu_count")
+    try:
+        count = source.ask("cpu_count")
+    except (OSError, SourceError):
+        count = None
     cpus = frozenset(range(count)) if isinstance(count, int) and 0 < count < 65_536 else frozenset()
     return Host(cpus, "psutil.cpu_count", None, None)
 
@@ -97,7 +105,7 @@ def _counts(groups: Cgroups, host: Host, usable: Usable) -> list[Reading]:
     offered = Reading("cpu_cores", whole, "CPUs", usable.source, usable.limited_by, host=len(host.cpus))
     offered = offered._replace(note=groups.own_note)
     quota = groups.quota()
-    share = Reading("cpu_quota", None, "CPUs", quota.path if quota else f"cgroup {groups.versions}")
+    share = Reading("cpu_quota", None, "CPUs", quota.path if quota else f"cgroup {groups.versions}", note=groups.unseen)
     if quota is not None and quota.cpus < whole:
         cpus = round(quota.cpus, 3)
         offered = offered._replace(
@@ -146,7 +154,15 @@ def _core_sets(source: Source, cpus: Iterable[int]) -> tuple[Optional[dict[int, 
         package = source.read_int(f"{folder}/physical_package_id")
         if package is not None and package >= 0:  # -1: the platform does not know
             packages.add(package)
+    if len(packages) > 1 and _is_mixed(source, cpus):
+        return sets, 1  # kernels before 5.17 call a cluster of a mixed ARM chip a package
     return sets, len(packages) or None
+
+
+def _is_mixed(source: Source, cpus: Iterable[int]) -> bool:
+    """Cores of different strength, which stand on one chip."""
+    strengths = {source.read_int(f"{_CPUS}/cpu{cpu}/cpu_capacity") for cpu in cpus}
+    return len(strengths - {None}) > 1
 
 
 def _kinds(source: Source, usable: frozenset[int]) -> list[Reading]:
@@ -168,16 +184,18 @@ def _kinds(source: Source, usable: frozenset[int]) -> list[Reading]:
     ]
 
 
-def _identity(source: Source) -> list[Reading]:
-    model = cpu_model(source.read_text("/proc/cpuinfo"))
+def _identity(source: Source, cpus: frozenset[int]) -> list[Reading]:
+    cpuinfo = source.read_text("/proc/cpuinfo")
+    model = cpu_model(cpuinfo)
     try:
         architecture = source.uname()[4]
-    except SourceError:  # the CPUs are worth telling without it
+    except (OSError, SourceError):  # the CPUs are worth telling without it
         architecture = ""
     return [
-        Reading("cpu_model", model[:128].strip(), "", "/proc/cpuinfo"),
-        Reading("architecture", architecture, "", "uname"),
-        _frequency(source),
+        Reading("cpu_model", model[:128].strip() or None, "", "/proc/cpuinfo"),
+        Reading("architecture", architecture or None, "", "uname"),
+        Reading("cpu_features", instruction_sets(cpuinfo), "", "/proc/cpuinfo"),
+        _frequency(source, cpus),
         Reading("cpu_steal_percent", _steal_percent(source), "%", "psutil.cpu_times"),
     ]
 
@@ -193,11 +211,15 @@ def _steal_percent(source: Source) -> Optional[float]:
     return round(100 * times["steal"] / total, 2) if total > 0 and "steal" in times else None
 
 
-def _frequency(source: Source) -> Reading:
+def _frequency(source: Source, cpus: frozenset[int]) -> Reading:
     """The highest clock that the hardware states. Virtual machines state none, or 0: then it is null, not a guess."""
     where = f"{_CPUS}/cpufreq/policy*/cpuinfo_max_freq"
     highest = 0
     for policy in source.list_dir(f"{_CPUS}/cpufreq"):
         if policy.startswith("policy"):
             highest = max(highest, source.read_int(f"{_CPUS}/cpufreq/{policy}/cpuinfo_max_freq") or 0)
+    if not highest:  # before Linux 4.3 each CPU had a folder of its own
+        each = f"{_CPUS}/cpu*/cpufreq/cpuinfo_max_freq"
+        highest = max((source.read_int(each.replace("*", str(cpu))) or 0 for cpu in sorted(cpus)), default=0)
+        where = each if highest else where
     return Reading("cpu_max_mhz", round(highest / 1000) if highest > 0 else None, "MHz", where)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.probe.gpu.finding import GpuFinding
+from agent.probe.gpu.finding import GpuFinding, GpuRead
 from agent.probe.gpu.pci import PciDevice, Role, gpu_devices, maker_and_model
-from agent.probe.gpu.plausibility import believable
 from agent.probe.gpu.readers import read_all
 from agent.probe.options import ProbeOptions
 from agent.probe.reading import Failure, Reading
 from agent.probe.source import Source
+from agent.probe.visibility import NO_SYS, is_sys_hidden
 
 __all__ = ["GpuProbe"]
 
@@ -34,9 +34,18 @@ class GpuProbe:
     def read(self, source: Source, _options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
         devices = gpu_devices(source)
         read = read_all(source, devices)
-        checked = believable(self._recalled(read.findings))
-        self._remember(checked.findings)
-        return _readings(source, devices, checked.findings), [*read.failures, *checked.failures]
+        checked = GpuRead([], [])
+        if read.findings or self._awake:
+            from agent.probe.gpu.plausibility import believable
+
+            checked = believable(self._recalled(read.findings))
+            self._remember(checked.findings)
+        failures = [*read.failures, *checked.failures]
+        if is_sys_hidden(source):
+            failures.append(Failure(self.name, f"{NO_SYS}: GPUs on a bus cannot be told", "gpus"))
+            if not checked.findings:
+                return [Reading("gpus", None, note=NO_SYS), Reading("gpu_enabled", None, note=NO_SYS)], failures
+        return _readings(source, devices, checked.findings), failures
 
     def fingerprint(self, source: Source) -> str:
         """A text that changes when GPUs should be asked again: the devices, their drivers, the NVIDIA module, and

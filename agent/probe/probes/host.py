@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
+from agent.probe.facilities import facilities
 from agent.probe.options import ProbeOptions
 from agent.probe.parsers.release import pretty_name
 from agent.probe.reading import Failure, Reading
-from agent.probe.source import Source
-from agent.probe.virtualization import container_name, virtual_machine_name
+from agent.probe.source import Source, SourceError
+from agent.probe.virtualization import container_name, tells_of_hypervisors, virtual_machine_name
+from agent.probe.visibility import NO_PROC, NO_SYS, is_proc_hidden, is_sys_hidden
 
 __all__ = ["HostProbe"]
 
@@ -27,28 +29,59 @@ class HostProbe:
     deadline_seconds = 5.0
 
     def read(self, source: Source, _options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
-        system, hostname, kernel, _, _ = source.uname()
+        failures = []
+        hostname, kernel = _names(source)
+        if not hostname:
+            failures.append(Failure(self.name, "uname is not answered, and /proc does not name it", "hostname"))
+        if is_proc_hidden(source):
+            failures.append(Failure(self.name, f"{NO_PROC}: whether this is a container cannot be told", "container"))
+        machine = _virtual_machine(source)
+        if machine.note == NO_SYS:
+            message = f"{NO_SYS}: whether this is a virtual machine cannot be told"
+            failures.append(Failure(self.name, message, "virtual_machine"))
+        unknown = {failure.reading for failure in failures}
         release = source.read_text("/etc/os-release")
         if release is None:
             release = source.read_text("/usr/lib/os-release")
         hint = _machine_hint(source)
         uptime = (source.read_text("/proc/uptime") or "").split()
         return [
-            Reading("hostname", hostname, "", "uname"),
-            Reading("os_version", pretty_name(release)[:128].strip() or f"{system} {kernel}", "", "/etc/os-release"),
-            Reading("kernel", f"{system} {kernel}"[:128], "", "uname"),
+            Reading("hostname", hostname or None, "", "uname"),
+            Reading("os_version", pretty_name(release)[:128].strip() or kernel or None, "", "/etc/os-release"),
+            Reading("kernel", kernel[:128] or None, "", "uname"),
             Reading("boot_id", source.read_line(_BOOT_ID) or None, "", _BOOT_ID),
             Reading("machine_hint", hint, "", "HMAC-SHA256 of /etc/machine-id", note="a hint: clones share it"),
-            Reading("container", container_name(source) or None, "", "/proc/self/ns, /proc/1, /run"),
             Reading(
-                "virtual_machine",
-                virtual_machine_name(source) or None,
+                "container",
+                None if "container" in unknown else container_name(source) or None,
                 "",
-                "/sys/class/dmi/id, clock sources, /proc/cpuinfo",
+                "/proc/self/ns, /proc/1, /run",
+                note=NO_PROC if "container" in unknown else "",
             ),
+            machine,
             Reading("uptime_seconds", _number(uptime[0]) if uptime else None, "s", "/proc/uptime"),
             _clock(source),
-        ], []
+            *facilities(source),
+        ], failures
+
+
+def _names(source: Source) -> tuple[str, str]:
+    """The host name, and the system with its release, from /proc where a filter keeps uname(2) from us."""
+    try:
+        system, hostname, release, _, _ = source.uname()
+    except (OSError, SourceError):
+        names = ("ostype", "hostname", "osrelease")
+        system, hostname, release = (source.read_line(f"/proc/sys/kernel/{name}") for name in names)
+    return hostname, f"{system} {release}".strip()
+
+
+def _virtual_machine(source: Source) -> Reading:
+    name = virtual_machine_name(source)
+    told_by = "/sys/class/dmi/id, clock sources, /proc/cpuinfo"
+    note = ""
+    if not name and not tells_of_hypervisors(source):
+        note = NO_SYS if is_sys_hidden(source) else "nothing here tells whether this is a virtual machine"
+    return Reading("virtual_machine", name or None, "", told_by, note=note)
 
 
 def _machine_hint(source: Source) -> Optional[str]:
@@ -92,7 +125,10 @@ def _number(text: str) -> Optional[float]:
 
 def _clock(source: Source) -> Reading:
     """The offset that the kernel's clock discipline works off; null when nothing disciplines the clock."""
-    answer: Any = source.ask("clock")
+    try:
+        answer: Any = source.ask("clock")
+    except (OSError, SourceError):
+        answer = None
     known = isinstance(answer, dict) and answer.get("synchronised") is True
     offset = answer.get("offset_seconds") if known else None
     note = "" if known else "nothing keeps this clock in step with others, or it cannot be told"

@@ -10,6 +10,7 @@ from agent.probe.options import ProbeOptions
 from agent.probe.parsers.meminfo import meminfo, swap_devices
 from agent.probe.reading import Failure, Reading
 from agent.probe.source import Source, SourceError
+from agent.probe.visibility import NO_PROC, is_proc_hidden
 
 __all__ = ["MemoryProbe"]
 
@@ -32,10 +33,13 @@ class MemoryProbe:
         readings = [
             _offered(memory, limit)._replace(note=_sentences(_gpu_note(memory), groups.own_note)),
             _available(groups, limit, memory),
-            Reading("memory_hugepages_gb", _gb(memory.huge_pages), "GB", memory.source),
+            _huge_pages(memory),
             _swap(source),
         ]
-        return [*readings, *_numa(source, memory)], []
+        failures = []
+        if is_proc_hidden(source):
+            failures.append(Failure(self.name, f"{NO_PROC}: limits by control groups cannot be told", "memory_gb"))
+        return [*readings, *_numa(source, memory)], failures
 
 
 def _gb(size_bytes: float) -> float:
@@ -85,6 +89,11 @@ def _available(groups: Cgroups, limit: Optional[MemoryLimit], memory: MainMemory
     if left >= memory.available:
         return Reading("memory_available_gb", host, "GB", told_by, note=note)
     return Reading("memory_available_gb", _gb(left), "GB", f"{limit.folder}, {told_by}", limit.path, host=host)
+
+
+def _huge_pages(memory: MainMemory) -> Reading:
+    known = memory.source not in ("psutil.virtual_memory", "sysconf")
+    return Reading("memory_hugepages_gb", _gb(memory.huge_pages) if known else None, "GB", memory.source)
 
 
 def _swap(source: Source) -> Reading:

@@ -10,7 +10,8 @@ from agent.probe.interface_reach import is_for_guests
 from agent.probe.options import ProbeOptions
 from agent.probe.parsers.addresses import DEPRECATED, NOT_READY, TEMPORARY, Scope, ipv6_states, scope_of
 from agent.probe.reading import Failure, Reading
-from agent.probe.source import Source
+from agent.probe.source import Source, SourceError
+from agent.probe.visibility import NO_PROC, is_proc_hidden
 from registry_core.models import limits
 
 __all__ = ["NetworkProbe"]
@@ -45,7 +46,13 @@ class NetworkProbe:
         self._deadlines = Deadlines()
 
     def read(self, source: Source, options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
-        interfaces = [_interface(source, item) for item in source.interfaces()]
+        failures = []
+        try:
+            interfaces = [_interface(source, item) for item in source.interfaces()]
+        except (OSError, SourceError) as error:  # without /proc/net; the route to the registry still tells an address
+            interfaces = []
+            reason = NO_PROC if is_proc_hidden(source) else str(error)
+            failures.append(Failure(self.name, f"{reason}: interfaces cannot be told", "interfaces"))
         states = ipv6_states(source.read_text(_IPV6_STATES))
         addresses_told_by = f"{_ADDRESSES}, {_IPV6_STATES}" if states else _ADDRESSES
         found = _found(source, interfaces, states)
@@ -54,12 +61,13 @@ class NetworkProbe:
         offered = addresses[: limits.MAX_ADDRESSES]
         cut = len(addresses) - len(offered)
         limited_by = f"a record holds {limits.MAX_ADDRESSES} addresses: {cut} more are left out" if cut else None
+        told = None if failures else interfaces
         nothing = "no interface that is up has an address that others can reach" if primary is None else ""
         return [
             Reading("primary_address", primary, "", told_by, note=nothing),
             Reading("addresses", offered, "", addresses_told_by, limited_by, note=found.note),
-            Reading("interfaces", interfaces, "", f"{_ADDRESSES}, psutil.net_if_stats, /sys/class/net"),
-        ], []
+            Reading("interfaces", told, "", f"{_ADDRESSES}, psutil.net_if_stats, /sys/class/net"),
+        ], failures
 
     def _primary(self, source: Source, options: ProbeOptions, found: _Found) -> tuple[Optional[str], str]:
         """The address from which the registry is reached; without one, from which the outside is; else the first.
@@ -75,11 +83,11 @@ class NetworkProbe:
         return (found.offered[0] if found.offered else None), _ADDRESSES
 
     def _route(self, source: Source, target: str) -> Any:
-        if target in _OUTWARDS:
-            return source.ask("route", target)
         try:
+            if target in _OUTWARDS:
+                return source.ask("route", target)
             return self._deadlines.call(f"route {target}", _RESOLVE_SECONDS, lambda: source.ask("route", target))
-        except MissedDeadline:
+        except (MissedDeadline, OSError, SourceError):
             return None
 
 

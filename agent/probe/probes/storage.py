@@ -12,10 +12,13 @@ from typing import Any, Optional
 
 from agent.probe.block_devices import pool_of, quota_options
 from agent.probe.deadline import Deadlines
+from agent.probe.disk_kind import disk_kind
 from agent.probe.options import ProbeOptions
 from agent.probe.parsers.mounts import Mount, mount_of, mounts
 from agent.probe.reading import Failure, Reading
 from agent.probe.source import FileSystemSize, Source
+from agent.probe.storage_below import STACKED, Drive, is_in_memory, same_volume, windows_drive
+from agent.probe.visibility import NO_PROC, is_proc_hidden
 from registry_core.errors import reason_of
 
 __all__ = ["StorageProbe"]
@@ -61,27 +64,35 @@ class StorageProbe:
         calls: dict[str, Callable[[], Any]] = {_WORK: measure_work}
         calls.update((mount.mount_point, partial(source.disk_usage, mount.mount_point)) for mount in distinct)
         answers = self._deadlines.call_all(calls, self._wait_seconds)
-        work, failures = self._work_dir(source, options.work_dir, table, answers[_WORK])
-        others, other_failures = self._file_systems(distinct, answers, len(every)) if table else ([], [])
+        below = _Below(source, table, answers)
+        work, failures = self._work_dir(source, options.work_dir, table, answers[_WORK], below)
+        others, other_failures = self._file_systems(distinct, answers, len(every), below) if table else ([], [])
+        if not table and is_proc_hidden(source):
+            other_failures = [Failure(self.name, f"{NO_PROC}: what is mounted cannot be told", "file_systems")]
         return [*work, *others], [*failures, *other_failures]
 
     def _work_dir(
-        self, source: Source, work_dir: str, table: list[Mount], found: Any
+        self, source: Source, work_dir: str, table: list[Mount], found: Any, below: _Below
     ) -> tuple[list[Reading], list[Failure]]:
         if isinstance(found, BaseException):
-            return [], [Failure(self.name, f"{work_dir}: {reason_of(found)}", "storage_gb")]
+            why = f"{reason_of(found)}{_hidden_by(work_dir, table)}"
+            return [], [Failure(self.name, f"{work_dir}: {why}", "storage_gb")]
         folder, size = found
         if not _possible(size):
             return [], [Failure(self.name, f"{folder}: not believable", "storage_gb", list(size))]
-        return _work_readings(source, work_dir, folder, mount_of(folder, table), size), []
+        return _work_readings(source, work_dir, folder, table, size, below), []
 
     def _file_systems(
-        self, distinct: list[Mount], answers: dict[str, Any], mounted: int
+        self, distinct: list[Mount], answers: dict[str, Any], mounted: int, below: _Below
     ) -> tuple[list[Reading], list[Failure]]:
-        told, failures = [], []
+        failures = []
+        told: list[tuple[Mount, FileSystemSize]] = []
+        closed = []
         for mount in distinct:
             answer = answers[mount.mount_point]
-            if isinstance(answer, BaseException):
+            if isinstance(answer, (PermissionError, FileNotFoundError)):  # not ours to look at, or hidden by another
+                closed.append(mount.mount_point)
+            elif isinstance(answer, BaseException):
                 message = f"{mount.mount_point} ({mount.fstype} from {mount.origin}): {reason_of(answer)}"
                 failures.append(Failure(self.name, message, "file_systems"))
             elif not _possible(answer):
@@ -89,11 +100,64 @@ class StorageProbe:
                     Failure(self.name, f"{mount.mount_point}: not believable", "file_systems", list(answer))
                 )
             elif answer.total_bytes > 0:
-                told.append(_file_system(mount, answer))
+                _tell_once(told, mount, answer)
         told_by = "/proc/self/mountinfo, psutil.disk_usage"
         cut = mounted - len(distinct)
         limited_by = f"{_MOST_FILE_SYSTEMS} file systems are told: {cut} more are left out" if cut else None
-        return [Reading("file_systems", told, "", told_by, limited_by, note="each device once")], failures
+        plain = [_file_system(mount, below.bounded(mount, size)) for mount, size in told]
+        note = "; ".join(["each device once", *_left_out(closed), *below.notes])
+        return [Reading("file_systems", plain, "", told_by, limited_by, note=note)], failures
+
+
+class _Below:
+    """What bounds the disks of Windows' Linux: each is a file that grows on a drive, whatever size it states."""
+
+    def __init__(self, source: Source, table: list[Mount], answers: dict[str, Any]) -> None:
+        found = windows_drive(source, table)
+        self.drive: Optional[Drive] = None
+        self._drives: list[str] = []
+        self.notes = [
+            f"hidden by the sandbox of this service: {mount.mount_point}" for mount in table if _is_inaccessible(mount)
+        ]
+        if found is None:
+            return
+        point, self._drives = found
+        size = answers.get(point)
+        if isinstance(size, FileSystemSize) and _possible(size) and size.total_bytes > 0:
+            self.drive = Drive(point, size)
+        self.notes.append(
+            "Windows keeps this disk in a file that grows, mostly on C:"
+            + ("" if self.drive else "; what is free there cannot be seen, and may be less")
+        )
+
+    def bounded(self, mount: Optional[Mount], size: FileSystemSize) -> FileSystemSize:
+        """`size`, with no more available than the drive below has."""
+        if self.drive is None or mount is None or mount.mount_point in self._drives:
+            return size
+        return size._replace(available_bytes=min(size.available_bytes, self.drive.size.available_bytes))
+
+
+def _is_inaccessible(mount: Mount) -> bool:
+    """What systemd puts over a folder that a service may not see (ProtectHome=, InaccessiblePaths=)."""
+    return mount.root.startswith(("/systemd/inaccessible/", "/run/systemd/inaccessible/"))
+
+
+def _hidden_by(path: str, table: list[Mount]) -> str:
+    mount = mount_of(path, table)
+    return " (hidden by the sandbox of this service)" if mount is not None and _is_inaccessible(mount) else ""
+
+
+def _left_out(closed: list[str]) -> list[str]:
+    return [f"left out, since this user may not look at them: {', '.join(closed[:5])}"] if closed else []
+
+
+def _tell_once(told: list[tuple[Mount, FileSystemSize]], mount: Mount, size: FileSystemSize) -> None:
+    """Add a file system, but one volume of a server under two names once: by the name that can be written to."""
+    known = same_volume(mount, size, told)
+    if known is None:
+        told.append((mount, size))
+    elif "ro" in known.super_options and "ro" not in mount.super_options:
+        told[[item for item, _ in told].index(known)] = (mount, size)
 
 
 def _gb(size_bytes: int) -> float:
@@ -126,7 +190,7 @@ def _distinct(table: list[Mount], work_dir: str) -> list[Mount]:
     ours = [work] if work is not None else []
     visible = {mount.mount_point: mount for mount in table}  # a later mount hides an earlier one
     for mount in [*ours, *visible.values()]:
-        if mount.fstype in _NOT_STORAGE or mount.mount_point in _CONTAINER_FILES:
+        if mount.fstype in _NOT_STORAGE or mount.fstype in STACKED or mount.mount_point in _CONTAINER_FILES:
             continue
         key = _same_bytes(mount)
         known = seen.get(key)
@@ -151,14 +215,19 @@ def _limited_by(size: FileSystemSize, read_only: bool) -> Optional[str]:
 
 
 def _work_readings(
-    source: Source, work_dir: str, folder: str, mount: Optional[Mount], size: FileSystemSize
+    source: Source, work_dir: str, folder: str, table: list[Mount], size: FileSystemSize, below: _Below
 ) -> list[Reading]:
+    mount = mount_of(folder, table)
     read_only = mount is not None and "ro" in mount.super_options
     told_by = f"psutil.disk_usage {folder}"
-    note = "" if folder == work_dir else f"{work_dir} is not there yet; {folder} is its nearest parent"
-    offered = 0.0 if read_only else _gb(size.usable_bytes)
-    available = 0.0 if read_only else _gb(size.available_bytes)
+    notes = [] if folder == work_dir else [f"{work_dir} is not there yet; {folder} is its nearest parent"]
     limited_by = _limited_by(size, read_only)
+    bounded = below.bounded(mount, size)
+    if bounded != size and below.drive is not None and not read_only:
+        limited_by = f"free space of the drive below, {below.drive.mount_point}"
+    note = "; ".join([*notes, *(text for text in below.notes if text.startswith("Windows"))])
+    offered = 0.0 if read_only else _gb(bounded.usable_bytes)
+    available = 0.0 if read_only else _gb(bounded.available_bytes)
     free = _gb(size.total_bytes - size.used_bytes)
     inodes = size.inodes_available if size.inodes else None
     readings = [
@@ -167,11 +236,14 @@ def _work_readings(
         Reading("storage_inodes_available", inodes, "inodes", f"statvfs {folder}"),
     ]
     if mount is not None:
-        readings.append(Reading("storage_device", _device(source, mount), "", "/proc/self/mountinfo, /sys/dev/block"))
+        device = _device(source, mount, table)
+        readings.append(Reading("storage_device", device, "", "/proc/self/mountinfo, /sys/dev/block"))
+        kind = disk_kind(source, mount, device["in_memory"])
+        readings.append(Reading("storage_kind", kind, "", "/sys/class/block/*/queue/rotational"))
     return readings
 
 
-def _device(source: Source, mount: Mount) -> dict[str, Any]:
+def _device(source: Source, mount: Mount, table: list[Mount]) -> dict[str, Any]:
     return {
         "mount_point": mount.mount_point,
         "type": mount.fstype,
@@ -179,5 +251,5 @@ def _device(source: Source, mount: Mount) -> dict[str, Any]:
         "read_only": "ro" in mount.super_options,
         "pool": pool_of(source, mount),
         "quota": quota_options(mount),
-        "in_memory": mount.fstype in ("tmpfs", "ramfs"),
+        "in_memory": is_in_memory(source, mount, table),
     }

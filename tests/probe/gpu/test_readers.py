@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
 from agent.probe.gpu import nvidia
 from agent.probe.gpu.amd import KfdNode, kfd_node
-from agent.probe.gpu.finding import GpuFinding
+from agent.probe.gpu.finding import INTEGRATED_NOTE, GpuFinding
 from agent.probe.gpu.pci import PciDevice, Role, gpu_devices, maker_and_model
 from agent.probe.gpu.pci_ids import find_name, short_name
 from agent.probe.gpu.plausibility import believable
@@ -405,3 +405,21 @@ def test_text_that_no_terminal_should_see_is_an_error() -> None:
     (checked,), _ = believable([GpuFinding("NVIDIA", reason="x\x1b" * 300)])
     assert len(checked.reason) <= 256
     assert "\x1b" not in checked.reason
+
+
+@pytest.mark.parametrize(
+    ("own_gb", "note", "registered"),
+    [
+        (0.537, "", True),  # an APU with 512 MiB set aside
+        (None, "", True),
+        (68.7, "", False),  # a card that may reach into the machine's memory over its bus
+        (103.0, INTEGRATED_NOTE, True),
+    ],
+)
+def test_shared_memory_is_registered_of_what_works_in_the_machines_memory(
+    own_gb: Optional[float], note: str, registered: bool
+) -> None:
+    own = None if own_gb is None else int(own_gb * 1e9)
+    finding = GpuFinding("AMD", "x", own, shared_memory_bytes=8_053_000_000, note=note)
+    assert ("shared_memory_gb" in finding.gpu_fields()) is registered
+    assert finding.details()["shared_memory_gb"] == 8.053
