@@ -195,7 +195,7 @@ class Coordinator:
         token = _bearer(authorization)
         if token.startswith("dux_"):
             self.access.caller(authorization).need(Permission.OPERATE)
-            return self._taken(node_id, said)
+            return self._taken(node_id, said, by_operator=True)
         session = self.sessions.of_token(token, node_id, time.time())
         if said.sequence <= session.sequence:
             if said.sequence == session.sequence:
@@ -214,15 +214,19 @@ class Coordinator:
             session.gap = said.gap
         return answer
 
-    def _taken(self, node_id: str, said: Heartbeat) -> bytes:
-        health = self.registry.update_node_health(node_id, said.load_average, said.memory_usage, said.disk_usage)
-        answer = HeartbeatAnswer(self.interval_seconds, health, bool(self.mass_failure.open_breakers))
+    def _taken(self, node_id: str, said: Heartbeat, *, by_operator: bool = False) -> bytes:
+        reasons: list[Withheld] = []
         if not self.registry.host.may_be_given_work(node_id):
             node = self.registry.get_node(node_id)
             if node is None:  # removed in the same instant
                 raise UnknownNodeError(node_id)
-            answer.withheld = [Withheld(each.condition, each.found, each.remedy) for each in withheld(node)]
-        return _encode_answer(answer)
+            if node.admission is Admission.BANNED and not by_operator:  # whoever banned it, and however
+                raise Refused("banned", node.admission_reason)
+            reasons = [Withheld(each.condition, each.found, each.remedy) for each in withheld(node)]
+        health = self.registry.update_node_health(node_id, said.load_average, said.memory_usage, said.disk_usage)
+        return _encode_answer(
+            HeartbeatAnswer(self.interval_seconds, health, bool(self.mass_failure.open_breakers), reasons)
+        )
 
     async def remove(self, node_id: str, actor: str, *, by_operator: bool = False) -> bool:
         """Remove a node for good; False when it was not there. What a later registration is judged by is kept.

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.agent.running import until
+from duxnet.coordinator.app import open_coordinator
+from duxnet.coordinator.background import BackgroundLoop
+from duxnet.coordinator.errors import Refused
+from duxnet.coordinator.settings import CoordinatorSettings
+from registry_core.identity.tokens import SessionToken, seal_session
+from registry_core.models.node import Node
+from registry_core.wire.shapes import Heartbeat
 from tests.coordinator.running import Running
 from tests.coordinator.test_admission import token
 from tests.coordinator.test_hostile import problem, spoken
@@ -60,32 +68,28 @@ def test_a_header_that_has_one_value_must_not_come_twice(running: Running, line:
         assert problem(spoken(running, raw(line, header, header))) == (400, "malformed"), header
 
 
-def test_a_ban_that_comes_by_no_route_ends_the_session(tmp_path: Path) -> None:
+def test_a_ban_that_comes_by_no_route_ends_the_session_at_once(tmp_path: Path) -> None:
     """As when the rules suspend for the fourth time, or a host calls `registry.admin.ban`."""
-    ban = (
-        "import duxnet.coordinator.background as b\n"
-        "run = b.BackgroundLoop.pulse\n"
-        "import os\n"
-        "async def pulse(self, **named):\n"
-        "    registry = self._coordinator.registry\n"
-        "    flag = os.environ['BAN_FLAG']\n"
-        "    if os.path.exists(flag):\n"
-        "        node_id = open(flag).read(); os.remove(flag)\n"
-        "        registry.admin.ban(node_id, reason='no route')\n"
-        "    await run(self, **named)\n"
-        "b.BackgroundLoop.pulse = pulse\n"
-    )
-    flag = tmp_path / "flag"
-    spoiled = f"import os; os.environ['BAN_FLAG'] = {str(flag)!r}\n{ban}"
-    with Running(tmp_path / "state", spoiled_by=spoiled, shortest_interval_seconds=0.1) as running:
-        signer = Signer(running)
-        session = signer.register(1)[2]["session"]
-        path = f"/v1/nodes/{signer.node_id}/heartbeat"
-        assert running.call("PUT", path, {"sequence": 1}, session)[0] == 200
-        flag.write_text(signer.node_id)
-        sequence = iter(range(2, 10_000))
-        until(lambda: running.call("PUT", path, {"sequence": next(sequence)}, session)[0] == 403, "refused")
-        assert kind(running.call("PUT", path, {"sequence": next(sequence)}, session)) == "banned"
+    settings = CoordinatorSettings(state_dir=str(tmp_path))
+    coordinator = open_coordinator(settings)
+    try:
+        node = Node("192.0.2.1", id="a")
+        coordinator.registry.host.register(node, interval_seconds=15.0, state={"generation": 1})
+        coordinator.sessions.begin("a", 1, "proof")
+        token = SessionToken("a", 1, int(time.time()) + 3600)
+        bearer = f"Bearer {seal_session(token, coordinator.identity.secret)}"
+        assert coordinator.beat(bearer, "a", Heartbeat(sequence=1))
+        loop = BackgroundLoop(coordinator)
+        coordinator.registry.admin.ban("a", reason="cheats", actor="host")
+        for _ in range(2):
+            with pytest.raises(Refused, match="cheats") as refused:
+                coordinator.beat(bearer, "a", Heartbeat(sequence=2))
+            assert refused.value.kind == "banned"
+        asyncio.run(loop.pulse())
+        with pytest.raises(Refused, match="cheats"):  # for leaving and removing itself, too
+            coordinator.speaks_for(bearer, "a")
+    finally:
+        coordinator.close()
 
 
 def test_a_recorded_registration_gives_nobody_a_session(running: Running) -> None:
