@@ -82,7 +82,7 @@ class Gap:
 
 
 def keep_gap(path: Path, gap: Gap) -> None:
-    """Keep the gap over a restart of the agent. A disk that is full keeps nothing, and is told of elsewhere."""
+    """Keep the gap over a restart of the agent. A full disk keeps nothing; the status file reports that."""
     counts = {name: found.count for name, found in gap.ranges.items()}
     with suppress(StoreError):
         replace_file(path, json.dumps({**gap.to_plain(), "counts": counts}).encode() + b"\n", durable=False)

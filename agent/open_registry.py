@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
-from agent.registry_address import check_target, is_address
+from registry_core.errors import ValidationError
 
 if TYPE_CHECKING:
-    from agent.settings import RegistrySettings
     from registry_core.contract import Registry
     from registry_core.storage.sealing import KeyRing
 
-__all__ = ["OwnNode", "open_registry"]
+__all__ = ["OwnNode", "check_target", "is_address", "open_registry"]
+
+
+def is_address(target: str) -> bool:
+    """True for something like `http://…`, which is reached over the network."""
+    return "://" in target
+
+
+def check_target(target: str) -> None:
+    """Refuse what can be no registry, without opening it. Raises ValidationError."""
+    if is_address(target):
+        if not target.startswith(("http://", "https://")):
+            raise ValidationError("registry", target, "must be a path, or an address with http:// or https://")
+        return
+    from registry_core.storage.open_store import checked_path
+
+    try:
+        checked_path(target)
+    except ValidationError as error:
+        rule = f"{error.rule}; an address begins with http:// or https://"
+        raise ValidationError("registry", target, rule) from None
 
 
 @dataclass(frozen=True)
@@ -37,39 +56,29 @@ def open_registry(
     read_only: bool = False,
     heartbeat_timeout_seconds: Optional[float] = None,
     keys: Optional[KeyRing] = None,
-    settings: Optional[RegistrySettings] = None,
+    options: Optional[Mapping[str, Any]] = None,
     own_node: Optional[OwnNode] = None,
 ) -> Registry:
-    """The registry that `target` names; of `settings` and `own_node` only the way to a coordinator makes use.
+    """The registry that `target` names; `options` (of RemoteOptions) and `own_node` are for a coordinator.
 
     Raises ValidationError, StoreError.
     """
     check_target(target)
     if is_address(target):
-        return _remote(target, settings, own_node)
+        return _remote(target, dict(options or {}), own_node)
     from registry_core.embedded.node_registry import NodeRegistry
 
-    opened: Any = NodeRegistry
-    registry: Registry = opened(
+    return NodeRegistry(
         target, encryption_key=keys, read_only=read_only, heartbeat_timeout_seconds=heartbeat_timeout_seconds
     )
-    return registry
 
 
-def _remote(target: str, settings: Optional[RegistrySettings], own_node: Optional[OwnNode]) -> Registry:
+def _remote(target: str, given: dict[str, Any], own_node: Optional[OwnNode]) -> Registry:
     from registry_core.remote import RemoteOptions, RemoteRegistry  # httpx, which an embedded registry does without
 
-    given: dict[str, Any] = {}
-    if settings is not None:
-        given = {
-            "token": settings.token.get_secret_value(),
-            "join_token": settings.join_token.get_secret_value(),
-            "coordinator_id": settings.coordinator_id,
-            "ca_file": settings.ca_file or None,
-            "allow_plaintext": settings.allow_plaintext,
-            "proxy": settings.proxy.get_secret_value(),
-        }
     if own_node is not None:
+        import secrets
+
         given.update(
             interval_seconds=own_node.interval_seconds,
             machine_hint=own_node.machine_hint,

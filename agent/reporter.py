@@ -96,7 +96,7 @@ class Reporter:
             return True
 
     def report(self, sample: Sample) -> bool:
-        """Deliver a sample; True when it arrived. An unknown node registers again; other errors are kept and told."""
+        """Deliver a sample; True when it arrived. An unknown node registers again; other errors are kept and logged."""
         with self._lock:
             if self._pause > 0:
                 self._pause -= 1

@@ -1,7 +1,7 @@
-"""The agent as a process: starts, keeps the schedule, answers signals, leaves in good order.
+"""The agent as a process: starts, keeps the schedule, answers signals, stops cleanly.
 
-What is said to the registry is `reporter`'s; what is measured, `sampler`'s and `probe`'s; when, `schedule`'s; what
-people see, `status_publisher`'s.
+Not here: reports to the registry (`reporter`), measuring (`sampler`, `probe`), the plan (`schedule`), what people see
+(`status_publisher`).
 """
 
 from __future__ import annotations
@@ -11,35 +11,34 @@ import signal
 import threading
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Callable, Optional
 
 from agent.description import NO_ADDRESS, describe, offer_text
-from agent.open_registry import OwnNode, open_registry
+from agent.open_registry import OwnNode, is_address, open_registry
 from agent.probe.reading import Failure
 from agent.probe.runner import ProbeRunner
 from agent.probe.source import LiveSource
-from agent.registry_address import is_address
 from agent.reporter import GAP_FILE, Description, Reporter
 from agent.sampler import Sample, Sampler
 from agent.schedule import Schedule, phase_seconds
-from agent.settings import AgentSettings, RegistrySettings, load_agent_settings
+from agent.settings import AgentSettings, RegistrySettings
 from agent.state_dir import REGISTRY_FILE, StateDir
-from agent.status_publisher import AgentSnapshot, StatusPublisher
+from agent.status_file import NO_WORK, AgentStatus
+from agent.status_publisher import StatusPublisher
 from duxnet.process.credentials import credential
 from duxnet.process.errors import EXIT_PARTIAL, EXIT_RUNTIME, ConfigurationError
-from duxnet.process.log_settings import LogSettings
-from duxnet.process.settings import Settings
+from duxnet.process.settings import LogSettings, Settings
 from duxnet.process.signals import SignalInbox, StopRequested
 from duxnet.process.terminal import say
 from registry_core.contract import Registry
 from registry_core.errors import RegistryError
 from registry_core.identity.identity_files import ensure_identity, read_identity
+from registry_core.models.encoding import capabilities_to_plain, health_to_plain
 from registry_core.models.node import Node
 from registry_core.storage.key_sources import find_keys
 from registry_core.version import __version__
 
-__all__ = ["Agent", "Launch"]
+__all__ = ["Agent"]
 
 _log = logging.getLogger("agent")
 
@@ -50,28 +49,20 @@ REPORT = "report"
 JOIN_TOKEN_CREDENTIAL = "join-token"  # noqa: S105 - a name, as in LoadCredential= of the unit
 
 
-@dataclass(frozen=True)
-class Launch:
-    """What the command line said. `flags` maps dotted settings to values."""
-
-    config: Optional[str] = None
-    flags: Mapping[str, object] = field(default_factory=dict)
-    once: bool = False
-
-    def settings(self) -> Settings:
-        """Flags, environment and file as they are now. Raises ConfigurationError."""
-        return load_agent_settings(self.config, self.flags)
-
-
 class Agent:
-    """One agent from start to stop. Making it raises ConfigurationError, starting it RegistryError too."""
+    """One agent from start to stop. Making it raises ConfigurationError, starting it RegistryError too.
 
-    def __init__(self, launch: Launch, inbox: SignalInbox, environ: Mapping[str, str]) -> None:
-        self._launch = launch
+    `load_settings` gives the settings as they are now; `once` keeps the terminal for the answer.
+    """
+
+    def __init__(
+        self, load_settings: Callable[[], Settings], inbox: SignalInbox, environ: Mapping[str, str], once: bool = False
+    ) -> None:
+        self._load_settings = load_settings
         self._inbox = inbox
         self._environ = environ
-        self._settings = launch.settings()
-        self._status_publisher = StatusPublisher(environ, once=launch.once)
+        self._settings = load_settings()
+        self._status_publisher = StatusPublisher(environ, once=once)
         self._status_publisher.set_up_logs(self._settings.section("log", LogSettings))
         self._schedule = Schedule(inbox.wake)
         self._probing = threading.Lock()
@@ -85,6 +76,10 @@ class Agent:
     def _agent(self) -> AgentSettings:
         return self._settings.section("agent", AgentSettings)
 
+    @property
+    def _registry(self) -> RegistrySettings:
+        return self._settings.section("registry", RegistrySettings)
+
     def start(self) -> None:
         """Everything up to the first report."""
         _log.info("duxnet agent %s starts; configuration: %s", __version__, self._settings.config_file or "defaults")
@@ -95,20 +90,18 @@ class Agent:
         self._found = self._probes.run()
         self._node = self._describe()
         self._warnings = self._notice_a_copied_folder()
-        self._target = self._settings.section("registry", RegistrySettings).target or str(
-            self._state.path / REGISTRY_FILE
-        )
+        self._target = self._registry.target or str(self._state.path / REGISTRY_FILE)
         self._reporter = Reporter(self._open_registry(), gap_file=self._state.path / GAP_FILE)
-        self._tell_who_and_what()
+        self._log_who_and_what()
         self._describe_to_registry()
         delivered = self._send_report()
-        self._inbox.stop_at_once = False  # before anybody is told that it runs: from here a stop is in good order
-        self._tell_of_report(delivered=delivered)
+        self._inbox.stop_at_once = False  # before anything says that it runs: from here on it stops cleanly
+        self._publish_report(delivered=delivered)
         self._plan()
 
     def run(self) -> int:
         """Keep the schedule until SIGTERM or SIGINT; the exit code."""
-        self._status_publisher.ready(self._snapshot())
+        self._status_publisher.ready(self._status())
         try:
             while (arrived := self._inbox.take()) in (None, signal.SIGHUP):
                 if arrived is signal.SIGHUP:
@@ -127,7 +120,7 @@ class Agent:
         """End after the first report; the exit code says whether it was delivered and whole."""
         standing = self._reporter.standing
         whole = not self._found.errors and self._sample is not None and not self._sample.failures
-        line = self._snapshot().line()
+        line = self._status().line()
         self._stop("one report was asked for")
         say(line)
         if standing.problem is not None:
@@ -142,7 +135,7 @@ class Agent:
         closing = threading.Thread(target=self._reporter.close, name="close", daemon=True)
         closing.start()
         closing.join(CLOSE_SECONDS)
-        self._status_publisher.save(self._snapshot(), "stopped")
+        self._status_publisher.save(self._status("stopped"))
         if closing.is_alive():
             what = "a network" if is_address(self._target) else "a disk"
             _log.warning("left %s that does not answer; what was registered is kept", what)
@@ -151,7 +144,7 @@ class Agent:
         _log.info("stopped after %d delivered reports", self._reporter.standing.delivered)
 
     def _use_probes(self) -> None:
-        options = self._agent.probe_options(self._environ, self._settings.section("registry", RegistrySettings).target)
+        options = self._agent.probe_options(self._environ, self._registry.target)
         source = LiveSource()
         self._probes = ProbeRunner(source, options)
         self._sampler = Sampler(source, options.work_dir)
@@ -168,16 +161,24 @@ class Agent:
         self._unreachable = unreachable
         return node
 
-    def _snapshot(self) -> AgentSnapshot:
-        return AgentSnapshot(
-            node=self._node,
+    def _status(self, state: str = "running") -> AgentStatus:
+        node, standing = self._node, self._reporter.standing
+        return AgentStatus(
+            state=state,
+            node_id=node.id,
+            hostname=node.hostname,
+            offer=offer_text(node.capabilities),
             registry=self._target,
-            state_dir=self._state.path,
+            state_dir=str(self._state.path),
             interval_seconds=self._paced_interval or self._agent.interval_seconds,
-            standing=self._reporter.standing,
+            capabilities=capabilities_to_plain(node.capabilities),
             sample=self._sample,
+            conditions=None if standing.health is None else health_to_plain(standing.health)["conditions"],
+            problem=standing.problem,
             probe_errors=tuple(f"{error.probe}: {error.message}" for error in self._found.errors),
-            warnings=self._warnings,
+            warnings=(*self._warnings, *(f"{NO_WORK}{reason}" for reason in standing.withheld)),
+            reports_delivered=standing.delivered,
+            reports_failed=standing.failed,
         )
 
     def _open_registry(self) -> Registry:
@@ -189,11 +190,9 @@ class Agent:
                 self._found.host["boot_id"] or "",
                 credential(JOIN_TOKEN_CREDENTIAL, self._environ),
             )
-            return open_registry(
-                self._target, settings=self._settings.section("registry", RegistrySettings), own_node=own
-            )
+            return open_registry(self._target, options=self._registry.remote_options(), own_node=own)
         timeout_seconds = MISSED_INTERVALS * self._agent.interval_seconds
-        keys = find_keys(self._settings.section("registry", RegistrySettings).key_path(), self._environ)
+        keys = find_keys(self._registry.key_path(), self._environ)
         return open_registry(self._target, heartbeat_timeout_seconds=timeout_seconds, keys=keys)
 
     def _notice_a_copied_folder(self) -> tuple[str, ...]:
@@ -207,11 +206,11 @@ class Agent:
         _log.warning("%s", text)
         return (text,)
 
-    def _tell_who_and_what(self) -> None:
+    def _log_who_and_what(self) -> None:
         fields = {"node_id": self._identity.id, "registry": self._target, "state_dir": str(self._state.path)}
         _log.info("node %(node_id)s, state in %(state_dir)s, registry %(registry)s", fields, extra={"fields": fields})
         _log.info("offers %s", offer_text(self._node.capabilities))
-        self._tell_probe_errors(())
+        self._log_probe_errors(())
 
     def _plan(self) -> None:
         interval = self._paced_interval = max(self._agent.interval_seconds, self._reporter.requested_interval_seconds)
@@ -232,7 +231,7 @@ class Agent:
             self._notice_a_new_key()
             self._found = self._probes.run(names)
             self._node = self._describe()
-        self._tell_probe_errors(known)
+        self._log_probe_errors(known)
         self._describe_to_registry()
 
     def _notice_a_new_key(self) -> bool:
@@ -253,18 +252,18 @@ class Agent:
         self._identity = found
         return True
 
-    def _tell_probe_errors(self, known: Collection[Failure]) -> None:
+    def _log_probe_errors(self, known: Collection[Failure]) -> None:
         """Each once, and not at every round."""
-        told = {(error.probe, error.message) for error in known}
+        logged = {(error.probe, error.message) for error in known}
         for error in self._found.errors:
-            if (error.probe, error.message) not in told:
+            if (error.probe, error.message) not in logged:
                 _log.warning("probe %s: %s", error.probe, error.message, extra={"fields": {"probe": error.probe}})
 
     def _describe_to_registry(self) -> None:
         self._reporter.describe(Description(self._node, self._agent.interval_seconds))
 
     def _report(self) -> None:
-        self._tell_of_report(delivered=self._send_report())
+        self._publish_report(delivered=self._send_report())
 
     def _send_report(self) -> bool:
         self._doing = SAMPLE
@@ -273,8 +272,8 @@ class Agent:
         self._doing = REPORT
         return self._reporter.report(self._sample)
 
-    def _tell_of_report(self, *, delivered: bool) -> None:
-        self._status_publisher.told(self._snapshot(), delivered=delivered)
+    def _publish_report(self, *, delivered: bool) -> None:
+        self._status_publisher.reported(self._status(), delivered=delivered)
         self._follow_the_pace()
 
     def _follow_the_pace(self) -> None:
@@ -290,14 +289,14 @@ class Agent:
 
     def _draw(self) -> None:
         age = time.monotonic() - self._sampled_at
-        self._status_publisher.draw(self._snapshot(), age, self._schedule.seconds_to_next(SAMPLE))
+        self._status_publisher.draw(self._status(), age, self._schedule.seconds_to_next(SAMPLE))
 
     def _reload(self) -> None:
         """Take over a changed configuration; a bad one changes nothing. Raises StopRequested, RegistryError."""
         self._status_publisher.notifier.reloading()
         self._inbox.stop_at_once = True
         try:
-            self._use_settings(self._launch.settings())
+            self._use_settings(self._load_settings())
         except ConfigurationError as error:
             for problem in error.problems:
                 _log.error("the new configuration is refused: %s", problem)
@@ -310,7 +309,7 @@ class Agent:
             self._describe_to_registry()
         self._schedule.soon(SAMPLE)
         self._inbox.stop_at_once = False
-        self._status_publisher.ready(self._snapshot())
+        self._status_publisher.ready(self._status())
 
     def _use_settings(self, new: Settings) -> None:
         """Apply what a running agent can: all but the state directory and the way to the registry."""

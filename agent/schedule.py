@@ -1,4 +1,4 @@
-"""When things are done: APScheduler, made to follow a clock that nobody sets, in the process's main thread.
+"""When things are done: APScheduler, made to follow a clock that cannot be set, in the process's main thread.
 
 APScheduler 3 plans by the wall clock: set back an hour, it sleeps the hour; set forward a year (a board without a
 battery), it counts every run that it missed. Here each wake-up first compares the wall clock with the monotonic

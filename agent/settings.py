@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Optional, Union
+from typing import Annotated, Any, Optional, Union
 
 from pydantic import Field, SecretStr, field_validator
 
+from agent.open_registry import check_target
 from agent.probe.options import ProbeOptions, options_of, override_value
-from agent.registry_address import check_target
 from duxnet.process.folders import default_state_folder
-from duxnet.process.log_settings import LogSettings
-from duxnet.process.settings import Number, PathText, Section, Settings, Whole, load_settings
+from duxnet.process.settings import LogSettings, Number, PathText, Section, Settings, Whole, load_settings
 from registry_core.identity.tokens import checked_token
 from registry_core.models import limits
 
-__all__ = ["AgentSettings", "RegistrySettings", "ReserveSettings", "agent_sections", "load_agent_settings"]
+__all__ = ["AGENT_SECTIONS", "AgentSettings", "RegistrySettings", "ReserveSettings", "load_agent_settings"]
 
 SHORTEST_INTERVAL_SECONDS = 0.1  # for tests; a real node gains nothing below a few seconds
 LONGEST_INTERVAL_SECONDS = 900.0  # the contract with every registry: silence beyond that is an outage
@@ -74,12 +73,12 @@ class AgentSettings(Section):
         return Path(default_state_folder(environ))
 
     def probe_options(self, environ: Mapping[str, str], registry_target: str = "") -> ProbeOptions:
-        """What the probe is told: the work directory (default: the state directory), reserve and overrides."""
+        """The options of the probe: the work directory (default: the state directory), reserve and overrides."""
         return options_of(self.model_dump(), registry_target, default_state_folder(environ))
 
 
 class RegistrySettings(Section):
-    """[registry]: where this node is registered, and what the desk asks by default."""
+    """[registry]: where this node is registered, and the registry that the command line queries by default."""
 
     target: PathText = ""
     encryption_key_file: PathText = ""
@@ -111,16 +110,25 @@ class RegistrySettings(Section):
             checked_proxy("proxy", value.get_secret_value())
         return value
 
+    def remote_options(self) -> dict[str, Any]:
+        """What these settings say of `RemoteOptions`."""
+        return {
+            "token": self.token.get_secret_value(),
+            "join_token": self.join_token.get_secret_value(),
+            "coordinator_id": self.coordinator_id,
+            "ca_file": self.ca_file or None,
+            "allow_plaintext": self.allow_plaintext,
+            "proxy": self.proxy.get_secret_value(),
+        }
+
     def key_path(self) -> Optional[Path]:
         """The key file, if one is set."""
         return Path(self.encryption_key_file).absolute() if self.encryption_key_file else None
 
 
-def agent_sections() -> dict[str, type[Section]]:
-    """The sections that an agent, and the desk beside it, read."""
-    return {"agent": AgentSettings, "registry": RegistrySettings, "log": LogSettings}
+AGENT_SECTIONS: dict[str, type[Section]] = {"agent": AgentSettings, "registry": RegistrySettings, "log": LogSettings}
 
 
 def load_agent_settings(config: Optional[str] = None, flags: Optional[Mapping[str, object]] = None) -> Settings:
     """The validated settings of an agent. Raises ConfigurationError."""
-    return load_settings(agent_sections(), config=config, flags=flags)
+    return load_settings(AGENT_SECTIONS, config=config, flags=flags)

@@ -50,7 +50,7 @@ class StateDir:
     def moved_from(self, machine_hint: Optional[str]) -> Optional[str]:
         """The hint of the machine where this folder was used last, when that is another one than `machine_hint`.
 
-        Remembers the present one. A machine that has no hint (no machine-id) is never said to be another one.
+        Remembers the present one. A machine that has no hint (no machine-id) never counts as another one.
         """
         if not machine_hint:
             return None
@@ -61,7 +61,7 @@ class StateDir:
         try:
             content = json.dumps({"machine_hint": machine_hint, "before": known}).encode() + b"\n"
             replace_file(path, content, durable=False)
-        except StoreError:  # a full disk: it is said again at the next start
+        except StoreError:  # a full disk: it is reported again at the next start
             return known
         return known
 
@@ -71,7 +71,7 @@ class StateDir:
 
 
 def holder_of(path: Path) -> Optional[int]:
-    """The process id of the agent that uses the folder `path` now; None when none does, or it cannot be told."""
+    """The process id of the agent that uses the folder `path` now; None when none does, or it is not known."""
     return pid_of_holder(path / LOCK_FILE)
 
 

@@ -11,11 +11,12 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
 
+from agent.sampler import Sample
 from agent.state_dir import LOCK_FILE, holder_of
 from registry_core.errors import StoreError
 from registry_core.files.atomic import replace_file
@@ -33,7 +34,7 @@ __all__ = [
     "status_candidates",
 ]
 
-SCHEMA = "duxnet.agent-status/1.0"
+SCHEMA = "duxnet.agent-status/1.0"  # of the same major version, any can be read
 NO_WORK = "no work is given to this node: "
 """How a warning begins that tells what the registry has against this node."""
 # The folders of duxnet-agent.service. The second is a link into a folder that only root and the service may enter.
@@ -44,10 +45,11 @@ LARGEST_STATUS_BYTES = 256 * 1024
 
 @dataclass(frozen=True)
 class AgentStatus:
-    """What is written, but for the process and the times, which the file adds.
+    """All that there is to tell about an agent at one moment: what people are shown, and what the file holds.
 
     `registry` is a path or an address. `problem` says why the newest report could not be delivered, or None.
-    `sample` and `conditions` are the newest; `capabilities` what is offered.
+    `sample` and `conditions` are the newest; `capabilities` what is offered. The fields from `pid` on say who wrote
+    it and when; `StatusFile` sets them.
     """
 
     state: str
@@ -58,13 +60,36 @@ class AgentStatus:
     state_dir: str
     interval_seconds: float
     capabilities: Mapping[str, Any]
-    sample: Optional[Mapping[str, Any]] = None
+    sample: Optional[Sample] = None
     conditions: Optional[Mapping[str, str]] = None
     problem: Optional[str] = None
     probe_errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     reports_delivered: int = 0
     reports_failed: int = 0
+    pid: int = 0
+    process_start_ticks: Optional[int] = None
+    boot_id: str = ""
+    written_at: Optional[str] = None
+    written_boottime_seconds: float = 0.0
+
+    def who(self) -> str:
+        """`n1abcdefghij… on host`."""
+        return f"{self.node_id[:12]}… on {self.hostname or 'this machine'}"
+
+    def newest(self) -> str:
+        """The newest sample, or what is wrong."""
+        if self.problem is not None:
+            return f"NOT REPORTING: {self.problem}"
+        return "no sample yet" if self.sample is None else str(self.sample)
+
+    def line(self) -> str:
+        """Who I am, what I offer, the newest sample or what is wrong."""
+        return f"{self.who()} · {self.offer} · {self.newest()}"
+
+    def to_plain(self) -> dict[str, Any]:
+        """The JSON map."""
+        return {"schema": SCHEMA, **asdict(self)}
 
 
 class StatusFile:
@@ -76,19 +101,18 @@ class StatusFile:
 
     def write(self, status: AgentStatus) -> None:
         """Replace the file. Raises StoreError, OSError."""
-        plain = {
-            "schema": SCHEMA,
-            **asdict(status),
-            "pid": os.getpid(),
-            "process_start_ticks": _start_ticks(os.getpid()),
-            "boot_id": _boot_id(),
-            "written_at": time_to_text(datetime.now(timezone.utc)),
-            "written_boottime_seconds": round(time.clock_gettime(time.CLOCK_BOOTTIME), 3),
-        }
+        written = replace(
+            status,
+            pid=os.getpid(),
+            process_start_ticks=_start_ticks(os.getpid()),
+            boot_id=_boot_id(),
+            written_at=time_to_text(datetime.now(timezone.utc)),
+            written_boottime_seconds=round(time.clock_gettime(time.CLOCK_BOOTTIME), 3),
+        )
         if self._shared:
             self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         mode = 0o644 if self._shared else 0o600
-        replace_file(self.path, json.dumps(plain).encode() + b"\n", mode, durable=False)
+        replace_file(self.path, json.dumps(written.to_plain()).encode() + b"\n", mode, durable=False)
 
 
 def status_candidates(state_dir: Path, environ: Mapping[str, str]) -> list[Path]:
@@ -109,53 +133,42 @@ def status_candidates(state_dir: Path, environ: Mapping[str, str]) -> list[Path]
 
 @dataclass(frozen=True)
 class FoundStatus:
-    """A status that was read: the plain fields, how old it is, and whether its writer still runs."""
+    """A status that was read, how old it is, and whether its writer still runs."""
 
     path: Path
-    plain: Mapping[str, Any]
+    status: AgentStatus
     age_seconds: Optional[float]
     is_running: bool
 
     @property
     def is_fresh(self) -> bool:
         """Written within three intervals (and a second) by a process that still runs."""
-        interval = self.plain["interval_seconds"]
+        interval = self.status.interval_seconds
         return self.is_running and self.age_seconds is not None and self.age_seconds <= 3 * interval + 1
 
 
 def read_status(path: Path) -> Optional[FoundStatus]:
-    """The status in `path`; None when there is none or it is not one of ours."""
+    """The status in `path`; None when there is none or it is not one of ours: the file may be anybody's."""
+    import msgspec  # here: an agent with an embedded registry, which writes the file, does without it
+
     try:
-        plain = json.loads(read_regular(path, LARGEST_STATUS_BYTES, follow=False))
-    except (OSError, StoreError, ValueError, RecursionError):
+        plain = msgspec.json.decode(read_regular(path, LARGEST_STATUS_BYTES, follow=False))
+        if not isinstance(plain, dict) or not str(plain.get("schema", "")).startswith(SCHEMA[:-1]):
+            return None
+        status = msgspec.convert(plain, AgentStatus)
+    except (OSError, StoreError, msgspec.DecodeError, RecursionError):
         return None
-    if not isinstance(plain, dict) or not str(plain.get("schema", "")).startswith("duxnet.agent-status/1."):
-        return None
-    if not _is_sound(plain):
-        return None
-    pid, ticks = plain["pid"], plain["process_start_ticks"]
-    same_boot = plain.get("boot_id") == _boot_id()
-    age = time.clock_gettime(time.CLOCK_BOOTTIME) - plain["written_boottime_seconds"] if same_boot else None
-    running = same_boot and plain["state"] != "stopped" and ticks is not None and _start_ticks(pid) == ticks
-    return FoundStatus(path, plain, age, running)
-
-
-def _is_sound(plain: Mapping[str, Any]) -> bool:
-    """The fields that readers count on have their types: the file may be anybody's."""
-    wanted: tuple[tuple[str, Any], ...] = (
-        ("pid", int), ("process_start_ticks", (int, type(None))), ("state", str), ("node_id", str), ("hostname", str),
-        ("offer", str), ("registry", str), ("state_dir", str), ("interval_seconds", (int, float)),
-        ("written_boottime_seconds", (int, float)), ("written_at", str), ("sample", (dict, type(None))),
-        ("conditions", (dict, type(None))), ("problem", (str, type(None))), ("probe_errors", list), ("warnings", list),
-        ("reports_delivered", int), ("reports_failed", int),
-    )  # fmt: skip
-    return all(name in plain and isinstance(plain[name], kind) for name, kind in wanted)
+    same_boot = status.boot_id == _boot_id()
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - status.written_boottime_seconds if same_boot else None
+    ticks = status.process_start_ticks
+    running = same_boot and status.state != "stopped" and ticks is not None and _start_ticks(status.pid) == ticks
+    return FoundStatus(path, status, age, running)
 
 
 def _start_ticks(pid: int) -> Optional[int]:
     """When a process started, in clock ticks since boot (proc(5), field 22): a reused id has another.
 
-    None where it ended, also where nobody has asked yet how (a zombie, as below an init that looks seldom).
+    None where it ended, also while its parent has not collected its exit code (a zombie).
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
@@ -188,6 +201,6 @@ def find_status(state_dir: Path, environ: Mapping[str, str]) -> Optional[FoundSt
     """The status of the agent that uses `state_dir`, if one left any."""
     for candidate in status_candidates(state_dir, environ):
         found = read_status(candidate)
-        if found is not None and os.path.realpath(found.plain["state_dir"]) == os.path.realpath(state_dir):
+        if found is not None and os.path.realpath(found.status.state_dir) == os.path.realpath(state_dir):
             return found
     return None

@@ -32,3 +32,11 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
     file = ROOT / page
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", file.read_text()):
         assert (file.parent / target).exists(), target
+
+
+def test_every_file_that_the_page_of_the_architecture_names_is_there() -> None:
+    packages = ("registry_core", "agent", "duxnet", "tests")
+    files = {str(path.relative_to(ROOT)) for package in packages for path in (ROOT / package).rglob("*.py")}
+    named = set(re.findall(r"`([a-z_/]+\.py)`", (ROOT / "docs/architecture.md").read_text()))
+    assert len(named) > 40
+    assert {name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)} == set()

@@ -6,18 +6,19 @@ from typing import Optional
 
 import click
 
+from duxnet.cli.options import config_option, log_format_option, state_dir_option
 from duxnet.process.terminal import say
 
 __all__ = ["agent"]
 
 
 @click.command("agent")
-@click.option("--config", metavar="FILE", help="Configuration file; it must be there.")
+@config_option
 @click.option("--once", is_flag=True, help="Register, report once, print it and leave.")
-@click.option("--state-dir", metavar="DIR", help="Folder for key, id and embedded registry.")
+@state_dir_option("Folder for key, id and embedded registry.")
 @click.option("--registry", metavar="PATH-or-URL", help="Where to register; default: embedded in the state directory.")
 @click.option("--interval", metavar="SECONDS", help="Seconds between reports, 0.1 to 900; default 15.")
-@click.option("--log-format", type=click.Choice(["plain", "json"]), help="Log lines for people or for programs.")
+@log_format_option
 def agent(
     config: Optional[str],
     once: bool,
@@ -37,7 +38,8 @@ def agent(
     try:
         from os import environ
 
-        from agent.runner import Agent, Launch
+        from agent.runner import Agent
+        from agent.settings import load_agent_settings
 
         flags = {
             "agent.state_dir": state_dir,
@@ -45,7 +47,7 @@ def agent(
             "agent.interval_seconds": interval,
             "log.format": log_format,
         }
-        running = Agent(Launch(config, flags, once), inbox, environ)
+        running = Agent(lambda: load_agent_settings(config, flags), inbox, environ, once)
         running.start()
         return running.once() if once else running.run()
     except StopRequested as stop:

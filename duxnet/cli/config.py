@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Optional
 import click
 
 from duxnet.cli.group import SuggestingGroup
+from duxnet.cli.options import config_option, format_option
 from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ SECTIONS = {
     "agent": ("agent.settings", "AgentSettings"),
     "registry": ("agent.settings", "RegistrySettings"),
     "coordinator": ("duxnet.coordinator.settings", "CoordinatorSettings"),
-    "log": ("duxnet.process.log_settings", "LogSettings"),
+    "log": ("duxnet.process.settings", "LogSettings"),
 }
 
 
@@ -44,13 +45,13 @@ def check(file: Optional[str]) -> int:
 
 
 @config.command("show")
-@click.option("--config", "file", metavar="FILE", help="Configuration file; it must be there.")
-@click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def show(file: Optional[str], output: str) -> int:
+@config_option
+@format_option
+def show(config: Optional[str], output: str) -> int:
     """Every setting, its value and where it comes from. Secrets are masked."""
     from duxnet.cli.output import print_json, print_table
 
-    settings = _settings(file)
+    settings = _settings(config)
     values = settings.shown_values()
     if output == "json":
         plain = {name: {"value": value, "origin": settings.origin(name)} for name, value in values.items()}

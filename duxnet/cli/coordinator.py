@@ -6,21 +6,19 @@ from typing import Optional
 
 import click
 
+from duxnet.cli.options import config_option, log_format_option, state_dir_option
+
 __all__ = ["coordinator"]
 
 
 @click.command("coordinator")
-@click.option("--config", metavar="FILE", help="Configuration file; it must be there.")
+@config_option
 @click.option("--host", metavar="ADDRESS", help="Where to listen; default 127.0.0.1.")
 @click.option("--port", metavar="PORT", help="Default 8410.")
-@click.option("--state-dir", metavar="DIR", help="Folder for key, tokens, audit log and registry.")
-@click.option("--log-format", type=click.Choice(["plain", "json"]), help="Log lines for people or for programs.")
+@state_dir_option("Folder for key, tokens, audit log and registry.")
+@log_format_option
 def coordinator(
-    config: Optional[str],
-    host: Optional[str],
-    port: Optional[str],
-    state_dir: Optional[str],
-    log_format: Optional[str],
+    config: Optional[str], host: Optional[str], port: Optional[str], state_dir: Optional[str], log_format: Optional[str]
 ) -> int:
     """Run the registry that many agents report to, until stopped.
 
@@ -29,9 +27,8 @@ def coordinator(
     """
     import os
 
-    from duxnet.process.log_settings import LogSettings
     from duxnet.process.logs import configure_logs
-    from duxnet.process.settings import load_settings
+    from duxnet.process.settings import LogSettings, load_settings
 
     try:
         from duxnet.coordinator.server.process import serve

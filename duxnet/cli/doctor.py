@@ -6,15 +6,16 @@ from typing import Optional
 
 import click
 
-from duxnet.process.terminal import say, say_text
+from duxnet.cli.options import format_option, state_dir_option
+from duxnet.process.terminal import say
 
 __all__ = ["doctor"]
 
 
 @click.command("doctor")
 @click.option("--config", metavar="FILE", help="Examine an agent with this configuration, not the service.")
-@click.option("--state-dir", metavar="DIR", help="Examine the agent with this state directory, not the service.")
-@click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@state_dir_option("Examine the agent with this state directory, not the service.")
+@format_option
 def doctor(config: Optional[str], state_dir: Optional[str], output: str) -> int:
     """Say what is wrong with the agent on this machine, and what to do about it.
 
@@ -23,24 +24,20 @@ def doctor(config: Optional[str], state_dir: Optional[str], output: str) -> int:
 
     Exit code 0: all is well. 1: there is a problem.
     """
-    import json
     import os
 
+    from duxnet.cli.output import print_json
     from duxnet.doctor.examination import examine, find_patient, service_environment
     from duxnet.doctor.findings import all_is_well, as_text, to_plain
-    from duxnet.service.errors import ServiceError
 
-    try:
-        patient = find_patient(config, state_dir)
-        if patient.is_service:  # from here on this process is in its place, and ends in it
-            environ = service_environment(patient)
-            os.environ.clear()
-            os.environ.update(environ)
-        findings = list(examine(patient, os.environ))
-    except ServiceError as error:
-        raise click.ClickException(str(error)) from None
+    patient = find_patient(config, state_dir)
+    if patient.is_service:  # from here on this process is in its place, and ends in it
+        environ = service_environment(patient)
+        os.environ.clear()
+        os.environ.update(environ)
+    findings = list(examine(patient, os.environ))
     if output == "json":
-        say_text(json.dumps(to_plain(findings), indent=2))
+        print_json(to_plain(findings))
     else:
         for line in as_text(findings):
             say(line)

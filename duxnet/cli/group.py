@@ -1,4 +1,4 @@
-"""The top of the command line as click sees it: help, unknown commands, completion. Commands load when asked for."""
+"""The top of the command line as click sees it: help, unknown commands, completion. Commands load at their use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import click
 from duxnet.cli import COMMANDS, loaded
 from registry_core.version import __version__
 
-__all__ = ["SuggestingGroup", "group"]
+__all__ = ["EXIT_CODES", "SuggestingGroup", "group"]
+
+EXIT_CODES = {"0": "done", "1": "failed", "2": "wrong usage", "3": "partly done", "78": "bad configuration"}
 
 
 class SuggestingGroup(click.Group):
@@ -54,10 +56,10 @@ def click_command(name: str) -> click.Command:
 
 def group() -> click.Group:
     """The group of all commands."""
+    codes = ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
     top = _LazyGroup(
         "duxnet",
         help="Which machines, right now, can do this work, and can they be trusted?",
-        epilog="Run duxnet COMMAND --help for its options. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly done, "
-        "78 bad configuration.",
+        epilog=f"Run duxnet COMMAND --help for its options. Exit codes: {codes}.",
     )
     return click.version_option(__version__, prog_name="duxnet", message="%(prog)s %(version)s")(top)

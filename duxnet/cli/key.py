@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 import click
 
 from duxnet.cli.group import SuggestingGroup
+from duxnet.cli.options import config_option, format_option, local_state_dir_option
 from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
@@ -15,13 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["key"]
 
-_state_dir = click.option("--state-dir", metavar="DIR", help="State directory of the agent, if not the configured one.")
-_config = click.option("--config", metavar="FILE", help="Configuration file; it must be there.")
-_format = click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-
 
 def _where(command: Callable[..., int]) -> Callable[..., int]:
-    return _state_dir(_config(_format(command)))
+    return local_state_dir_option(config_option(format_option(command)))
 
 
 @click.group("key", cls=SuggestingGroup)
@@ -36,11 +33,12 @@ def key() -> None:
 @_where
 def show_command(state_dir: Optional[str], config: Optional[str], output: str) -> int:
     """Print the node's id, its present and first public key, and how often it was replaced. Nothing is changed."""
+    from duxnet.cli.local_agent import find_local_agent
     from registry_core.files.locks import locked_folder
     from registry_core.identity.identity_files import check_key_file
     from registry_core.identity.node_key import load_node_key
 
-    folder = _folder(state_dir, config)
+    folder = find_local_agent(config, state_dir).state_dir
     check_key_file(folder)
     with locked_folder(folder):
         found = load_node_key(folder)
@@ -58,9 +56,10 @@ def rotate_command(state_dir: Optional[str], config: Optional[str], output: str)
     up before is void: back up again. At most 16 times for one node.
     """
     from agent.state_dir import holder_of
+    from duxnet.cli.local_agent import find_local_agent
     from registry_core.identity.replace_key import replace_key
 
-    folder = _folder(state_dir, config)
+    folder = find_local_agent(config, state_dir).state_dir
     made = replace_key(folder)
     _print(folder, made, output)
     for line in _next_steps(folder, holder_of(folder)):
@@ -79,31 +78,20 @@ def _next_steps(folder: Path, agent_pid: Optional[int]) -> list[str]:
     return [f"The running agent takes the new key up within five minutes; at once: {reload}", backup]
 
 
-def _folder(state_dir: Optional[str], config: Optional[str]) -> Path:
-    from os import environ
-
-    from agent.settings import AgentSettings, load_agent_settings
-    from agent.status_file import local_folder
-
-    own = load_agent_settings(config, {"agent.state_dir": state_dir}).section("agent", AgentSettings)
-    folder = own.state_path(environ)
-    return folder if own.state_dir else local_folder(folder, environ)
-
-
 def _print(folder: Path, found: NodeKey, output: str) -> None:
     from duxnet.cli.output import print_json, print_pairs
     from registry_core.identity.succession import MOST_LINKS
 
-    plain: dict[str, Any] = {
-        "schema": "duxnet.key/1.0",
-        "node_id": found.node_id,
-        "public_key": found.public_key,
-        "first_public_key": found.first_public_key,
-        "replacements": len(found.succession),
-        "most_replacements": MOST_LINKS,
-        "state_dir": str(folder),
-    }
     if output == "json":
+        plain = {
+            "schema": "duxnet.key/1.0",
+            "node_id": found.node_id,
+            "public_key": found.public_key,
+            "first_public_key": found.first_public_key,
+            "replacements": len(found.succession),
+            "most_replacements": MOST_LINKS,
+            "state_dir": str(folder),
+        }
         print_json(plain)
         return
     print_pairs(

@@ -11,13 +11,6 @@ from duxnet.process.terminal import say_text
 
 __all__ = ["manual", "manual_page"]
 
-EXIT_CODES = (
-    ("0", "done"),
-    ("1", "failed"),
-    ("2", "wrong usage"),
-    ("3", "partly done"),
-    ("78", "bad configuration"),
-)
 FILES = (
     ("/etc/duxnet/config.toml", "settings of agent and coordinator"),
     ("/etc/credstore/duxnet-agent.join-token", "a secret for the service; others in docs/operations.md"),
@@ -38,7 +31,7 @@ def manual() -> int:
 
 def manual_page() -> str:
     """The page in man(7)'s macros."""
-    from duxnet.cli.group import group
+    from duxnet.cli.group import EXIT_CODES, group
     from registry_core.version import __version__
 
     top = group()
@@ -46,7 +39,7 @@ def manual_page() -> str:
     lines = [f'.TH DUXNET 1 "" "duxnet {__version__}" "User Commands"', ".SH NAME", "duxnet \\- a registry of nodes"]
     lines += [".SH SYNOPSIS", ".B duxnet", "\\fICOMMAND\\fR [\\fIOPTIONS\\fR] [\\fIARGUMENTS\\fR]", ".SH DESCRIPTION"]
     lines += [_text(top.help or ""), ".SH COMMANDS", *_commands(top, context)]
-    for heading, rows in (("EXIT STATUS", EXIT_CODES), ("FILES", FILES)):
+    for heading, rows in (("EXIT STATUS", EXIT_CODES.items()), ("FILES", FILES)):
         lines += [f".SH {heading}"]
         lines += [f".TP\n.B {_text(name)}\n{_text(meaning)}" for name, meaning in rows]
     return "\n".join(lines) + "\n"

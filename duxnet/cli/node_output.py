@@ -49,7 +49,7 @@ def print_node(node: Node, client: RegistryClient, output: str) -> None:
         *(("", reason) for reason in reputation.reasons),
         ("health", _health_text(node)),
         ("seen", "never" if age is None else f"{age_text(age)} ago"),
-        *_flat("", {name: value for name, value in _plain(node, client).items() if name not in _SAID_ABOVE}),
+        *_flat("", {name: value for name, value in _plain(node, client).items() if name not in _SHOWN_ABOVE}),
     ]
     print_pairs(pairs)
 
@@ -74,7 +74,7 @@ def print_reputation(node_id: str, reputation: Reputation, output: str) -> None:
 
 
 def print_failing(node_id: str, failing: list[Failing], output: str) -> None:
-    """Each condition that a node fails, and what would mend it."""
+    """Each condition that a node fails, and its remedy."""
     if output == "json":
         from dataclasses import asdict
 
@@ -87,7 +87,7 @@ def print_failing(node_id: str, failing: list[Failing], output: str) -> None:
         say(f"{node_id}: meets every condition")
 
 
-_SAID_ABOVE = ("id", "health", "reputation", "is_healthy", "is_ready")
+_SHOWN_ABOVE = ("id", "health", "reputation", "is_healthy", "is_ready")
 
 
 def state_text(node: Node) -> str:

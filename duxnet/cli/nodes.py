@@ -9,15 +9,21 @@ import click
 
 from duxnet.cli.group import SuggestingGroup
 from duxnet.cli.nodes_admin import OPERATE
-from duxnet.cli.query_options import key_and_value, query_of, with_conditions, with_order, with_registry
+from duxnet.cli.options import (
+    Opener,
+    format_option,
+    key_and_value,
+    query_of,
+    with_conditions,
+    with_order,
+    with_registry,
+)  # fmt: skip
 from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
     from registry_core.models.node import Node
 
 __all__ = ["nodes"]
-
-_format = click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 
 
 @click.group("nodes", cls=SuggestingGroup)
@@ -35,25 +41,17 @@ for _command in OPERATE:
 
 @nodes.command("list")
 @with_registry
-@_format
+@format_option
 @with_conditions
 @with_order
 @click.option("--limit", type=int, help="Show at most this many nodes.")
 @click.option("--after", metavar="CURSOR", help="Go on behind an earlier answer: its `next`.")
-def list_command(
-    registry: Optional[str],
-    config: Optional[str],
-    output: str,
-    limit: Optional[int],
-    after: Optional[str],
-    **asked: Any,
-) -> int:
+def list_command(opened: Opener, output: str, limit: Optional[int], after: Optional[str], **given: Any) -> int:
     """The nodes that meet every condition, best reputation first."""
     from duxnet.cli.node_output import print_nodes
-    from duxnet.cli.registry_client import RegistryClient, find_target
 
-    query = query_of(asked, limit, after)
-    with RegistryClient.opened(find_target(registry, config), read_only=True) as client:
+    query = query_of(given, limit, after)
+    with opened(read_only=True) as client:
         page = client.find(query)
         print_nodes(page.nodes, page.next, client, output)
         if page.degraded:
@@ -67,18 +65,13 @@ def list_command(
 @nodes.command("show")
 @click.argument("node_id", metavar="ID")
 @with_registry
-@_format
-def show_command(node_id: str, registry: Optional[str], config: Optional[str], output: str) -> int:
+@format_option
+def show_command(node_id: str, opened: Opener, output: str) -> int:
     """Everything about one node."""
     from duxnet.cli.node_output import print_node
-    from duxnet.cli.registry_client import RegistryClient, find_target, whole_id
-    from registry_core.errors import UnknownNodeError
 
-    with RegistryClient.opened(find_target(registry, config), read_only=True) as client:
-        node = client.registry.get_node(whole_id(client.registry, node_id))
-        if node is None:
-            raise UnknownNodeError(node_id)
-        print_node(client.with_newest_health(node), client, output)
+    with opened(read_only=True) as client:
+        print_node(client.with_newest_health(client.node(node_id)), client, output)
     return 0
 
 
@@ -95,12 +88,10 @@ def show_command(node_id: str, registry: Optional[str], config: Optional[str], o
 @click.option("--gpu", is_flag=True, help="It has a usable GPU.")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="May be given several times.")
 @with_registry
-def register_command(source: Optional[str], registry: Optional[str], config: Optional[str], **given: Any) -> int:
+def register_command(source: Optional[str], opened: Opener, **given: Any) -> int:
     """Take a node in, or update the description of one, and print its id."""
-    from duxnet.cli.registry_client import RegistryClient, find_target
-
     node = _described(source, given)
-    with RegistryClient.opened(find_target(registry, config), read_only=False) as client:
+    with opened(read_only=False) as client:
         say(client.registry.register_node(node))
     return 0
 
@@ -116,14 +107,12 @@ def update_health_command(
     load_average: Optional[float],
     memory_usage: Optional[float],
     disk_usage: Optional[float],
-    registry: Optional[str],
-    config: Optional[str],
+    opened: Opener,
 ) -> int:
     """Record a sample. A gauge that is left out was not measured."""
-    from duxnet.cli.registry_client import RegistryClient, find_target, whole_id
 
-    with RegistryClient.opened(find_target(registry, config), read_only=False) as client:
-        whole = whole_id(client.registry, node_id)
+    with opened(read_only=False) as client:
+        whole = client.whole_id(node_id)
         health = client.registry.update_node_health(whole, load_average, memory_usage, disk_usage)
         conditions = health.conditions
         say(f"{whole}: load {conditions.load}, memory {conditions.memory}, disk {conditions.disk}")
@@ -143,16 +132,14 @@ def update_reputation_command(
     task_id: Optional[str],
     weight: float,
     rater: Optional[str],
-    registry: Optional[str],
-    config: Optional[str],
+    opened: Opener,
 ) -> int:
     """Record how one task ended, and print the new score."""
-    from duxnet.cli.registry_client import RegistryClient, find_target, whole_id
 
     if task_success is None:
         raise click.UsageError("say how the task ended: --success or --failure")
-    with RegistryClient.opened(find_target(registry, config), read_only=False) as client:
-        whole = whole_id(client.registry, node_id)
+    with opened(read_only=False) as client:
+        whole = client.whole_id(node_id)
         reputation = client.registry.update_node_reputation(
             whole, task_success, task_id=task_id, weight=weight, rater=rater
         )
@@ -163,20 +150,19 @@ def update_reputation_command(
 @nodes.command("explain")
 @click.argument("node_id", metavar="ID")
 @with_registry
-@_format
+@format_option
 @with_conditions
-def explain_command(node_id: str, registry: Optional[str], config: Optional[str], output: str, **asked: Any) -> int:
+def explain_command(node_id: str, opened: Opener, output: str, **given: Any) -> int:
     """Why a node's reputation is what it is; with conditions of `list`: which of them it fails.
 
     What would mend each is said, too. Why it gets no work: --healthy.
     """
     from duxnet.cli.node_output import print_failing, print_reputation
-    from duxnet.cli.registry_client import RegistryClient, find_target, whole_id
     from registry_core.query.node_query import NodeQuery
 
-    query = query_of(asked)
-    with RegistryClient.opened(find_target(registry, config), read_only=True) as client:
-        whole = whole_id(client.registry, node_id)
+    query = query_of(given)
+    with opened(read_only=True) as client:
+        whole = client.whole_id(node_id)
         if query == NodeQuery():
             print_reputation(whole, client.registry.get_reputation(whole), output)
         else:
@@ -187,16 +173,15 @@ def explain_command(node_id: str, registry: Optional[str], config: Optional[str]
 @nodes.command("remove")
 @click.argument("node_id", metavar="ID")
 @with_registry
-def remove_command(node_id: str, registry: Optional[str], config: Optional[str]) -> int:
+def remove_command(node_id: str, opened: Opener) -> int:
     """Take a node out of the registry.
 
     One whose agent goes on registers again: have its operator stop it, or ban it first.
     """
-    from duxnet.cli.registry_client import RegistryClient, find_target, whole_id
     from registry_core.errors import UnknownNodeError
 
-    with RegistryClient.opened(find_target(registry, config), read_only=False) as client:
-        whole = whole_id(client.registry, node_id)
+    with opened(read_only=False) as client:
+        whole = client.whole_id(node_id)
         if not client.registry.deregister_node(whole):
             raise UnknownNodeError(node_id)
         say(f"{whole}: removed")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Callable, Optional
 
 import click
 
-from duxnet.cli.query_options import with_registry
+from duxnet.cli.options import Opener, with_registry
 from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
@@ -18,19 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["OPERATE"]
 
 ACTOR = "duxnet nodes"
+_reason = click.option("--reason", default="", help="Why; the node is told, and so is who asks about it.")
 
 
-def _order(node_id: str, registry: Optional[str], config: Optional[str], give: Callable[[Admin, str], None]) -> int:
+def _order(node_id: str, opened: Opener, give: Callable[[Admin, str], None]) -> int:
     """Open the registry, give its `admin` the order, and say what the node is now."""
-    from duxnet.cli.registry_client import RegistryClient, find_target, whole_id
-    from registry_core.errors import UnknownNodeError
-
-    with RegistryClient.opened(find_target(registry, config), read_only=False) as client:
-        whole = whole_id(client.registry, node_id)
+    with opened(read_only=False) as client:
+        whole = client.whole_id(node_id)
         give(client.registry.admin, whole)
-        node = client.registry.get_node(whole)
-        if node is None:
-            raise UnknownNodeError(whole)
+        node = client.node(whole)
         ready = "ready for work" if node.is_ready else "gets no work"
         say(f"{whole}: {node.admission}, {node.scheduling}; {ready}")
     return 0
@@ -39,40 +35,33 @@ def _order(node_id: str, registry: Optional[str], config: Optional[str], give: C
 def _admission(name: str, summary: str, give: Callable[[Admin, str, str], None]) -> click.Command:
     @click.command(name, help=summary)
     @click.argument("node_id", metavar="ID")
-    @click.option("--reason", default="", help="Why; the node is told, and so is who asks about it.")
+    @_reason
     @with_registry
-    def command(node_id: str, reason: str, registry: Optional[str], config: Optional[str]) -> int:
-        return _order(node_id, registry, config, lambda admin, whole: give(admin, whole, reason))
+    def command(node_id: str, reason: str, opened: Opener) -> int:
+        return _order(node_id, opened, lambda admin, whole: give(admin, whole, reason))
 
     return command
 
 
 @click.command("cordon")
 @click.argument("node_id", metavar="ID")
-@click.option("--reason", default="", help="Why; the node is told, and so is who asks about it.")
+@_reason
 @click.option("--until", metavar="TIME", help="Lifted by itself then, such as 2026-12-24T18:00:00Z.")
 @with_registry
-def cordon_command(
-    node_id: str, reason: str, until: Optional[str], registry: Optional[str], config: Optional[str]
-) -> int:
+def cordon_command(node_id: str, reason: str, until: Optional[str], opened: Opener) -> int:
     """Give a node no new work, until it is uncordoned."""
     from registry_core.models.times import time_from_text
 
     end = time_from_text("until", until)
-    return _order(
-        node_id,
-        registry,
-        config,
-        lambda admin, whole: admin.cordon(whole, reason=reason, actor=ACTOR, until=end),
-    )
+    return _order(node_id, opened, lambda admin, whole: admin.cordon(whole, reason=reason, actor=ACTOR, until=end))
 
 
 @click.command("uncordon")
 @click.argument("node_id", metavar="ID")
 @with_registry
-def uncordon_command(node_id: str, registry: Optional[str], config: Optional[str]) -> int:
+def uncordon_command(node_id: str, opened: Opener) -> int:
     """Let a node get work again."""
-    return _order(node_id, registry, config, lambda admin, whole: admin.uncordon(whole, actor=ACTOR))
+    return _order(node_id, opened, lambda admin, whole: admin.uncordon(whole, actor=ACTOR))
 
 
 OPERATE = [

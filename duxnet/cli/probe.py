@@ -11,7 +11,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
-from duxnet.process.errors import ConfigurationError
+from agent.probe.probes import PROBE_NAMES
+from duxnet.process.errors import EXIT_PARTIAL, ConfigurationError
 from duxnet.process.terminal import say, say_text
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from agent.probe.source import Source
 
 __all__ = ["OPTIONS", "command", "main", "parsed_without_click", "run"]
-
-PROBES = ("cpu", "memory", "storage", "gpu", "network", "host")
-EXIT_PARTIAL = 3
 
 
 class Option(NamedTuple):
@@ -45,7 +43,7 @@ class Option(NamedTuple):
 
 OPTIONS = (
     Option("--format", "FORMAT", "table for a person, json for a program", ("table", "json"), "table"),
-    Option("--only", "LIST", f"run only these probes, joined by commas: {', '.join(PROBES)}"),
+    Option("--only", "LIST", f"run only these probes, joined by commas: {', '.join(PROBE_NAMES)}"),
     Option("--explain", None, "say for each figure what is offered, what the host has and what made the difference"),
     Option("--all", None, "show every reading in the table, also those that say nothing here"),
     Option("--bench", None, "also measure what CPUs, memory, disk and GPU do, in under 20 seconds"),
@@ -81,7 +79,7 @@ def parsed_without_click(arguments: Sequence[str]) -> Optional[dict[str, Any]]:
 def _only(text: Optional[str]) -> Optional[tuple[str, ...]]:
     """The probes named in `--only`; None when one is unknown."""
     names = tuple(name.strip() for name in (text or "").split(","))
-    return names if all(name in PROBES for name in names) else None
+    return names if all(name in PROBE_NAMES for name in names) else None
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -100,7 +98,7 @@ def command() -> click.Command:
 
     def checked(_context: click.Context, _parameter: click.Parameter, value: Optional[str]) -> Optional[str]:
         if value is not None and _only(value) is None:
-            raise click.BadParameter(f"{value!r} is not a list of probes: {', '.join(PROBES)}")
+            raise click.BadParameter(f"{value!r} is not a list of probes: {', '.join(PROBE_NAMES)}")
         return value
 
     parameters: list[click.Parameter] = [
@@ -140,7 +138,11 @@ def run(values: dict[str, Any]) -> int:
 
         raise ValidationError("bench", values["root"], "a recording does nothing that could be measured")
     source, options = _source_and_options(values["root"], values["work_dir"])
-    recorder = _recorder(source) if values["record"] is not None else None
+    recorder = None
+    if values["record"] is not None:
+        from agent.probe.recording import Recorder
+
+        recorder = Recorder(source)
     report = ProbeRunner(recorder or source, options).run(_only(values["only"]) if values["only"] else None)
     if recorder is not None:
         _save(recorder, values["record"], options)
@@ -196,12 +198,6 @@ def _setting_of(field: str) -> str:
         if field.startswith(beginning):
             return setting + field[len(beginning) :]
     return "registry.target" if field == "registry_address" else f"agent.{field}"
-
-
-def _recorder(source: Source) -> Recorder:
-    from agent.probe.recording import Recorder
-
-    return Recorder(source)
 
 
 def _save(recorder: Recorder, folder: str, options: ProbeOptions) -> None:

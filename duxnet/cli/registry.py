@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 import click
 
+from agent.status_line import StatusLine
 from duxnet.cli.group import SuggestingGroup
+from duxnet.cli.options import config_option, format_option
 from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
@@ -25,8 +29,6 @@ EXIT_DAMAGED = 1
 EXIT_ROLLED_BACK = 3
 
 _path = click.Path(path_type=Path)
-_config = click.option("--config", metavar="FILE", help="Configuration file; it must be there.")
-_format = click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 _key_file = click.option(
     "--key-file",
     type=_path,
@@ -49,19 +51,19 @@ def registry() -> None:
 @registry.command("verify")
 @click.argument("path", type=_path, required=False)
 @_key_file
-@_config
-@_format
+@config_option
+@format_option
 def verify_command(path: Optional[Path], key_file: Optional[Path], config: Optional[str], output: str) -> int:
     """Read everything and check it; the default is the registry of the agent on this machine.
 
     Exit code 0: whole. 3: whole up to the last commit, behind which the log does not check (a process that was
     killed while it wrote leaves that too). 1: damaged, each place is named.
     """
-    from duxnet.cli.sealing_keys import keys_of
+    from duxnet.cli.registry_client import keys_of
     from registry_core.storage.maintenance.verify import verify
 
     place = path or _default_path(config)
-    with _Progress("checked", "nodes") as progress:
+    with _progress("checked", "nodes") as progress:
         found = verify(place, keys_of(place, key_file, config, needed=False), progress)
     _print_verification(found, output)
     return _verification_code(found)
@@ -71,12 +73,12 @@ def verify_command(path: Optional[Path], key_file: Optional[Path], config: Optio
 @click.argument("source", type=_path)
 @click.argument("target", type=_path)
 @_overwrite
-@_format
+@format_option
 def backup_command(source: Path, target: Path, overwrite: bool, output: str) -> int:
     """Copy the registry SOURCE as its last commit left it to TARGET, and check the copy."""
     from registry_core.storage.maintenance.backup import backup
 
-    with _Progress("copied", "pages") as progress:
+    with _progress("copied", "pages") as progress:
         found = backup(source, target, overwrite=overwrite, progress=progress)
     _print_verification(found, output)
     return _verification_code(found)
@@ -86,7 +88,7 @@ def backup_command(source: Path, target: Path, overwrite: bool, output: str) -> 
 @click.argument("backup", type=_path)
 @click.argument("target", type=_path)
 @_overwrite
-@_format
+@format_option
 def restore_command(backup: Path, target: Path, overwrite: bool, output: str) -> int:
     """Put BACKUP, after a check, in the place of the registry TARGET.
 
@@ -94,7 +96,7 @@ def restore_command(backup: Path, target: Path, overwrite: bool, output: str) ->
     """
     from registry_core.storage.maintenance.backup import restore
 
-    with _Progress("checked", "nodes") as progress:
+    with _progress("checked", "nodes") as progress:
         aside = restore(backup, target, overwrite=overwrite, progress=progress)
     _answer(output, "restoration", {"restored": str(target), "kept": None if aside is None else str(aside)})
     return 0
@@ -106,8 +108,8 @@ def restore_command(backup: Path, target: Path, overwrite: bool, output: str) ->
 @_key_file
 @click.option("--to-key-file", type=_path, metavar="FILE", help="Seal the target with the first key in FILE.")
 @click.option("--to-clear", is_flag=True, help="Do not seal the target although the source is sealed.")
-@_config
-@_format
+@config_option
+@format_option
 def migrate_command(
     source: Path,
     target: Path,
@@ -121,7 +123,7 @@ def migrate_command(
 
     Unless told otherwise, what was sealed stays sealed with the same keys.
     """
-    from duxnet.cli.sealing_keys import keys_of
+    from duxnet.cli.registry_client import keys_of
     from registry_core.storage.key_sources import read_key_file
     from registry_core.storage.maintenance.migrate import migrate
 
@@ -129,7 +131,7 @@ def migrate_command(
         raise click.UsageError("--to-clear and --to-key-file exclude each other")
     keys = keys_of(source, key_file, config, needed=True)
     target_keys = None if to_clear else keys if to_key_file is None else read_key_file(to_key_file)
-    with _Progress("moved", "nodes") as progress:
+    with _progress("moved", "nodes") as progress:
         count = migrate(source, target, source_keys=keys, target_keys=target_keys, progress=progress)
     _answer(output, "migration", {"nodes": count, "target": str(target), "sealed": target_keys is not None})
     return 0
@@ -139,8 +141,8 @@ def migrate_command(
 @click.argument("path", type=_path, required=False)
 @click.option("--generate", is_flag=True, help="First make a new key and put it before the others in the key file.")
 @_key_file
-@_config
-@_format
+@config_option
+@format_option
 def rotate_key_command(
     path: Optional[Path], generate: bool, key_file: Optional[Path], config: Optional[str], output: str
 ) -> int:
@@ -148,7 +150,8 @@ def rotate_key_command(
 
     Afterwards the older keys are needed only for backups that were made before.
     """
-    from duxnet.cli.sealing_keys import configured_key_file, keys_of
+    from duxnet.cli.local_agent import find_local_agent
+    from duxnet.cli.registry_client import keys_of
     from registry_core.errors import SealedStoreError
     from registry_core.files.locks import lock_beside
     from registry_core.files.opening import own_place
@@ -161,14 +164,14 @@ def rotate_key_command(
     if keys is None:
         raise SealedStoreError(str(place), "it is not sealed, so that there is no key to change")
     if generate:
-        file = key_file or configured_key_file(config)
+        file = key_file or find_local_agent(config).key_file
         if file is None:
             raise click.UsageError("--generate needs a key file to write to: --key-file")
         real = own_place(place, "the folder of a registry", own=False)
         lock_beside(real).release()  # refused while a process has it open: then no new key is made
         keys = KeyRing((SealingKey.generate(), *read_key_file(file).keys))
         write_key_file(file, keys)
-    with _Progress("sealed anew", "nodes") as progress:
+    with _progress("sealed anew", "nodes") as progress:
         count = rotate_key(place, keys, progress)
     _answer(output, "rotation", {"sealed_anew": count, "key": keys.newest.id.hex()})
     return 0
@@ -189,35 +192,29 @@ def new_key_command(file: Path) -> int:
     return 0
 
 
-class _Progress:
+@contextmanager
+def _progress(done_word: str, things: str) -> Iterator[Callable[[int, int], None]]:
     """One line on stderr, kept up to date, where that is a terminal; otherwise nothing."""
+    line = StatusLine() if sys.stderr.isatty() else None  # noqa: TID251 - asked only
+    due = 0.0
 
-    def __init__(self, done_word: str, things: str) -> None:
-        self._words = (done_word, things)
-        self._due = 0.0
-        self._shown = False
-        self._stream = sys.stderr if sys.stderr.isatty() else None  # noqa: TID251 - it draws counts only
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        return self._tell
-
-    def __exit__(self, *_exception: object) -> None:
-        if self._shown and self._stream is not None:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
-
-    def _tell(self, done: int, total: int) -> None:
+    def show(done: int, total: int) -> None:
+        nonlocal due
         now = time.monotonic()
-        if self._stream is None or now < self._due:
-            return
-        self._due, self._shown = now + _BETWEEN_PROGRESS_SECONDS, True
-        share = 100 * done // total if total else 100
-        self._stream.write(f"\r\x1b[K{self._words[0]} {done:,} of {total:,} {self._words[1]} ({share} %)")
-        self._stream.flush()
+        if line is not None and now >= due:
+            due = now + _BETWEEN_PROGRESS_SECONDS
+            share = 100 * done // total if total else 100
+            line.show(f"{done_word} {done:,} of {total:,} {things} ({share} %)")
+
+    try:
+        yield show
+    finally:
+        if line is not None:
+            line.end()
 
 
 def _default_path(config: Optional[str]) -> Path:
-    from agent.registry_address import is_address
+    from agent.open_registry import is_address
     from duxnet.cli.registry_client import find_target
 
     target = find_target(None, config).target

@@ -1,4 +1,4 @@
-"""Which registry the desk works on, and what the agent on this machine adds to it: the newest health of its own node.
+"""Which registry a command works on, and what the agent on this machine adds to it: the newest health of its own node.
 
 Samples are soft: the file of an embedded registry does not hold them, the agent's status file does.
 """
@@ -11,19 +11,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
-from registry_core.errors import DamagedStoreError, StoreError, ValidationError
+from duxnet.cli.local_agent import find_local_agent
+from registry_core.errors import DamagedStoreError, StoreError, UnknownNodeError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agent.settings import RegistrySettings
-    from agent.status_file import FoundStatus
+    from agent.status_file import AgentStatus, FoundStatus
     from registry_core.contract import Registry
     from registry_core.models.node import Node
     from registry_core.query.conditions import Failing
     from registry_core.query.node_query import NodePage, NodeQuery
+    from registry_core.storage.sealing import KeyRing
 
-__all__ = ["RegistryClient", "Target", "find_target", "whole_id"]
+__all__ = ["RegistryClient", "Target", "find_target", "keys_of", "open_client"]
 
 SHORTEST_PREFIX = 4
 
@@ -34,7 +35,6 @@ class Target:
 
     target: str
     agent_dir: Optional[Path] = None
-    config: Optional[str] = None
 
 
 def find_target(flag: Optional[str], config: Optional[str]) -> Target:
@@ -48,18 +48,9 @@ def find_target(flag: Optional[str], config: Optional[str]) -> Target:
             raise ValidationError(
                 "registry", target, "must be the path of a file, or an address with http:// or https://"
             )
-        return Target(target, config=config)
-    from agent.settings import AgentSettings, RegistrySettings, load_agent_settings
-    from agent.state_dir import REGISTRY_FILE
-    from agent.status_file import local_folder
-
-    settings = load_agent_settings(config)
-    own = settings.section("agent", AgentSettings)
-    state_dir = own.state_path(os.environ)
-    if not own.state_dir:
-        state_dir = local_folder(state_dir, os.environ)
-    target = settings.section("registry", RegistrySettings).target
-    return Target(target or str(state_dir / REGISTRY_FILE), state_dir, config)
+        return Target(target)
+    own = find_local_agent(config)
+    return Target(own.registry, own.state_dir)
 
 
 class RegistryClient:
@@ -68,30 +59,6 @@ class RegistryClient:
     def __init__(self, registry: Registry, status: Optional[FoundStatus]) -> None:
         self.registry = registry
         self.status = status
-
-    @classmethod
-    @contextmanager
-    def opened(cls, place: Target, *, read_only: bool) -> Iterator[RegistryClient]:
-        """Opens for the time of a `with`. Raises RegistryError, with a hint where no agent has run yet."""
-        from agent.open_registry import open_registry
-        from agent.registry_address import is_address
-
-        if not is_address(place.target) and _is_closed(place.target):
-            raise StoreError(place.target, "is not for this user to read: try it with sudo")
-        if place.agent_dir is not None and not is_address(place.target) and not Path(place.target).exists():
-            raise StoreError(
-                place.target, "there is no registry yet: start an agent (duxnet agent), or name one with --registry"
-            )
-        from duxnet.cli.sealing_keys import keys_of
-
-        path = Path(place.target)
-        sealable = not is_address(place.target) and path.is_file()
-        keys = keys_of(path, None, place.config, needed=False) if sealable else None
-        registry = open_registry(place.target, read_only=read_only, keys=keys, settings=_way_to(place))
-        try:
-            yield cls(registry, _local_status(place))
-        finally:
-            registry.close()
 
     def find(self, query: NodeQuery) -> NodePage:
         """What answers the query, each node as `with_newest_health` shows it.
@@ -119,52 +86,125 @@ class RegistryClient:
         stays = [item for item in found if item.condition == "min_uptime_probability"]  # the registry alone can tell
         return failing(newest, query) + stays
 
+    def node(self, given_id: str) -> Node:
+        """The registry's record of the node with this id or beginning of one. Raises UnknownNodeError."""
+        node_id = self.whole_id(given_id)
+        node = self.registry.get_node(node_id)
+        if node is None:
+            raise UnknownNodeError(node_id)
+        return node
+
+    def whole_id(self, given: str) -> str:
+        """The id that `given` is, or is the beginning of when only one node's id begins so; else `given` itself."""
+        try:
+            if len(given) < SHORTEST_PREFIX or self.registry.get_node(given) is not None:
+                return given
+        except StoreError:  # there is one, whose record is damaged: an operator removes or bans it all the same
+            return given
+        host = getattr(self.registry, "host", None)  # of a file: it tells ids without reading a record
+        ids = host.ids() if host is not None else [node.id for node in self.registry.list_nodes()]
+        matches = [node_id for node_id in ids if node_id.startswith(given)]
+        if len(matches) > 1:
+            raise ValidationError("id", given, f"must be the id of one node; {len(matches)} begin so")
+        return matches[0] if matches else given
+
     def with_newest_health(self, node: Node) -> Node:
         """The node as the agent here last measured it, when it is the one of this machine; one whose agent does not
-        run is not live, although nobody is there to say so in the file.
+        run is not live, although the file does not know that yet.
         """
-        status = self.status
-        if status is None or status.plain["node_id"] != node.id:
+        found = self._status_of(node)
+        if found is None:
             return node
-        if not status.is_running and not self._is_heard_since(node, status):
+        status = found.status
+        if not found.is_running and not self._has_reported_since(node, status):
             from registry_core.models.status import Liveness
 
-            return replace(node, liveness=Liveness.LEFT if status.plain["state"] == "stopped" else Liveness.DOWN)
-        if not status.is_fresh:
+            return replace(node, liveness=Liveness.LEFT if status.state == "stopped" else Liveness.DOWN)
+        if not found.is_fresh:
             return node
         from registry_core.models.encoding import health_from_plain
 
-        sample = status.plain["sample"] or {}
-        plain = {name: sample.get(name) for name in ("load_average", "memory_usage", "disk_usage")}
-        plain.update(last_heartbeat=status.plain["written_at"], conditions=status.plain["conditions"] or {})
+        gauges = ("load_average", "memory_usage", "disk_usage")
+        plain: dict[str, object] = {name: getattr(status.sample, name, None) for name in gauges}
+        plain.update(last_heartbeat=status.written_at, conditions=status.conditions or {})
         try:
             return replace(node, health=health_from_plain(plain))
         except ValidationError:  # the status file is not as an agent writes it
             return node
 
     @staticmethod
-    def _is_heard_since(node: Node, status: FoundStatus) -> bool:
-        """Somebody reported for it after its agent had ended."""
+    def _has_reported_since(node: Node, status: AgentStatus) -> bool:
+        """Whether a report for it arrived after its agent had ended."""
         from registry_core.models.times import time_from_text
 
         try:
-            ended = time_from_text("written_at", status.plain["written_at"])
+            ended = time_from_text("written_at", status.written_at)
         except ValidationError:
             return True
         seen = node.health.last_heartbeat
         return ended is not None and seen is not None and seen > ended
 
     def health_age_seconds(self, node: Node) -> Optional[float]:
-        """How old the newest health is; by a clock that nobody sets where the agent here measured it."""
-        status = self.status
-        own = status is not None and status.plain["node_id"] == node.id
-        if status is not None and own and (status.is_fresh or node.health.last_heartbeat is None):
-            return status.age_seconds
+        """How old the newest health is; by a clock that cannot be set where the agent here measured it."""
+        found = self._status_of(node)
+        if found is not None and (found.is_fresh or node.health.last_heartbeat is None):
+            return found.age_seconds
         if node.health.last_heartbeat is None:
             return None
         from datetime import datetime, timezone
 
         return (datetime.now(timezone.utc) - node.health.last_heartbeat).total_seconds()
+
+    def _status_of(self, node: Node) -> Optional[FoundStatus]:
+        """What the agent here says, if this is its node."""
+        return self.status if self.status is not None and self.status.status.node_id == node.id else None
+
+
+@contextmanager
+def open_client(registry: Optional[str], config: Optional[str], *, read_only: bool) -> Iterator[RegistryClient]:
+    """The registry that the options name, open for the time of a `with`. Raises ConfigurationError, RegistryError."""
+    from agent.open_registry import is_address, open_registry
+
+    place = find_target(registry, config)
+    keys, options = None, None
+    if is_address(place.target):
+        from agent.settings import RegistrySettings, load_agent_settings
+
+        options = load_agent_settings(config).section("registry", RegistrySettings).remote_options()
+    else:
+        path = Path(place.target)
+        if _is_closed(place.target):
+            raise StoreError(place.target, "is not for this user to read: try it with sudo")
+        if place.agent_dir is not None and not path.exists():
+            raise StoreError(
+                place.target, "there is no registry yet: start an agent (duxnet agent), or name one with --registry"
+            )
+        keys = keys_of(path, None, config, needed=False) if path.is_file() else None
+    opened = open_registry(place.target, read_only=read_only, keys=keys, options=options)
+    try:
+        yield RegistryClient(opened, _local_status(place))
+    finally:
+        opened.close()
+
+
+def keys_of(place: Path, key_file: Optional[Path], config: Optional[str], *, needed: bool) -> Optional[KeyRing]:
+    """The keys for the registry at `place`; None for one in clear, or where no source has any.
+
+    A key file that was named is read in any case. `needed` False: a registry that cannot be looked at is left for
+    the command to report. Raises StoreError, ValidationError, ConfigurationError.
+    """
+    from registry_core.storage.key_sources import find_keys, read_key_file
+    from registry_core.storage.maintenance.verify import sealed_with
+
+    if key_file is not None:
+        return read_key_file(key_file)
+    try:
+        is_sealed = bool(sealed_with(place))
+    except StoreError:
+        if needed:
+            raise
+        return None
+    return find_keys(find_local_agent(config).key_file, os.environ) if is_sealed else None
 
 
 def _leave_out(_error: DamagedStoreError) -> None:
@@ -182,37 +222,11 @@ def _is_closed(target: str) -> bool:
     return False
 
 
-def _way_to(place: Target) -> Optional[RegistrySettings]:
-    """Token and certificates for an address; a path needs none, and reading the configuration takes time."""
-    from agent.registry_address import is_address
-
-    if not is_address(place.target):
-        return None
-    from agent.settings import RegistrySettings, load_agent_settings
-
-    return load_agent_settings(place.config).section("registry", RegistrySettings)
-
-
 def _local_status(place: Target) -> Optional[FoundStatus]:
     from agent.status_file import find_status
 
     folder = place.agent_dir or Path(place.target).parent
     found = find_status(folder, os.environ)
-    if found is None or os.path.realpath(found.plain["registry"]) != os.path.realpath(place.target):
+    if found is None or os.path.realpath(found.status.registry) != os.path.realpath(place.target):
         return None
     return found
-
-
-def whole_id(registry: Registry, given: str) -> str:
-    """The id that `given` is, or is the beginning of when only one node's id begins so; else `given` itself."""
-    try:
-        if len(given) < SHORTEST_PREFIX or registry.get_node(given) is not None:
-            return given
-    except StoreError:  # there is one, whose record is damaged: an operator removes or bans it all the same
-        return given
-    host = getattr(registry, "host", None)  # of a file: it tells ids without reading a record
-    ids = host.ids() if host is not None else [node.id for node in registry.list_nodes()]
-    matches = [node_id for node_id in ids if node_id.startswith(given)]
-    if len(matches) > 1:
-        raise ValidationError("id", given, f"must be the id of one node; {len(matches)} begin so")
-    return matches[0] if matches else given

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Callable, Optional, TextIO
 
-from duxnet.process.errors import EXIT_BAD_CONFIGURATION, EXIT_RUNTIME, EXIT_USAGE, ConfigurationError
+from duxnet.process.errors import EXIT_BAD_CONFIGURATION, EXIT_RUNTIME, EXIT_USAGE, CommandError, ConfigurationError
 from duxnet.process.terminal import say, say_text
 from registry_core.errors import RegistryError, ValidationError
 
@@ -27,7 +27,7 @@ _BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
 def ended(run: Callable[[], int]) -> int:
-    """The exit code of `run`, whose errors are told here.
+    """The exit code of `run`, whose errors are printed here.
 
     What is still in the streams is written here too: the interpreter's own last attempt would add a complaint to the
     error and make the exit code 120.
@@ -54,11 +54,15 @@ def _code_of(run: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except ConfigurationError as error:
-        return _told(EXIT_BAD_CONFIGURATION, *(f"configuration: {problem}" for problem in error.problems))
+        return _failed(EXIT_BAD_CONFIGURATION, *(f"configuration: {problem}" for problem in error.problems))
     except ValidationError as error:
-        return _told(EXIT_USAGE, str(error))
+        return _failed(EXIT_USAGE, str(error))
+    except CommandError as error:  # our own words, a remedy in lines of its own perhaps
+        with contextlib.suppress(OSError):
+            say_text(f"duxnet: {error}", err=True)
+        return EXIT_RUNTIME
     except RegistryError as error:
-        return _told(EXIT_RUNTIME, str(error))
+        return _failed(EXIT_RUNTIME, str(error))
     except OSError as error:
         return _code_of_error(error)
 
@@ -67,10 +71,10 @@ def _code_of_error(error: OSError) -> int:
     if isinstance(error, BrokenPipeError):  # the reader, `head` perhaps, has seen enough
         return _BROKEN_PIPE
     where = f"{error.filename!a}: " if error.filename is not None else ""
-    return _told(EXIT_RUNTIME, f"{where}{error.strerror or error}")
+    return _failed(EXIT_RUNTIME, f"{where}{error.strerror or error}")
 
 
-def _told(code: int, *lines: str) -> int:
+def _failed(code: int, *lines: str) -> int:
     with contextlib.suppress(OSError):  # standard error takes nothing: `ended` sees to what is left in it
         say(*(f"duxnet: {line}" for line in lines), err=True)
     return code
@@ -91,7 +95,9 @@ def _make_streams_safe() -> None:
     """
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "r+"))  # noqa: PTH123, SIM115 - as long as the process; pathlib costs 3 ms
+            from pathlib import Path  # here: it takes 3 ms, and hardly any caller closes a stream
+
+            setattr(sys, name, Path(os.devnull).open("r+"))  # noqa: SIM115 - as long as the process
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
@@ -102,9 +108,6 @@ def _let_go(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
-
-
-_INTERRUPTED = 130  # 128 + SIGINT, as shells expect
 
 
 def run_click(command: click.Command, arguments: Sequence[str], name: str) -> int:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Optional
 
 import click
 
-from duxnet.process.terminal import say, say_text
+from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
-    from duxnet.service.errors import ServiceError
     from duxnet.service.units import Unit
 
 __all__ = ["service"]
@@ -51,19 +50,15 @@ def install_command(
 
     Doing it again changes nothing, or takes up an upgrade of the package. Needs root.
     """
-    from duxnet.service.errors import ServiceError
     from duxnet.service.install import Choices, install
     from duxnet.service.placement import check_placement, current_placement
 
     unit = _unit(coordinator)
     choices = Choices(root, dry_run, not no_start, gpu, allowed)
-    try:
-        placement = current_placement()
-        check_placement(placement, unit)
-        _check_machine(choices.live)
-        install(unit, placement.command, choices, say)
-    except ServiceError as error:
-        return _told(error)
+    placement = current_placement()
+    check_placement(placement, unit)
+    _check_machine(choices.live)
+    install(unit, placement.command, choices, say)
     return 0
 
 
@@ -74,15 +69,11 @@ def install_command(
 @click.option("--purge", is_flag=True, help="Remove its state too: identity, registry, tokens.")
 def uninstall_command(coordinator: bool, dry_run: bool, root: Path, purge: bool) -> int:
     """Stop the service and remove its unit. Keeps its state unless told. Needs root."""
-    from duxnet.service.errors import ServiceError
     from duxnet.service.install import Choices, uninstall
 
     choices = Choices(root, dry_run)
-    try:
-        _check_machine(choices.live)
-        uninstall(_unit(coordinator), choices, purge, say)
-    except ServiceError as error:
-        return _told(error)
+    _check_machine(choices.live)
+    uninstall(_unit(coordinator), choices, purge, say)
     return 0
 
 
@@ -90,17 +81,13 @@ def uninstall_command(coordinator: bool, dry_run: bool, root: Path, purge: bool)
 @_coordinator
 def status_command(coordinator: bool) -> int:
     """Say how the service is, in one screen. Exit code 0 when it is active, 1 otherwise."""
-    from duxnet.service.errors import ServiceError
     from duxnet.service.report import describe, is_active
 
     unit = _unit(coordinator)
-    try:
-        _check_linux()
-        for line in describe(unit):
-            say(line)
-        return 0 if is_active(unit) else 1
-    except ServiceError as error:
-        return _told(error)
+    _check_machine(live=False)
+    for line in describe(unit):
+        say(line)
+    return 0 if is_active(unit) else 1
 
 
 def _unit(coordinator: bool) -> Unit:
@@ -109,24 +96,13 @@ def _unit(coordinator: bool) -> Unit:
     return COORDINATOR if coordinator else AGENT
 
 
-def _check_linux() -> None:
-    from duxnet.service.errors import ServiceError
-
-    if sys.platform != "linux":
-        raise ServiceError("there is no systemd on this system", "Run `duxnet agent` by what starts services here.")
-
-
 def _check_machine(live: bool) -> None:
     import os
 
-    from duxnet.service.errors import ServiceError
+    from duxnet.process.errors import CommandError
 
-    _check_linux()
+    if sys.platform != "linux":
+        raise CommandError("there is no systemd on this system", "Run `duxnet agent` by what starts services here.")
     if live and os.geteuid() != 0:
         command = " ".join(["sudo", str(Path(sys.argv[0]).resolve()), *sys.argv[1:]])
-        raise ServiceError("this needs root", f"Try:\n  {command}")
-
-
-def _told(error: ServiceError) -> int:
-    say_text(f"duxnet: {error}", err=True)
-    return 1
+        raise CommandError("this needs root", f"Try:\n  {command}")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Optional
 
 import click
 
-from duxnet.process.terminal import say, say_text
+from duxnet.cli.options import config_option, format_option, state_dir_option
+from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from duxnet.coordinator.access.token_store import TokenRow, TokenStore
@@ -23,8 +26,7 @@ def token() -> None:
     """Create, list and revoke tokens of the coordinator whose state directory is on this machine."""
 
 
-_config = click.option("--config", metavar="FILE", help="Configuration file; it must be there.")
-_state_dir = click.option("--state-dir", metavar="DIR", help="The coordinator's state directory.")
+_state_dir = state_dir_option("The coordinator's state directory.")
 
 
 @token.command("create")
@@ -34,7 +36,7 @@ _state_dir = click.option("--state-dir", metavar="DIR", help="The coordinator's 
 @click.option("--any-number", is_flag=True, help="join: any number of nodes.")
 @click.option("--hours", type=click.FloatRange(0, 24 * 3650, min_open=True), help="Valid so long; join: default 24.")
 @click.option("--wallet", default="", help="rater: never rates nodes of this wallet.")
-@_config
+@config_option
 @_state_dir
 def create(
     role: str,
@@ -45,7 +47,7 @@ def create(
     wallet: str,
     config: Optional[str],
     state_dir: Optional[str],
-) -> None:
+) -> int:
     """Make a token and print it. It is told once: only its hash is kept."""
     import time
 
@@ -57,65 +59,62 @@ def create(
         raise click.UsageError("--uses and --any-number exclude each other")
     if role != "rater" and wallet:
         raise click.UsageError("--wallet is for rater tokens")
-    limits.displayable("label", label, "reason")
-    limits.displayable("wallet", wallet, "wallet_address")
+    limits.text("label", label, "reason")
+    limits.text("wallet", wallet, "wallet_address")
     if role == "join":
         uses = None if any_number else (uses or 1)
         hours = hours if hours is not None else 24.0
     lifetime = None if hours is None else hours * _HOUR
-    ledger = _token_store(config, state_dir)
-    try:
-        row, secret = ledger.create(role, time.time(), label=label, wallet=wallet, lifetime_seconds=lifetime, uses=uses)
-    finally:
-        ledger.close()
+    with _token_store(config, state_dir) as tokens:
+        row, secret = tokens.create(role, time.time(), label=label, wallet=wallet, lifetime_seconds=lifetime, uses=uses)
     say(secret)
     where = f"at the coordinator in {_folder(config, state_dir)}"
     say(f"token {row.id} ({role}) {where}, {_terms(row)}; it is not shown again", err=True)
+    return 0
 
 
 @token.command("list")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table")
-@_config
+@format_option
+@config_option
 @_state_dir
-def list_tokens(form: str, config: Optional[str], state_dir: Optional[str]) -> None:
+def list_tokens(output: str, config: Optional[str], state_dir: Optional[str]) -> int:
     """Every token, without its secret."""
-    import json
     import time
     from dataclasses import asdict
 
-    ledger = _token_store(config, state_dir)
-    try:
-        rows = ledger.tokens()
-    finally:
-        ledger.close()
+    from duxnet.cli.output import print_json, print_table
+
+    with _token_store(config, state_dir) as tokens:
+        rows = tokens.tokens()
     now = time.time()
-    if form == "json":
-        tokens = [{**asdict(row), "valid": row.is_valid(now)} for row in rows]
-        say_text(json.dumps({"schema": "duxnet.tokens/1.0", "tokens": tokens}, indent=2))
-        return
-    say(f"{'ID':>4}  {'ROLE':<9} {'STATE':<8} {'USED':<9} {'EXPIRES':<17} LABEL")
-    for row in rows:
-        used = "" if row.role != "join" else f"{row.used} of {row.uses if row.uses is not None else 'any'}"
-        expires = _minute(row.expires) if row.expires is not None else "never"
-        say(f"{row.id:>4}  {row.role:<9} {_state(row, now):<8} {used:<9} {expires:<17} {row.label}")
+    if output == "json":
+        plain = [{**asdict(row), "valid": row.is_valid(now)} for row in rows]
+        print_json({"schema": "duxnet.tokens/1.0", "tokens": plain})
+    else:
+        header = ("ID", "ROLE", "STATE", "USED", "EXPIRES", "LABEL")
+        print_table(header, (_row(row, now) for row in rows), right=("ID",))
+    return 0
 
 
 @token.command("revoke")
 @click.argument("number", type=int)
-@_config
+@config_option
 @_state_dir
-def revoke(number: int, config: Optional[str], state_dir: Optional[str]) -> None:
+def revoke(number: int, config: Optional[str], state_dir: Optional[str]) -> int:
     """Make a token worthless, from now on."""
     import time
 
-    ledger = _token_store(config, state_dir)
-    try:
-        done = ledger.revoke(number, time.time())
-    finally:
-        ledger.close()
-    if not done:
-        raise click.ClickException(f"there is no token {number} that could be revoked")
+    with _token_store(config, state_dir) as tokens:
+        if not tokens.revoke(number, time.time()):
+            raise click.ClickException(f"there is no token {number} that could be revoked")
     say(f"token {number} is revoked")
+    return 0
+
+
+def _row(row: TokenRow, now: float) -> tuple[str, ...]:
+    used = "" if row.role != "join" else f"{row.used} of {row.uses if row.uses is not None else 'any'}"
+    expires = _minute(row.expires) if row.expires is not None else "never"
+    return str(row.id), row.role, _state(row, now), used, expires, row.label
 
 
 def _terms(row: TokenRow) -> str:
@@ -141,14 +140,19 @@ def _state(row: TokenRow, now: float) -> str:
     return "used up" if row.uses is not None and row.used >= row.uses else "valid"
 
 
-def _token_store(config: Optional[str], state_dir: Optional[str]) -> TokenStore:
-    """The ledger of the coordinator that the configuration names, which must have been started once."""
+@contextmanager
+def _token_store(config: Optional[str], state_dir: Optional[str]) -> Iterator[TokenStore]:
+    """The tokens of the coordinator that the configuration names, which must have been started once."""
     from duxnet.coordinator.access.token_store import COORDINATOR_DB, TokenStore
 
     path = _folder(config, state_dir) / COORDINATOR_DB
     if not path.exists():
         raise click.ClickException(f"{path} is not there: start the coordinator once, or give --state-dir")
-    return TokenStore(path)
+    tokens = TokenStore(path)
+    try:
+        yield tokens
+    finally:
+        tokens.close()
 
 
 def _folder(config: Optional[str], state_dir: Optional[str]) -> Path:

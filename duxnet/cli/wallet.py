@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import click
 
 from duxnet.cli.group import SuggestingGroup
-from duxnet.cli.query_options import with_registry
+from duxnet.cli.options import Opener, with_registry
 from duxnet.process.terminal import say, say_text
 
 __all__ = ["wallet"]
@@ -25,17 +23,12 @@ def wallet() -> None:
 @wallet.command("message")
 @click.argument("node_id", metavar="ID")
 @with_registry
-def message_command(node_id: str, registry: Optional[str], config: Optional[str]) -> int:
+def message_command(node_id: str, opened: Opener) -> int:
     """Print what the wallet must sign: two lines, without the line end after the second."""
-    from duxnet.cli.registry_client import RegistryClient, find_target, whole_id
-    from registry_core.errors import UnknownNodeError
     from registry_core.identity.wallets import proof_message
 
-    with RegistryClient.opened(find_target(registry, config), read_only=True) as client:
-        whole = whole_id(client.registry, node_id)
-        if client.registry.get_node(whole) is None:
-            raise UnknownNodeError(whole)
-        say_text(proof_message(whole))
+    with opened(read_only=True) as client:
+        say_text(proof_message(client.node(node_id).id))
     return 0
 
 
@@ -43,16 +36,15 @@ def message_command(node_id: str, registry: Optional[str], config: Optional[str]
 @click.argument("node_id", metavar="ID")
 @click.argument("signature")
 @with_registry
-def attach_command(node_id: str, signature: str, registry: Optional[str], config: Optional[str]) -> int:
+def attach_command(node_id: str, signature: str, opened: Opener) -> int:
     """Check the SIGNATURE (0x and 130 hexadecimal digits) of the node's wallet, and keep it.
 
     The faults of other nodes that proved the same wallet come along. Checking takes the extra `ethereum`, where the
     registry is.
     """
-    from duxnet.cli.registry_client import RegistryClient, find_target, whole_id
 
-    with RegistryClient.opened(find_target(registry, config), read_only=False) as client:
-        whole = whole_id(client.registry, node_id)
+    with opened(read_only=False) as client:
+        whole = client.whole_id(node_id)
         client.registry.admin.attach_wallet(whole, signature, actor="duxnet wallet")
         reputation = client.registry.get_reputation(whole)
         say(f"{whole}: wallet proven; standing {reputation.standing}, reputation {reputation.score:.2f}")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
+from agent.status_file import NO_WORK, FoundStatus
 from duxnet.doctor.findings import NOTE, OK, PROBLEM, Finding
 from duxnet.process.errors import ConfigurationError
 from duxnet.process.settings import Settings
 from duxnet.service.placement import closed_to_others
 
-__all__ = ["check_configuration", "check_identity", "check_status", "check_warnings"]
+__all__ = ["check_configuration", "check_identity", "check_status"]
 
 
 def check_configuration(config: Optional[str], by_service: bool) -> tuple[Optional[Settings], list[Finding]]:
@@ -54,37 +55,26 @@ def check_identity(state_dir: Path) -> Finding:
     return Finding("identity", OK, f"node {identity.id}", details={"node_id": identity.id})
 
 
-def check_status(state_dir: Path, environ: Mapping[str, str]) -> Finding:
-    """What the running agent last wrote about itself."""
-    from agent.status_file import find_status
-
-    found = find_status(state_dir, environ)
+def check_status(found: Optional[FoundStatus]) -> Iterator[Finding]:
+    """What the running agent last wrote about itself, and what it warns of although it reports."""
     if found is None or not found.is_running:
         start = "start it: `sudo duxnet service install`, or `duxnet agent` in a terminal"
-        return Finding("agent", PROBLEM, "no agent runs here", start)
+        yield Finding("agent", PROBLEM, "no agent runs here", start)
+        return
+    status, age = found.status, f"{found.age_seconds or 0.0:.0f} s"
     if not found.is_fresh:
         remedy = (
             f"it hangs, or cannot write {found.path} (is that disk full?): its journal may say what it waits for; "
             "then `sudo systemctl restart duxnet-agent.service`"
         )
-        return Finding("agent", PROBLEM, f"its newest report is {found.age_seconds or 0.0:.0f} s old", remedy)
-    problem = found.plain["problem"]
-    if problem is not None:
+        yield Finding("agent", PROBLEM, f"its newest report is {age} old", remedy)
+    elif status.problem is not None:
         remedy = "mend what that names, or what is said of the registry; restart the agent after a change of [registry]"
-        return Finding("agent", PROBLEM, f"it runs, but cannot report: {problem}", remedy)
-    delivered = found.plain["reports_delivered"]
-    words = f"node {found.plain['node_id']} reported {found.age_seconds or 0.0:.0f} s ago, {delivered} times so far"
-    return Finding("agent", OK, words)
-
-
-def check_warnings(state_dir: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """What the running agent warns of, although it reports."""
-    from agent.status_file import NO_WORK, find_status
-
-    found = find_status(state_dir, environ)
-    if found is None or not found.is_running:
-        return
-    for warning in map(str, found.plain["warnings"]):
+        yield Finding("agent", PROBLEM, f"it runs, but cannot report: {status.problem}", remedy)
+    else:
+        words = f"node {status.node_id} reported {age} ago, {status.reports_delivered} times so far"
+        yield Finding("agent", OK, words)
+    for warning in status.warnings:
         if warning.startswith(NO_WORK):
             yield Finding("work", PROBLEM, warning, "mend what it names, or ask the network's operator")
         else:

@@ -75,7 +75,7 @@ def _gpus(root: Mapping[str, Any], service: Mapping[str, Any]) -> Iterator[Findi
 
 
 def _errors(root: Mapping[str, Any], service: Mapping[str, Any]) -> Iterator[Finding]:
-    """What the service cannot find out although root can; and, as a note, what nobody can."""
+    """What the service cannot find out although root can; and, as a note, what neither can."""
     known = {(error.get("probe"), error.get("message")) for error in root.get("errors", [])}
     for error in service.get("errors", []):
         everybody = (error.get("probe"), error.get("message")) in known

@@ -18,8 +18,7 @@ CREDENTIALS = Path("/run/credentials/duxnet-coordinator.service")
 def check_coordinator_configuration() -> Iterator[Finding]:
     """Its settings, and whether the service can read the TLS files that they name."""
     from duxnet.coordinator.settings import CoordinatorSettings
-    from duxnet.process.log_settings import LogSettings
-    from duxnet.process.settings import load_settings
+    from duxnet.process.settings import LogSettings, load_settings
     from duxnet.service.placement import closed_to_others
 
     try:

@@ -7,13 +7,16 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from duxnet.doctor.findings import NOTE, OK, PROBLEM, Finding
+from duxnet.process.errors import CommandError
 from duxnet.process.settings import Settings
 from duxnet.service import systemctl
-from duxnet.service.errors import ServiceError
 from duxnet.service.units import AGENT, COORDINATOR, Unit
+
+if TYPE_CHECKING:
+    from agent.status_file import FoundStatus
 
 __all__ = ["Patient", "examine", "find_patient", "service_environment"]
 
@@ -64,7 +67,7 @@ def service_environment(patient: Patient) -> dict[str, str]:
 
 
 def examine(patient: Patient, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """All findings. `environ` is the patient's. Raises ServiceError where systemd does not answer."""
+    """All findings. `environ` is the patient's. Raises CommandError where systemd does not answer."""
     from duxnet.doctor.coordinator_checks import check_coordinator_configuration
 
     if patient.has_agent:
@@ -79,7 +82,8 @@ def examine(patient: Patient, environ: Mapping[str, str]) -> Iterator[Finding]:
 
 def _agent(patient: Patient, environ: Mapping[str, str]) -> Iterator[Finding]:
     from agent.settings import AgentSettings
-    from duxnet.doctor.agent_checks import check_configuration, check_identity, check_status, check_warnings
+    from agent.status_file import find_status
+    from duxnet.doctor.agent_checks import check_configuration, check_identity, check_status
 
     if patient.agent is not None:
         yield from _service(AGENT, patient.agent)
@@ -92,9 +96,9 @@ def _agent(patient: Patient, environ: Mapping[str, str]) -> Iterator[Finding]:
         own = settings.section("agent", AgentSettings)
         state_dir = Path(patient.state_dir) if patient.state_dir else own.state_path(environ)
         yield check_identity(state_dir)
-        yield check_status(state_dir, environ)
-        yield from check_warnings(state_dir, environ)
-        yield from _registry(patient, settings, _told_registry(state_dir, environ))
+        found = find_status(state_dir, environ)
+        yield from check_status(found)
+        yield from _registry(patient, settings, found)
         work_dir = Path(own.work_dir) if own.work_dir else state_dir
         yield from _seen(patient, work_dir)
 
@@ -116,27 +120,20 @@ def _service(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
         yield from check_credentials(unit)
 
 
-def _told_registry(state_dir: Path, environ: Mapping[str, str]) -> str:
-    """The address that the running agent reports to, which its command line may have named; "" where it has none."""
-    from agent.registry_address import is_address
-    from agent.status_file import find_status
-
-    found = find_status(state_dir, environ)
-    told = str(found.plain["registry"]) if found is not None and found.is_running else ""
-    return told if is_address(told) else ""
-
-
-def _registry(patient: Patient, settings: Settings, told: str) -> Iterator[Finding]:
+def _registry(patient: Patient, settings: Settings, found: Optional[FoundStatus]) -> Iterator[Finding]:
+    """The registry that the running agent reports to, which its command line may have named, else the configured."""
+    from agent.open_registry import is_address
     from agent.settings import RegistrySettings
     from duxnet.doctor.reach import AllowList, check_address
 
     section = settings.section("registry", RegistrySettings)
-    target = told or section.target
+    in_use = found.status.registry if found is not None and found.is_running else ""
+    target = in_use if is_address(in_use) else section.target
     if not target:
         yield Finding("registry", OK, "the agent keeps its own, in its state directory")
         return
-    found = patient.agent or {}
-    allow_list = AllowList.from_properties(found.get("IPAddressDeny", ""), found.get("IPAddressAllow", ""))
+    unit = patient.agent or {}
+    allow_list = AllowList.from_properties(unit.get("IPAddressDeny", ""), unit.get("IPAddressAllow", ""))
     ca_file, proxy = section.ca_file or None, section.proxy.get_secret_value()
     for address in target.replace(",", " ").split():
         if address.startswith(("http://", "https://")):
@@ -157,7 +154,7 @@ def _seen(patient: Patient, work_dir: Path) -> Iterator[Finding]:
     command = current_placement().command
     try:
         findings = compare(probe_as_root(command, work_dir), probe_in_sandbox(AGENT, command, work_dir))
-    except (SandboxError, ServiceError) as error:
+    except (SandboxError, CommandError) as error:
         remedy = f"`systemctl cat {AGENT.service}` shows what closes it; does `duxnet probe` work outside?"
         yield Finding(CHECK, PROBLEM, f"the probe could not be run as the service: {error}", remedy)
         return
@@ -170,7 +167,7 @@ def _own_clock() -> Iterator[Finding]:
         return
     try:
         answer = systemctl.timedatectl("NTPSynchronized")
-    except ServiceError:
+    except CommandError:
         return
     if answer == "yes":
         yield Finding("clock set", OK, "a time service keeps this machine's clock right")

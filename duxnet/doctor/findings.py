@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 __all__ = ["NOTE", "OK", "PROBLEM", "Finding", "all_is_well", "as_text", "to_plain"]
@@ -41,16 +41,7 @@ def to_plain(findings: Sequence[Finding]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "ok": all_is_well(findings),
-        "findings": [
-            {
-                "check": finding.check,
-                "state": finding.state,
-                "summary": finding.summary,
-                "remedy": finding.remedy or None,
-                "details": dict(finding.details),
-            }
-            for finding in findings
-        ],
+        "findings": [{**asdict(finding), "remedy": finding.remedy or None} for finding in findings],
     }
 
 

@@ -31,7 +31,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 """Where the agent goes when the address names no port."""
 CERTIFICATE_DAYS_LEFT = 14
 LONGEST_ANSWER_BYTES = 16_384
-# Nobody is harmed by less.
+# Less does no harm.
 CLOCK_NOTE_SECONDS = 5.0
 # Signed requests are refused beyond this; the agent then asks for a nonce, which costs a round trip each time.
 CLOCK_PROBLEM_SECONDS = 60.0

@@ -43,7 +43,7 @@ def directives(unit_text: str) -> Iterator[str]:
 
 
 def probe_in_sandbox(unit: Unit, command: Path, state_dir: Path) -> dict[str, Any]:
-    """What `duxnet probe` prints as that unit. Needs root and a running systemd. Raises SandboxError, ServiceError."""
+    """What `duxnet probe` prints as that unit. Needs root and a running systemd. Raises SandboxError, CommandError."""
     properties = [f"--property={line}" for line in directives(systemctl("cat", unit.service))]
     run = ["systemd-run", "--pipe", "--wait", "--collect", "--quiet", "--service-type=exec", *properties]
     return _probed([*run, "--", str(command), "probe", "--format", "json", "--work-dir", str(state_dir)])

@@ -56,7 +56,7 @@ def check_state(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def check_watchdog(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether systemd watches it, and when it last heard of progress."""
+    """Whether systemd watches it, and when progress was last reported."""
     if found.get("ActiveState") != "active":
         return
     limit_seconds = _seconds(found.get("WatchdogUSec", ""))
@@ -68,8 +68,8 @@ def check_watchdog(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
             f"a drop-in takes WatchdogSec= away: see `systemctl cat {unit.service}`",
         )
         return
-    heard = int(found.get("WatchdogTimestampMonotonic") or 0) / 1e6
-    age_seconds = max(0.0, time.monotonic() - heard)
+    reported = int(found.get("WatchdogTimestampMonotonic") or 0) / 1e6
+    age_seconds = max(0.0, time.monotonic() - reported)
     if age_seconds > limit_seconds:
         yield Finding(
             "watchdog",
@@ -91,12 +91,11 @@ def check_text(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
     except OSError:
         return
     if text != unit_text(unit, current_placement().command):
-        flag = " --coordinator" if unit.role == "coordinator" else ""
         yield Finding(
             "unit file",
             NOTE,
             f"{path} is not the one that this version, at {current_placement().command}, installs",
-            f"after an upgrade or a move: sudo duxnet service install{flag}",
+            f"after an upgrade or a move: sudo {unit.install_command}",
         )
 
 

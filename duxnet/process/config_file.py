@@ -20,12 +20,12 @@ __all__ = ["find_config_file", "read_config_file"]
 LARGEST_CONFIG_BYTES = 1_000_000  # a configuration is a page or two; this keeps a wrong path from filling memory
 
 
-def find_config_file(asked_for: Optional[str], environ: Mapping[str, str]) -> Optional[Path]:
-    """The file to read, or None: `asked_for`, `$DUXNET_CONFIG`, the user's folder, /etc; the first that applies.
+def find_config_file(named: Optional[str], environ: Mapping[str, str]) -> Optional[Path]:
+    """The file to read, or None: `named`, `$DUXNET_CONFIG`, the user's folder, /etc; the first that applies.
 
-    A file that was asked for by flag or environment and is not there is a ConfigurationError; the others are optional.
+    A file that flag or environment name and that is not there is a ConfigurationError; the others are optional.
     """
-    for path, source in ((asked_for, "--config"), (environ.get("DUXNET_CONFIG") or None, "$DUXNET_CONFIG")):
+    for path, source in ((named, "--config"), (environ.get("DUXNET_CONFIG") or None, "$DUXNET_CONFIG")):
         if path is not None:
             return _existing(Path(path), source)
     for candidate in config_file_candidates(environ):
@@ -60,7 +60,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> bytes:
-    """The file's bytes. What root is told by it must come from root. Raises StoreError, OSError."""
+    """The file's bytes. What root reads must come from root. Raises StoreError, OSError."""
     from registry_core.files.opening import open_regular, refuse_others
 
     with os.fdopen(open_regular(path), "rb") as file:
@@ -81,10 +81,6 @@ def _parsed(raw: bytes, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:  # its text ends in "(at line 3, column 7)"
-        raise ConfigurationError([f"{where} is not valid TOML: {_one_line(str(error))}"]) from None
+        raise ConfigurationError([f"{where} is not valid TOML: {' '.join(str(error).split())}"]) from None
     except RecursionError:
         raise ConfigurationError([f"{where} is not valid TOML: nested too deeply"]) from None
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -1,10 +1,10 @@
-"""Errors of a process that is being set up: what its user asked for cannot be. Each problem is one line of text."""
+"""Errors that a process shows to its user without a traceback, and its exit codes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["ConfigurationError", "EXIT_BAD_CONFIGURATION", "EXIT_PARTIAL", "EXIT_RUNTIME", "EXIT_USAGE"]
+__all__ = ["CommandError", "ConfigurationError", "EXIT_BAD_CONFIGURATION", "EXIT_PARTIAL", "EXIT_RUNTIME", "EXIT_USAGE"]
 
 EXIT_RUNTIME = 1
 EXIT_USAGE = 2
@@ -21,3 +21,15 @@ class ConfigurationError(Exception):
 
     def __str__(self) -> str:
         return "; ".join(self.problems)
+
+
+class CommandError(Exception):
+    """A command cannot do what it was called for: `reason` says why, `remedy` what its user can do (in lines)."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason, remedy)
+        self.reason = reason
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.reason}\n{self.remedy}"

@@ -17,7 +17,7 @@ from duxnet.process.folders import config_file_candidates
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["PROJECT_SECTIONS", "Layers", "read_layers", "suggestion"]
+__all__ = ["PROJECT_SECTIONS", "Layers", "path_text", "read_layers", "suggestion"]
 
 PROJECT_SECTIONS = ("agent", "coordinator", "log", "registry")
 """Every section that some part of the project reads. A process ignores those that it does not read itself."""
@@ -39,17 +39,26 @@ class Layers(NamedTuple):
         for depth, name in enumerate(names, 1):
             found = found.get(name, {})
             if not isinstance(found, dict):
-                raise self._refused(".".join(names[:depth]), found, "must be a table")
+                raise self.refused(".".join(names[:depth]), found, "must be a table")
         return dict(found)
 
     def text(self, section: str, name: str) -> str:
         """One setting that is text, empty if it is not set. Raises ConfigurationError for anything else."""
         found = self.table(section).get(name, "")
         if not isinstance(found, str):
-            raise self._refused(f"{section}.{name}", found, "must be a valid string")
+            raise self.refused(f"{section}.{name}", found, "must be a valid string")
         return found
 
-    def _refused(self, name: str, value: object, rule: str) -> ConfigurationError:
+    def path(self, section: str, name: str) -> str:
+        """As `text`, for a setting that is a path: `path_text` of it."""
+        given = self.text(section, name)
+        try:
+            return path_text(given)
+        except ValueError as error:
+            raise self.refused(f"{section}.{name}", given, str(error)) from None
+
+    def refused(self, name: str, value: object, rule: str) -> ConfigurationError:
+        """The error for a setting: its dotted name, its value, the rule, and where the value comes from."""
         from registry_core.errors import shown
 
         inside = (origin for known, origin in self.origins.items() if f"{known}.".startswith(f"{name}."))
@@ -86,6 +95,20 @@ def _flattened(tree: Mapping[str, Any], parent: str = "") -> dict[str, Any]:
         else:
             flat[f"{parent}{key}"] = value
     return flat
+
+
+def path_text(value: str) -> str:
+    """The path with `~` replaced by the home folder; empty stays empty. Raises ValueError with the rule."""
+    if not value.isprintable():
+        raise ValueError("must be a path without control characters")
+    if not value.startswith("~"):
+        return value
+    from pathlib import Path
+
+    try:
+        return str(Path(value).expanduser())
+    except RuntimeError:  # ~somebody, who is not known here
+        raise ValueError("must begin with a home folder that is known here") from None
 
 
 def suggestion(given: str, known: Iterable[str]) -> str:

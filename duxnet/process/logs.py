@@ -1,23 +1,31 @@
 """Log lines for people, for the journal, or as JSON. Only a process configures logging, never a library.
 
-Under systemd a line begins with its priority (`<3>`, man sd-daemon) and leaves the time to the journal.
+Under systemd a record goes into the journal over its own socket, so that its fields stay fields (man systemd-journald):
+`journalctl -o verbose` shows them, `journalctl DUXNET_NODE_ID=…` finds by them. Where that socket is not, a line begins
+with its priority (`<3>`, man sd-daemon) and leaves the time to the journal.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Callable, Optional
 
 from duxnet.process.terminal import say_text
 from registry_core.errors import printable
 
-__all__ = ["LEVELS", "LOG_FORMATS", "configure_logs", "is_journal"]
+__all__ = ["JOURNAL_SOCKET", "Journal", "configure_logs", "datagram", "identifier", "is_journal"]
 
-LOG_FORMATS = ("plain", "json")
-LEVELS = ("debug", "info", "warning", "error")
+JOURNAL_SOCKET = "/run/systemd/journal/socket"
+# A journal that does not read must not hold the service: after this a line is lost.
+JOURNAL_TIMEOUT_SECONDS = 0.5
+# Below the usual limit of a datagram (net.core.wmem_default, 208 KiB).
+LONGEST_VALUE_BYTES = 32_000
 
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _DEBUG_PRIORITY = 7
@@ -52,15 +60,15 @@ class _Plain(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        return f"{moment} {record.levelname.lower():<7} {_text(self, record)}"
+        return f"{moment} {record.levelname.lower():<7} {_text(record)}"
 
 
-class _Journal(logging.Formatter):
+class _WithPriority(logging.Formatter):
     """`<4>text`, every line with its priority."""
 
     def format(self, record: logging.LogRecord) -> str:
         priority = _priority(record.levelno)
-        return "\n".join(f"<{priority}>{line}" for line in _text(self, record).splitlines() or [""])
+        return "\n".join(f"<{priority}>{line}" for line in _text(record).splitlines() or [""])
 
 
 class _Json(logging.Formatter):
@@ -89,36 +97,73 @@ def _priority(level: int) -> int:
     return next((value for least, value in _PRIORITIES if level >= least), _DEBUG_PRIORITY)
 
 
-def _text(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+def _text(record: logging.LogRecord) -> str:
     text = printable(record.getMessage())
     if record.exc_info:
-        text += "\n" + "\n".join(
-            f"    {printable(line)}" for line in formatter.formatException(record.exc_info).splitlines()
-        )
+        lines = logging.Formatter().formatException(record.exc_info).splitlines()
+        text += "\n" + "\n".join(f"    {printable(line)}" for line in lines)
     return text
+
+
+class Journal(logging.Handler):
+    """Sends each record as one datagram; `otherwise` takes it where that fails."""
+
+    def __init__(self, name: str, otherwise: logging.Handler, path: str = JOURNAL_SOCKET) -> None:
+        super().__init__()
+        self._name = name
+        self._otherwise = otherwise
+        self._path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields: dict[str, object] = {
+            "MESSAGE": _text(record),
+            "PRIORITY": _priority(record.levelno),
+            "SYSLOG_IDENTIFIER": self._name,
+            "LOGGER": record.name,
+        }
+        for key, value in (getattr(record, "fields", None) or {}).items():
+            fields["DUXNET_" + re.sub("[^A-Z0-9_]+", "_", str(key).upper())] = value
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
+                out.settimeout(JOURNAL_TIMEOUT_SECONDS)
+                out.sendto(datagram(fields), self._path)
+        except socket.timeout:
+            return
+        except OSError:  # no journal here, or a line too long for it
+            self._otherwise.handle(record)
+
+
+def datagram(fields: Mapping[str, object]) -> bytes:
+    """The fields as the journal reads them: `NAME=text`, or for text of several lines its name, length and bytes."""
+    parts = []
+    for name, value in fields.items():
+        lines = map(printable, str(value).split("\n"))
+        text = "\n".join(lines).encode("utf-8", "backslashreplace")[:LONGEST_VALUE_BYTES]
+        if b"\n" in text:
+            parts.append(name.encode() + b"\n" + len(text).to_bytes(8, "little") + text + b"\n")
+        else:
+            parts.append(name.encode() + b"=" + text + b"\n")
+    return b"".join(parts)
+
+
+def identifier(environ: Mapping[str, str]) -> str:
+    """What the journal calls us: the name of the unit's runtime directory, which is the unit's own."""
+    return Path(environ.get("RUNTIME_DIRECTORY", "").partition(":")[0] or "duxnet").name
 
 
 def _to_stderr(line: str) -> None:
     say_text(line, err=True)
 
 
-def _to_journal(environ: Mapping[str, str], formatter: logging.Formatter, lines: logging.Handler) -> logging.Handler:
-    """Over the journal's own socket, with fields; as lines on stderr where that does not go."""
-    from duxnet.process.journal import Journal, identifier
-
-    return Journal(identifier(environ), lambda record: _text(formatter, record), _priority, lines)
-
-
 def configure_logs(
     log_format: str, level: str, environ: Mapping[str, str], write: Optional[Callable[[str], None]] = None
 ) -> None:
     """Send what is logged to stderr (or to `write`, one line at a time), replacing what an earlier call set up."""
-    formatter: logging.Formatter = _Journal() if is_journal(environ) else _Plain()
-    if log_format == "json":
-        formatter = _Json()
+    to_journal = is_journal(environ) and log_format != "json"
+    formatter = _Json() if log_format == "json" else _WithPriority() if to_journal else _Plain()
     chosen: logging.Handler = _Lines(formatter, write or _to_stderr)
-    if isinstance(formatter, _Journal) and write is None:
-        chosen = _to_journal(environ, formatter, chosen)
+    if to_journal and write is None:
+        chosen = Journal(identifier(environ), chosen)
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)

@@ -43,7 +43,7 @@ class Notifier:
         self._send("STOPPING=1\nSTATUS=stopping")
 
     def watchdog(self) -> None:
-        """There was progress: do not restart me. Does nothing when no watchdog was asked for."""
+        """There was progress: do not restart me. Does nothing without a watchdog."""
         if self.watchdog_seconds is not None:
             self._send("WATCHDOG=1")
 

@@ -10,17 +10,17 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Optional, TypeVar
+from typing import Annotated, Any, Literal, Optional, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError, create_model
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from duxnet.process.errors import ConfigurationError
-from duxnet.process.layers import read_layers, suggestion
+from duxnet.process.layers import path_text, read_layers, suggestion
 from registry_core.errors import ValidationError as RecordError
 from registry_core.errors import shown
 
-__all__ = ["Number", "PathText", "Section", "Settings", "Whole", "load_settings"]
+__all__ = ["LogSettings", "Number", "PathText", "Section", "Settings", "Whole", "load_settings"]
 
 MASK = "********"
 
@@ -41,21 +41,17 @@ def _not_a_bool(value: Any) -> Any:
     return value
 
 
-def _path_text(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError("must be a path without control characters")
-    if not value.startswith("~"):
-        return value
-    try:
-        return str(Path(value).expanduser())
-    except RuntimeError:  # ~somebody, who is not known here
-        raise ValueError("must begin with a home folder that is known here") from None
-
-
 # The kinds of values that sections are made of, beside text and true or false.
 Number = Annotated[float, BeforeValidator(_not_a_bool)]
 Whole = Annotated[int, BeforeValidator(_not_a_bool)]
-PathText = Annotated[str, AfterValidator(_path_text)]  # `~` is replaced; empty means "not set"
+PathText = Annotated[str, AfterValidator(path_text)]  # `~` is replaced; empty means "not set"
+
+
+class LogSettings(Section):
+    """[log]: how and how much a process says."""
+
+    format: Literal["plain", "json"] = "plain"
+    level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 @dataclass(frozen=True)
@@ -97,10 +93,7 @@ class Settings:
 
 
 def load_settings(
-    sections: Mapping[str, type[Section]],
-    *,
-    config: Optional[str] = None,
-    flags: Optional[Mapping[str, object]] = None,
+    sections: Mapping[str, type[Section]], *, config: Optional[str] = None, flags: Optional[Mapping[str, object]] = None
 ) -> Settings:
     """Read and validate `sections`; `config` and `flags` as in `read_layers`. Reads `os.environ`.
 
@@ -127,15 +120,8 @@ class _Root(BaseSettings):
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library names these
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)  # merged by `read_layers`, which remembers where each value came from
+    def settings_customise_sources(cls, *_settings_cls: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (sources["init_settings"],)  # merged by `read_layers`, which remembers where each value came from
 
 
 def _root_model(sections: Mapping[str, type[Section]]) -> type[_Root]:
@@ -153,26 +139,16 @@ def _problem(error: Any, origins: Mapping[str, str], sections: Mapping[str, type
     origin = next(related, None)
     source = f" ({origin})" if origin else ""
     if error["type"] == "extra_forbidden":
-        known_keys = _keys_beside(path, sections)
-        hint = suggestion(path[-1], known_keys)
+        hint = suggestion(path[-1], _fields_beside(path, sections))
         return f"{ascii(name)[1:-1]} is not a setting{hint}{source}"
     refused = error.get("ctx", {}).get("error")
     if isinstance(refused, RecordError):  # the core's own check: it names what inside the setting is wrong
         inside = refused.field.partition(".")[2]
         return f"{name}{'.' if inside else ''}{inside}: {shown(refused.value)} is not accepted: {refused.rule}{source}"
-    given = MASK if _is_secret(path, sections) else shown(error["input"])
+    field = _fields_beside(path, sections).get(path[-1])
+    given = MASK if field is not None and field.annotation is SecretStr else shown(error["input"])
     message = str(error["msg"]).replace("Input should be", "must be").replace("Value error, ", "")
     return f"{name}: {given} is not accepted: {message}{source}"
-
-
-def _keys_beside(path: list[str], sections: Mapping[str, type[Section]]) -> list[str]:
-    return list(_fields_beside(path, sections))
-
-
-def _is_secret(path: list[str], sections: Mapping[str, type[Section]]) -> bool:
-    """Whether the setting at `path` holds a secret, whatever was given for it."""
-    field = _fields_beside(path, sections).get(path[-1])
-    return field is not None and field.annotation is SecretStr
 
 
 def _fields_beside(path: list[str], sections: Mapping[str, type[Section]]) -> Mapping[str, Any]:

@@ -45,7 +45,7 @@ class SignalInbox:
         """End a `wait` from any thread."""
         try:
             self._writer.send(b"\0")
-        except (BlockingIOError, OSError):  # full: the wait ends anyway; closed: nobody waits
+        except (BlockingIOError, OSError):  # full: the wait ends anyway; closed: there is no waiter
             return
 
     def wait(self, seconds: float) -> None:

@@ -1,6 +1,6 @@
 """Installing and removing a unit: first a plan that can be shown, then the files, then systemd.
 
-Here: which files, and in which order systemd is told. Not here: what stands in them (`units`), whether the unit
+Here: which files, and in which order systemd reads them. Not here: what stands in them (`units`), whether the unit
 could start at all (`placement`). With a `root` other than / files are written below it and nothing is started.
 """
 
@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from duxnet.process.errors import CommandError
 from duxnet.service import systemctl
-from duxnet.service.errors import ServiceError
-from duxnet.service.gpus import has_gpu
 from duxnet.service.units import AGENT, GPU_DROP_IN, NETWORK_DROP_IN, Unit, gpu_text, network_text, unit_text
 from registry_core.errors import StoreError, reason_of
 from registry_core.files.atomic import replace_by_link, replace_file
@@ -25,6 +24,10 @@ __all__ = ["Choices", "PlannedFile", "Say", "install", "plan_files", "uninstall"
 Say = Callable[[str], None]
 UNIT_FOLDER = Path("etc/systemd/system")
 EVERYWHERE = "any"  # alone in `allowed`: the allow-list is taken away
+# Vendors whose drivers the probe asks through device files: NVIDIA, AMD, Intel.
+_VENDORS = {"0x10de", "0x1002", "0x8086"}
+# PCI classes: VGA, 3D, other display, co-processor; and all of 12, processing accelerators.
+_CLASSES = ("0x0300", "0x0302", "0x0380", "0x0b40", "0x12")
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Choices:
 
     @property
     def live(self) -> bool:
-        """Whether systemd of this machine is to be told."""
+        """Whether systemd of this machine is to act on it."""
         return self.root == Path("/") and not self.dry_run
 
 
@@ -94,7 +97,7 @@ def plan_files(unit: Unit, command: Path, choices: Choices, groups: Collection[s
 def install(unit: Unit, command: Path, choices: Choices, say: Say) -> None:
     """Write what is not so yet, enable, start (or restart after an upgrade) and wait until the service is active.
 
-    Says each thing done. Doing it twice changes nothing the second time. Raises ServiceError.
+    Says each thing done. Doing it twice changes nothing the second time. Raises CommandError.
     """
     changed = _apply(plan_files(unit, command, choices, _groups(choices.root)), choices, say)
     if choices.live and systemctl.is_running():
@@ -108,18 +111,18 @@ def install(unit: Unit, command: Path, choices: Choices, say: Say) -> None:
 
 
 def uninstall(unit: Unit, choices: Choices, purge: bool, say: Say) -> None:
-    """Stop the service and remove what `install` wrote; with `purge` its state too. Raises ServiceError."""
+    """Stop the service and remove what `install` wrote; with `purge` its state too. Raises CommandError."""
     folder = choices.root / UNIT_FOLDER
     drop_ins = folder / f"{unit.service}.d"
-    told = choices.live and systemctl.is_running()
-    if told and (folder / unit.service).exists():
+    acts = choices.live and systemctl.is_running()
+    if acts and (folder / unit.service).exists():
         systemctl.systemctl("disable", "--now", unit.service)
         say(f"stopped {unit.service}")
     gone = [_enabling_link(choices.root, unit), folder / unit.service]
     gone += [drop_ins / GPU_DROP_IN, drop_ins / NETWORK_DROP_IN]
     changed = _apply([PlannedFile(path) for path in gone], choices, say)
     _remove_folder(drop_ins, choices, say)
-    if told and changed:
+    if acts and changed:
         systemctl.systemctl("daemon-reload")
         say("systemd has read the units again")
     _remove_state(unit, choices, purge, say)
@@ -140,7 +143,7 @@ def _apply(files: Sequence[PlannedFile], choices: Choices, say: Say) -> bool:
                 file.apply()
             except (OSError, StoreError) as error:
                 reason = str(error) if isinstance(error, StoreError) else f"{file.path}: {reason_of(error)}"
-                raise ServiceError(reason, "Installing needs root and a writable /etc: try with sudo.") from None
+                raise CommandError(reason, "Installing needs root and a writable /etc: try with sudo.") from None
         verb = ("remove" if removal else "write") if choices.dry_run else ("removed" if removal else "wrote")
         say(f"{'would ' if choices.dry_run else ''}{verb} {file.path}")
     return changed
@@ -155,9 +158,9 @@ def _start(unit: Unit, command: Path, changed: bool, say: Say) -> None:
     systemctl.systemctl("stop", unit.service)
     try:
         systemctl.systemctl("start", unit.service)
-    except ServiceError as error:
+    except CommandError as error:
         lines = "\n".join(f"  {line}" for line in systemctl.journal_tail(unit.service, lines=15))
-        raise ServiceError(
+        raise CommandError(
             f"{unit.service} did not become active ({error.reason}). Its newest messages:\n{lines}",
             "`duxnet doctor` says what is wrong; `duxnet config check` looks at the configuration alone.",
         ) from None
@@ -208,6 +211,22 @@ def _remove_state(unit: Unit, choices: Choices, purge: bool, say: Say) -> None:
         else:
             shutil.rmtree(path)
         say(f"removed {path}")
+
+
+def has_gpu(root: Path) -> bool:
+    """Whether the unit needs access to a GPU: a driver's device file or a GPU on the PCI bus is there, below `root`."""
+    if any((root / "dev" / name).exists() for name in ("nvidiactl", "kfd")):
+        return True
+    return any(_is_gpu(device) for device in (root / "sys/bus/pci/devices").glob("*"))
+
+
+def _is_gpu(device: Path) -> bool:
+    try:
+        vendor = (device / "vendor").read_text(encoding="ascii").strip()
+        kind = (device / "class").read_text(encoding="ascii").strip()
+    except OSError:  # unplugged while we looked
+        return False
+    return vendor in _VENDORS and kind.startswith(_CLASSES)
 
 
 def _groups(root: Path) -> Collection[str]:

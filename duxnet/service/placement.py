@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from duxnet.service.errors import ServiceError
+from duxnet.process.errors import CommandError
 from duxnet.service.units import COORDINATOR, Unit
 
 __all__ = ["Placement", "check_placement", "closed_to_others", "current_placement"]
@@ -53,21 +53,21 @@ def current_placement() -> Placement:
 
 
 def check_placement(placement: Placement, unit: Unit, hidden: Iterable[Path] = HIDDEN) -> None:
-    """Return when a unit can start from there. Raises ServiceError with two commands that put it where it can."""
+    """Return when a unit can start from there. Raises CommandError with two commands that put it where it can."""
     hidden = tuple(hidden)
     for words, path in placement.parts():
         for folder in hidden:
             if path.is_relative_to(folder) or path.resolve().is_relative_to(folder):
-                raise ServiceError(
+                raise CommandError(
                     f"{words} lies below {folder} ({path}), where a hardened unit cannot start it",
                     remedy(placement, unit),
                 )
     for words, path in placement.parts():
         if not path.exists():
-            raise ServiceError(f"{words} is not at {path}", remedy(placement, unit))
+            raise CommandError(f"{words} is not at {path}", remedy(placement, unit))
         closed = closed_to_others(path)
         if closed is not None:
-            raise ServiceError(
+            raise CommandError(
                 f"{words} ({path}) cannot be read by the unit's own user: {closed} is closed to others",
                 f"Open it:\n  sudo chmod -R go+rX {closed}",
             )
@@ -78,14 +78,13 @@ def remedy(placement: Placement, unit: Unit) -> str:
     extra = "[coordinator]" if unit == COORDINATOR else ""
     source = str(placement.checkout) if placement.checkout is not None else "duxnet-registry"
     wanted = f"'{source}{extra}'"
-    flag = " --coordinator" if unit == COORDINATOR else ""
     return (
         "Install it where it can, with a system Python (package python3-venv):\n"
         f"  sudo /usr/bin/python3 -m venv /opt/duxnet && sudo /opt/duxnet/bin/pip install {wanted}\n"
-        f"  sudo /opt/duxnet/bin/duxnet service install{flag}\n"
+        f"  sudo /opt/duxnet/bin/{unit.install_command}\n"
         "or with pipx:\n"
         f"  sudo PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install --python /usr/bin/python3 {wanted}\n"
-        f"  sudo /usr/local/bin/duxnet service install{flag}"
+        f"  sudo /usr/local/bin/{unit.install_command}"
     )
 
 

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from duxnet.process.errors import CommandError
 from duxnet.service import systemctl
-from duxnet.service.errors import ServiceError
 from duxnet.service.units import Unit
 
 __all__ = ["describe", "is_active"]
 
-_ASKED = (
-    "LoadState",
-    "ActiveState",
-    "SubState",
-    "UnitFileState",
-    "StatusText",
-    "ActiveEnterTimestamp",
-    "MainPID",
-    "NRestarts",
-    "Result",
-    "ExecMainStatus",
-    "MemoryCurrent",
-    "WatchdogTimestamp",
-    "FragmentPath",
-    "DropInPaths",
-)
+_PROPERTIES = (
+    "LoadState", "ActiveState", "SubState", "UnitFileState", "StatusText", "ActiveEnterTimestamp", "MainPID",
+    "NRestarts", "Result", "ExecMainStatus", "MemoryCurrent", "WatchdogTimestamp", "FragmentPath", "DropInPaths",
+)  # fmt: skip
 _NO_FIGURE = ("", "[not set]", str(2**64 - 1))
 
 
@@ -35,13 +23,12 @@ def is_active(unit: Unit) -> bool:
 
 
 def describe(unit: Unit) -> Iterator[str]:
-    """Lines for a person. Raises ServiceError where systemd does not run this machine."""
+    """Lines for a person. Raises CommandError where systemd does not run this machine."""
     if not systemctl.is_running():
-        raise ServiceError("systemd does not run this machine", "`duxnet agent` runs without it too.")
-    found = systemctl.properties(unit.service, _ASKED)
+        raise CommandError("systemd does not run this machine", "`duxnet agent` runs without it too.")
+    found = systemctl.properties(unit.service, _PROPERTIES)
     if found.get("LoadState") == "not-found":
-        flag = " --coordinator" if unit.role == "coordinator" else ""
-        yield f"{unit.service} is not installed: `sudo duxnet service install{flag}`"
+        yield f"{unit.service} is not installed: `sudo {unit.install_command}`"
         return
     yield f"{unit.service}: {found['ActiveState']} ({found['SubState']}), {found.get('UnitFileState') or 'static'}"
     yield from _rows(found)

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from duxnet.service.errors import ServiceError
+from duxnet.process.errors import CommandError
 
 __all__ = ["is_running", "journal_tail", "properties", "systemctl", "timedatectl"]
 
@@ -24,11 +24,11 @@ def is_running() -> bool:
 
 
 def systemctl(*arguments: str) -> str:
-    """Run `systemctl ARGUMENTS` and return what it prints. Raises ServiceError with its words when it fails."""
+    """Run `systemctl ARGUMENTS` and return what it prints. Raises CommandError with its words when it fails."""
     result = _run(["systemctl", "--no-pager", *arguments])
     if result.returncode != 0:
         words = result.stderr.strip() or f"exit status {result.returncode}"
-        raise ServiceError(f"systemctl {' '.join(arguments)}: {words}", "Mend what it names, then try again.")
+        raise CommandError(f"systemctl {' '.join(arguments)}: {words}", "Mend what it names, then try again.")
     return result.stdout
 
 
@@ -47,10 +47,10 @@ def journal_tail(service: str, *, lines: int, priority: str = "debug") -> Sequen
 
 
 def timedatectl(name: str) -> str:
-    """A property of the machine's clock, such as NTPSynchronized. Raises ServiceError."""
+    """A property of the machine's clock, such as NTPSynchronized. Raises CommandError."""
     result = _run(["timedatectl", "show", f"--property={name}", "--value"])
     if result.returncode != 0:
-        raise ServiceError(f"timedatectl: {result.stderr.strip()}", "Is systemd-timedated there?")
+        raise CommandError(f"timedatectl: {result.stderr.strip()}", "Is systemd-timedated there?")
     return result.stdout.strip()
 
 
@@ -61,8 +61,8 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         )
     except subprocess.TimeoutExpired:
         text = " ".join(command)
-        raise ServiceError(
+        raise CommandError(
             f"{text}: no answer within {TIMEOUT_SECONDS} s", "See `systemctl list-jobs` for what it waits for."
         ) from None
     except OSError as error:
-        raise ServiceError(f"{command[0]}: {error.strerror}", "Service commands need systemd.") from None
+        raise CommandError(f"{command[0]}: {error.strerror}", "Service commands need systemd.") from None

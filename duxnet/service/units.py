@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from duxnet.service.errors import ServiceError
+from duxnet.process.errors import CommandError
 from registry_core.errors import shown
 
 __all__ = ["AGENT", "COORDINATOR", "GPU_DROP_IN", "NETWORK_DROP_IN", "Unit", "gpu_text", "network_text", "unit_text"]
@@ -36,6 +36,11 @@ class Unit:
         """The name of its folders below /var/lib and /run."""
         return f"duxnet-{self.role}"
 
+    @property
+    def install_command(self) -> str:
+        """What installs it, without the path of `duxnet`."""
+        return "duxnet service install" + (" --coordinator" if self.role == "coordinator" else "")
+
 
 AGENT = Unit("agent")
 COORDINATOR = Unit("coordinator")
@@ -60,14 +65,14 @@ def _only_existing(line: str, groups: Collection[str]) -> str:
 
 
 def network_text(allowed: Sequence[str]) -> str:
-    """The network drop-in that allows `allowed` (addresses or networks) besides loopback. Raises ServiceError."""
+    """The network drop-in that allows `allowed` (addresses or networks) besides loopback. Raises CommandError."""
     networks = []
     for given in allowed:
         try:
             networks.append(str(ipaddress.ip_network(given)))
         except ValueError as error:
             message = f"--allow: {shown(given)} is not accepted: {error}"
-            raise ServiceError(message, "Give an address or a network: 203.0.113.7 or 10.0.0.0/8.") from None
+            raise CommandError(message, "Give an address or a network: 203.0.113.7 or 10.0.0.0/8.") from None
     return _packaged(NETWORK_DROP_IN) + "".join(f"IPAddressAllow={network}\n" for network in networks)
 
 
@@ -77,7 +82,7 @@ def _packaged(name: str) -> str:
     for folder in (package / "systemd", package.parent / "systemd"):
         if (folder / name).is_file():
             return (folder / name).read_text(encoding="utf-8")
-    raise ServiceError(f"the packaged unit {name} is missing", "Install the package again.")
+    raise CommandError(f"the packaged unit {name} is missing", "Install the package again.")
 
 
 def _quoted(command: Path) -> str:

@@ -21,6 +21,7 @@ class Machine(Source):
 
     def __init__(self) -> None:
         self.files: dict[str, str] = {}
+        self.read: dict[str, int] = {}
         self.answers: dict[str, Any] = {
             "load_average": 0.5,
             "virtual_memory": {"total": 8 * GIB, "available": 6 * GIB},
@@ -30,6 +31,7 @@ class Machine(Source):
         }
 
     def read_text(self, path: str) -> Any:
+        self.read[path] = self.read.get(path, 0) + 1
         return self.files.get(path)
 
     def list_dir(self, path: str) -> list[str]:
@@ -76,6 +78,23 @@ def test_in_a_container_memory_is_judged_by_its_limit(machine: Machine, sampler:
     assert sampler.take().memory_usage == 25.0
 
 
+def test_mounts_are_read_again_only_when_the_process_was_moved_to_another_group(
+    machine: Machine, sampler: Sampler
+) -> None:
+    machine.files = {
+        "/proc/self/cgroup": "0::/box\n",
+        "/proc/self/mountinfo": "30 20 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+        "/sys/fs/cgroup/box/memory.max": f"{GIB}\n",
+        "/sys/fs/cgroup/box/memory.current": f"{GIB // 2}\n",
+        "/sys/fs/cgroup/other/memory.max": f"{GIB}\n",
+        "/sys/fs/cgroup/other/memory.current": f"{GIB * 3 // 4}\n",
+    }
+    assert [sampler.take().memory_usage for _ in range(5)] == [50.0] * 5
+    assert machine.read["/proc/self/mountinfo"] == 1
+    machine.files["/proc/self/cgroup"] = "0::/other\n"
+    assert sampler.take().memory_usage == 75.0
+
+
 def test_cpu_use_is_the_difference_between_two_samples(machine: Machine, sampler: Sampler) -> None:
     assert sampler.take().cpu_usage is None
     machine.answers["cpu_times"] = {"user": 130.0, "system": 50.0, "idle": 860.0, "iowait": 60.0, "guest": 20.0}
@@ -115,7 +134,7 @@ def test_a_gauge_fails_alone_and_says_so(
 def test_a_disk_that_does_not_answer_costs_one_thread_and_the_other_gauges_go_on(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.probe.usage.DISK_DEADLINE_SECONDS", 0.05)
+    monkeypatch.setattr("agent.sampler.DISK_DEADLINE_SECONDS", 0.05)
     release = threading.Event()
 
     def hang() -> dict[str, int]:

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agent.sampler import Sample
 from agent.state_dir import AgentRunningError, StateDir, holder_of
 from agent.status_file import AgentStatus, StatusFile, find_status, read_status, status_candidates
 from registry_core.errors import StoreError
@@ -177,3 +179,70 @@ def test_a_status_file_of_anybody_is_read_or_passed_over(name: str, value: Any, 
     file.path.write_text(json.dumps({**plain, name: value}))
     found = read_status(file.path)
     assert found is None or isinstance(found.is_fresh, bool)
+
+
+SCALARS = ("state", "node_id", "hostname", "offer", "registry", "state_dir", "interval_seconds", "capabilities")
+WRITTEN = ("pid", "process_start_ticks", "boot_id", "written_at", "written_boottime_seconds")
+OPTIONAL = ("sample", "conditions", "problem", "probe_errors", "warnings", "reports_delivered", "reports_failed")
+
+
+def test_what_was_written_is_read_back_field_by_field_under_the_names_that_readers_know(tmp_path: Path) -> None:
+    file = StatusFile(tmp_path, {})
+    status = some_status(
+        tmp_path,
+        sample=Sample(0.5, None, 30.0, None, ("memory: gone",)),
+        conditions={"load": "ok"},
+        warnings=("w",),
+        probe_errors=("cpu: x",),
+        problem="p",
+        reports_delivered=3,
+        reports_failed=4,
+    )
+    file.write(status)
+    plain = json.loads(file.path.read_text())
+    assert list(plain) == ["schema", *SCALARS, *OPTIONAL, *WRITTEN]
+    assert list(plain["sample"]) == ["load_average", "memory_usage", "disk_usage", "cpu_usage", "failures"]
+    found = read_status(file.path)
+    assert found is not None
+    written = {name: getattr(found.status, name) for name in WRITTEN}
+    assert found.status == replace(status, **written)
+    assert json.loads(json.dumps(found.status.to_plain())) == plain
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, None) for name in SCALARS),
+        *((name, []) for name in SCALARS),
+        ("capabilities", "all"),
+        ("sample", {"load_average": "high"}),
+        ("sample", []),
+        ("conditions", {"load": 1}),
+        ("warnings", ["a", 1]),
+        ("warnings", "a"),
+        ("pid", 1.5),
+        ("pid", True),
+        ("reports_failed", "no"),
+        ("process_start_ticks", "1"),
+        ("schema", "duxnet.agent-status/2.0"),
+        ("schema", "other"),
+    ],
+)
+def test_a_status_file_with_a_field_of_another_kind_is_passed_over(name: str, value: Any, tmp_path: Path) -> None:
+    file = StatusFile(tmp_path, {})
+    file.write(some_status(tmp_path))
+    plain = json.loads(file.path.read_text())
+    file.path.write_text(json.dumps({**plain, name: value}))
+    assert read_status(file.path) is None
+    file.path.write_text(json.dumps({**plain, "schema": "duxnet.agent-status/1.7", "of a newer version": [1]}))
+    assert read_status(file.path) is not None
+
+
+@pytest.mark.parametrize("name", SCALARS)
+def test_a_status_file_without_a_field_that_readers_need_is_passed_over(name: str, tmp_path: Path) -> None:
+    file = StatusFile(tmp_path, {})
+    file.write(some_status(tmp_path))
+    plain = json.loads(file.path.read_text())
+    del plain[name]
+    file.path.write_text(json.dumps(plain))
+    assert read_status(file.path) is None

@@ -89,10 +89,11 @@ def test_a_running_agent_takes_the_new_key_up_when_it_reloads(state_dir: Path) -
 IN_A_ROUND = """
 import os, sys
 from pathlib import Path
-from agent.runner import Agent, Launch
+from agent.runner import Agent
+from agent.settings import load_agent_settings
 from duxnet.process.signals import SignalInbox
 from registry_core.identity.replace_key import replace_key
-agent = Agent(Launch(flags={"agent.state_dir": sys.argv[1]}), SignalInbox(), os.environ)
+agent = Agent(lambda: load_agent_settings(None, {"agent.state_dir": sys.argv[1]}), SignalInbox(), os.environ)
 agent.start()
 replace_key(Path(sys.argv[1]))
 agent._probe(["host"])

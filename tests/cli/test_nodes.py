@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agent.sampler import Sample
 from agent.status_file import AgentStatus, StatusFile
 from duxnet.cli import main
 from duxnet.cli.node_output import state_text
@@ -112,7 +113,7 @@ def test_a_local_node_in_bad_health_takes_no_other_s_place_within_a_limit(client
     folder = Path(file).parent
     status = AgentStatus(
         "running", "large-node", "large", "", file, str(folder), 60.0, {},
-        sample={"load_average": 1.0, "memory_usage": 99.5, "disk_usage": 10.0},
+        sample=Sample(1.0, 99.5, 10.0),
         conditions={"load": "ok", "memory": "critical", "disk": "ok"},
     )  # fmt: skip
     StatusFile(folder, {}).write(status)
@@ -240,7 +241,7 @@ def test_the_local_node_s_own_agent_knows_why_it_gets_no_work(client: RegistryCl
     folder = Path(file).parent
     status = AgentStatus(
         "running", "large-node", "large", "", file, str(folder), 60.0, {},
-        sample={"load_average": 1.0, "memory_usage": 99.5, "disk_usage": 10.0},
+        sample=Sample(1.0, 99.5, 10.0),
         conditions={"load": "ok", "memory": "critical", "disk": "ok"},
     )  # fmt: skip
     StatusFile(folder, {}).write(status)

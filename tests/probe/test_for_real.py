@@ -17,7 +17,7 @@ from agent.probe.options import ProbeOptions
 from agent.probe.probes.host import HostProbe
 from agent.probe.recording import RecordingSource
 from agent.probe.source import LiveSource
-from agent.probe.usage import Usage
+from agent.sampler import Sampler
 
 pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
 
@@ -63,24 +63,23 @@ def test_a_source_can_have_another_root(tmp_path: Path) -> None:
 
 
 def test_memory_and_disk_in_use_are_near_what_psutil_says_on_an_ordinary_machine() -> None:
-    usage = Usage(LiveSource(), "/")
-    percent = usage.memory_percent()
-    assert percent is not None
-    assert percent >= psutil.virtual_memory().percent - 3, "a limit can only make it fuller"
-    assert usage.disk_percent() == pytest.approx(psutil.disk_usage("/").percent, abs=2)
+    sample = Sampler(LiveSource(), "/").take()
+    assert sample.memory_usage is not None
+    assert sample.memory_usage >= psutil.virtual_memory().percent - 3, "a limit can only make it fuller"
+    assert sample.disk_usage == pytest.approx(psutil.disk_usage("/").percent, abs=2)
 
 
 def test_use_is_counted_of_the_limit_and_cache_that_gives_way_is_not_use() -> None:
     text = (Path(__file__).parent / "recordings/container-cgroup-v1/machine.recording").read_text()
-    usage = Usage(RecordingSource(text), "/work")
+    sampler = Sampler(RecordingSource(text), "/work")
     # (734003200 - 209715200) / 2147483648 is 24.4 %; the host is at 1 - 48234496 / 65843048, 26.7 %, and that is fuller
-    assert usage.memory_percent() == 26.74
-    assert usage.disk_percent() == 62.31  # 62138540032 of 99719503872
+    assert sampler.memory_percent() == 26.74
+    assert sampler.disk_percent() == 62.31  # 62138540032 of 99719503872
 
 
 def test_zfs_cache_is_not_use() -> None:
     text = (Path(__file__).parent / "recordings/zfs-storage-host/machine.recording").read_text()
-    assert Usage(RecordingSource(text), "/tank/duxnet").memory_percent() == 30.52  # 1 - 46752513664 / 67287658496
+    assert Sampler(RecordingSource(text), "/tank/duxnet").memory_percent() == 30.52  # 1 - 46752513664 / 67287658496
 
 
 @pytest.mark.parametrize(
@@ -92,4 +91,4 @@ def test_zfs_cache_is_not_use() -> None:
 )
 def test_memory_that_work_cannot_get_counts_neither_as_memory_nor_as_used(machine: str, percent: float) -> None:
     text = (Path(__file__).parent / "recordings" / machine / "machine.recording").read_text()
-    assert Usage(RecordingSource(text), "/").memory_percent() == percent
+    assert Sampler(RecordingSource(text), "/").memory_percent() == percent

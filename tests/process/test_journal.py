@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from duxnet.process.journal import Journal, datagram, identifier
+from duxnet.process.logs import Journal, datagram, identifier
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ class Kept(logging.Handler):
 
 
 def logged(path: Path, otherwise: logging.Handler, message: str, fields: dict[str, object]) -> None:
-    handler = Journal("duxnet-agent", logging.LogRecord.getMessage, lambda level: level // 10, otherwise, str(path))
+    handler = Journal("duxnet-agent", otherwise, str(path))
     record = logging.LogRecord("agent.report", logging.ERROR, __file__, 1, message, (), None)
     record.fields = fields
     handler.handle(record)
@@ -46,7 +46,7 @@ def test_a_record_arrives_with_priority_logger_and_its_fields(journal: socket.so
     logged(tmp_path / "socket", kept, "registered", {"node_id": "n1abc", "load-average": 0.5})
     assert journal.recv(65536).decode().splitlines() == [
         "MESSAGE=registered",
-        "PRIORITY=4",
+        "PRIORITY=3",
         "SYSLOG_IDENTIFIER=duxnet-agent",
         "LOGGER=agent.report",
         "DUXNET_NODE_ID=n1abc",
@@ -97,9 +97,8 @@ def test_the_journal_calls_us_as_the_unit(environ: dict[str, str], name: str) ->
 
 def test_a_process_of_the_journal_without_its_socket_still_writes_lines_with_priorities(tmp_path: Path) -> None:
     script = (
-        "import logging, os; from duxnet.process.logs import configure_logs\n"
-        "import duxnet.process.journal as journal\n"
-        "journal.Journal.__init__.__defaults__ = ('/nowhere',)\n"
+        "import logging, os; from duxnet.process.logs import Journal, configure_logs\n"
+        "Journal.__init__.__defaults__ = ('/nowhere',)\n"
         "found = os.fstat(2)\n"
         "configure_logs('plain', 'info', {'JOURNAL_STREAM': f'{found.st_dev}:{found.st_ino}'})\n"
         "logging.getLogger('agent').warning('disk full')\n"

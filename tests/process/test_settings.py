@@ -10,10 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.settings import AgentSettings, RegistrySettings, agent_sections, load_agent_settings
+from agent.settings import AGENT_SECTIONS, AgentSettings, RegistrySettings, load_agent_settings
 from duxnet.process.errors import ConfigurationError
-from duxnet.process.log_settings import LogSettings
-from duxnet.process.settings import Section, load_settings
+from duxnet.process.settings import LogSettings, Section, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -207,7 +206,7 @@ def test_sections_compose_and_secrets_are_masked(tmp_path: Path) -> None:
     class Coordinator(Section):
         token: SecretStr = SecretStr("")
 
-    sections: dict[str, type[Section]] = {**agent_sections(), "coordinator": Coordinator}
+    sections: dict[str, type[Section]] = {**AGENT_SECTIONS, "coordinator": Coordinator}
     file = written(tmp_path / "c.toml", '[coordinator]\ntoken = "hunter2"\n[agent]\nport = 5\n')
     loaded = load_settings(sections, config=file)
     assert loaded.section("coordinator", Coordinator).token.get_secret_value() == "hunter2"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from duxnet.service.errors import ServiceError
+from duxnet.process.errors import CommandError
 from duxnet.service.install import Choices, install, uninstall
 from duxnet.service.placement import Placement, check_placement
 from duxnet.service.units import AGENT, COORDINATOR, Unit
@@ -145,7 +145,7 @@ def test_an_allow_list_is_kept_until_it_is_taken_away(tmp_path: Path) -> None:
 
 
 def test_an_address_that_is_none_is_refused_and_nothing_written(tmp_path: Path) -> None:
-    with pytest.raises(ServiceError, match=r"--allow: 'coordinator\.example' is not accepted"):
+    with pytest.raises(CommandError, match=r"--allow: 'coordinator\.example' is not accepted"):
         said_by_install(AGENT, Choices(root=tmp_path, allowed=("coordinator.example",)))
     assert list(tmp_path.iterdir()) == []
 
@@ -165,7 +165,7 @@ def placement_in(folder: Path, *, interpreter: Path = Path("/usr/bin/env")) -> P
 
 def test_a_place_that_a_hardened_unit_cannot_see_is_refused_with_two_commands(tmp_path: Path) -> None:
     placement = placement_in(tmp_path / "venv")
-    with pytest.raises(ServiceError) as refused:
+    with pytest.raises(CommandError) as refused:
         check_placement(placement, AGENT, hidden=(tmp_path,))
     assert f"the command lies below {tmp_path}" in refused.value.reason
     commands = [line.strip() for line in refused.value.remedy.splitlines() if line.startswith("  ")]
@@ -182,12 +182,12 @@ def test_an_interpreter_that_a_hardened_unit_cannot_see_is_refused_wherever_its_
     hidden.mkdir()
     interpreter = hidden / "python3"
     interpreter.write_text("")
-    with pytest.raises(ServiceError, match="the Python interpreter lies below"):
+    with pytest.raises(CommandError, match="the Python interpreter lies below"):
         check_placement(placement_in(tmp_path / "opt", interpreter=interpreter), AGENT, hidden=(hidden,))
 
 
 def test_the_commands_for_a_coordinator_bring_its_extra(tmp_path: Path) -> None:
-    with pytest.raises(ServiceError) as refused:
+    with pytest.raises(CommandError) as refused:
         check_placement(placement_in(tmp_path / "venv"), COORDINATOR, hidden=(tmp_path,))
     assert "'duxnet-registry[coordinator]'" in refused.value.remedy
     assert "service install --coordinator" in refused.value.remedy
@@ -199,5 +199,5 @@ def test_a_folder_closed_to_others_is_refused_with_its_name() -> None:
         placement = placement_in(Path(name) / "opt")
         check_placement(placement, AGENT, hidden=())
         (Path(name) / "opt/lib").chmod(0o700)
-        with pytest.raises(ServiceError, match="lib is closed to others"):
+        with pytest.raises(CommandError, match="lib is closed to others"):
             check_placement(placement, AGENT, hidden=())

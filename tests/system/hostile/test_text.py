@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from duxnet.cli.output import print_pairs, print_table
-from duxnet.process.journal import datagram
-from duxnet.process.logs import configure_logs
+from duxnet.process.logs import configure_logs, datagram
 from duxnet.process.terminal import say, say_text
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import ValidationError, printable
