@@ -21,7 +21,7 @@ __all__ = ["Growth", "Newcomer"]
 
 MOST_NETWORKS = 10_000
 """Networks whose rate is known at once, 200 bytes each. One that is forgotten begins with a whole minute's worth."""
-MOST_NEWCOMERS = 4096
+MOST_NEWCOMERS = 1024
 """So many of the newest nodes are looked at for one that makes room: about 0.1 s of reading, once they are needed."""
 LOOK_AGAIN_SECONDS = 60.0
 """After nothing was found that could go."""
