@@ -26,11 +26,12 @@ environment: ## set up what the targets below need, and nothing more
 test: environment ## all tests but the slow proofs, in under four minutes on two cores
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
-check: environment ## lint, formatting, types, import direction
+check: environment ## lint, formatting, types, import direction, code that nothing uses
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(wildcard $(SOURCES))
 	$(BIN)/lint-imports
+	$(BIN)/python tools/check_dead_code.py
 
 format: environment ## let ruff mend and format
 	$(BIN)/ruff check --fix .

@@ -105,7 +105,7 @@ class RegistrySettings(Section):
     @classmethod
     def _proxy(cls, value: SecretStr) -> SecretStr:
         if value.get_secret_value():
-            from registry_core.remote.proxy import checked_proxy  # loads httpx, which few settings need
+            from registry_core.remote.options import checked_proxy  # loads httpx, which few settings need
 
             checked_proxy("proxy", value.get_secret_value())
         return value

@@ -8,103 +8,67 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from registry_core.contract import LocalRegistry, Registry, Reporting
-    from registry_core.embedded.node_registry import NodeRegistry
-    from registry_core.errors import (
-        DamagedStoreError,
-        EventsCompacted,
-        NotSupportedError,
-        ReadOnlyError,
-        RegistryClosedError,
-        RegistryError,
-        SealedStoreError,
-        StoreError,
-        StoreInUseError,
-        UnknownNodeError,
-        UnsupportedSchemaError,
-        ValidationError,
-    )
-    from registry_core.events import Event, EventKind
-    from registry_core.models.node import Gpu, Node, NodeCapabilities
-    from registry_core.models.reputation import Evidence, Reputation
-    from registry_core.models.status import Admission, Condition, Conditions, Cordon, Liveness, NodeHealth, Scheduling
-    from registry_core.query.conditions import Failing, GpuDemand
-    from registry_core.query.node_query import NodeOrder, NodePage, NodeQuery
-    from registry_core.rules.health import HealthThresholds
-    from registry_core.storage.sealing import KeyRing, SealingKey
-    from registry_core.version import __version__
-
-__all__ = [
-    "NodeRegistry",
-    "Registry",
-    "LocalRegistry",
-    "Reporting",
-    "Node",
-    "NodeCapabilities",
-    "Gpu",
-    "NodeHealth",
-    "Reputation",
-    "Evidence",
-    "HealthThresholds",
-    "NodeQuery",
-    "NodeOrder",
-    "NodePage",
-    "GpuDemand",
-    "Failing",
-    "Admission",
-    "Liveness",
-    "Scheduling",
-    "Condition",
-    "Conditions",
-    "Cordon",
-    "Event",
-    "EventKind",
-    "RegistryError",
-    "ValidationError",
-    "UnknownNodeError",
-    "ReadOnlyError",
-    "RegistryClosedError",
-    "NotSupportedError",
-    "EventsCompacted",
-    "StoreError",
-    "StoreInUseError",
-    "DamagedStoreError",
-    "SealedStoreError",
-    "UnsupportedSchemaError",
-    "KeyRing",
-    "SealingKey",
-    "__version__",
-]
-
-_HOME = {
-    "contract": ("LocalRegistry", "Registry", "Reporting"),
+_MODULES = {
+    "contract": "LocalRegistry Registry Reporting",
+    "embedded.node_registry": "NodeRegistry",
     "errors": (
-        "DamagedStoreError",
-        "EventsCompacted",
-        "NotSupportedError",
-        "ReadOnlyError",
-        "RegistryClosedError",
-        "RegistryError",
-        "SealedStoreError",
-        "StoreError",
-        "StoreInUseError",
-        "UnknownNodeError",
-        "UnsupportedSchemaError",
-        "ValidationError",
+        "DamagedStoreError EventsCompacted NotSupportedError ReadOnlyError RegistryClosedError RegistryError "
+        "SealedStoreError StoreError StoreInUseError UnknownNodeError UnsupportedSchemaError ValidationError"
     ),
-    "events": ("Event", "EventKind"),
-    "models.node": ("Gpu", "Node", "NodeCapabilities"),
-    "query.conditions": ("Failing", "GpuDemand"),
-    "query.node_query": ("NodeOrder", "NodePage", "NodeQuery"),
-    "models.reputation": ("Evidence", "Reputation"),
-    "models.status": ("Admission", "Condition", "Conditions", "Cordon", "Liveness", "NodeHealth", "Scheduling"),
-    "embedded.node_registry": ("NodeRegistry",),
-    "rules.health": ("HealthThresholds",),
-    "storage.sealing": ("KeyRing", "SealingKey"),
-    "version": ("__version__",),
+    "events": "Event EventKind",
+    "models.node": "Gpu Node NodeCapabilities",
+    "models.reputation": "Evidence Reputation",
+    "models.status": "Admission Condition Conditions Cordon Liveness NodeHealth Scheduling",
+    "query.conditions": "Failing GpuDemand",
+    "query.node_query": "NodeOrder NodePage NodeQuery",
+    "rules.health": "HealthThresholds",
+    "storage.sealing": "KeyRing SealingKey",
+    "version": "__version__",
 }
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+"""Every public name, by the module that it is fetched from."""
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+__all__ = list(_MODULE_OF)
+
+if TYPE_CHECKING:  # the same once more for type checkers, which read no table; a test compares them
+    from registry_core.contract import LocalRegistry as LocalRegistry
+    from registry_core.contract import Registry as Registry
+    from registry_core.contract import Reporting as Reporting
+    from registry_core.embedded.node_registry import NodeRegistry as NodeRegistry
+    from registry_core.errors import DamagedStoreError as DamagedStoreError
+    from registry_core.errors import EventsCompacted as EventsCompacted
+    from registry_core.errors import NotSupportedError as NotSupportedError
+    from registry_core.errors import ReadOnlyError as ReadOnlyError
+    from registry_core.errors import RegistryClosedError as RegistryClosedError
+    from registry_core.errors import RegistryError as RegistryError
+    from registry_core.errors import SealedStoreError as SealedStoreError
+    from registry_core.errors import StoreError as StoreError
+    from registry_core.errors import StoreInUseError as StoreInUseError
+    from registry_core.errors import UnknownNodeError as UnknownNodeError
+    from registry_core.errors import UnsupportedSchemaError as UnsupportedSchemaError
+    from registry_core.errors import ValidationError as ValidationError
+    from registry_core.events import Event as Event
+    from registry_core.events import EventKind as EventKind
+    from registry_core.models.node import Gpu as Gpu
+    from registry_core.models.node import Node as Node
+    from registry_core.models.node import NodeCapabilities as NodeCapabilities
+    from registry_core.models.reputation import Evidence as Evidence
+    from registry_core.models.reputation import Reputation as Reputation
+    from registry_core.models.status import Admission as Admission
+    from registry_core.models.status import Condition as Condition
+    from registry_core.models.status import Conditions as Conditions
+    from registry_core.models.status import Cordon as Cordon
+    from registry_core.models.status import Liveness as Liveness
+    from registry_core.models.status import NodeHealth as NodeHealth
+    from registry_core.models.status import Scheduling as Scheduling
+    from registry_core.query.conditions import Failing as Failing
+    from registry_core.query.conditions import GpuDemand as GpuDemand
+    from registry_core.query.node_query import NodeOrder as NodeOrder
+    from registry_core.query.node_query import NodePage as NodePage
+    from registry_core.query.node_query import NodeQuery as NodeQuery
+    from registry_core.rules.health import HealthThresholds as HealthThresholds
+    from registry_core.storage.sealing import KeyRing as KeyRing
+    from registry_core.storage.sealing import SealingKey as SealingKey
+    from registry_core.version import __version__ as __version__
 
 
 def __getattr__(name: str) -> Any:

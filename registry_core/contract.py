@@ -15,7 +15,7 @@ from typing import Any, Optional, Protocol, Union
 from registry_core.events import EventRing
 from registry_core.models.node import Node, NodeCapabilities
 from registry_core.models.reputation import Reputation
-from registry_core.models.status import NodeHealth
+from registry_core.models.status import Admission, NodeHealth
 from registry_core.query.conditions import NO_TAGS, Failing, GpuDemand
 from registry_core.query.node_query import NodeOrder, NodePage, NodeQuery
 from registry_core.storage.store import Unreadable
@@ -169,27 +169,38 @@ class Queries(Protocol):
 
 class Admin(Protocol):
     """What operators decide about nodes. Each call is durable before it returns; all raise UnknownNodeError, and
-    ValidationError for a text that is no reason and for a command that makes no sense in the node's state.
+    ValidationError for a text that is no reason and for a change that makes no sense in the node's state.
     """
+
+    @abstractmethod
+    def set_admission(self, node_id: str, admission: Admission, *, reason: str = "", actor: str = "") -> None:
+        """Approve, suspend or ban the node, or put it on probation; the next four are short for this."""
 
     def approve(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
         """Let the node take part for good."""
+        self.set_admission(node_id, Admission.APPROVED, reason=reason, actor=actor)
 
     def put_on_probation(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
         """Let the node take part for now; how new nodes begin."""
+        self.set_admission(node_id, Admission.PROBATION, reason=reason, actor=actor)
 
     def suspend(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
         """Take the node out until it is approved or put on probation again."""
+        self.set_admission(node_id, Admission.SUSPENDED, reason=reason, actor=actor)
 
     def ban(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
-        """Take the node out for good; registering again does not help it."""
+        """Take the node out for good; registering again does not help it. Works whatever its record holds."""
+        self.set_admission(node_id, Admission.BANNED, reason=reason, actor=actor)
 
+    @abstractmethod
     def cordon(self, node_id: str, *, reason: str = "", actor: str = "", until: Optional[datetime] = None) -> None:
         """Give the node no new work, until `until` (a time with its zone) or until `uncordon`."""
 
+    @abstractmethod
     def uncordon(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
         """Let the node get work again. No error when it was not cordoned."""
 
+    @abstractmethod
     def attach_wallet(self, node_id: str, signature: str, *, actor: str = "") -> None:
         """Prove the wallet that the node names, by its signature over `identity.wallets.proof_message(node_id)`."""
 

@@ -58,7 +58,6 @@ class EventRing:
 
     def __init__(self, last_index: int = 0, size: int = RING_SIZE) -> None:
         self._events: deque[Event] = deque(maxlen=size)
-        self._first_index = last_index  # of this run: nothing up to here is in the ring
         self._last_index = last_index
         self._changed = threading.Condition()
         self._closed = False
@@ -95,7 +94,7 @@ class EventRing:
         """Forget what is kept and go on from a higher index: the state was read anew."""
         with self._changed:
             self._events.clear()
-            self._first_index = self._last_index = max(last_index, self._last_index)
+            self._last_index = max(last_index, self._last_index)
             self._changed.notify_all()
 
     def close(self) -> None:

@@ -57,7 +57,7 @@ def print_node(node: Node, client: RegistryClient, output: str) -> None:
 def print_reputation(node_id: str, reputation: Reputation, output: str) -> None:
     """A node's score, what it rests on and why."""
     if output == "json":
-        from registry_core.wire.reputation import reputation_to_plain
+        from registry_core.models.encoding import reputation_to_plain
 
         print_json({"schema": "duxnet.reputation/1.0", "id": node_id, "reputation": reputation_to_plain(reputation)})
         return

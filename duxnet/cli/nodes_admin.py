@@ -32,13 +32,18 @@ def _order(node_id: str, opened: Opener, give: Callable[[Admin, str], None]) -> 
     return 0
 
 
-def _admission(name: str, summary: str, give: Callable[[Admin, str, str], None]) -> click.Command:
+def _admission(name: str, state: str, summary: str) -> click.Command:
     @click.command(name, help=summary)
     @click.argument("node_id", metavar="ID")
     @_reason
     @with_registry
     def command(node_id: str, reason: str, opened: Opener) -> int:
-        return _order(node_id, opened, lambda admin, whole: give(admin, whole, reason))
+        from registry_core.models.status import Admission
+
+        admission = Admission(state)
+        return _order(
+            node_id, opened, lambda admin, whole: admin.set_admission(whole, admission, reason=reason, actor=ACTOR)
+        )
 
     return command
 
@@ -65,26 +70,10 @@ def uncordon_command(node_id: str, opened: Opener) -> int:
 
 
 OPERATE = [
-    _admission(
-        "approve",
-        "Let a node take part for good.",
-        lambda admin, node_id, reason: admin.approve(node_id, reason=reason, actor=ACTOR),
-    ),
-    _admission(
-        "probation",
-        "Let a node take part for now, as every newcomer begins.",
-        lambda admin, node_id, reason: admin.put_on_probation(node_id, reason=reason, actor=ACTOR),
-    ),
-    _admission(
-        "suspend",
-        "Take a node out until it is approved or put on probation again.",
-        lambda admin, node_id, reason: admin.suspend(node_id, reason=reason, actor=ACTOR),
-    ),
-    _admission(
-        "ban",
-        "Take a node out for good; registering again does not help it.",
-        lambda admin, node_id, reason: admin.ban(node_id, reason=reason, actor=ACTOR),
-    ),
+    _admission("approve", "approved", "Let a node take part for good."),
+    _admission("probation", "probation", "Let a node take part for now, as every newcomer begins."),
+    _admission("suspend", "suspended", "Take a node out until it is approved or put on probation again."),
+    _admission("ban", "banned", "Take a node out for good; registering again does not help it."),
     cordon_command,
     uncordon_command,
 ]

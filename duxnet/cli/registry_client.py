@@ -81,10 +81,9 @@ class RegistryClient:
         newest = None if node is None else self.with_newest_health(node)
         if newest is None or newest is node:
             return found
-        from registry_core.query.matching import failing
 
         stays = [item for item in found if item.condition == "min_uptime_probability"]  # the registry alone can tell
-        return failing(newest, query) + stays
+        return query.failing(newest) + stays
 
     def node(self, given_id: str) -> Node:
         """The registry's record of the node with this id or beginning of one. Raises UnknownNodeError."""

@@ -88,13 +88,13 @@ class BackgroundLoop:
                 await _in_thread(coordinator.audit.sync)
             except StoreError as error:
                 _log.error("the audit log: %s", error)
-            if coordinator.registry.maintenance.hours_are_due:
+            if coordinator.registry.host.hours_are_due:
                 await self._settle_hours()
 
     async def _settle_hours(self) -> None:
-        maintenance = self._coordinator.registry.maintenance
+        host = self._coordinator.registry.host
         try:
-            await _in_thread(lambda: maintenance.settle_hours(SETTLED_PER_SYNC))
+            await _in_thread(lambda: host.settle_hours(SETTLED_PER_SYNC))
         except StoreError as error:
             _log.error("hours of attendance: %s", error)
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Callable, NamedTuple, Optional, TypeVar
+from typing import Any, Callable, NamedTuple, Optional, Protocol, TypeVar
 
 from duxnet.coordinator.access.audit_log import AuditLog
 from duxnet.coordinator.access.token_store import TokenStore
@@ -47,6 +47,16 @@ class _Waiting:
         self.prepare = prepare
 
 
+class _Part(Protocol):
+    """What takes part in a commit and can take back one change of it. The registry needs not: it stages none then."""
+
+    def mark(self) -> int:
+        """The place in the commit under way to which `back_to` can return."""
+
+    def back_to(self, mark: int) -> None:
+        """Take back what changed since the mark."""
+
+
 class _Outcome(NamedTuple):
     """What a change returned, or why it was refused."""
 
@@ -62,6 +72,7 @@ class CommitQueue:
         self._token_store = token_store
         self._audit = audit
         self._quotas = quotas
+        self._parts: tuple[_Part, ...] = (token_store, audit, quotas)
         self._waiting: deque[_Waiting] = deque()
         self._alone = 0  # this many of the first that wait go one by one: together they failed
         self._under_way = False
@@ -172,16 +183,15 @@ class CommitQueue:
         return outcomes
 
     def _tried(self, change: Callable[[], Any]) -> _Outcome:
-        noted, moves = self._audit.noted, self._quotas.moves
+        marks = [part.mark() for part in self._parts]
         try:
-            with self._token_store.part():
-                return _Outcome(change())
+            return _Outcome(change())
         except RegistryError as error:  # it was refused, and the registry does nothing then; the others go on
             of_one_record = isinstance(error, DamagedStoreError) and error.node_id is not None
             if isinstance(error, StoreError) and not of_one_record:
                 raise  # a file that failed may have undone the others' part
-            self._audit.forget_noted(noted)
-            self._quotas.forget_moves(moves)
+            for part, mark in zip(self._parts, marks):
+                part.back_to(mark)
             return _refused(error)
 
 

@@ -18,9 +18,7 @@ __all__ = ["GroupCommit", "Ticket"]
 
 W = TypeVar("W")
 
-LARGEST_GROUP = (
-    1024  # one commit must stay short for those who come next; more buys nothing (the sync is shared already)
-)
+LARGEST_GROUP = 1024  # one commit must stay short for those who come next; more buys nothing: the sync is shared
 
 
 class Ticket(Generic[W]):
@@ -50,14 +48,6 @@ class GroupCommit(Generic[W]):
         """How many works are on their way to the disk."""
         return len(self._queue)
 
-    def commit(self, work: W) -> None:
-        """Return when `work` is durable, in the order in which the works came. Raises what its commit raised.
-
-        When a shared commit fails with a RegistryError, each work of it is tried alone, so that an error reaches
-        exactly the callers whose work it is.
-        """
-        self.wait(self.enqueue(work))
-
     def enqueue(self, work: W) -> Ticket[W]:
         """Take a place in the order of commits; `wait` must follow, in this thread."""
         ticket = Ticket(work)
@@ -67,7 +57,11 @@ class GroupCommit(Generic[W]):
         return ticket
 
     def wait(self, ticket: Ticket[W]) -> None:
-        """Return when the work is durable. Raises what its commit raised."""
+        """Return when the work is durable, in the order in which the works came. Raises what its commit raised.
+
+        When a shared commit fails with a RegistryError, each work of it is tried alone, so that an error reaches
+        exactly the callers whose work it is.
+        """
         interrupted = None if ticket.leads else _wait_through(ticket)
         if not ticket.done:
             self._lead()

@@ -1,14 +1,17 @@
 """`registry.host`: what a service that runs a registry for others asks of it, beyond what any caller may.
 
-Here: registering with what the host keeps beside a node, pacing, and holding back verdicts. Not here: who may
-register, when a verdict is to be held back (`rules.breaker`), HTTP.
+Here: registering with what the host keeps beside a node, pacing, holding back verdicts, and the work of each hour. Not
+here: who may register, when a verdict is to be held back (`rules.breaker`), HTTP.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
+from collections.abc import Collection, Mapping
+from typing import Any, Callable, NamedTuple, Optional
 
+from registry_core.embedded.live_state import LiveState
+from registry_core.embedded.reputations import Reputations
+from registry_core.embedded.transactions import Transactions
 from registry_core.embedded.wallets import proven_wallet
 from registry_core.errors import DamagedStoreError
 from registry_core.models import limits
@@ -18,9 +21,6 @@ from registry_core.models.record import NodeRecord
 from registry_core.models.status import Liveness
 from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
 from registry_core.rules.registration import Terms
-
-if TYPE_CHECKING:
-    from registry_core.embedded.live_state import LiveState
 
 __all__ = ["Known", "LivenessCounts", "Place", "RegistryHost"]
 
@@ -54,13 +54,13 @@ class RegistryHost:
     def __init__(
         self,
         live_state: LiveState,
-        record: Callable[[str], Optional[NodeRecord]],
-        remains: Callable[[str], Optional[NodeRecord]],
+        transactions: Transactions,
+        reputations: Reputations,
         register: Callable[[Node, Optional[float], Terms], Node],
     ) -> None:
         self._live_state = live_state
-        self._record = record
-        self._remains = remains
+        self._transactions = transactions
+        self._reputations = reputations
         self._register = register
 
     def register(
@@ -84,11 +84,11 @@ class RegistryHost:
 
         Inside a batch, as the next change of the batch finds it: that change does not read the record again.
         """
-        return self._as_known(self._record(node_id))
+        return self._as_known(self._transactions.visible_record(node_id))
 
     def state(self, node_id: str) -> Optional[Mapping[str, Any]]:
         """What is kept beside the node; None for a node that is not registered. Inside a batch, as the batch has it."""
-        record = self._record(node_id)
+        record = self._transactions.visible_record(node_id)
         return None if record is None else record.host_state
 
     def remains(self, node_id: str) -> Optional[Known]:
@@ -96,7 +96,7 @@ class RegistryHost:
 
         Where its record is damaged, that is what its columns say: neither address, names nor state.
         """
-        return self._as_known(self._remains(node_id))
+        return self._as_known(self._transactions.visible_remains(node_id))
 
     def _as_known(self, record: Optional[NodeRecord]) -> Optional[Known]:
         return None if record is None else Known(self._live_state.as_it_will_be(record), record.host_state)
@@ -112,20 +112,28 @@ class RegistryHost:
 
     def may_be_given_work(self, node_id: str) -> bool:
         """Do admission and scheduling allow it, however the node fares? True for a node that is not known."""
-        return self._live_state.may_be_given_work(node_id)
+        with self._live_state.locked() as table:
+            slots = table.slots
+            slot = slots.by_id.get(node_id)
+            return slot is None or bool(slots.may_work[slot] and not slots.cordoned[slot])
 
     def place(self, node_id: str) -> Optional[Place]:
         """Whether the node is approved, and its liveness; None for one that is not known. Reads no record."""
-        found = self._live_state.place(node_id)
-        return None if found is None else Place(*found)
+        with self._live_state.locked() as table:
+            slots = table.slots
+            slot = slots.by_id.get(node_id)
+            if slot is None:
+                return None
+            return Place(bool(slots.may_work[slot] and not slots.newcomer[slot]), table.liveness(slot))
 
     def ids(self) -> list[str]:
         """All nodes, in order of registration."""
-        return self._live_state.ids()
+        with self._live_state.locked() as table:
+            return table.ids()
 
     def proven_wallet(self, node_id: str) -> str:
         """The wallet that the node has proven to be its own, or ""."""
-        record = self._record(node_id)
+        record = self._transactions.visible_record(node_id)
         return "" if record is None else proven_wallet(record)
 
     def pace(self, interval_seconds: float) -> None:
@@ -138,8 +146,33 @@ class RegistryHost:
 
     def ids_in(self, state: Liveness) -> list[str]:
         """The nodes in this state, as last judged. Looks at those only."""
-        return self._live_state.ids_in(limits.choice("state", state, Liveness))
+        with self._live_state.locked() as table:
+            return table.ids_in(limits.choice("state", state, Liveness))
 
     def counts(self) -> LivenessCounts:
         """Nodes by liveness, as last judged."""
-        return LivenessCounts(*self._live_state.liveness_counts())
+        with self._live_state.locked() as table:
+            return LivenessCounts(*table.liveness_counts())
+
+    @property
+    def hours_are_due(self) -> bool:
+        """Whether `settle_hours` has something to do. Reads memory only, and no clock."""
+        return self._reputations.hours_are_due
+
+    def settle_hours(self, most: int = 1000) -> int:
+        """Write the hours of attendance that are over into the evidence of at most `most` nodes, in one commit.
+
+        Returns how many nodes were looked at; 0: nothing is due. Call it until then, hourly, from where waiting for the
+        disk is allowed; about 0.1 ms a node. Nodes that get outcomes are settled with them.
+        """
+        self._transactions.before_change()
+        return self._reputations.settle_hours(limits.integer("most", most, 1, 1_000_000))
+
+    def weigh_ratings(self, seeds: Collection[str]) -> int:
+        """Weigh all ratings of nodes by nodes anew, by the trust that flows from `seeds`; until then they do not count.
+
+        `seeds` are ids of nodes that you trust: at least five that do not depend on each other. Reads every node once
+        (about ten seconds for a million ratings); durable. Returns how many nodes' evidence changed.
+        """
+        self._transactions.before_change()
+        return self._reputations.weigh_ratings([limits.identifier("seeds", seed) for seed in seeds])

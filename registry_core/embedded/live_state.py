@@ -7,12 +7,13 @@ durable commands (`transactions`, `node_registry`).
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Callable, Optional, TypeVar
 
 from registry_core.clock import Clock
 from registry_core.embedded.node_cache import NodeCache
-from registry_core.embedded.transactions import UnitOfWork
 from registry_core.embedded.uptime import UptimeTracker
 from registry_core.errors import DamagedStoreError, shown
 from registry_core.events import INDEX_STEP_AT_START, EventKind, EventRing
@@ -24,8 +25,7 @@ from registry_core.models.trusted import health_sample, node_snapshot, node_with
 from registry_core.rules.health import ALL_CONDITIONS, ALL_UNKNOWN, HealthRule, HealthThresholds, load_per_cpu
 from registry_core.rules.liveness import interval_of_timeout
 from registry_core.rules.reputation import HourObserved
-from registry_core.storage.store import Put, Row, Store, Unreadable
-from registry_core.table.cordon_ends import CordonEnds
+from registry_core.storage.store import Change, Put, Row, Store, Unreadable
 from registry_core.table.node_table import NodeTable
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ SHARE_OF_PERIOD = 1 / 600
 """How soon: at this share of the period (0.1 s of 60), 2.4 million samples a minute."""
 
 
-class LiveState:
+class LiveState(AbstractContextManager[NodeTable]):
     """The registry as it is now. Its methods may be called from any thread."""
 
     def __init__(
@@ -64,22 +64,21 @@ class LiveState:
         if self._interval is not None:  # else nobody is ever called silent, and being there proves nothing
             self.uptime.start(clock.monotonic())
         self.next_sequence = 1
+        self._table = NodeTable(thresholds, self._interval)
         self.load()
 
     def load(self) -> None:
         """Read the store anew. Samples that came in since they were saved are kept; conditions and liveness too."""
         with self._lock:
-            older = getattr(self, "_table", None)
-            self._table = NodeTable(self._thresholds, self._interval)
+            older, self._table = self._table, NodeTable(self._thresholds, self._interval)
             self._table.is_held = self._is_held
             self._node_cache = NodeCache(self._table)
-            self._cordons = CordonEnds()
             now = self._clock.monotonic()
             last_sequence = 0
             for row in self._store.rows():
                 self._take_up(row, now)
                 last_sequence = row.columns.sequence
-            if older is not None:
+            if older.slots.by_id:
                 self._table.take_over(older, store_is_newer=self._store.read_only)
             self.next_sequence = max(last_sequence + 1, self._stored_number("next_sequence"), self.next_sequence)
             stored_index = self._stored_number("event_index")
@@ -96,7 +95,6 @@ class LiveState:
             self._table.slots.restore_sample(slot, row.sample)
         if row.is_down:  # a reader takes its writer's word for it
             self._table.was_down(slot, counts=self._interval is not None or self._store.read_only)
-        self._cordons.set(slot, row.columns.cordoned_until)
 
     def _stored_number(self, key: str) -> int:
         text = self._store.meta(key) or "0"
@@ -114,20 +112,10 @@ class LiveState:
             self.uptime.start(self._clock.monotonic())
 
     def hold_down(self, is_held: Optional[Callable[[str], bool]]) -> None:
-        """Ask `is_held` before a node is called down."""
+        """Call `is_held` before a node becomes `down`: True keeps it `suspect`."""
         with self._lock:
             self._is_held = is_held
             self._table.is_held = is_held
-
-    def ids_in(self, state: Liveness) -> list[str]:
-        """The nodes in this state."""
-        with self._lock:
-            return self._table.ids_in(state)
-
-    def liveness_counts(self) -> tuple[int, ...]:
-        """How many nodes are in each state, in the order of `Liveness`."""
-        with self._lock:
-            return self._table.liveness_counts()
 
     def hours_waiting(self, record: NodeRecord) -> list[HourObserved]:
         """The node's hours of attendance that are not in its evidence yet; none before its registration is visible."""
@@ -143,11 +131,6 @@ class LiveState:
         with self._lock:
             self.uptime.settle(node_id)
 
-    def ids(self) -> list[str]:
-        """All nodes, in order of registration."""
-        with self._lock:
-            return [node_id for node_id in self._table.slots.ids if node_id is not None]
-
     def all_settled(self, hour: int) -> None:
         """Every node's hours before this one are in its evidence."""
         with self._lock:
@@ -157,11 +140,11 @@ class LiveState:
         """What every commit writes beside the records."""
         return {"next_sequence": str(self.next_sequence), "event_index": str(self.events.last_index)}
 
-    def make_visible(self, unit: UnitOfWork) -> None:
-        """The unit is durable: change the table, tell the events."""
+    def apply(self, changes: Sequence[Change], events: Iterable[tuple[EventKind, str, Mapping[str, str]]]) -> None:
+        """These changes are durable: change the table, add the events."""
         with self._lock:
             now, at = self._clock.monotonic(), self._clock.now()
-            for change in unit.changes:
+            for change in changes:
                 if isinstance(change, Put):
                     self._put(change, now, at)
                 else:
@@ -170,20 +153,13 @@ class LiveState:
                     self.uptime.gone(change.node_id)
                     if slot is not None:
                         self._node_cache.forget(slot)
-                        self._cordons.set(slot, None)
             if self._table.is_sparse():
-                self._compact()
-            for kind, node_id, details in unit.events:
+                self._table.compact()
+                self._node_cache = NodeCache(self._table)
+            for kind, node_id, details in events:
                 self.events.add(at, kind, node_id, details)
-            for report in unit.soft:
-                report()
             self._changes += 1
             self._due = -float("inf")
-
-    def _compact(self) -> None:
-        moved = self._table.compact()
-        self._node_cache = NodeCache(self._table)
-        self._cordons = self._cordons.moved(moved)
 
     def _put(self, change: Put, now: float, at: datetime) -> None:
         columns = change.columns
@@ -191,8 +167,6 @@ class LiveState:
             self.uptime.arrived(columns.node_id, now)
         slot = self._table.slots.by_id[columns.node_id]
         self._node_cache.forget(slot)
-        if self._cordons.set(slot, columns.cordoned_until):
-            self._table.uncordon(slot)
         if columns.left:
             self._set_left(slot, columns.node_id, at)
 
@@ -237,22 +211,6 @@ class LiveState:
                 self._tell_liveness(node_id, was, is_now, at)
             return health
 
-    def may_be_given_work(self, node_id: str) -> bool:
-        """Do admission and scheduling allow it?"""
-        with self._lock:
-            slots = self._table.slots
-            slot = slots.by_id.get(node_id)
-            return slot is None or bool(slots.may_work[slot] and not slots.cordoned[slot])
-
-    def place(self, node_id: str) -> Optional[tuple[bool, Liveness]]:
-        """Whether the node is approved, and its liveness; None for one that is not known. Reads no record."""
-        with self._lock:
-            slots = self._table.slots
-            slot = slots.by_id.get(node_id)
-            if slot is None:
-                return None
-            return bool(slots.may_work[slot] and not slots.newcomer[slot]), self._table.liveness(slot)
-
     def judged(
         self, offer: NodeCapabilities, gauges: tuple[Optional[float], Optional[float], Optional[float]]
     ) -> NodeHealth:
@@ -285,7 +243,7 @@ class LiveState:
         self._due = min(
             self._table.next_due(),
             self.uptime.next_due(),
-            now + self._cordons.next_end() - at.timestamp(),
+            now + self._table.next_cordon_end() - at.timestamp(),
             now + LONGEST_REST_SECONDS,
         )
         if self._store.soft_save_seconds is not None and not self._store.read_only:
@@ -363,10 +321,16 @@ class LiveState:
         """How many nodes are left out."""
         return self._table.left_out
 
-    def look(self, question: Callable[[NodeTable], T]) -> T:
-        """What `question` answers about the table; it is called under the lock."""
-        with self._lock:
-            return question(self._table)
+    def locked(self) -> AbstractContextManager[NodeTable]:
+        """`with live_state.locked() as table:` nothing changes meanwhile. For short looks: all other calls wait."""
+        return self
+
+    def __enter__(self) -> NodeTable:
+        self._lock.acquire()
+        return self._table
+
+    def __exit__(self, *_error: object) -> None:
+        self._lock.release()
 
     def nodes(
         self, select: Callable[[NodeTable], tuple[list[int], T]], unreadable: Optional[Unreadable] = None
@@ -411,14 +375,9 @@ class LiveState:
         """Whether a node has this id."""
         return node_id in self._table.slots.by_id
 
-    def __len__(self) -> int:
-        return len(self._table)
-
     def _end_cordons(self, at: datetime) -> None:
-        for slot in self._cordons.pop_over(at.timestamp()):
-            self._table.uncordon(slot)
-            self._node_cache.forget(slot)
-            node_id = str(self._table.slots.ids[slot])
+        for node_id in self._table.end_cordons(at.timestamp()):
+            self._node_cache.forget(self._table.slots.by_id[node_id])
             details = FrozenMap({"from": "cordoned", "to": "eligible", "reason": "the cordon's time is over"})
             self.events.add(at, EventKind.SCHEDULING, node_id, details)
 

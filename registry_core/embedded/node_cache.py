@@ -64,7 +64,7 @@ class NodeCache:
         """What changes about the node without its record."""
         health = self._healths.get(slot)
         if health is None:
-            health = self._table.health(slot)
+            health = self._table.slots.health(slot)
         return health, self._table.liveness(slot)
 
     def made_of(self, slot: int, record: NodeRecord, view: tuple[NodeHealth, Liveness]) -> Node:

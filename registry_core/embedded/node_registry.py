@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Optional, Union
 
 from registry_core.clock import Clock, SystemClock
 from registry_core.contract import Queries
-from registry_core.embedded.admin import RegistryAdmin, RegistryMaintenance, existing
+from registry_core.embedded.admin import RegistryAdmin
 from registry_core.embedded.host import RegistryHost
 from registry_core.embedded.live_state import LiveState
 from registry_core.embedded.reputations import Reputations
 from registry_core.embedded.search import count_nodes, find_nodes
 from registry_core.embedded.transactions import Transactions
 from registry_core.embedded.wallets import proven_wallet
-from registry_core.errors import DamagedStoreError, ReadOnlyError, RegistryClosedError, RegistryError, UnknownNodeError
+from registry_core.errors import ReadOnlyError, RegistryClosedError, UnknownNodeError
 from registry_core.events import EventKind, EventRing
 from registry_core.models import limits
-from registry_core.models.columns import record_of
 from registry_core.models.frozen import FrozenMap
 from registry_core.models.node import Node
 from registry_core.models.record import NodeRecord
@@ -34,7 +33,6 @@ from registry_core.models.reputation import Reputation
 from registry_core.models.status import Liveness, NodeHealth
 from registry_core.models.trusted import node_with, record_with
 from registry_core.query.conditions import Failing
-from registry_core.query.matching import failing
 from registry_core.query.node_query import NodePage, NodeQuery
 from registry_core.rules.health import HealthThresholds
 from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
@@ -81,23 +79,18 @@ class NodeRegistry(Queries):
         timeout = limits.optional_number(
             "heartbeat_timeout_seconds", heartbeat_timeout_seconds, 0.001, MAX_HEARTBEAT_TIMEOUT_SECONDS
         )
-        self._refusal: Optional[RegistryError] = None
         self._clock = clock or SystemClock()
         self._store = open_store(persistence_path, encryption_key, read_only=read_only)
-        self._read_only = read_only
         try:
             self._live_state = LiveState(self._store, thresholds or HealthThresholds(), timeout, self._clock)
         except BaseException:
             self._store.close()
             raise
-        self._transactions = Transactions(
-            self._store, self._live_state.make_visible, self._live_state.meta, self._live_state.knows
-        )
+        self._transactions = Transactions(self._store, self._live_state)
         self._reputations = Reputations(self._store, self._transactions, self._live_state, self._clock)
-        self.admin = RegistryAdmin(self._transactions, self._before_change, self._reputations)
-        self.maintenance = RegistryMaintenance(self._transactions, self._before_change, self._reputations)
-        self.host = RegistryHost(self._live_state, self._newest, self._remains, self._register)
-        _note_owner(self)
+        self.admin = RegistryAdmin(self._transactions, self._reputations)
+        self.host = RegistryHost(self._live_state, self._transactions, self._reputations, self._register)
+        _of_this_process.add(self)
 
     @property
     def events(self) -> EventRing:
@@ -109,7 +102,6 @@ class NodeRegistry(Queries):
         return self._register(node, interval_seconds, Terms()).id
 
     def _register(self, node: Node, interval_seconds: Optional[float], terms: Terms) -> Node:
-        self._before_change()
         limits.instance("node", node, Node)
         interval = limits.optional_number("interval_seconds", interval_seconds, 0.001, MAX_INTERVAL_SECONDS)
         with self._transactions.command() as unit:
@@ -144,7 +136,7 @@ class NodeRegistry(Queries):
         disk_usage: Optional[float] = None,
     ) -> NodeHealth:
         """Record a sample and return what follows from it; see `Registry.update_node_health`."""
-        self._before_change()
+        self._transactions.before_change()
         load, memory, disk = load_average, memory_usage, disk_usage
         if type(load) is not float or not 0.0 < load <= limits.MAX_LOAD_AVERAGE:  # the usual case costs no call
             load = limits.optional_number("load_average", load, 0, limits.MAX_LOAD_AVERAGE)
@@ -161,11 +153,11 @@ class NodeRegistry(Queries):
         self, node_id: str, gauges: tuple[Optional[float], Optional[float], Optional[float]]
     ) -> NodeHealth:
         """A sample of a node that only the caller's open batch makes known; it is told once the batch is durable."""
-        unit = self._transactions.own_batch()
-        staged = self._transactions.in_own_batch(limits.lookup_key(node_id))
-        if unit is None or staged is None or staged[1] is None:
+        batch = self._transactions.own_batch()
+        staged = None if batch is None else self._transactions.staged(limits.lookup_key(node_id), batch)
+        if batch is None or staged is None or staged[1] is None:
             raise UnknownNodeError(node_id)
-        unit.soft.append(lambda: self._live_state.report(node_id, *gauges))
+        batch.soft.append(lambda: self._live_state.report(node_id, *gauges))
         return self._live_state.judged(staged[1].node.capabilities, gauges)
 
     def report_gap(self, gap: Mapping[str, Any]) -> None:
@@ -186,9 +178,8 @@ class NodeRegistry(Queries):
 
     def leave(self, node_id: str) -> None:
         """Say that the node goes in good order; see `Reporting.leave`."""
-        self._before_change()
         with self._transactions.command() as unit:
-            record = existing(self._transactions, unit, node_id)
+            record = self._transactions.existing(node_id, unit)
             if record.node.liveness is not Liveness.LEFT:
                 self._transactions.put(unit, record_with(record, node=node_with(record.node, liveness=Liveness.LEFT)))
 
@@ -203,18 +194,17 @@ class NodeRegistry(Queries):
         rater: Optional[str] = None,
     ) -> Reputation:
         """Record the outcome of one task; see `Registry.update_node_reputation`."""
-        self._before_change()
         outcome = Outcome(task_success, task_id, dimension, weight, rater).checked()
         with self._transactions.command() as unit:
-            return self._reputations.add(unit, existing(self._transactions, unit, node_id), outcome)
+            return self._reputations.add(unit, self._transactions.existing(node_id, unit), outcome)
 
     def get_node(self, node_id: str) -> Optional[Node]:
         """The node as it is now, or None. One look-up, however many nodes there are."""
-        self._before_call()
-        if self._transactions.batch_is_open:
-            staged = self._transactions.in_own_batch(limits.lookup_key(node_id))
-            if staged is not None:
-                return None if staged[1] is None else self._live_state.as_it_will_be(staged[1])
+        self._transactions.before_call()
+        batch = self._transactions.own_batch()
+        staged = None if batch is None else self._transactions.staged(limits.lookup_key(node_id), batch)
+        if staged is not None:
+            return None if staged[1] is None else self._live_state.as_it_will_be(staged[1])
         return self._live_state.get(node_id)
 
     def get_reputation(self, node_id: str) -> Reputation:
@@ -227,27 +217,11 @@ class NodeRegistry(Queries):
         return replace(reputation, reasons=said)
 
     def _record(self, node_id: str) -> NodeRecord:
-        self._before_call()
-        record = self._newest(node_id)
+        self._transactions.before_call()
+        record = self._transactions.visible_record(node_id)
         if record is None:
             raise UnknownNodeError(node_id)
         return record
-
-    def _newest(self, node_id: str) -> Optional[NodeRecord]:
-        """The record as committed; inside the caller's own batch, as the next change of the batch finds it."""
-        key = limits.lookup_key(node_id)
-        batch = self._transactions.own_batch() if self._transactions.batch_is_open else None
-        return self._store.read(key) if batch is None else self._transactions.record(key, batch)
-
-    def _remains(self, node_id: str) -> Optional[NodeRecord]:
-        """As `_newest`; of a record that is damaged, what its columns say."""
-        try:
-            return self._newest(node_id)
-        except DamagedStoreError as error:
-            columns = self._store.columns(node_id) if error.node_id == node_id else None
-            if columns is None:
-                raise
-            return record_of(columns)
 
     def expected_uptime(self, node_id: str, hours: float) -> float:
         """The probability that the node, live now, stays live for the next `hours`. Raises UnknownNodeError.
@@ -272,14 +246,14 @@ class NodeRegistry(Queries):
         `look_at_most` bounds what `min_uptime_probability` costs, about 0.1 ms for each node looked at: the page may
         then hold fewer than there are, and its cursor goes on behind the last node looked at.
         """
-        self._before_call()
+        self._transactions.before_call()
         if type(query) is not NodeQuery:  # the usual case costs no call
             limits.instance("query", query, NodeQuery)
         return find_nodes(self._live_state, query, self._stays, unreadable, look_at_most)
 
     def count(self, query: NodeQuery) -> int:
         """How many nodes meet the query; see `Registry.count`."""
-        self._before_call()
+        self._transactions.before_call()
         if type(query) is not NodeQuery:  # the usual case costs no call
             limits.instance("query", query, NodeQuery)
         return count_nodes(self._live_state, query, self._stays)
@@ -295,14 +269,13 @@ class NodeRegistry(Queries):
         if node is None:
             raise UnknownNodeError(node_id)
         stays = self.expected_uptime(node.id, 6.0) if query.min_uptime_probability else 1.0
-        return failing(node, query, stays)
+        return query.failing(node, stays)
 
     def deregister_node(self, node_id: str) -> bool:
         """Remove the node; True if it was there. Durable before it returns. Its reputation waits for its return.
 
         One whose record is damaged is removed too; of its reputation only its standing is left.
         """
-        self._before_change()
         with self._transactions.command() as unit:
             record = self._transactions.remains(limits.lookup_key(node_id), unit)
             if record is None:
@@ -312,103 +285,67 @@ class NodeRegistry(Queries):
             unit.events.append((EventKind.DEREGISTERED, node_id, FrozenMap()))
         return True
 
-    @contextmanager
-    def batch(self) -> Iterator[None]:
+    def batch(self) -> AbstractContextManager[None]:
         """Many changes, one commit, all or nothing: an exception inside drops them all.
 
         Inside, each change builds on the ones before it, and `get_node` and `get_reputation` show it; `list_nodes`,
         `count_nodes` and other threads see the registry as it was until the batch is durable. Durable calls of other
         threads wait for its end, soft calls and queries do not.
         """
-        self._before_change()
-        with self._transactions.batch():
-            yield
+        return self._transactions.batch()
 
     def save(self) -> None:
         """Write the newest samples and who is down; all else is on disk already. Durable when it returns."""
-        self._before_change()
-        self._save_samples()
+        self._transactions.before_change()
+        self._transactions.save_samples()
 
     def load(self) -> None:
         """Read the file anew, when it was edited by hand or by another process. Samples not yet saved are kept."""
-        if self._refusal is not None:
-            raise self._refusal
-        with self._transactions.still():  # a command that found half a table would take a known node for a newcomer
-            if self._store.refresh():
-                self._live_state.load()
+        self._transactions.refresh()
 
     def tick(self) -> float:
         """Let time do its work (silence, cordons that end); returns in how many seconds it is next due, at most 60.
 
         Every other call does this first, so only a host that waits for events or for silence must call it.
         """
-        self._before_call()
+        self._transactions.before_call()
         return self._live_state.tick()
 
     def close(self) -> None:
         """Save the samples and let go of the file. Closing twice is no error; a call after it is one."""
-        if self._refusal is not None:
+        if self._transactions.refusal is not None:
             return
         try:
             if not self._store.read_only:
-                self._save_samples()
+                self._transactions.save_samples()
         finally:
-            self._refusal = RegistryClosedError("the registry is closed; open it again")
+            self._transactions.refusal = RegistryClosedError("the registry is closed; open it again")
             self._live_state.events.close()
-            with self._transactions.disk():  # a commit of another thread comes to its end first
-                self._store.close()
+            self._transactions.close()
 
     def __enter__(self) -> NodeRegistry:
-        self._before_call()
+        self._transactions.before_call()
         return self
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
-    def _before_call(self) -> None:
-        if self._refusal is not None:
-            raise self._refusal
-        if self._read_only:
-            self.load()
-        self._live_state.catch_up()
-
-    def _before_change(self) -> None:
-        if self._refusal is not None:
-            raise self._refusal
-        if self._read_only:
-            raise ReadOnlyError(f"{self._store.location} was opened with read_only=True; nothing can be changed")
-        self._live_state.catch_up()
-
-    def _save_samples(self) -> None:
-        samples = self._live_state.unsaved()
-        try:  # where there is none, too: others may still be on their way
-            with self._transactions.disk():
-                self._store.save_samples(samples, wait=True)
-        except BaseException:
-            self._live_state.not_saved(samples)
-            raise
-
     def refuse_after_fork(self) -> None:
         """Called in a forked child: locks and handles are the parent's."""
-        self._refusal = ReadOnlyError("this registry belongs to the parent process; open one after the fork")
+        why = "this registry belongs to the parent process; open one after the fork"
+        self._transactions.refusal = ReadOnlyError(why)
 
 
 _of_this_process: weakref.WeakSet[NodeRegistry] = weakref.WeakSet()
 
 
-def _note_owner(registry: NodeRegistry) -> None:
-    if not _of_this_process and hasattr(os, "register_at_fork") and not _hooked:
-        os.register_at_fork(after_in_child=_refuse_in_child)
-        _hooked.append(True)
-    _of_this_process.add(registry)
-
-
-_hooked: list[bool] = []
-
-
 def _refuse_in_child() -> None:
     for registry in list(_of_this_process):
         registry.refuse_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_refuse_in_child)
 
 
 def _milliseconds(moment: datetime) -> datetime:

@@ -97,7 +97,8 @@ class Reputations:
         if not self.hours_are_due:
             return 0
         if not self._unsettled:
-            self._settling_hour, self._unsettled = self._live_state.uptime.now_hour, self._live_state.ids()[::-1]
+            with self._live_state.locked() as table:
+                self._settling_hour, self._unsettled = self._live_state.uptime.now_hour, table.ids()[::-1]
         with self._transactions.batch(), self._transactions.command() as unit:
             looked_at = [self._unsettled.pop() for _ in range(min(most, len(self._unsettled)))]
             for node_id in looked_at:
@@ -125,7 +126,8 @@ class Reputations:
 
     def weigh_ratings(self, seeds: Collection[str]) -> int:
         """One pass over all ratings; returns how many nodes' evidence changed."""
-        ids = self._live_state.ids()
+        with self._live_state.locked() as table:
+            ids = table.ids()
         triples = []
         before: dict[str, Evidence] = {}
         for start in range(0, len(ids), _READ_AT_ONCE):

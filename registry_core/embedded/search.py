@@ -60,7 +60,8 @@ def count_nodes(live_state: LiveState, query: NodeQuery, expected_uptime: Expect
     if query.min_uptime_probability > 0.0:
         every = replace(query, order=NodeOrder.REPUTATION, limit=None, after=None)
         return len(_find_likely_to_stay(live_state, every, expected_uptime, None, None)[0])
-    return live_state.look(lambda table: table.index().count(query))
+    with live_state.locked() as table:
+        return table.index().count(query)
 
 
 def _whole(

@@ -1,7 +1,7 @@
 """Commands on their way to the disk: decided, not yet durable, not yet visible.
 
-Here: what a command has staged, what later commands build on, batches, and the step from "durable" to
-"visible". Not here: the decisions (`rules`), the queue of commits (`storage.group_commit`), the table.
+Here: whether commands are accepted, what they have staged, what later ones build on, batches, and the step from
+"durable" to "visible". Not here: the decisions (`rules`), the queue of commits (`group_commit`), the table.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Callable, Generic, Optional, TypeVar
 
 from registry_core.embedded.group_commit import GroupCommit
-from registry_core.errors import DamagedStoreError, RegistryError, StoreError
+from registry_core.embedded.live_state import LiveState
+from registry_core.errors import DamagedStoreError, ReadOnlyError, RegistryError, StoreError, UnknownNodeError
 from registry_core.events import EventKind
+from registry_core.models import limits
 from registry_core.models.columns import columns_of, record_of
 from registry_core.models.record import NodeRecord
 from registry_core.storage.store import Change, Delete, Put, Store
@@ -75,7 +77,7 @@ class _InFlight(Generic[V]):
 
 
 class Command:
-    """`with staging.command() as unit:`. A class, since a generator would cost three times as much."""
+    """`with transactions.command() as unit:`. A class, since a generator would cost three times as much."""
 
     __slots__ = ("_transactions", "_unit")
 
@@ -96,21 +98,15 @@ class Command:
 
 
 class Transactions:
-    """Where commands stage their changes. `make_visible` is called with each unit once it is durable; `knows` says
-    of an id whether a visible node has it.
+    """Where commands stage their changes, on their way into the store and from there into the live state.
+
+    `refusal`: why no call is accepted any more; None while the registry is open.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        make_visible: Callable[[UnitOfWork], None],
-        meta: Callable[[], Mapping[str, str]],
-        knows: Callable[[str], bool],
-    ) -> None:
+    def __init__(self, store: Store, live_state: LiveState) -> None:
         self._store = store
-        self._make_visible = make_visible
-        self._meta = meta
-        self._knows = knows
+        self._live_state = live_state
+        self.refusal: Optional[RegistryError] = None
         self._gate = threading.RLock()  # one command at a time decides; a batch keeps the others out until its end
         self._records: _InFlight[Optional[NodeRecord]] = _InFlight()
         self._texts: _InFlight[Optional[str]] = _InFlight()
@@ -119,12 +115,37 @@ class Transactions:
         self.group: GroupCommit[UnitOfWork] = GroupCommit(self._commit)
         self._disk = threading.Lock()  # one commit, sample save or refresh at a time
 
+    def before_call(self) -> None:
+        """What every call does first: a reader reads what its writer committed, and time does its work."""
+        if self.refusal is not None:
+            raise self.refusal
+        if self._store.read_only:
+            self.refresh()
+        self._live_state.catch_up()
+
+    def before_change(self) -> None:
+        """What every call that changes something does first. Raises ReadOnlyError for a reader."""
+        if self.refusal is not None:
+            raise self.refusal
+        if self._store.read_only:
+            raise ReadOnlyError(f"{self._store.location} was opened with read_only=True; nothing can be changed")
+        self._live_state.catch_up()
+
+    def refresh(self) -> None:
+        """Read the store anew where another process, or a person, changed it."""
+        if self.refusal is not None:
+            raise self.refusal
+        with self._gate, self._disk:  # a command that found half a table would take a known node for a newcomer
+            if self._store.refresh():
+                self._live_state.load()
+
     def command(self) -> Command:
         """Stage one command; leaves when it is durable and visible. Inside a batch, when it is staged."""
         return Command(self)
 
     def begin(self) -> UnitOfWork:
         """Close the gate and decide; `finish`, `refuse` or `abandon` must follow, in this thread."""
+        self.before_change()
         self._gate.acquire()
         return self._batch or UnitOfWork()  # a batch that is open is ours: others wait at the gate
 
@@ -169,6 +190,7 @@ class Transactions:
     @contextmanager
     def batch(self) -> Iterator[None]:
         """Many commands, one commit. An exception inside drops them all; a batch within a batch belongs to it."""
+        self.before_change()
         with ExitStack() as stack:
             with self._gate:
                 if self._batch is not None:
@@ -190,21 +212,25 @@ class Transactions:
                 ticket = self.group.enqueue(unit)
             self.group.wait(ticket)
 
-    @contextmanager
-    def still(self) -> Iterator[None]:
-        """The store to oneself, and no command decides meanwhile."""
-        with self._gate, self._disk:
-            yield
+    def save_samples(self) -> None:
+        """Write the newest samples and who is down. Durable when it returns."""
+        samples = self._live_state.unsaved()
+        try:  # where there is none, too: others may still be on their way
+            with self._disk:
+                self._store.save_samples(samples, wait=True)
+        except BaseException:
+            self._live_state.not_saved(samples)
+            raise
 
-    @contextmanager
-    def disk(self) -> Iterator[None]:
-        """The store to oneself, for what is not a commit. Soft calls never come here."""
+    def close(self) -> None:
+        """Let go of the store, once a commit of another thread has ended."""
         with self._disk:
-            yield
+            self._store.close()
 
     def own_batch(self) -> Optional[UnitOfWork]:
         """The batch that the calling thread has open, if any."""
-        return self._batch if self._batch_owner == threading.get_ident() else None
+        batch = self._batch
+        return batch if batch is not None and self._batch_owner == threading.get_ident() else None
 
     def record(self, node_id: str, unit: UnitOfWork) -> Optional[NodeRecord]:
         """The newest record: staged by an earlier command, else as committed, which is read once for each unit."""
@@ -212,10 +238,20 @@ class Transactions:
         if staged is not None:
             return staged[1]
         record = unit.read.get(node_id)
-        if record is None and self._knows(node_id):  # what is not staged is visible, and the table is cheap to ask
+        if record is None and self._live_state.knows(
+            node_id
+        ):  # what is not staged is visible, and the table is cheap to ask
             record = self._store.read(node_id)
             if record is not None:
                 unit.read[node_id] = record
+        return record
+
+    def existing(self, node_id: object, unit: UnitOfWork, *, damaged_too: bool = False) -> NodeRecord:
+        """As `record`, or UnknownNodeError. `damaged_too`: what is left of one that cannot be read."""
+        find = self.remains if damaged_too else self.record
+        record = find(limits.lookup_key(node_id), unit)
+        if record is None:
+            raise UnknownNodeError(node_id if isinstance(node_id, str) else repr(node_id))
         return record
 
     def text(self, name: str, unit: UnitOfWork) -> Optional[str]:
@@ -228,20 +264,30 @@ class Transactions:
         try:
             return self.record(node_id, unit)
         except DamagedStoreError as error:
-            columns = self._store.columns(node_id) if error.node_id == node_id else None
-            if columns is None:
-                raise
-            return record_of(columns)
+            return self._columns_left(node_id, error)
 
-    def in_own_batch(self, node_id: str) -> Optional[tuple[UnitOfWork, Optional[NodeRecord]]]:
-        """Inside the calling thread's own batch, what it or a unit before it has staged for the node, if anything."""
-        unit = self.own_batch()
-        return None if unit is None else self._records.newest(node_id, unit)
+    def _columns_left(self, node_id: str, error: DamagedStoreError) -> NodeRecord:
+        columns = self._store.columns(node_id) if error.node_id == node_id else None
+        if columns is None:
+            raise error
+        return record_of(columns)
 
-    @property
-    def batch_is_open(self) -> bool:
-        """Whether any thread has a batch open."""
-        return self._batch is not None
+    def visible_record(self, node_id: object) -> Optional[NodeRecord]:
+        """The record as committed; inside the calling thread's own batch, as the next change of the batch finds it."""
+        key = limits.lookup_key(node_id)
+        batch = self.own_batch()
+        return self._store.read(key) if batch is None else self.record(key, batch)
+
+    def visible_remains(self, node_id: object) -> Optional[NodeRecord]:
+        """As `visible_record`; of a record that is damaged, what its columns say."""
+        try:
+            return self.visible_record(node_id)
+        except DamagedStoreError as error:
+            return self._columns_left(limits.lookup_key(node_id), error)
+
+    def staged(self, node_id: str, unit: UnitOfWork) -> Optional[tuple[UnitOfWork, Optional[NodeRecord]]]:
+        """The newest record that `unit`, or one before it that is not durable yet, has staged for the node, if any."""
+        return self._records.newest(node_id, unit)
 
     def put(self, unit: UnitOfWork, record: NodeRecord) -> None:
         """Stage a record."""
@@ -268,7 +314,7 @@ class Transactions:
             texts = {name: text for unit in units for name, text in unit.meta.items()}
             if changes or texts:  # else they only waited for what they had read
                 with self._disk:
-                    self._store.commit(changes, {**self._meta(), **texts})
+                    self._store.commit(changes, {**self._live_state.meta(), **texts})
         except RegistryError as error:
             if len(units) == 1:  # several are tried again one by one
                 self._settle(units[0], error)
@@ -280,6 +326,12 @@ class Transactions:
         for unit in units:
             self._make_visible(unit)
             self._settle(unit, None)
+
+    def _make_visible(self, unit: UnitOfWork) -> None:
+        with self._live_state.locked():
+            self._live_state.apply(unit.changes, unit.events)
+            for report in unit.soft:
+                report()
 
     def _settle(self, unit: UnitOfWork, error: Optional[RegistryError]) -> None:
         unit.error = error

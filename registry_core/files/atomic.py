@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Optional
 
@@ -20,6 +21,7 @@ from registry_core.files.opening import Folder
 __all__ = [
     "appearing",
     "discard_draft",
+    "kept_aside",
     "place_draft",
     "refuse_existing",
     "remove_file",
@@ -128,6 +130,12 @@ def refuse_existing(target: Path) -> None:
     """Raises StoreError when something is there already."""
     if os.path.lexists(target):
         raise StoreError(str(target), "is there already; it is left as it is")
+
+
+def kept_aside(path: Path, why: str) -> Path:
+    """A name beside `path` for a copy of it, with the moment in it."""
+    moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+    return path.with_name(f"{path.name}.{why}-{moment}")
 
 
 def sync_file(path: Path) -> None:

@@ -22,8 +22,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from registry_core.errors import ValidationError
 from registry_core.identity.signatures import (
     AUDIENCE_HEADER,
-    SignatureRefused,
+    LABEL,
+    SIGNATURE,
     SignedRequest,
+    bad_signature,
     component_identifier,
     content_digest,
     signature_base,
@@ -58,12 +60,10 @@ COVERED = (
 )
 OLD_SEAL_HEADER = "duxnet-signature"
 
-_LABEL = "duxnet"
 _COMPONENTS = " ".join(component_identifier(name) for name in COVERED)
 _INPUT = re.compile(
-    rf"{_LABEL}=(\({re.escape(_COMPONENTS)}\);created=\d{{1,12}};keyid=\"(c1[a-z2-7]{{52}})\";tag=\"{ANSWER_TAG}\")"
+    rf"{LABEL}=(\({re.escape(_COMPONENTS)}\);created=\d{{1,12}};keyid=\"(c1[a-z2-7]{{52}})\";tag=\"{ANSWER_TAG}\")"
 )
-_SIGNATURE = re.compile(rf"{_LABEL}=:([A-Za-z0-9+/]{{86}}==):")
 
 
 class SignedAnswer(NamedTuple):
@@ -92,8 +92,8 @@ def sign_answer(
     signature = base64.b64encode(key.sign(_base(answer, digest, request, request_headers, parameters)))
     return {
         "content-digest": digest,
-        "signature-input": f"{_LABEL}={parameters}",
-        "signature": f"{_LABEL}=:{signature.decode('ascii')}:",
+        "signature-input": f"{LABEL}={parameters}",
+        "signature": f"{LABEL}=:{signature.decode('ascii')}:",
     }
 
 
@@ -111,18 +111,18 @@ def verify_answer(
     """
     digest = content_digest(answer.body)
     if answer_headers.get("content-digest") != digest:
-        raise _bad("its content-digest is not that of its body")
+        raise bad_signature("its content-digest is not that of its body")
     found = _INPUT.fullmatch(answer_headers.get("signature-input", ""))
-    signature = _SIGNATURE.fullmatch(answer_headers.get("signature", ""))
+    signature = SIGNATURE.fullmatch(answer_headers.get("signature", ""))
     if found is None or signature is None:
-        raise _bad("it has no signature of the form that this version knows")
+        raise bad_signature("it has no signature of the form that this version knows")
     if found[2] != coordinator_id:
-        raise _bad(f"it is signed by {found[2]}")
+        raise bad_signature(f"it is signed by {found[2]}")
     try:
         key = Ed25519PublicKey.from_public_bytes(key_from_text("public_key", public_key))
         key.verify(base64.b64decode(signature[1]), _base(answer, digest, request, request_headers, found[1]))
     except (InvalidSignature, ValidationError, binascii.Error):
-        raise _bad("the signature does not belong to this answer, this request and this key") from None
+        raise bad_signature("the signature does not belong to this answer, this request and this key") from None
 
 
 def old_seal(request_signature: str, body: bytes, key: Ed25519PrivateKey) -> str:
@@ -144,9 +144,9 @@ def _base(
 ) -> bytes:
     own_digest = content_digest(request.body)
     if request_headers.get("content-digest") != own_digest or request_headers.get(AUDIENCE_HEADER) != request.audience:
-        raise _bad("the request is not as its headers say")
+        raise bad_signature("the request is not as its headers say")
     if "signature" not in request_headers or "signature-input" not in request_headers:
-        raise _bad("the request is not signed")
+        raise bad_signature("the request is not signed")
     values = (
         str(answer.status),
         digest,
@@ -163,8 +163,4 @@ def _base(
     try:
         return signature_base(list(zip(COVERED, values)), parameters)
     except UnicodeEncodeError:
-        raise _bad("the request has characters that cannot be signed") from None
-
-
-def _bad(reason: str) -> SignatureRefused:
-    return SignatureRefused("bad-signature", reason)
+        raise bad_signature("the request has characters that cannot be signed") from None

@@ -26,11 +26,14 @@ from registry_core.errors import RegistryError
 __all__ = [
     "AUDIENCE_HEADER",
     "COVERED",
+    "LABEL",
+    "SIGNATURE",
     "ClaimedSignature",
     "REGISTER_TAG",
     "SignatureParameters",
     "SignatureRefused",
     "SignedRequest",
+    "bad_signature",
     "claimed_signature",
     "component_identifier",
     "content_digest",
@@ -45,14 +48,14 @@ COVERED = ("@method", "@path", "@query", "content-digest", "content-type", AUDIE
 MAX_LIFETIME_SECONDS = 300
 MAX_CLOCK_DIFFERENCE_SECONDS = 60
 
-_LABEL = "duxnet"
+LABEL = "duxnet"
 _TEXT = r'"([\x20\x21\x23-\x5b\x5d-\x7e]{1,256})"'  # a structured-field string without escapes
 _INPUT = re.compile(
-    rf"{_LABEL}=(\(((?:\"[a-z0-9@-]+\" ?)+)\)"
+    rf"{LABEL}=(\(((?:\"[a-z0-9@-]+\" ?)+)\)"
     rf";created=(\d{{1,12}});expires=(\d{{1,12}});nonce={_TEXT};keyid={_TEXT};tag={_TEXT})"
 )
 _COVERED_AS_WE_DO = " ".join(f'"{name}"' for name in COVERED)
-_SIGNATURE = re.compile(rf"{_LABEL}=:([A-Za-z0-9+/]{{86}}==):")
+SIGNATURE = re.compile(rf"{LABEL}=:([A-Za-z0-9+/]{{86}}==):")
 
 
 class SignatureRefused(RegistryError):  # noqa: N818 - it reads as what happened
@@ -83,7 +86,7 @@ class SignatureParameters:
     def check_time(self, now: float) -> None:
         """Raise SignatureRefused unless it was signed about now, `now` in Unix seconds."""
         if not 0 < self.expires - self.created <= MAX_LIFETIME_SECONDS:
-            raise _bad(f"expires must be after created, by at most {MAX_LIFETIME_SECONDS} s")
+            raise bad_signature(f"expires must be after created, by at most {MAX_LIFETIME_SECONDS} s")
         if self.created > now + MAX_CLOCK_DIFFERENCE_SECONDS:
             raise SignatureRefused("signature-time", "the request was signed in the future: the clocks differ")
         if now > self.expires or self.created < now - MAX_LIFETIME_SECONDS:
@@ -148,8 +151,8 @@ def sign_request(request: SignedRequest, parameters: SignatureParameters, key: E
     return {
         "content-digest": digest,
         AUDIENCE_HEADER: request.audience,
-        "signature-input": f"{_LABEL}={text}",
-        "signature": f"{_LABEL}=:{signature}:",
+        "signature-input": f"{LABEL}={text}",
+        "signature": f"{LABEL}=:{signature}:",
     }
 
 
@@ -170,12 +173,12 @@ def verify_request(
     """
     parameters, covered, text = claimed or claimed_signature(headers)
     if parameters.tag != REGISTER_TAG:
-        raise _bad(f"the tag of the signature must be {REGISTER_TAG}")
+        raise bad_signature(f"the tag of the signature must be {REGISTER_TAG}")
     if headers.get(AUDIENCE_HEADER) != request.audience:
-        raise _bad(f"{AUDIENCE_HEADER} must be the identity of this coordinator, {request.audience}")
+        raise bad_signature(f"{AUDIENCE_HEADER} must be the identity of this coordinator, {request.audience}")
     digest = content_digest(request.body)
     if not hmac.compare_digest(headers.get("content-digest", "").encode("utf-8"), digest.encode("ascii")):
-        raise _bad("content-digest must be the SHA-256 of the body, as sha-256=:…:")
+        raise bad_signature("content-digest must be the SHA-256 of the body, as sha-256=:…:")
     if challenge is None or parameters.nonce != challenge:
         parameters.check_time(now)
     try:
@@ -183,7 +186,7 @@ def verify_request(
             _signature(headers.get("signature", "")), _base(request, digest, covered, text)
         )
     except (InvalidSignature, UnicodeEncodeError):
-        raise _bad("the signature does not belong to this request and key") from None
+        raise bad_signature("the signature does not belong to this request and key") from None
     return parameters
 
 
@@ -192,10 +195,10 @@ def claimed_signature(headers: Mapping[str, str]) -> ClaimedSignature:
     header = headers.get("signature-input", "")
     found = _INPUT.fullmatch(header) if len(header) <= 1024 else None
     if found is None:
-        raise _bad(f"Signature-Input must be given, as {_LABEL}=(…);created=…;expires=…;nonce=…;keyid=…;tag=…")
+        raise bad_signature(f"Signature-Input must be given, as {LABEL}=(…);created=…;expires=…;nonce=…;keyid=…;tag=…")
     covered = COVERED if found[2] == _COVERED_AS_WE_DO else tuple(name.strip('"') for name in found[2].split())
     if covered is not COVERED and sorted(covered) != sorted(COVERED):
-        raise _bad(f"the signature must cover exactly {', '.join(COVERED)}")
+        raise bad_signature(f"the signature must cover exactly {', '.join(COVERED)}")
     parameters = SignatureParameters(int(found[3]), int(found[4]), found[5], found[6], found[7])
     return ClaimedSignature(parameters, covered, found[1])
 
@@ -213,9 +216,9 @@ def _base(request: SignedRequest, digest: str, covered: Sequence[str], text: str
 
 
 def _signature(header: str) -> bytes:
-    found = _SIGNATURE.fullmatch(header)
+    found = SIGNATURE.fullmatch(header)
     if found is None:
-        raise _bad(f"Signature must be {_LABEL}=:…: with 64 bytes in base64")
+        raise bad_signature(f"Signature must be {LABEL}=:…: with 64 bytes in base64")
     return base64.b64decode(found[1])
 
 
@@ -223,8 +226,9 @@ def _public_key(keyid: str) -> Ed25519PublicKey:
     try:
         return Ed25519PublicKey.from_public_bytes(base64.b64decode(keyid, validate=True))
     except (ValueError, binascii.Error):
-        raise _bad("keyid must be a raw Ed25519 public key in base64") from None
+        raise bad_signature("keyid must be a raw Ed25519 public key in base64") from None
 
 
-def _bad(reason: str) -> SignatureRefused:
+def bad_signature(reason: str) -> SignatureRefused:
+    """The refusal of a signature that does not hold, and why."""
     return SignatureRefused("bad-signature", reason)

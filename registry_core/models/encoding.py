@@ -13,10 +13,11 @@ from typing import Any, Callable, Optional, TypeVar
 
 from registry_core.errors import ValidationError
 from registry_core.models import limits
-from registry_core.models.frozen import thawed
+from registry_core.models.frozen import FrozenMap, thawed
 from registry_core.models.node import Gpu, Node, NodeCapabilities
-from registry_core.models.own_names import own_names
-from registry_core.models.status import Condition, Conditions, Cordon, NodeHealth
+from registry_core.models.own_names import OWN_NAMES
+from registry_core.models.reputation import Evidence, Reputation
+from registry_core.models.status import Admission, Condition, Conditions, Cordon, NodeHealth
 from registry_core.models.times import time_from_text, time_to_text
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "health_to_plain",
     "node_from_plain",
     "node_to_plain",
+    "reputation_from_plain",
+    "reputation_to_plain",
 ]
 
 T = TypeVar("T")
@@ -140,7 +143,7 @@ def node_from_plain(plain: object) -> Node:
     extra = given.pop("extra", {})
     beside = {name: given.pop(name) for name in list(given) if name not in _NAMES[Node]}
     if beside:
-        extra = {**{name: beside[name] for name in beside if name not in own_names()}, **_map("extra", extra)}
+        extra = {**{name: beside[name] for name in beside if name not in OWN_NAMES}, **_map("extra", extra)}
     readers: Mapping[str, Callable[[object], object]] = {
         "capabilities": capabilities_from_plain,
         "health": health_from_plain,
@@ -152,6 +155,35 @@ def node_from_plain(plain: object) -> Node:
     if "registered_at" in given:
         given["registered_at"] = time_from_text("registered_at", given["registered_at"])
     return Node(**given, extra=extra)
+
+
+def reputation_to_plain(reputation: Reputation) -> Plain:
+    """Every field; evidence as {dimension: {successes, failures}}."""
+    return {
+        "score": reputation.score,
+        "posterior_mean": reputation.posterior_mean,
+        "evidence": {
+            name: {"successes": evidence.successes, "failures": evidence.failures}
+            for name, evidence in reputation.evidence.items()
+        },
+        "standing": str(reputation.standing),
+        "reasons": list(reputation.reasons),
+    }
+
+
+def reputation_from_plain(plain: Mapping[str, Any]) -> Reputation:
+    """The reputation that `reputation_to_plain` wrote. Raises ValidationError."""
+    evidence = plain.get("evidence", {})
+    reasons = plain.get("reasons", [])
+    if not isinstance(evidence, Mapping) or not isinstance(reasons, list):
+        raise ValidationError("reputation", plain, "must hold evidence as a map and reasons as a list")
+    return Reputation(
+        score=limits.number("score", plain.get("score"), 0, 5),
+        posterior_mean=limits.number("posterior_mean", plain.get("posterior_mean"), 0, 1),
+        evidence=FrozenMap({str(name): _evidence_from_plain(name, item) for name, item in evidence.items()}),
+        standing=limits.choice("standing", plain.get("standing", Admission.PROBATION), Admission),
+        reasons=tuple(str(reason) for reason in reasons),
+    )
 
 
 def _gpu_to_plain(gpu: Gpu) -> Plain:
@@ -192,3 +224,12 @@ def _read_within(name: str, reader: Callable[[object], T], value: object) -> T:
         return reader(value)
     except ValidationError as error:
         raise (error if error.field == name else error.within(name)) from None
+
+
+def _evidence_from_plain(name: str, plain: object) -> Evidence:
+    if not isinstance(plain, Mapping):
+        raise ValidationError(f"evidence.{name}", plain, "must be a map of fields")
+    return Evidence(
+        limits.number(f"evidence.{name}.successes", plain.get("successes", 0.0), 0, limits.MAX_EVIDENCE),
+        limits.number(f"evidence.{name}.failures", plain.get("failures", 0.0), 0, limits.MAX_EVIDENCE),
+    )

@@ -15,7 +15,7 @@ from registry_core.models import limits
 from registry_core.models.addresses import canonical_address
 from registry_core.models.frozen import FrozenMap, frozen_json_map
 from registry_core.models.ids import key_from_text, node_id_of_key, random_node_id
-from registry_core.models.own_names import own_names
+from registry_core.models.own_names import OWN_NAMES
 from registry_core.models.status import Admission, Cordon, Liveness, NodeHealth, Scheduling
 
 __all__ = ["Gpu", "Node", "NodeCapabilities"]
@@ -70,7 +70,7 @@ def _checked_tags(value: object) -> FrozenMap[str, str]:
 def _checked_extra(value: object) -> FrozenMap[str, Any]:
     frozen = frozen_json_map("extra", value)
     if frozen:
-        owned = own_names().intersection(frozen)
+        owned = OWN_NAMES.intersection(frozen)
         if owned:
             raise ValidationError("extra", sorted(owned), "must not hold names that are the registry's own")
         for name in frozen:

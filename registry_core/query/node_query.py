@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Optional
 from registry_core.errors import ValidationError
 from registry_core.models import limits
 from registry_core.models.node import Node, NodeCapabilities
-from registry_core.query.conditions import CONDITIONS, NO_TAGS, Condition, GpuDemand, Parameter
+from registry_core.query.conditions import CONDITIONS, NO_TAGS, Condition, Failing, GpuDemand, Parameter, Subject
 
 __all__ = ["NO_TAGS", "ORDER_PARAMETERS", "GpuDemand", "NodeOrder", "NodePage", "NodeQuery"]
 
@@ -101,6 +101,25 @@ class NodeQuery:
             wanted = values[condition.field]
             if wanted is not condition.default and wanted != condition.default:
                 yield condition, wanted
+
+    def matches(self, node: Node, expected_uptime: float = 1.0) -> bool:
+        """True when `node` meets every condition; order, limit and cursor do not count.
+
+        This is the definition: the index must find exactly the nodes that it names. `expected_uptime` is the node's
+        probability to stay, for `min_uptime_probability`.
+        """
+        subject = Subject(node, expected_uptime)
+        return all(condition.holds(subject, wanted) for condition, wanted in self.conditions())
+
+    def failing(self, node: Node, expected_uptime: float = 1.0) -> list[Failing]:
+        """Everything that keeps `node` from matching."""
+        subject = Subject(node, expected_uptime)
+        return [
+            item
+            for condition, wanted in self.conditions()
+            if not condition.holds(subject, wanted)
+            for item in condition.failing(subject, wanted)
+        ]
 
     @classmethod
     def from_parameters(

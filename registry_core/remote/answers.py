@@ -17,6 +17,7 @@ from registry_core.errors import (
     UnknownNodeError,
     UnreachableError,
     ValidationError,
+    printable,
     shown,
 )
 from registry_core.wire.problems import PROBLEM_MEDIA_TYPE, Problem, kind_of
@@ -87,7 +88,7 @@ def safe_text(text: str) -> str:
     A server can send back what it was sent: tokens are left out.
     """
     cut = _SECRETS.sub(lambda found: f"{found[1] or ''}…", text[:LONGEST_TEXT])
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in cut)
+    return printable(cut)
 
 
 def decoded(answer: Answer, kind: type[T]) -> T:

@@ -17,7 +17,7 @@ from typing import Any, Callable, Optional
 import httpcore
 import httpx
 
-from registry_core.remote.proxy import Proxy
+from registry_core.remote.options import Proxy
 
 __all__ = ["Deadline", "DeadlineTransport"]
 

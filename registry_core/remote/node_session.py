@@ -92,7 +92,7 @@ class Registrar:
         self._pinned = options.coordinator_id or kept.coordinator_id
         self._coordinator: Optional[CoordinatorInfo] = None
 
-    def register(self, node: Node, interval_seconds: float) -> tuple[NodeSession, RegistrationReply]:
+    def register(self, node: Node, interval_seconds: float) -> NodeSession:
         """Register `node`, which reports every `interval_seconds`, and return the new session.
 
         A `node` that names another public key says that the key was replaced meanwhile: then it is read again.
@@ -101,7 +101,7 @@ class Registrar:
         with self._sender.call():
             return self._register(node, interval_seconds)
 
-    def _register(self, node: Node, interval_seconds: float) -> tuple[NodeSession, RegistrationReply]:
+    def _register(self, node: Node, interval_seconds: float) -> NodeSession:
         if node.public_key not in ("", self._key.public_key):
             self._key = self._read_key()
         coordinator = self._known_coordinator()
@@ -125,7 +125,7 @@ class Registrar:
         reply = decoded(answer, RegistrationReply)
         if not reply.session:
             raise UnreachableError(answer.address, "does not answer like a coordinator: the reply holds no session")
-        return NodeSession(reply.session, reply.generation, reply.interval_seconds), reply
+        return NodeSession(reply.session, reply.generation, reply.interval_seconds)
 
     def _exchange(self, node: Node, interval_seconds: float, coordinator: CoordinatorInfo) -> tuple[Answer, str]:
         """Send it signed; where only our clock is wrong, sign the coordinator's nonce and send it again.

@@ -1,19 +1,22 @@
-"""How a remote registry is reached: addresses and what goes with them, checked before anything is sent."""
+"""How a remote registry is reached: addresses, the proxy and what goes with them, checked before anything is sent.
+
+The proxy is one that an operator named: none is taken from the environment.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional, Union
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from registry_core.errors import ValidationError
 from registry_core.identity.tokens import checked_token
 from registry_core.models.addresses import is_loopback
-from registry_core.remote.proxy import checked_proxy
 
-__all__ = ["RemoteOptions", "checked_addresses", "goes_through_proxy"]
+__all__ = ["Proxy", "RemoteOptions", "checked_addresses", "checked_proxy", "goes_through_proxy"]
 
+_PROXY_RULE = "must be http://HOST:PORT or http://USER:PASSWORD@HOST:PORT"
 _RULE = "must be http://HOST[:PORT] or https://HOST[:PORT], without user, query and fragment"
 
 
@@ -92,3 +95,37 @@ def _checked(address: str, allow_plaintext: bool) -> str:
             "must be https:// beyond this machine, unless allow_plaintext is set: tokens would be seen",
         )
     return address.rstrip("/")
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """`url` is without user and password, and may be shown; `credentials` are those two."""
+
+    url: str
+    credentials: Optional[tuple[bytes, bytes]] = None
+
+    def __repr__(self) -> str:  # a password never ends in a log
+        return f"Proxy({self.url!r})"
+
+
+def checked_proxy(field: str, text: str) -> Optional[Proxy]:
+    """The proxy that `text` names; None for "". Raises ValidationError, which shows neither user nor password."""
+    text = text.strip()
+    if not text:
+        return None
+    shown = text.rpartition("@")[2]
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValidationError(field, shown, _PROXY_RULE) from None
+    host = parts.hostname or ""
+    plain = text.isascii() and text.isprintable() and " " not in text
+    if not plain or parts.scheme != "http" or not host or not port or parts.path.strip("/") or "?" in text:
+        raise ValidationError(field, shown, _PROXY_RULE)
+    if "#" in text or "\\" in text or "%" in host:
+        raise ValidationError(field, shown, _PROXY_RULE)
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    if parts.username is None:
+        return Proxy(url)
+    return Proxy(url, (unquote(parts.username).encode(), unquote(parts.password or "").encode()))

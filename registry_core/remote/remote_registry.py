@@ -29,7 +29,7 @@ from registry_core.errors import (
     shown,
 )
 from registry_core.models import limits
-from registry_core.models.encoding import health_from_plain, node_to_plain
+from registry_core.models.encoding import health_from_plain, node_to_plain, reputation_from_plain
 from registry_core.models.node import Node
 from registry_core.models.reputation import Reputation
 from registry_core.models.status import NodeHealth
@@ -45,7 +45,6 @@ from registry_core.remote.sender import Sender
 from registry_core.rules.reputation import Outcome
 from registry_core.storage.store import Unreadable
 from registry_core.wire.nodes import decode_node
-from registry_core.wire.reputation import reputation_from_plain
 from registry_core.wire.shapes import (
     LONGEST_INTERVAL_SECONDS,
     SHORTEST_INTERVAL_SECONDS,
@@ -53,7 +52,6 @@ from registry_core.wire.shapes import (
     Heartbeat,
     HeartbeatReply,
     Registration,
-    RegistrationReply,
     TaskOutcome,
     Whole,
 )
@@ -96,7 +94,6 @@ class RemoteRegistry(Queries):
         self._closed = False
         self.admin = RemoteAdmin(self._order)
         self._interval_seconds = self._options.interval_seconds
-        self.last_registration: Optional[RegistrationReply] = None
         self._withheld_reasons: tuple[str, ...] = ()
 
     @property
@@ -298,8 +295,7 @@ class RemoteRegistry(Queries):
 
     def _register(self, node: Node) -> NodeSession:
         assert self._registrar is not None
-        session, self.last_registration = self._registrar.register(node, self._interval_seconds)
-        self._session = session
+        session = self._session = self._registrar.register(node, self._interval_seconds)
         self._sequence = 0
         self._node = node
         return session

@@ -21,8 +21,7 @@ from registry_core.remote.answers import STORE_KINDS, Answer, kind_name, problem
 from registry_core.remote.bounds import LARGEST_PROBLEM_BYTES
 from registry_core.remote.certificates import client_context
 from registry_core.remote.deadline import Deadline, DeadlineTransport
-from registry_core.remote.options import RemoteOptions, goes_through_proxy
-from registry_core.remote.proxy import checked_proxy
+from registry_core.remote.options import RemoteOptions, checked_proxy, goes_through_proxy
 
 __all__ = ["Sender"]
 

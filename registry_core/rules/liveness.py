@@ -14,7 +14,6 @@ __all__ = [
     "interval_of_timeout",
     "liveness",
     "paced_interval",
-    "seconds_until_change",
 ]
 
 MISSED_UNTIL_SUSPECT = 2
@@ -36,14 +35,6 @@ def liveness(silent_seconds: float, interval_seconds: float) -> Liveness:
     if silent_seconds >= SUSPECT_AFTER_INTERVALS * interval_seconds:
         return Liveness.SUSPECT
     return Liveness.LIVE
-
-
-def seconds_until_change(silent_seconds: float, interval_seconds: float) -> float:
-    """After how many more seconds of silence `liveness` gives another answer; infinity when it is down."""
-    for intervals in (SUSPECT_AFTER_INTERVALS, DOWN_AFTER_INTERVALS):
-        if silent_seconds < intervals * interval_seconds:
-            return intervals * interval_seconds - silent_seconds
-    return float("inf")
 
 
 def paced_interval(nodes: int, beats_per_second: float, shortest_seconds: float, longest_seconds: float) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Optional
 
 from registry_core.errors import DamagedStoreError, ReadOnlyError, StoreError, reason_of
-from registry_core.files.atomic import discard_draft, place_draft, replace_file, write_draft
+from registry_core.files.atomic import discard_draft, kept_aside, place_draft, replace_file, write_draft
 from registry_core.files.locks import PidLock, lock_beside
 from registry_core.files.opening import own_place, read_regular
 from registry_core.models.columns import Columns
@@ -183,8 +183,6 @@ class JsonFileStore(Store):
 
     def _keep_older(self) -> None:
         """Before a file of an older schema is written as it is today, a copy of it is put beside."""
-        from registry_core.storage.maintenance.backup import kept_aside
-
         older = self._content.older
         aside = kept_aside(self._path, "schema-" + older.rpartition("/")[2])
         replace_file(aside, read_regular(self._path))

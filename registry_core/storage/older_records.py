@@ -20,7 +20,7 @@ from registry_core.errors import NotSupportedError, ValidationError, shown
 from registry_core.identity.wallets import EthereumWallets, proof_message
 from registry_core.models import limits
 from registry_core.models.frozen import frozen_json_map
-from registry_core.models.own_names import own_names
+from registry_core.models.own_names import OWN_NAMES
 from registry_core.models.record import NodeRecord
 from registry_core.models.status import Admission
 from registry_core.models.times import time_from_text
@@ -96,7 +96,7 @@ def _judge_field_of_the_node(name: str, plain: dict[str, Any], dropped: list[str
     """It is moved into `extra` by whoever reads a node, unless its name is refused there."""
     try:
         limits.text("extra", name, "extra name", empty=False)
-        if name in own_names():
+        if name in OWN_NAMES:
             raise ValidationError("extra", name, "it is a name of the registry's")
     except ValidationError as error:
         del plain[name]

@@ -1,36 +1,35 @@
-"""Which cordons end when, so that nobody looks at those whose time has not come.
+"""Which cordons end when, so that only those whose time has come are looked at.
 
-Here: ends by slot, in Unix seconds: a person named them, so they follow the wall clock. Not here: what ending means.
+Here: ends by node, in Unix seconds: a person named them, so they follow the wall clock. Not here: what ending means.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping
 from typing import Optional
 
 __all__ = ["CordonEnds"]
 
 
 class CordonEnds:
-    """The end of each slot's cordon, where it has one."""
+    """The end of each node's cordon, where it has one."""
 
     def __init__(self) -> None:
-        self._ends: dict[int, float] = {}
-        self._order: list[tuple[float, int]] = []  # may hold entries that no longer are in _ends
-        self._over: dict[int, float] = {}  # ended ones: their records go on naming them
+        self._ends: dict[str, float] = {}
+        self._order: list[tuple[float, str]] = []  # may hold entries that no longer are in _ends
+        self._over: dict[str, float] = {}  # ended ones: their records go on naming them
 
-    def set(self, slot: int, until: Optional[float]) -> bool:
-        """The slot's cordon ends then; None: it has none, or one without an end. True when that one is over already."""
-        if until is not None and self._over.get(slot) == until:
+    def set(self, node_id: str, until: Optional[float]) -> bool:
+        """The node's cordon ends then; None: it has none, or one without an end. True when that one is over already."""
+        if until is not None and self._over.get(node_id) == until:
             return True
-        self._over.pop(slot, None)
+        self._over.pop(node_id, None)
         if until is None:
-            self._ends.pop(slot, None)
-        elif self._ends.get(slot) != until:
-            self._ends[slot] = until
-            heapq.heappush(self._order, (until, slot))
+            self._ends.pop(node_id, None)
+        elif self._ends.get(node_id) != until:
+            self._ends[node_id] = until
+            heapq.heappush(self._order, (until, node_id))
         return False
 
     def next_end(self) -> float:
@@ -40,19 +39,11 @@ class CordonEnds:
             heapq.heappop(order)
         return order[0][0] if order else math.inf
 
-    def pop_over(self, unix_seconds: float) -> list[int]:
-        """The slots whose cordon is over by now."""
+    def pop_over(self, unix_seconds: float) -> list[str]:
+        """The nodes whose cordon is over by now."""
         over = []
         while self.next_end() <= unix_seconds:
-            slot = heapq.heappop(self._order)[1]
-            self._over[slot] = self._ends.pop(slot)
-            over.append(slot)
+            node_id = heapq.heappop(self._order)[1]
+            self._over[node_id] = self._ends.pop(node_id)
+            over.append(node_id)
         return over
-
-    def moved(self, new_slots: Mapping[int, int]) -> CordonEnds:
-        """The same after slots were given new numbers."""
-        moved = CordonEnds()
-        for slot, until in self._ends.items():
-            moved.set(new_slots[slot], until)
-        moved._over = {new_slots[slot]: until for slot, until in self._over.items()}
-        return moved

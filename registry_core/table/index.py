@@ -8,7 +8,7 @@ order in which ties come.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Callable, ClassVar, NamedTuple, Optional, Union
+from typing import Any, Callable, ClassVar, Optional, Union
 
 from pyroaring import BitMap
 
@@ -29,27 +29,21 @@ MANY_GPU_KINDS = 2_000
 """Distinct sets of GPUs up to which a demand is compared with each; beyond, with each candidate's own."""
 
 
-class Narrowing:
-    """What the conditions of one query come to: slots must be in all of `within` and in none of `without`.
+class Found:
+    """What the conditions of one query come to.
 
-    `unsure` and `gpus` are as in `Found`.
+    Slots must be in all of `within` and in none of `without`; `slots` is what is left then, and may hold some that do
+    not fit: `unsure` and `gpus` say what of each must still be looked at.
     """
 
-    __slots__ = ("gpus", "unsure", "within", "without")
+    __slots__ = ("gpus", "slots", "unsure", "within", "without")
 
-    def __init__(self) -> None:
+    def __init__(self, slots: BitMap) -> None:
+        self.slots = slots
         self.within: list[BitMap] = []
         self.without: list[BitMap] = []
-        self.unsure: list[tuple[object, float, BitMap]] = []
+        self.unsure: list[tuple[object, float, BitMap]] = []  # (values by slot, least, slots that surely have it)
         self.gpus: Optional[GpuDemand] = None
-
-
-class Found(NamedTuple):
-    """`slots` may hold some that do not fit; `unsure` says what of each must still be looked at."""
-
-    slots: BitMap
-    unsure: list[tuple[object, float, BitMap]]  # (values by slot, least, slots that surely have it)
-    gpus: Optional[GpuDemand]  # each candidate's GPUs must be looked at
 
 
 class BitmapIndex:
@@ -175,7 +169,7 @@ class BitmapIndex:
 
     def ranked(self, slots: BitMap, limit: Optional[int]) -> list[int]:
         """The first `limit` of `slots`, best score first, then in order of registration."""
-        found = Found(slots, [], None)
+        found = Found(slots)
         few = len(slots) <= FEW
         return _first((self._sorted if few else self._by_score)(found, 0, HIGHEST_SCORE, None), limit)
 
@@ -184,13 +178,13 @@ class BitmapIndex:
         return len(self.exactly(query))
 
     def _found(self, query: NodeQuery) -> Found:
-        narrowing = Narrowing()
+        found = Found(self._all)
         wanted_by_field = query.__dict__
         for field, default, narrow in _NARROWED:
             wanted = wanted_by_field[field]
             if wanted is not default and wanted != default:
-                narrow(self, wanted, narrowing)
-        within = narrowing.within
+                narrow(self, wanted, found)
+        within = found.within
         if len(within) > 1:
             within.sort(key=len)  # the smallest first, so that what is combined shrinks early
             slots = within[0] & within[1]
@@ -198,45 +192,46 @@ class BitmapIndex:
                 slots &= bitmap
         else:
             slots = (within[0] if within else self._all).copy()
-        for bitmap in narrowing.without:
+        for bitmap in found.without:
             slots -= bitmap
-        return Found(slots, narrowing.unsure, narrowing.gpus)
+        found.slots = slots
+        return found
 
-    def _only_healthy(self, _wanted: bool, narrowing: Narrowing) -> None:
-        narrowing.within.append(self._ready)
+    def _only_healthy(self, _wanted: bool, found: Found) -> None:
+        found.within.append(self._ready)
 
-    def _min_capabilities(self, wanted: NodeCapabilities, narrowing: Narrowing) -> None:
+    def _min_capabilities(self, wanted: NodeCapabilities, found: Found) -> None:
         leasts = (wanted.cpu_cores, wanted.memory_gb, wanted.storage_gb)
         for (ladder, values), least in zip(self._ladders(), leasts):
             if least > 0:
                 rung = ladder.rung(least)
                 if rung is None:
-                    narrowing.unsure.append((values, least, ladder.surely_reached(least)))
+                    found.unsure.append((values, least, ladder.surely_reached(least)))
                     continue
-                narrowing.within.append(rung.reach)
+                found.within.append(rung.reach)
                 if rung.surely is not None:
-                    narrowing.unsure.append((values, least, rung.surely))
+                    found.unsure.append((values, least, rung.surely))
         if wanted.gpu_enabled:
-            narrowing.within.append(self._gpu_enabled)
+            found.within.append(self._gpu_enabled)
 
-    def _gpu_demand(self, wanted: GpuDemand, narrowing: Narrowing) -> None:
+    def _gpu_demand(self, wanted: GpuDemand, found: Found) -> None:
         if len(self._gpus) > MANY_GPU_KINDS:
-            narrowing.gpus = wanted
+            found.gpus = wanted
             return
         fitting = [having for packed, having in self._gpus.items() if has_gpus(gpu_groups(packed), wanted)]
-        narrowing.within.append(BitMap.union(BitMap(), *fitting))
+        found.within.append(BitMap.union(BitMap(), *fitting))
 
-    def _wallet_address(self, wanted: str, narrowing: Narrowing) -> None:
-        narrowing.within.append(self._labelled(label_of_wallet(wanted)))
+    def _wallet_address(self, wanted: str, found: Found) -> None:
+        found.within.append(self._labelled(label_of_wallet(wanted)))
 
-    def _tags(self, wanted: Mapping[str, str], narrowing: Narrowing) -> None:
-        narrowing.within.extend(self._labelled(label_of_tag(key, value)) for key, value in wanted.items())
+    def _tags(self, wanted: Mapping[str, str], found: Found) -> None:
+        found.within.extend(self._labelled(label_of_tag(key, value)) for key, value in wanted.items())
 
-    def _exclude(self, wanted: Collection[str], narrowing: Narrowing) -> None:
+    def _exclude(self, wanted: Collection[str], found: Found) -> None:
         by_id = self._slots.by_id
-        narrowing.without.append(BitMap([by_id[node_id] for node_id in wanted if node_id in by_id]))
+        found.without.append(BitMap([by_id[node_id] for node_id in wanted if node_id in by_id]))
 
-    NARROWED_BY: ClassVar[dict[str, Callable[[BitmapIndex, Any, Narrowing], None]]] = {
+    NARROWED_BY: ClassVar[dict[str, Callable[[BitmapIndex, Any, Found], None]]] = {
         "only_healthy": _only_healthy,
         "min_capabilities": _min_capabilities,
         "gpus": _gpu_demand,
@@ -254,7 +249,7 @@ class BitmapIndex:
         if found.gpus is not None:
             packed = self._slots.gpus
             slots -= BitMap([slot for slot in slots if not has_gpus(gpu_groups(packed[slot]), found.gpus)])
-        return Found(slots, [], None)
+        return Found(slots)
 
     def _fits(self, slot: int, found: Found) -> bool:
         for values, least, _surely in found.unsure:

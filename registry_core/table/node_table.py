@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Callable, Optional
 
 from registry_core.models.columns import Columns
-from registry_core.models.status import Liveness, NodeHealth, Sampled
+from registry_core.models.status import Liveness, Sampled
 from registry_core.rules import health, liveness
 from registry_core.rules.flapping import Flapping, beats_owed, fell_silent, heard, is_forgotten
 from registry_core.rules.health import HealthRule, HealthThresholds
+from registry_core.table.cordon_ends import CordonEnds
 from registry_core.table.deadlines import Deadlines
 from registry_core.table.slots import (
     CPUS,
@@ -58,6 +59,7 @@ class NodeTable:
     def __init__(self, thresholds: HealthThresholds, default_interval_seconds: Optional[float]) -> None:
         self._rule = HealthRule(thresholds)
         self._default_interval = default_interval_seconds
+        self._cordons = CordonEnds()
         self._deadlines = Deadlines()
         self._most_at_once = sys.maxsize
         self._rests_until = -math.inf
@@ -68,9 +70,6 @@ class NodeTable:
         self._flapping: dict[str, Flapping] = {}  # the nodes that fell silent lately, the latest last
         self.slots = Slots()
 
-    def __len__(self) -> int:
-        return len(self.slots)
-
     def put(self, columns: Columns, now: float) -> bool:
         """Take over the columns of a new or known node; True when it is new. No sign of life by itself."""
         slot = self.slots.by_id.get(columns.node_id)
@@ -79,17 +78,14 @@ class NodeTable:
             slot = self.slots.append(columns)
             self._watched.append(0)
             self.slots.gauges[slot * GAUGES + SEEN] = now
-            self.slots.judge(slot)
-            if self._index is not None:
-                self._index.add(slot)
-        elif self._index is None:
-            self.slots.set(slot, columns)
-            self.slots.judge(slot)
         else:
-            if slot not in self._unreadable:
+            if self._index is not None and slot not in self._unreadable:
                 self._index.discard(slot)
             self.slots.set(slot, columns)
-            self.slots.judge(slot)
+        if self._cordons.set(columns.node_id, columns.cordoned_until):
+            self.slots.cordoned[slot] = 0
+        self.slots.judge(slot)
+        if self._index is not None:
             self._index.add(slot)
         self._unreadable.discard(slot)
         self._watch(slot)
@@ -129,18 +125,18 @@ class NodeTable:
             self._unreadable.discard(slot)
             self.slots.remove(slot)
             self._flapping.pop(node_id, None)
+            self._cordons.set(node_id, None)
 
     def is_sparse(self) -> bool:
         """True when most slots are empty, so that `compact` pays."""
         return len(self.slots.ids) > FEWEST_TO_COMPACT + 2 * len(self.slots)
 
-    def compact(self) -> dict[int, int]:
-        """Give the nodes new slots without gaps; returns new slots by old ones. Costs 3 µs a node."""
+    def compact(self) -> None:
+        """Give the nodes new slots without gaps. Costs 3 µs a node."""
         moved = self.slots.compact()
         self._unreadable = {moved[slot] for slot in self._unreadable}
         self._index = None
         self._watch_anew()
-        return moved
 
     def _watch_anew(self) -> None:
         self._deadlines = Deadlines()
@@ -148,10 +144,18 @@ class NodeTable:
         for slot in range(len(self._watched)):
             self._watch(slot)
 
-    def uncordon(self, slot: int) -> None:
-        """The cordon's time is over."""
-        self.slots.cordoned[slot] = 0
-        self._judge(slot)
+    def end_cordons(self, unix_seconds: float) -> list[str]:
+        """End the cordons whose time is over; returns their nodes."""
+        over = self._cordons.pop_over(unix_seconds)
+        for node_id in over:
+            slot = self.slots.by_id[node_id]
+            self.slots.cordoned[slot] = 0
+            self._judge(slot)
+        return over
+
+    def next_cordon_end(self) -> float:
+        """When `end_cordons` is next due, Unix seconds."""
+        return self._cordons.next_end()
 
     def _judge(self, slot: int) -> None:
         if self.slots.judge(slot) and self._index is not None and slot not in self._unreadable:
@@ -251,10 +255,6 @@ class NodeTable:
         """When `expire` is next due, monotonic seconds."""
         return max(self._deadlines.next_due(), self._rests_until)
 
-    def health(self, slot: int) -> NodeHealth:
-        """The newest sample and what follows from it."""
-        return self.slots.health(slot)
-
     def liveness(self, slot: int) -> Liveness:
         """What was last judged."""
         return LIVENESS[self.slots.liveness[slot]]
@@ -326,6 +326,10 @@ class NodeTable:
                 fallen.append(node_id)
             self._watch(slot)
         return fallen
+
+    def ids(self) -> list[str]:
+        """All nodes, in order of registration."""
+        return [node_id for node_id in self.slots.ids if node_id is not None]
 
     def ids_in(self, state: Liveness) -> list[str]:
         """The nodes in this state. Looks at those only."""

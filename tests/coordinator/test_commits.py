@@ -221,8 +221,8 @@ def test_a_disk_that_does_not_answer_is_waited_for_once_and_not_by_each(
     tried = []
 
     def write() -> None:
-        if coordinator.audit.noted:
-            tried.append(coordinator.audit.noted)
+        if coordinator.audit.mark():
+            tried.append(coordinator.audit.mark())
             raise StoreError("audit.jsonl", "is locked")
 
     monkeypatch.setattr(coordinator.audit, "write_noted", write)

@@ -224,8 +224,8 @@ def test_background_work_goes_on_past_a_damaged_record_and_names_it_once(
                 clock.move(30)
                 for number in range(4):
                     registry.update_node_health(f"node-{number}", 0.1, 1.0, 1.0)
-            while registry.maintenance.settle_hours():
+            while registry.host.settle_hours():
                 pass
-            registry.maintenance.weigh_ratings(["node-0", "node-2"])
+            registry.host.weigh_ratings(["node-0", "node-2"])
         assert registry.get_reputation("node-3").evidence["availability"].weight > 0.3
     assert caplog.text.count("of node-1 cannot be written") == 1

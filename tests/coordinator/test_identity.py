@@ -358,8 +358,8 @@ def test_sessions_and_nodes_survive_a_kill_of_the_coordinator(tmp_path: Path) ->
         running.kill()
         with running:
             assert remote.update_node_health(node.id, 2.0).load_average == 2.0
-            assert remote.last_registration is not None
-            assert remote.last_registration.generation == 1  # the session went on: no second registration
+            assert remote._session is not None
+            assert remote._session.generation == 1  # the session went on: no second registration
             found = remote.get_node(node.id)
             assert found is not None
             assert found.liveness is Liveness.LIVE

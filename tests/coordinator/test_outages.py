@@ -317,9 +317,9 @@ def test_an_agent_asleep_for_120_intervals_recovers_once(tmp_path: Path) -> None
 def test_who_waits_for_a_disk_that_does_not_answer_is_told_that_the_coordinator_stops(tmp_path: Path) -> None:
     slow = (
         "import time\n"
-        "from duxnet.coordinator.audit import AuditLog\n"
+        "from duxnet.coordinator.access.audit_log import AuditLog\n"
         "write = AuditLog.write_noted\n"
-        "AuditLog.write_noted = lambda self: (self.noted and self._noted[0].count(b'cordoned') and time.sleep(8), "
+        "AuditLog.write_noted = lambda self: (self.mark() and self._noted[0].count(b'cordoned') and time.sleep(8), "
         "write(self))"
     )
     with Running(tmp_path / "state", spoiled_by=slow) as running:

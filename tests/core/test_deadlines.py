@@ -51,12 +51,11 @@ def test_what_is_due_may_be_asked_for_a_few_at_a_time(due: list[float], most: in
 )
 def test_cordons_end_when_they_were_last_said_to(told: list[tuple[int, Optional[int]]], now: int) -> None:
     ends = CordonEnds()
-    for slot, until in told:
-        ends.set(slot, until)
-    model = {slot: until for slot, until in dict(told).items() if until is not None}
+    for number, until in told:
+        ends.set(f"node-{number}", until)
+    model = {f"node-{number}": until for number, until in dict(told).items() if until is not None}
     assert ends.next_end() == min(model.values(), default=math.inf)
-    ends = ends.moved({slot: slot + 100 for slot in range(6)})
     over = ends.pop_over(now)
-    assert sorted(over) == sorted(slot + 100 for slot, until in model.items() if until <= now)
+    assert sorted(over) == sorted(node_id for node_id, until in model.items() if until <= now)
     assert ends.pop_over(now) == []
     assert ends.next_end() == min((until for until in model.values() if until > now), default=math.inf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,18 @@ def test_every_listed_name_is_there_and_nothing_else_is_listed() -> None:
         "Scheduling", "SealedStoreError", "SealingKey", "StoreError", "StoreInUseError", "UnknownNodeError",
         "UnsupportedSchemaError", "ValidationError", "__version__",
     }  # fmt: skip
+
+
+def test_type_checkers_find_each_name_in_the_module_that_it_is_fetched_from() -> None:
+    tree = ast.parse(Path(str(registry_core.__file__)).read_text("utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module != "__future__"]
+    told = {
+        alias.asname: node.module
+        for node in imports
+        for alias in node.names
+        if str(node.module).startswith("registry_core.")
+    }
+    assert told == {name: f"registry_core.{module}" for name, module in registry_core._MODULE_OF.items()}
 
 
 def test_an_unlisted_name_is_an_attribute_error() -> None:

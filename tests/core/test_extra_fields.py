@@ -16,7 +16,7 @@ from registry_core.models.columns import Columns, columns_of
 from registry_core.models.encoding import node_from_plain, node_to_plain
 from registry_core.models.frozen import FrozenMap
 from registry_core.models.node import Gpu, NodeCapabilities
-from registry_core.models.own_names import HISTORY_NAMES, own_names
+from registry_core.models.own_names import HISTORY_NAMES, OWN_NAMES
 from registry_core.models.record import NodeRecord
 from registry_core.models.reputation import Reputation
 from registry_core.models.status import Cordon, NodeHealth
@@ -30,7 +30,7 @@ from tests.core.builders import a_node
 from tests.core.places import ALL_PLACES
 
 RECORDS = (Node, NodeCapabilities, Gpu, NodeHealth, Cordon, NodeRecord, Reputation, EvidenceState)
-OUR_NAMES = sorted({item.name for record in RECORDS for item in fields(record)} | set(Columns._fields) | own_names())
+OUR_NAMES = sorted({item.name for record in RECORDS for item in fields(record)} | set(Columns._fields) | OWN_NAMES)
 names = st.one_of(st.sampled_from(OUR_NAMES), st.text(max_size=6), st.just("rack"))
 values = st.recursive(
     st.one_of(
@@ -49,9 +49,9 @@ values = st.recursive(
 def test_the_names_of_the_registry_are_all_there() -> None:
     assert set(HISTORY_NAMES) == {item.name for item in fields(EvidenceState)}
     for record in (Node, NodeRecord, NodeCapabilities, NodeHealth, Reputation, EvidenceState):
-        assert {item.name for item in fields(record)} <= own_names()
-    assert set(Columns._fields) <= own_names()
-    assert {"is_healthy", "is_ready", "last_gap", "verified", "standing", "score", "extra"} <= own_names()
+        assert {item.name for item in fields(record)} <= OWN_NAMES
+    assert set(Columns._fields) <= OWN_NAMES
+    assert {"is_healthy", "is_ready", "last_gap", "verified", "standing", "score", "extra"} <= OWN_NAMES
 
 
 def test_so_are_those_of_every_answer_and_request() -> None:
@@ -60,10 +60,10 @@ def test_so_are_those_of_every_answer_and_request() -> None:
     from registry_core.wire.shapes import HeartbeatReply, Registration, RegistrationReply
 
     for shape in (NodeView, Registration, RegistrationReply, HeartbeatReply):
-        assert set(shape.__struct_fields__) <= own_names(), shape
+        assert set(shape.__struct_fields__) <= OWN_NAMES, shape
 
 
-@pytest.mark.parametrize("name", sorted(own_names()))
+@pytest.mark.parametrize("name", sorted(OWN_NAMES))
 def test_each_is_refused_in_extra_and_ignored_beside_the_fields(name: str) -> None:
     with pytest.raises(ValidationError, match="registry's own"):
         Node("192.0.2.1", extra={name: 1})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, Callable
 
 import pytest
@@ -12,11 +14,11 @@ from hypothesis import strategies as st
 from registry_core import Gpu, GpuDemand, Node, NodeCapabilities, NodeOrder, NodeQuery, NodeRegistry
 from registry_core.models.columns import hundredths
 from registry_core.models.status import Admission
-from registry_core.query.matching import matches
 from registry_core.rules.reputation import explored
 from registry_core.table import index, node_table
 from registry_core.table.draw import Draw
 from registry_core.table.ladder import CPU_THRESHOLDS, GB_THRESHOLDS, Ladder
+from registry_core.testing import HandClock
 from tests.core.builders import a_node
 
 NODES = 14
@@ -132,7 +134,7 @@ def plainly(registry: NodeRegistry, query: NodeQuery) -> list[str]:
     """The definition: look at every node, sort, cut."""
     slots = registry._live_state._table.slots
     draw = Draw(query.seed, len(slots.ids))
-    fitting = [node for node in in_order_of_registration(registry) if matches(node, query)]
+    fitting = [node for node in in_order_of_registration(registry) if query.matches(node)]
     if query.order is NodeOrder.EXPLORE:
         fitting.sort(key=lambda node: -hundredths(node.reputation))
         ranked = [node for node in fitting if node.admission is not Admission.PROBATION]
@@ -230,6 +232,23 @@ def test_slots_are_closed_up_after_many_deregistrations_and_the_order_stays() ->
         registry.register_node(a_node(5))
         assert registry.list_nodes()[-1].id == "node-5"
         assert registry.list_nodes(only_healthy=True) == [registry.get_node("node-5")]
+
+
+def test_a_cordon_keeps_its_end_when_slots_are_closed_up() -> None:
+    clock = HandClock()
+    with NodeRegistry(clock=clock) as registry:
+        for number in range(1, 41):
+            registry.register_node(a_node(number))
+        registry.admin.cordon("node-39", until=clock.wall + timedelta(seconds=10))
+        registry.admin.cordon("node-40", until=clock.wall + timedelta(seconds=90))
+        clock.move(30)
+        for number in range(1, 39):
+            registry.deregister_node(f"node-{number}")
+        assert len(registry._live_state._table.slots.ids) < 20
+        registry.register_node(replace(a_node(39), hostname="renamed"))  # the record still names the cordon
+        assert [node.id for node in registry.list_nodes(only_healthy=True)] == ["node-39"]
+        clock.move(90)
+        assert [node.id for node in registry.list_nodes(only_healthy=True)] == ["node-39", "node-40"]
 
 
 @pytest.mark.parametrize("thresholds", [CPU_THRESHOLDS, GB_THRESHOLDS])

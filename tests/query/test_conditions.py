@@ -16,7 +16,6 @@ from registry_core.errors import ValidationError
 from registry_core.models.node import Gpu, Node, NodeCapabilities
 from registry_core.models.status import Admission, Condition, Conditions, Liveness, NodeHealth, Scheduling
 from registry_core.query.conditions import CONDITIONS, NO_TAGS, GpuDemand
-from registry_core.query.matching import failing, matches
 from registry_core.query.node_query import ORDER_PARAMETERS, NodeOrder, NodeQuery
 from registry_core.query.url import PARAMETER_NAMES, Filters, parameters_to_text
 from registry_core.table.index import BitmapIndex
@@ -104,8 +103,8 @@ def test_a_query_comes_back_from_a_url_as_it_went(query: NodeQuery) -> None:
 @settings(max_examples=500, deadline=None)
 @given(node=nodes, query=queries, uptime=st.sampled_from([0.0, 0.5, 1.0]))
 def test_what_is_said_to_fail_is_what_keeps_a_node_out(node: Node, query: NodeQuery, uptime: float) -> None:
-    found = failing(node, query, uptime)
-    assert (not found) == matches(node, query, uptime)
+    found = query.failing(node, uptime)
+    assert (not found) == query.matches(node, uptime)
     assert all(item.condition and item.remedy for item in found)
 
 

@@ -40,7 +40,7 @@ def _pass(registry: NodeRegistry, clock: Clock, hours: float, *alive: str) -> No
 
 
 def _settle(registry: NodeRegistry) -> None:
-    while registry.maintenance.settle_hours(most=1):
+    while registry.host.settle_hours(most=1):
         pass
 
 
@@ -76,9 +76,9 @@ def test_hours_are_counted_once_by_whichever_comes_first(registry: NodeRegistry,
     _settle(registry)
     assert _availability(registry, "steady") == one_way
     assert _availability(registry, "flaky").weight == pytest.approx(one_way.weight)
-    assert registry.maintenance.settle_hours() == 0
+    assert registry.host.settle_hours() == 0
     _pass(registry, clock, 1, "steady", "flaky")
-    assert registry.maintenance.settle_hours() == 2
+    assert registry.host.settle_hours() == 2
 
 
 def test_a_damaged_record_keeps_no_other_node_s_hours_from_being_written(
@@ -87,8 +87,8 @@ def test_a_damaged_record_keeps_no_other_node_s_hours_from_being_written(
     _pass(registry, clock, 5, "steady", "flaky")
     with closing(sqlite3.connect(tmp_path / "nodes.db")) as file, file:
         file.execute("UPDATE nodes SET record = zeroblob(300) WHERE id = 'flaky'")
-    assert registry.maintenance.settle_hours() == 2
-    assert registry.maintenance.settle_hours() == 0
+    assert registry.host.settle_hours() == 2
+    assert registry.host.settle_hours() == 0
     assert _availability(registry, "steady").weight > 0.5
     assert "the hours of flaky cannot be written" in caplog.text
 
@@ -143,7 +143,7 @@ def test_where_silence_changes_nothing_being_there_proves_nothing(clock: Clock) 
     with NodeRegistry(clock=clock) as registry:
         registry.register_node(Node("192.0.2.1", id="a"))
         _pass(registry, clock, 40, "a")
-        assert registry.maintenance.settle_hours() == 0
+        assert registry.host.settle_hours() == 0
         assert _availability(registry, "a") == Evidence()
         with pytest.raises(UnknownNodeError):
             registry.expected_uptime("nobody", 6.0)

@@ -193,15 +193,15 @@ def test_ratings_count_once_they_are_weighed_by_trust(registry: NodeRegistry, cl
         registry.update_node_reputation(friend, True, rater=liar)
         registry.update_node_reputation("honest", False, rater=liar)
     before = registry.get_reputation("a").score, registry.get_reputation("ring1").score
-    assert registry.maintenance.weigh_ratings(["seed"]) == 2
+    assert registry.host.weigh_ratings(["seed"]) == 2
     assert registry.get_reputation("a").score < before[0]
     assert registry.get_reputation("ring1").score == before[1]
     node = registry.get_node("a")
     assert node is not None
     assert node.reputation == round(registry.get_reputation("a").score, 2)
-    assert registry.maintenance.weigh_ratings(["seed"]) == 0
+    assert registry.host.weigh_ratings(["seed"]) == 0
     registry.update_node_reputation("a", True, rater="honest")
-    assert registry.maintenance.weigh_ratings(["seed"]) == 1
+    assert registry.host.weigh_ratings(["seed"]) == 1
     assert registry.get_reputation("a").score > before[0]
     with pytest.raises(ValidationError):
-        registry.maintenance.weigh_ratings([])
+        registry.host.weigh_ratings([])

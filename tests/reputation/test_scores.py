@@ -105,7 +105,7 @@ def test_task_ids_are_forgotten_by_number_and_by_age() -> None:
     stepped_back = seen.with_task("back", 0.0)
     assert "back" in stepped_back
     assert stepped_back.days == tuple(sorted(stepped_back.days))
-    assert CountedTasks.from_plain(stepped_back.to_plain()) == stepped_back
+    assert EvidenceState.from_plain({"tasks": stepped_back.to_plain()}).tasks == stepped_back
 
 
 def test_others_ratings_are_at_most_a_quarter_of_the_evidence() -> None:
@@ -252,7 +252,7 @@ def test_explanations_are_sentences_about_what_counted() -> None:
         ({"verified_tasks": float("nan")}, "evidence.verified_tasks"),
         ({"suspensions": 1.5}, "evidence.suspensions"),
         ({"window_intact": 1}, "evidence.window_intact"),
-        ({"tasks": [[1, "short"]]}, "tasks"),
+        ({"tasks": [[1, "short"]]}, "evidence.tasks"),
         ({"raters": {"a b": [1, 2]}}, "evidence.raters"),
     ],
 )

@@ -35,7 +35,7 @@ def run_behind_a_commit(journal: Journal, works: Sequence[str]) -> dict[str, obj
 
     def ask(work: str) -> None:
         try:
-            group.commit(work)
+            group.wait(group.enqueue(work))
             outcomes[work] = "done"
         except StoreError as error:
             outcomes[work] = error
@@ -58,8 +58,8 @@ def run_behind_a_commit(journal: Journal, works: Sequence[str]) -> dict[str, obj
 def test_a_lone_caller_commits_alone_and_on_its_own_thread() -> None:
     threads = []
     group: GroupCommit[str] = GroupCommit(lambda _works: threads.append(threading.current_thread()))
-    group.commit("work")
-    group.commit("work")
+    group.wait(group.enqueue("work"))
+    group.wait(group.enqueue("work"))
     assert threads == [threading.current_thread()] * 2
 
 
@@ -84,8 +84,8 @@ def test_after_an_error_the_next_work_is_committed() -> None:
     journal = Journal()
     group = GroupCommit(journal.commit_all)
     with pytest.raises(StoreError):
-        group.commit("bad")
-    group.commit("good")
+        group.wait(group.enqueue("bad"))
+    group.wait(group.enqueue("good"))
     assert journal.commits == [["good"]]
 
 
@@ -101,7 +101,7 @@ def test_an_interrupted_leader_leaves_nobody_waiting() -> None:
 
     group = GroupCommit(commit_all)
     journal.gate.clear()
-    waiting = threading.Thread(target=group.commit, args=("second",))
+    waiting = threading.Thread(target=lambda: group.wait(group.enqueue("second")))
 
     def open_the_gate_when_it_waits() -> None:
         assert journal.entered.wait(10)
@@ -113,7 +113,7 @@ def test_an_interrupted_leader_leaves_nobody_waiting() -> None:
     opener = threading.Thread(target=open_the_gate_when_it_waits)
     opener.start()
     with pytest.raises(KeyboardInterrupt):
-        group.commit("first")
+        group.wait(group.enqueue("first"))
     opener.join(10)
     waiting.join(10)
     assert not waiting.is_alive()

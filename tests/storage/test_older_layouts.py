@@ -177,7 +177,7 @@ def test_what_cannot_be_the_registrys_is_dropped_with_one_line(
         node = registry.get_node("node-1")
         assert node is not None
         assert node.extra == {"rack": 7}
-        kept = registry._newest("node-1")
+        kept = registry._store.read("node-1")
         assert kept is not None
         assert (kept.history, kept.wallet_proof, kept.unknown) == ({}, {}, {})
         assert kept.host_state == record.host_state

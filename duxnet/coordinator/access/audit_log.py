@@ -71,19 +71,18 @@ class AuditLog:
             if self._written and before >= 0:
                 os.ftruncate(self._descriptor, before)
 
-    @property
-    def noted(self) -> int:
-        """How many lines wait for `write_noted`."""
+    def mark(self) -> int:
+        """The place in the commit under way to which `back_to` can return: how many lines wait for `write_noted`."""
         return len(self._noted)
+
+    def back_to(self, mark: int) -> None:
+        """Drop the lines that were noted since the mark: their change was refused."""
+        del self._noted[mark:]
 
     def note(self, actor: str, action: str, node_id: str, **details: str) -> None:
         """A line for a change that is about to be committed."""
         entry = {"at": time_to_text(self._now()), "actor": actor, "action": action, "node_id": node_id, **details}
         self._noted.append(json.dumps(entry, ensure_ascii=True).encode("ascii") + b"\n")
-
-    def forget_noted(self, beyond: int) -> None:
-        """Drop the lines noted beyond the first so many: their change was refused."""
-        del self._noted[beyond:]
 
     def write_noted(self) -> None:
         """Append the lines that were noted, whole or not at all. Inside `commit`."""

@@ -89,6 +89,7 @@ class TokenStore:
         self._lock = threading.RLock()
         self._reading_lock = threading.Lock()
         self._batch_thread: Optional[int] = None
+        self._marks = 0
         with self._translated():
             with Folder(path.parent) as folder:
                 for ending in ("-wal", "-shm", "-journal"):
@@ -118,6 +119,7 @@ class TokenStore:
         """Changes of this thread inside are one commit, all or nothing. Without a change the file is not touched."""
         with self._lock, self._translated():
             self._batch_thread = threading.get_ident()
+            self._marks = 0
             try:
                 yield
                 if self._db.in_transaction:
@@ -127,21 +129,18 @@ class TokenStore:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
 
-    @contextlib.contextmanager
-    def part(self) -> Iterator[None]:
-        """Inside `batch`: what an exception out of this leaves behind is undone, and the rest of the batch goes on."""
-        began_within = self._db.in_transaction
-        if began_within:
-            self._db.execute("SAVEPOINT part")
-        try:
-            yield
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK TO part" if began_within else "ROLLBACK")
-            raise
-        finally:
-            if began_within and self._db.in_transaction:
-                self._db.execute("RELEASE part")
+    def mark(self) -> int:
+        """The place in the batch under way to which `back_to` can return. 0: it has changed nothing yet."""
+        if not self._db.in_transaction:
+            return 0
+        self._marks += 1
+        self._db.execute(f"SAVEPOINT mark{self._marks}")
+        return self._marks
+
+    def back_to(self, mark: int) -> None:
+        """Take back what changed since the mark; the rest of the batch goes on."""
+        if self._db.in_transaction:
+            self._db.execute(f"ROLLBACK TO mark{mark}" if mark else "ROLLBACK")
 
     def create(
         self,

@@ -45,20 +45,27 @@ class Quotas:
         try:
             yield
         except BaseException:
-            self.forget_moves(0)
+            self.back_to(0)
             raise
         finally:
             self._moves.clear()
 
-    @property
-    def moves(self) -> int:
-        """How many there were in the commit under way."""
+    def mark(self) -> int:
+        """The place in the commit under way to which `back_to` can return: how many moves there were."""
         return len(self._moves)
 
     @property
     def arrived(self) -> int:
         """How many more nodes there are after the commit under way than before it."""
         return sum((earlier is None) - (earlier is not None and peer is None) for earlier, peer in self._moves)
+
+    def back_to(self, mark: int) -> None:
+        """Take back the moves since the mark: their change was refused."""
+        with self._lock:
+            for earlier, peer in self._moves[mark:]:
+                self._count(peer, -1)
+                self._count(earlier, 1)
+        del self._moves[mark:]
 
     def move(self, node_id: str, earlier: Optional[str], peer: Optional[str]) -> None:
         """The node is at `peer` now and was at `earlier` before. None: nowhere, before it came or after it has gone."""
@@ -69,14 +76,6 @@ class Quotas:
                 self._count(earlier, -1)
             self._count(peer, 1)
         self._moves.append((earlier, peer))
-
-    def forget_moves(self, beyond: int) -> None:
-        """Take back the moves beyond the first so many: their change was refused."""
-        with self._lock:
-            for earlier, peer in self._moves[beyond:]:
-                self._count(peer, -1)
-                self._count(earlier, 1)
-        del self._moves[beyond:]
 
     def recount(self, node_id: str, state_of: Callable[[str], Optional[Mapping[str, Any]]]) -> None:
         """Count a node that was registered before the start where its state says that it is, unless it moved since."""

@@ -12,12 +12,12 @@ from duxnet.coordinator.routes.queries import shown_node
 from registry_core.embedded.wallets import check_proof
 from registry_core.errors import UnknownNodeError
 from registry_core.models import limits
+from registry_core.models.encoding import reputation_to_plain
 from registry_core.models.node import Node
 from registry_core.models.status import Admission
 from registry_core.models.times import time_from_text
-from registry_core.rules.admission import AdmissionCommand, admission_after
+from registry_core.rules.admission import check_admission
 from registry_core.rules.reputation import Outcome
-from registry_core.wire.reputation import reputation_to_plain
 from registry_core.wire.shapes import AdmissionChange, CordonOrder, TaskOutcome, WalletProof
 
 __all__ = ["attach_wallet", "change_admission", "cordon", "report_outcome", "uncordon"]
@@ -55,25 +55,16 @@ async def report_outcome(node_id: str, coordinator: Coordinator, caller: Caller,
 async def change_admission(node_id: str, coordinator: Coordinator, caller: Caller, body: AdmissionChange) -> Response:
     """Needs an operator's token. A ban works whatever the node's record holds."""
     admission = limits.choice("admission", body.admission, Admission)
-    admin = coordinator.registry.admin
-    commands: dict[Admission, tuple[AdmissionCommand, Callable[..., None]]] = {
-        Admission.APPROVED: (AdmissionCommand.APPROVE, admin.approve),
-        Admission.PROBATION: (AdmissionCommand.PUT_ON_PROBATION, admin.put_on_probation),
-        Admission.SUSPENDED: (AdmissionCommand.SUSPEND, admin.suspend),
-        Admission.BANNED: (AdmissionCommand.BAN, admin.ban),
-    }
-    if admission not in commands:
-        raise Refused("invalid", "admission: no operator makes a node wait again; suspend it")
-    said_as, command = commands[admission]
     node = _banned(coordinator, node_id) if admission is Admission.BANNED else _known(coordinator, node_id)
-    admission_after(node.admission, said_as)  # what makes no sense is refused before it is logged
+    check_admission(node.admission, admission)  # what makes no sense is refused before it is logged
+    admin = coordinator.registry.admin
     await _ordered(
         coordinator,
         caller,
         node_id,
         f"admission {admission}",
         body.reason,
-        lambda: command(node_id, reason=body.reason, actor=caller.name),
+        lambda: admin.set_admission(node_id, admission, reason=body.reason, actor=caller.name),
     )
     coordinator.sessions.judge(node_id)  # read anew: a banned node's session speaks no more
     return _shown(coordinator, caller, node_id)
@@ -152,7 +143,7 @@ def _banned(coordinator: Coordinator, node_id: str) -> Node:
     found = coordinator.registry.host.remains(node_id)
     if found is None:
         raise UnknownNodeError(node_id)
-    return found[0]
+    return found.node
 
 
 def _shown(coordinator: Coordinator, caller: Caller, node_id: str) -> Response:

@@ -13,10 +13,10 @@ from duxnet.coordinator.http.messages import Request, Response, conditional_json
 from duxnet.coordinator.http.query_params import Listing
 from duxnet.coordinator.json_cache import plain_node
 from registry_core.errors import UnknownNodeError, ValidationError
+from registry_core.models.encoding import reputation_to_plain
 from registry_core.models.node import Node
 from registry_core.query.node_query import NodePage
 from registry_core.query.url import Filters
-from registry_core.wire.reputation import reputation_to_plain
 
 __all__ = [
     "count_nodes",

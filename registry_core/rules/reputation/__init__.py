@@ -17,7 +17,7 @@ most about 20 KB, mostly task ids) and, after deregistration, a `Tombstone` for 
 
 from __future__ import annotations
 
-from registry_core.rules.reputation.admission_policy import STANDING_TABLE, StandingChange, next_standing, with_standing
+from registry_core.rules.reputation.admission_policy import StandingChange, next_standing, with_standing
 from registry_core.rules.reputation.availability import (
     HourObserved,
     expected_uptime,
@@ -31,38 +31,30 @@ from registry_core.rules.reputation.evidence import EvidenceState
 from registry_core.rules.reputation.explore import draw, explored
 from registry_core.rules.reputation.outcomes import Outcome, correctness_of, record, with_rating_batch
 from registry_core.rules.reputation.policy import (
-    AVAILABILITY,
     CORRECTNESS,
     DEFAULT_POLICY,
-    PERFORMANCE,
     ReputationPolicy,
 )
-from registry_core.rules.reputation.ratings import RatingBatch, evidence_from_ratings
+from registry_core.rules.reputation.ratings import evidence_from_ratings
 from registry_core.rules.reputation.scoring import (
     NEWCOMER_SCORE,
     audit_probability,
-    bounds_of,
     reputation_of,
 )
 
 __all__ = [
-    "AVAILABILITY",
     "CORRECTNESS",
     "DEFAULT_POLICY",
     "NEWCOMER_SCORE",
-    "PERFORMANCE",
-    "STANDING_TABLE",
     "EvidenceState",
     "HourObserved",
     "Tombstone",
     "Outcome",
-    "RatingBatch",
     "ReputationPolicy",
     "CountedTasks",
     "StandingChange",
     "audit_probability",
     "beta_quantile",
-    "bounds_of",
     "correctness_of",
     "draw",
     "evidence_from_ratings",

@@ -6,7 +6,6 @@ import base64
 import hashlib
 from dataclasses import dataclass
 
-from registry_core.errors import ValidationError
 from registry_core.rules.reputation.policy import DEFAULT_POLICY, ReputationPolicy
 
 __all__ = ["DIGEST_CHARACTERS", "CountedTasks"]
@@ -51,20 +50,6 @@ class CountedTasks:
     def to_plain(self) -> list[list[object]]:
         """[[day, digests], …]."""
         return [[day, digests] for day, digests in self.days]
-
-    @classmethod
-    def from_plain(cls, plain: object) -> CountedTasks:
-        """What `to_plain` gave. Raises ValidationError."""
-        if not isinstance(plain, (list, tuple)):
-            raise ValidationError("tasks", plain, "must be a list of [day, digests]")
-        days = []
-        for entry in plain:
-            if not (isinstance(entry, (list, tuple)) and len(entry) == 2 and type(entry[0]) is int):
-                raise ValidationError("tasks", entry, "must be [day, digests]")
-            if not isinstance(entry[1], str) or len(entry[1]) % DIGEST_CHARACTERS:
-                raise ValidationError("tasks", entry, f"must hold digests of {DIGEST_CHARACTERS} characters")
-            days.append((entry[0], entry[1]))
-        return cls(tuple(days))
 
 
 def _digest(task_id: str) -> str:

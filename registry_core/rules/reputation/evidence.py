@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Callable, Optional
 
-from registry_core.errors import DamagedStoreError, ValidationError, shown
+from registry_core.errors import DamagedStoreError, ValidationError
 from registry_core.models import limits
 from registry_core.models.frozen import FrozenMap
 from registry_core.models.reputation import Evidence
@@ -110,22 +110,22 @@ class EvidenceState:
     @classmethod
     def from_plain(cls, plain: object, called: str = "evidence") -> EvidenceState:
         """What `to_plain` gave, exactly. Raises ValidationError naming the field as one of `called`."""
-        if not isinstance(plain, Mapping):
-            raise ValidationError(called, plain, "must be a map of fields")
-        given: dict[str, Any] = {}
-        for name, value in plain.items():
-            if name not in _DEFAULTS:
-                raise ValidationError(f"{called}.{name}", value, "is not a field of it")
-            given[name] = _read(f"{called}.{name}", value, _DEFAULTS[name])
-        return cls(**given)
+        history = stored_history(plain, called)
+        for rater in history.get("raters", ()):
+            limits.identifier(f"{called}.raters", rater)
+        return cls._of_history(history)
 
     @classmethod
     def trusted(cls, plain: Mapping[str, Any]) -> EvidenceState:
         """As `from_plain`, of the history of a stored record, at less cost. Raises DamagedStoreError, nothing else."""
         try:
-            given = dict(stored_history(plain))
-        except ValueError as error:
+            return cls._of_history(stored_history(plain))
+        except ValidationError as error:
             raise DamagedStoreError("a stored record", f"its history is damaged: {error}") from None
+
+    @classmethod
+    def _of_history(cls, history: Mapping[str, Any]) -> EvidenceState:
+        given = dict(history)
         for name in _EVIDENCE:
             if name in given:
                 given[name] = evidence_of(*given[name])
@@ -138,18 +138,19 @@ _DEFAULTS: dict[str, object] = {item.name: getattr(EvidenceState(), item.name) f
 _EVIDENCE = tuple(name for name, default in _DEFAULTS.items() if isinstance(default, Evidence))
 
 
-def stored_history(plain: object) -> FrozenMap[str, Any]:
-    """The history of a record as `to_plain` gave it, frozen. Raises ValueError for anything else, whatever it is."""
+def stored_history(plain: object, called: str = "history") -> FrozenMap[str, Any]:
+    """The history of a record as `to_plain` gave it, frozen. Raises ValidationError for anything else."""
     if not isinstance(plain, Mapping):
-        raise ValueError("it is no map of fields")
+        raise ValidationError(called, plain, "must be a map of fields")
     history: dict[str, Any] = {}
     for name, value in plain.items():
         if name not in _DEFAULTS:
-            raise ValueError(f"{shown(name)} is not a field of it")
+            raise ValidationError(f"{called}.{name}", value, "is not a field of it")
+        read, rule = _STORED[type(_DEFAULTS[name])]
         try:
-            history[name] = _STORED[type(_DEFAULTS[name])](value)
+            history[name] = read(value)
         except (TypeError, ValueError):
-            raise ValueError(f"{name} cannot be {shown(value)}") from None
+            raise ValidationError(f"{called}.{name}", value, f"must be {rule}") from None
     return FrozenMap(history)
 
 
@@ -196,36 +197,13 @@ def _stored_boolean(value: Any) -> bool:
     return value
 
 
-_STORED: Mapping[type, Callable[[Any], Any]] = {
-    Evidence: _stored_pair,
-    CountedTasks: _stored_tasks,
-    FrozenMap: _stored_raters,
-    bool: _stored_boolean,
-    int: _stored_count,
-    float: _stored_number,
-    type(None): _stored_number,
+_STORED: Mapping[type, tuple[Callable[[Any], Any], str]] = {
+    Evidence: (_stored_pair, "two numbers of at least 0"),
+    CountedTasks: (_stored_tasks, f"a list of [day, digests of {DIGEST_CHARACTERS} characters each]"),
+    FrozenMap: (_stored_raters, "a map from node ids to two numbers of at least -1"),
+    bool: (_stored_boolean, "true or false"),
+    int: (_stored_count, "a whole number from 0 to 1000000"),
+    float: (_stored_number, f"a number from {-_MOST:g} to {_MOST:g}"),
+    type(None): (_stored_number, f"a number from {-_MOST:g} to {_MOST:g}"),
 }
-"""By the type of the field's default."""
-
-
-def _read(field: str, value: object, default: object) -> object:
-    """`value` in the type that the field's default has."""
-    if isinstance(default, Evidence):
-        return Evidence(*_pair(field, value, 0.0))
-    if isinstance(default, CountedTasks):
-        return CountedTasks.from_plain(value)
-    if isinstance(default, bool):
-        return limits.boolean(field, value)
-    if isinstance(default, int):
-        return limits.integer(field, value, 0, 1_000_000)
-    if isinstance(default, FrozenMap):
-        if not isinstance(value, Mapping):
-            raise ValidationError(field, value, "must be a map of raters")
-        return FrozenMap({limits.identifier(field, rater): _pair(field, said, -1.0) for rater, said in value.items()})
-    return limits.number(field, value, -_MOST, _MOST)
-
-
-def _pair(field: str, value: object, least: float) -> tuple[float, float]:
-    if not isinstance(value, (list, tuple)) or len(value) != 2:
-        raise ValidationError(field, value, "must be two numbers")
-    return limits.number(field, value[0], least, _MOST), limits.number(field, value[1], least, _MOST)
+"""By the type of the field's default: how a value is read, and what it must be."""

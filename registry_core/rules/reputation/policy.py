@@ -38,9 +38,6 @@ class ReputationPolicy:
     wrong_result_weight: float = 5.0
     """Weight of a result that was proven wrong (judgement): raise it where they cost much more than late ones."""
 
-    timeout_weight: float = 1.0
-    """Weight of a task that was not answered in time (judgement)."""
-
     most_weight: float = 5.0
     """No single outcome weighs more, whoever reports it. Bounds what one report can do."""
 
@@ -124,8 +121,7 @@ class ReputationPolicy:
         limits.number("ratings_share", self.ratings_share, 0.0, 0.5)
         for name in ("availability_unit_hours", "availability_prior_strength", "most_weight", "audit_tolerance"):
             limits.number(name, getattr(self, name), 0.001, 1000.0)
-        for name in ("wrong_result_weight", "timeout_weight"):
-            limits.number(name, getattr(self, name), 0.001, self.most_weight)
+        limits.number("wrong_result_weight", self.wrong_result_weight, 0.001, self.most_weight)
         for name in ("approval_days", "suspension_days", "availability_min_hours", "suspension_evidence"):
             limits.number(name, getattr(self, name), 0.0, 100_000.0)
         for name in ("ratings_per_node", "tasks_remembered", "task_memory_days", "approval_tasks"):

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import time
 from contextlib import closing
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Optional
 
 from registry_core.errors import DamagedStoreError, StoreError, ValidationError
-from registry_core.files.atomic import appearing, refuse_existing
+from registry_core.files.atomic import appearing, kept_aside, refuse_existing
 from registry_core.files.locks import lock_beside
 from registry_core.files.opening import own_place
 from registry_core.storage.maintenance.verify import Progress, Verification, is_sqlite_file, verify
+from registry_core.storage.sqlite.copy import copy_sqlite
 from registry_core.storage.sqlite.open import check_identity, connect, has_log, translated, wal_of
 
-__all__ = ["backup", "copy_sqlite", "kept_aside", "restore"]
-
-_PAGES_AT_ONCE = 2_000  # 8 MB between two calls of `progress`
+__all__ = ["backup", "restore"]
 
 
 def backup(source: Path, target: Path, *, overwrite: bool = False, progress: Optional[Progress] = None) -> Verification:
@@ -69,12 +66,6 @@ def restore(
         lock.release()
 
 
-def kept_aside(path: Path, why: str) -> Path:
-    """A name beside `path` for a copy of it, with the moment in it."""
-    moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
-    return path.with_name(f"{path.name}.{why}-{moment}")
-
-
 def _put_aside(place: Path) -> Optional[Path]:
     """Keep what is at `place` under another name too. Its log goes first: it would be replayed into the new file."""
     if not place.exists() and not has_log(place):
@@ -102,22 +93,6 @@ def _tidy(place: Path) -> None:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except (sqlite3.Error, StoreError):
         return
-
-
-def copy_sqlite(source: Path, temporary: Path, progress: Progress) -> None:
-    """Copy one commit of a database into the empty file `temporary`. Raises StoreError."""
-    location = str(source)
-    check_identity(source)
-    with translated(location, "copied"), closing(connect(source, read_only=True)) as connection:
-        connection.execute("BEGIN")  # one commit for the whole copy, whatever the writer does meanwhile
-        connection.execute("SELECT count(*) FROM state").fetchone()
-        with closing(sqlite3.connect(temporary, isolation_level=None)) as copy:
-
-            def told(_status: int, remaining: int, total: int) -> None:
-                progress(total - remaining, total)
-                time.sleep(0)  # other threads first
-
-            connection.backup(copy, pages=_PAGES_AT_ONCE, progress=told, sleep=0)
 
 
 def _same_kind(source: Path, target: Path) -> None:

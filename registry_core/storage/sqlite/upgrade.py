@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Optional
 
-from registry_core.files.atomic import appearing
-from registry_core.storage.maintenance.backup import copy_sqlite, kept_aside
+from registry_core.files.atomic import appearing, kept_aside
 from registry_core.storage.older_records import log_dropped
 from registry_core.storage.sealing import Sealer
+from registry_core.storage.sqlite.copy import copy_sqlite
 from registry_core.storage.sqlite.open import connect, translated
 from registry_core.storage.sqlite.rows import LAYOUT, PUT, RECORDS_APART, SCHEMA, SOME, BadRow, Rows
 

@@ -1,0 +1,30 @@
+"""A copy of a database as one commit left it, taken beside a running writer, which does not wait."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Callable
+
+from registry_core.storage.sqlite.open import check_identity, connect, translated
+
+__all__ = ["copy_sqlite"]
+
+_PAGES_AT_ONCE = 2_000  # 8 MB between two calls of `progress`
+
+
+def copy_sqlite(source: Path, temporary: Path, progress: Callable[[int, int], None]) -> None:
+    """Copy one commit of a database into the empty file `temporary`; `progress` counts pages. Raises StoreError."""
+    check_identity(source)
+    with translated(str(source), "copied"), closing(connect(source, read_only=True)) as connection:
+        connection.execute("BEGIN")  # one commit for the whole copy, whatever the writer does meanwhile
+        connection.execute("SELECT count(*) FROM state").fetchone()
+        with closing(sqlite3.connect(temporary, isolation_level=None)) as copy:
+
+            def told(_status: int, remaining: int, total: int) -> None:
+                progress(total - remaining, total)
+                time.sleep(0)  # other threads first
+
+            connection.backup(copy, pages=_PAGES_AT_ONCE, progress=told, sleep=0)
