@@ -17,6 +17,7 @@ import click
 from agent.status_line import StatusLine
 from duxnet.cli.group import SuggestingGroup
 from duxnet.cli.options import config_option, format_option
+from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
     from registry_core.storage.maintenance.verify import Verification
@@ -199,14 +200,14 @@ def new_key_command(file: Path) -> int:
     refuse_existing(file)
     key = SealingKey.generate()
     write_key_file(file, KeyRing((key,)))
-    click.echo(key.id.hex())
+    say(key.id.hex())
     return 0
 
 
 @contextmanager
 def _progress(done_word: str, things: str) -> Iterator[Callable[[int, int], None]]:
     """One line on stderr, kept up to date, where that is a terminal; otherwise nothing."""
-    line = StatusLine(sys.stderr) if sys.stderr.isatty() else None
+    line = StatusLine() if sys.stderr.isatty() else None  # noqa: TID251 - asked only
     due = 0.0
 
     def show(done: int, total: int) -> None:

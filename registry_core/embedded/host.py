@@ -86,7 +86,7 @@ class RegistryHost:
         A node that is new is `pending` when a reason is given. Returns the node as it is kept, without health and
         liveness. Raises as `register_node` does.
         """
-        limits.text("pending_reason", pending_reason, "reason")
+        limits.displayable("pending_reason", pending_reason, "reason")
         return self._register(node, interval_seconds, Terms(frozen_json_map("state", state), pending_reason))
 
     def known(self, node_id: str) -> Optional[Known]:

@@ -95,7 +95,7 @@ def test_registrations_and_removals_of_one_node_in_one_commit_follow_each_other(
         return coordinator._removed(signer.node_id, "test")
 
     first = request(signer, 5)
-    answers = together(coordinator, [first, first, request(signer, 4), request(signer, 6), first])
+    answers = together(coordinator, [first, request(signer, 5), request(signer, 4), request(signer, 6), first])
     assert generations(answers) == [5, 5, "stale-generation", 6, "stale-generation"]
     answers = together(coordinator, [removed, request(signer, 6), request(signer, 7), removed, request(signer, 8)])
     assert generations(answers) == [True, "stale-generation", 7, True, 8]
