@@ -98,8 +98,9 @@ class LiveState(AbstractContextManager[NodeTable]):
 
     def _stored_number(self, key: str) -> int:
         text = self._store.meta(key) or "0"
-        if not (text.isascii() and text.isdecimal() and len(text) < 17):  # far below 2**62, so that it can be incremented
-            raise DamagedStoreError(self._store.location, f"meta.{key}: {shown(text)} is not a whole number below 10**16")
+        if not (text.isascii() and text.isdecimal() and len(text) < 17):  # so far below 2**62 that it can grow
+            where = f"meta.{key}: {shown(text)} is not a whole number below 10**16"
+            raise DamagedStoreError(self._store.location, where)
         return int(text)
 
     def pace(self, interval_seconds: float) -> None:

@@ -58,7 +58,7 @@ MAX_HEARTBEAT_TIMEOUT_SECONDS = 7 * 86_400.0
 class NodeRegistry(Queries):
     """The embedded registry: in memory, in a JSON file or in SQLite, depending on the suffix of `persistence_path`.
 
-    `heartbeat_timeout_seconds`: a node that is silent for this long is `down` (for half of it: `suspect`). None: silence
+    `heartbeat_timeout_seconds`: after this much silence a node is `down` (after half of it `suspect`). None: silence
     changes nothing. A node that registered with a longer interval gets a longer timeout.
     `read_only` opens the registry while another process writes it, and sees that process's last commit. `clock` is for
     tests and simulations. `sum_key`: 32 secret bytes of the host for the checksums of SQLite's rows; by default the
@@ -159,7 +159,7 @@ class NodeRegistry(Queries):
     def _report_in_batch(
         self, node_id: str, gauges: tuple[Optional[float], Optional[float], Optional[float]]
     ) -> NodeHealth:
-        """Record a sample of a node that the caller's open batch registers; it takes effect when the batch is durable."""
+        """Record a sample of a node that the caller's open batch registers; applied when the batch is durable."""
         batch = self._transactions.own_batch()
         staged = None if batch is None else self._transactions.staged(limits.lookup_key(node_id), batch)
         if batch is None or staged is None or staged[1] is None:

@@ -228,4 +228,4 @@ def test_background_work_goes_on_past_a_damaged_record_and_names_it_once(
                 pass
             registry.host.weigh_ratings(["node-0", "node-2"])
         assert registry.get_reputation("node-3").evidence["availability"].weight > 0.3
-    assert caplog.text.count("of node-1 cannot be written") == 1
+    assert caplog.text.count("of node node-1 cannot be written") == 1
