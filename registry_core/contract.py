@@ -56,7 +56,7 @@ class Reporting(Protocol):
         """
 
     def forget_waits(self) -> None:
-        """Send the next call at once, even if the registry asked this client to retry later."""
+        """Send the next call at once, even if the registry requested a later retry."""
 
     @property
     def requested_interval_seconds(self) -> float:

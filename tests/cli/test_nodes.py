@@ -203,14 +203,14 @@ def test_which_conditions_of_a_list_a_node_fails_is_told_with_what_mends_it(clie
     assert header.split() == ["FAILS", "WANTED", "FOUND", "REMEDY"]
     assert [line.split("  ")[0] for line in lines] == ["scheduling", "cpu_cores", "tag zone"]
     assert "cordoned (disk is swapped)" in lines[0]
-    assert lines[0].endswith("an operator lifts the cordon")
+    assert lines[0].endswith("an operator must uncordon the node")
     asked = ("explain", "small-node", "--registry", file, "--format", "json")
     assert json.loads(client(*asked, "--min-memory-gb", 9)) == {
         "schema": "duxnet.explanation/1.0",
         "id": "small-node",
         "selected": False,
         "failing": [
-            {"condition": "memory_gb", "wanted": "at least 9", "found": "8", "remedy": "a larger node"},
+            {"condition": "memory_gb", "wanted": "at least 9", "found": "8", "remedy": "use a larger node"},
         ],
     }
     plain = json.loads(client(*asked, "--min-memory-gb", 8, "--wallet", "wallet-small"))

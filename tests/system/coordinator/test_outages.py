@@ -287,7 +287,7 @@ def test_an_agent_that_must_wait_is_told_why_and_by_whom_it_is_mended(tmp_path: 
         status = agent.wait_for_reports(1)
         assert status["problem"] is None
         (note,) = status["warnings"]
-        assert "admission is pending (approval): an operator approves the node" in note
+        assert "admission is pending (approval): an operator must approve the node" in note
         told = duxnet("status", "--state-dir", tmp_path / "agent")
         assert "no work is given to this node" in told.stdout
         examined = duxnet("doctor", "--state-dir", tmp_path / "agent")
