@@ -130,7 +130,7 @@ class NodeTable:
             self._cordons.set(node_id, None)
 
     def is_sparse(self) -> bool:
-        """Whether so many slots are empty that `compact` is worthwhile."""
+        """Whether enough slots are empty for `compact` to be worthwhile."""
         return len(self.slots.ids) > FEWEST_TO_COMPACT + 2 * len(self.slots)
 
     def compact(self) -> None:

@@ -1,6 +1,6 @@
-"""What the registry's own liveness record says of a node: how much of the time it is there, and whether it will stay.
+"""Availability from the registry's own observations: the share of time a node is live, and its expected uptime.
 
-Here: one observation for each node and hour, and the expected uptime. Not here: when a node counts as live.
+There is one observation per node and hour; `rules.liveness` decides when a node counts as live.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class HourObserved:
-    """One node's hour of the registry's time.
+    """The observation of one node in one hour.
 
-    `observed_share` (0 to 1) is the part in which the node could be judged: without the time in which the registry or
-    the node's whole failure domain was out, or before it registered. `live_share` is how much of that it was live.
+    `observed_share` (0 to 1) is the part in which the node could be judged: not while the registry or the node's whole
+    failure domain was down, nor before it registered. `live_share` is the share of that part in which it was live.
     """
 
     live_share: float
@@ -37,9 +37,9 @@ class HourObserved:
 
 
 def with_hour(state: EvidenceState, hour: HourObserved, policy: ReputationPolicy = DEFAULT_POLICY) -> EvidenceState:
-    """The evidence after one more hour. An hour that was not observed changes nothing and forgets nothing.
+    """The evidence after one more hour; an hour that was not observed changes nothing.
 
-    Forgetting goes by hours observed: two halves of an hour give what the hour gives.
+    Forgetting depends on the time observed: two half hours have the same effect as one hour.
     """
     if hour.observed_share == 0.0:
         return state
@@ -57,7 +57,7 @@ def with_hour(state: EvidenceState, hour: HourObserved, policy: ReputationPolicy
 
 
 def _window_after(state: EvidenceState, hour: HourObserved, policy: ReputationPolicy) -> tuple[Evidence, float, bool]:
-    """The windows counted, and the one under way. A window begins in an hour that the node began live."""
+    """The counted windows and the current one. A window starts in an hour at whose start the node was live."""
     if state.window_hours == 0.0 and not hour.live_at_start:
         return state.uptime, 0.0, False
     whole = hour.live_at_start and hour.live_share >= 1.0 - _ROUNDING
@@ -76,10 +76,10 @@ def expected_uptime(
     network_windows_mean: float = DEFAULT_POLICY.availability_prior_mean,
     policy: ReputationPolicy = DEFAULT_POLICY,
 ) -> float:
-    """P(a node that is live now stays live for the next `hours`), a calibrated guess and no bound.
+    """P(a node that is live now stays live for the next `hours`): a calibrated estimate, not a bound.
 
-    Beta with forgetting over windows of `availability_unit_hours`, with the network's mean as prior; other horizons by
-    a constant rate of failure, p^(hours / unit). Raises ValidationError for hours below 0.
+    Beta distribution with forgetting over windows of `availability_unit_hours`, with the network's mean as prior; other
+    horizons by a constant failure rate, p^(hours / unit). Raises ValidationError for negative hours.
     """
     limits.number("hours", hours, 0.0, 100_000.0)
     strength = policy.availability_prior_strength
@@ -89,7 +89,7 @@ def expected_uptime(
 
 
 def network_mean(records: Iterable[Evidence], policy: ReputationPolicy = DEFAULT_POLICY) -> float:
-    """The mean over all nodes' evidence, drawn to the policy's own by its strength while there is little."""
+    """The mean over all nodes' evidence, with the policy's prior mean while there is little evidence."""
     successes = policy.availability_prior_strength * policy.availability_prior_mean
     weight = policy.availability_prior_strength
     for evidence in records:
@@ -105,5 +105,5 @@ def prior_of_availability(mean: float, policy: ReputationPolicy = DEFAULT_POLICY
 
 
 def _kept_inside(mean: float) -> float:
-    """A prior of exactly 0 or 1 could never be moved."""
+    """The mean limited to 0.01 … 0.99, since evidence could never change a prior of exactly 0 or 1."""
     return min(max(limits.number("network mean", mean, 0.0, 1.0), 0.01), 0.99)

@@ -239,7 +239,7 @@ def test_explanations_are_sentences_about_what_counted() -> None:
     assert any("weighted task outcomes succeeded" in reason for reason in reasons)
     assert any("observed for 30.0 h" in reason for reason in reasons)
     assert any("others' ratings" in reason for reason in reasons)
-    assert reputation_of(_tasks(0, 9)).reasons[-1].startswith("no listed node scores below")
+    assert reputation_of(_tasks(0, 9)).reasons[-1].startswith("a newcomer's score is the lowest")
 
 
 @pytest.mark.parametrize(
