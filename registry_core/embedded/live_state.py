@@ -342,26 +342,26 @@ class LiveState(AbstractContextManager[NodeTable]):
         passed to `unreadable` and omitted from the result; without `unreadable` the first one's error is raised.
         """
         with self._lock:
-            slots, beside = select(self._table)
+            slots, extra = select(self._table)
             nodes, unread = self._node_cache.all_of(slots)
             if unread and not self._store.lazy:
                 for place, node in zip(unread, self._read([slots[place] for place in unread], unreadable)):
                     nodes[place] = node
                 unread = []
             if not unread:
-                return _known(nodes), beside
+                return _known(nodes), extra
             seen = self._changes
             wanted = [(place, slots[place], self._node_cache.view(slots[place])) for place in unread]
             ids = [str(self._table.slots.ids[slot]) for _place, slot, _view in wanted]
         records = self._store.read_many(ids, unreadable)  # without the lock: other calls do not wait for the disk
         with self._lock:
             if self._changes != seen:  # the records may no longer match the selection
-                slots, beside = select(self._table)
-                return _known(self._read(slots, unreadable)), beside
+                slots, extra = select(self._table)
+                return _known(self._read(slots, unreadable)), extra
             for (place, slot, view), record in zip(wanted, records):
                 if record is not None:
                     nodes[place] = self._node_cache.made_of(slot, record, view)
-        return _known(nodes), beside
+        return _known(nodes), extra
 
     def _read(self, slots: list[int], unreadable: Optional[Unreadable] = None) -> list[Optional[Node]]:
         """Snapshots of records that are read now, under the lock; None for a node that is being removed."""
