@@ -136,14 +136,14 @@ def _disk(work_dir: str, values: dict[str, Any], deadline: Deadline) -> dict[str
     reason = ""
     available = values.get("storage_available_gb")
     if available is None:
-        reason = "the work directory's storage is not known"
+        reason = "the work directory's storage is unknown"
     elif available * 1e9 < _ROOM_BYTES:
         reason = "less than 1 GB is free"
     folder = work_dir
     while not reason and not os.path.isdir(folder) and folder != "/":  # noqa: PTH112 - said by the probe already
         folder = str(Path(folder).parent)
     if not reason and not os.access(folder, os.W_OK | os.X_OK):
-        reason = f"{folder} may not be written"
+        reason = f"{folder} is not writable"
     if reason:
         return {"disk_write": _not_measured(reason), "disk_read": _not_measured(reason)}
     with tempfile.TemporaryDirectory(prefix=".duxnet-bench-", dir=folder) as own:
@@ -158,7 +158,7 @@ def _gpu(values: dict[str, Any], deadline: Deadline) -> dict[str, Any]:
     if not values.get("gpu_enabled"):
         return _not_measured("no usable GPU")
     if find_spec("torch") is None:
-        return _not_measured("needs torch, which is not installed here")
+        return _not_measured("needs torch, which is not installed")
     return _rounds("gpu", "", 1, _GPU_SECONDS, "TFLOP/s", 1e-12, deadline)
 
 
@@ -179,7 +179,7 @@ def _rounds(
     """Noise only slows, so the best round is the figure; the others are its spread."""
     rates: list[float] = []
     said: dict[str, Any] = {}
-    reason = "the time for all measurements was over"
+    reason = "the time limit for all measurements was reached"
     for _ in range(rounds):
         if deadline.left() < seconds + 0.5:
             break
@@ -214,7 +214,7 @@ def _round(kind: str, argument: str, lanes: int, seconds: float, deadline: Deadl
         for worker in workers:
             line = _line(worker, min(_READY_SECONDS, deadline.left()))
             if line != b"ready\n":
-                return [_lane(line, "the worker did not get ready in time")]
+                return [_lane(line, "the worker was not ready in time")]
         for worker in workers:
             assert worker.stdin is not None
             worker.stdin.write(b"go\n")
@@ -222,7 +222,7 @@ def _round(kind: str, argument: str, lanes: int, seconds: float, deadline: Deadl
         late = "no answer in time"
         return [_lane(_line(worker, min(seconds + 4.0, deadline.left())), late) for worker in workers]
     except OSError as error:
-        return [Lane({"failed": f"no process can be started: {error.strerror}"})]
+        return [Lane({"failed": f"cannot start a process: {error.strerror}"})]
     finally:
         for worker in workers:
             worker.kill()

@@ -7,12 +7,12 @@ from typing import Any
 __all__ = ["bench_text"]
 
 _LABELS = {
-    "cpu_one_lane": "CPU, one lane",
-    "cpu_all_lanes": "CPU, all lanes",
-    "memory_one_lane": "memory, one lane",
-    "memory_all_lanes": "memory, all lanes",
-    "disk_write": "disk, written",
-    "disk_read": "disk, read at random",
+    "cpu_one_lane": "CPU, one process",
+    "cpu_all_lanes": "CPU, all CPUs",
+    "memory_one_lane": "memory, one process",
+    "memory_all_lanes": "memory, all CPUs",
+    "disk_write": "disk write",
+    "disk_read": "disk random read",
     "gpu": "GPU, half precision",
 }
 
@@ -28,10 +28,10 @@ def bench_text(found: dict[str, Any]) -> str:
             lines.append(f"{label:22}not measured: {one['not_measured']}")
             continue
         times = f", median {one['median_us']:g} µs, 99 % below {one['p99_us']:g} µs" if "median_us" in one else ""
-        cached = ", page cache not passed by" if one.get("direct") is False else ""
+        cached = ", through the page cache" if one.get("direct") is False else ""
         lines.append(
             f"{label:22}{one['value']:g} {one['unit']} (worst round {100 * one['spread']:.0f} % less{times}{cached})"
         )
     if conditions["idle"] is False:
-        lines.append("This machine was not idle: the figures say less than it can do.")
+        lines.append("This machine was busy: when idle it is faster than these figures.")
     return "\n".join([*lines, ""])

@@ -57,7 +57,7 @@ class Cgroups:
     def unseen(self) -> str:
         """A sentence where this process is in a group and no control groups are mounted here; else empty."""
         inside = any(path not in ("", "/") for path in self._paths.values())
-        return "control groups are not mounted here: limits cannot be seen" if inside and not self._mounts else ""
+        return "control groups are not mounted here: limits cannot be read" if inside and not self._mounts else ""
 
     def quota(self) -> Optional[QuotaLimit]:
         """The smallest CPU quota of the ancestry; None when none is set."""
@@ -116,7 +116,7 @@ class Cgroups:
     def own_note(self) -> str:
         """A sentence for the reader where one of our own services is in the ancestry; else empty."""
         names = {name for path in self._paths.values() for name in path.split("/") if name in OWN_SERVICES}
-        return f"what limits {' and '.join(sorted(names))} itself is left out" if names else ""
+        return f"limits of {' and '.join(sorted(names))} itself are ignored" if names else ""
 
     def own_cpuset(self) -> Optional[frozenset[int]]:
         """The CPUs that our own service's group allows; None where we are in none, or it has no set of its own."""

@@ -36,11 +36,11 @@ def _kvm(source: Source) -> Reading:
     if answer == "yes":
         return Reading("kvm", True, "", _KVM)
     if answer == "denied":
-        return Reading("kvm", False, "", _KVM, "this user may not open it; the group kvm may")
+        return Reading("kvm", False, "", _KVM, "this user may not open it; the group kvm usually may")
     whole = any(mount.mount_point == "/dev" and mount.fstype == "devtmpfs" for mount in _mounts(source))
     if whole:
         return Reading("kvm", False, "", _KVM)
-    note = "/dev here is a part of the machine's (a container, or PrivateDevices= of the unit)"
+    note = "/dev here shows only some of the machine's devices (a container, or PrivateDevices= of the unit)"
     return Reading("kvm", None, "", _KVM, note=note)
 
 

@@ -120,12 +120,12 @@ class MountQuestions:
             self._held = {point: child for point, child in self._held.items() if child.poll() is None}
             held = self._held.get(mount_point)
             if held is not None:
-                raise MissedDeadline(f"the kernel still holds process {held.pid}, which asked before")
+                raise MissedDeadline(f"the kernel still holds process {held.pid} of an earlier query")
             if mount_point not in self._asking and len(self._asking) + len(self._held) < self._most_children:
                 return
             left = end - time.monotonic()
             if left <= 0 or not self._changed.wait(left):
-                raise MissedDeadline(f"not asked: {len(self._asking) + len(self._held)} other questions wait")
+                raise MissedDeadline(f"not queried: {len(self._asking) + len(self._held)} other queries are waiting")
 
     def _answer(self, question: str, place: Place, end: float) -> Any:
         import json
@@ -153,7 +153,7 @@ class MountQuestions:
         try:
             answer = json.loads(said)
         except ValueError:
-            raise SourceError(f"{question} {place.path}: the process that asked ended without an answer") from None
+            raise SourceError(f"{question} {place.path}: the child process ended without an answer") from None
         if isinstance(answer, dict) and "errno" in answer:
             raise OSError(answer["errno"], os.strerror(answer["errno"]))
         return answer

@@ -131,4 +131,4 @@ def _checked_override(name: str, value: Any) -> Any:
         from registry_core.models.addresses import canonical_address
 
         return canonical_address(field, value)
-    raise ValidationError(field, value, f"cannot be overridden; what can: {', '.join(OVERRIDABLE)}")
+    raise ValidationError(field, value, f"cannot be overridden; these can: {', '.join(OVERRIDABLE)}")

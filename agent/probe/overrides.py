@@ -43,7 +43,7 @@ def _overridden(reading: Reading, value: Any) -> Reading:
     return reading._replace(
         value=value,
         source="operator",
-        limited_by="override by the operator",
+        limited_by="overridden by the operator",
         container=_measured(reading),
         set_by="override",
     )
@@ -51,11 +51,11 @@ def _overridden(reading: Reading, value: Any) -> Reading:
 
 def _switched(reading: Reading, enabled: bool) -> Reading:
     """The list of GPUs must agree with `gpu_enabled`: the operator's word goes for each of them."""
-    reason = "" if enabled else "switched off by the operator"
+    reason = "" if enabled else "disabled by the operator"
     gpus = [gpu if gpu["usable"] == enabled else {**gpu, "usable": enabled, "reason": reason} for gpu in reading.value]
     if gpus == reading.value:
         return reading
-    return reading._replace(value=gpus, limited_by="override by the operator", set_by="override")
+    return reading._replace(value=gpus, limited_by="overridden by the operator", set_by="override")
 
 
 def _reserved(reading: Reading, reserve: float) -> Reading:
@@ -64,6 +64,6 @@ def _reserved(reading: Reading, reserve: float) -> Reading:
     else:
         left = round(max(0.0, reading.value - reserve), 3)
     unit = "CPU" if (reading.name, reserve) == ("cpu_cores", 1) else reading.unit
-    because = f"{reserve:g} {unit} kept back by the operator"
+    because = f"{reserve:g} {unit} reserved by the operator"
     limited_by = f"{reading.limited_by}; {because}" if reading.limited_by else because
     return reading._replace(value=left, limited_by=limited_by, container=_measured(reading), set_by="reserve")

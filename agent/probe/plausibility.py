@@ -74,7 +74,7 @@ def believable(probe: str, readings: list[Reading]) -> tuple[list[Reading], list
         kept = [reading._replace(value=usable) if reading.name == "gpu_enabled" else reading for reading in kept]
     for part, whole in _AT_MOST:
         if _above(values.get(part), values.get(whole)):
-            message = f"not believable: more than {whole}, which is {values[whole]}"
+            message = f"implausible: more than {whole}, which is {values[whole]}"
             failures.append(Failure(probe, message, part, values[part]))
             kept = [reading._replace(value=None) if reading.name == part else reading for reading in kept]
     return kept, failures
@@ -104,7 +104,7 @@ def _in_range(probe: str, reading: Reading, failures: list[Failure]) -> Reading:
 
 def _not_believable(probe: str, name: str, rule: str, raw: Any) -> Failure:
     plain = repr(raw) if isinstance(raw, float) and not math.isfinite(raw) else raw  # as JSON can hold it
-    return Failure(probe, f"not believable: {rule}", name, plain)
+    return Failure(probe, f"implausible: {rule}", name, plain)
 
 
 def _believable_addresses(probe: str, reading: Reading, failures: list[Failure]) -> Reading:
@@ -132,5 +132,5 @@ def _believable_gpu(probe: str, index: int, gpu: dict[str, Any], failures: list[
                 limits.text(name, gpu[name], f"gpu.{name}")
         except ValidationError as error:
             failures.append(_not_believable(probe, f"gpus[{index}].{name}", error.rule, gpu[name]))
-            gpu = {**gpu, name: empty, "usable": False, "reason": f"what it says of its {name} is not believable"}
+            gpu = {**gpu, name: empty, "usable": False, "reason": f"its {name} is implausible"}
     return gpu

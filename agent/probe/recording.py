@@ -111,7 +111,7 @@ class RecordingSource(Source):
         elif kind == "option" and equals:
             self.options[key] = value
         else:
-            raise ValidationError(f"{self._name} line {number}", line, "is no entry of a recording")
+            raise ValidationError(f"{self._name} line {number}", line, "is not an entry of a recording")
         return key
 
     def _imply(self, path: str) -> None:
@@ -214,5 +214,5 @@ def written(folder: str, text: str) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ValidationError("record", folder, f"must be a folder that can be written: {error.strerror}") from None
+        raise ValidationError("record", folder, f"must be a writable folder: {error.strerror}") from None
     return str(path)

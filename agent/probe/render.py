@@ -21,13 +21,13 @@ _GROUPS = {
         "host_cpus": "CPUs of the host",
         "physical_cores": "physical cores",
         "cpu_sockets": "CPU sockets",
-        "cpus_offline": "CPUs switched off",
+        "cpus_offline": "CPUs offline",
         "performance_cpus": "performance CPUs",
         "efficiency_cpus": "efficiency CPUs",
         "cpu_model": "CPU model",
         "architecture": "architecture",
         "cpu_features": "instruction sets",
-        "cpu_max_mhz": "highest clock",
+        "cpu_max_mhz": "maximum clock",
         "cpu_steal_percent": "CPU time taken by the hypervisor",
     },
     "Memory": {
@@ -41,17 +41,17 @@ _GROUPS = {
     "Storage": {
         "storage_gb": "storage",
         "storage_available_gb": "storage free now",
-        "storage_inodes_available": "files that can be made",
-        "storage_device": "work is stored on",
-        "storage_kind": "kind of disk",
+        "storage_inodes_available": "free inodes",
+        "storage_device": "work directory on",
+        "storage_kind": "disk type",
         "file_systems": "file systems",
     },
     "GPU": {
         "gpus": "GPUs",
-        "gpu_enabled": "GPU for work",
-        "gpu_details": "GPUs in detail",
-        "display_adapters": "screens only",
-        "accelerators": "accelerators, no GPUs",
+        "gpu_enabled": "usable GPU",
+        "gpu_details": "GPU details",
+        "display_adapters": "display adapters",
+        "accelerators": "other accelerators",
     },
     "Network": {
         "primary_address": "address",
@@ -60,7 +60,7 @@ _GROUPS = {
     },
     "Host": {
         "hostname": "host name",
-        "os_version": "system",
+        "os_version": "operating system",
         "kernel": "kernel",
         "boot_id": "boot id",
         "machine_hint": "machine hint",
@@ -71,7 +71,7 @@ _GROUPS = {
         "on_mains": "on mains power",
         "battery_percent": "battery",
         "temperature_celsius": "hottest sensor",
-        "uptime_seconds": "up for",
+        "uptime_seconds": "uptime",
         "clock_offset_seconds": "clock offset",
     },
 }
@@ -129,7 +129,7 @@ def table(report: ProbeReport, *, everything: bool = False) -> str:
     rows += [("error", failure.probe, printable(_message(failure))) for failure in report.errors]
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     lines = [f"{group:{widths[0]}}  {label:{widths[1]}}  {value}" for group, label, value in rows]
-    more = ["\n* there is more to say: duxnet probe --explain"] if marked else []
+    more = ["\n* details: duxnet probe --explain"] if marked else []
     return "\n".join([_summary(report), *lines, *more, ""]).lstrip("\n")
 
 
@@ -163,7 +163,7 @@ def explained(report: ProbeReport) -> str:
     lines = [_summary(report), *(_explanation(reading) for reading in report.readings)]
     lines = lines if lines[0] else lines[1:]
     if report.errors:
-        lines.append("\nWhat could not be told:")
+        lines.append("\nWhat could not be determined:")
         lines.extend(f"  {item.probe}: {printable(_message(item))}" for item in report.errors)
     return "\n".join([*lines, ""])
 
@@ -205,7 +205,7 @@ def _rows(
             lines = [_text(reading.value)]
         return [(label if index == 0 else "", line) for index, line in enumerate(lines)]
     if reading.value is None and (reading.name in doubtful or reading.note):
-        return [(label, "not known")]
+        return [(label, "unknown")]
     limited = reading.limited_by and (everything or not reading.name.endswith("_available_gb"))
     because = f"  ({printable(str(reading.limited_by))})" if limited else ""
     return [(label, _shown(reading, reading.value) + because)]
@@ -227,7 +227,7 @@ def _folded(reading: Reading, values: dict[str, Any]) -> list[str]:
     else:
         lines = [_text(item) for item in items[:_MOST_LINES]]
     left = len(items) - len(lines)
-    return [*lines, f"… and {left} more"] if left and lines else lines or [f"{left} without an address for others"]
+    return [*lines, f"… and {left} more"] if left and lines else lines or [f"{left} without a reachable address"]
 
 
 def _gpu_text(gpu: dict[str, Any], detail: dict[str, Any]) -> str:
@@ -253,7 +253,7 @@ def _explanation(reading: Reading) -> str:
     label = _capitalised(_LABELS.get(reading.name, reading.name))
     if isinstance(reading.value, (list, dict)) and reading.value:
         items = reading.value if isinstance(reading.value, list) else [reading.value]
-        because = [f"  Why not all of it: {_cause(reading.limited_by)}."] if reading.limited_by else []
+        because = [f"  Limited by: {_cause(reading.limited_by)}."] if reading.limited_by else []
         because += [f"  {_capitalised(printable(reading.note))}."] if reading.note else []
         told_by = f"  (from {printable(reading.source)})"
         return "\n".join([f"{label}:", *(f"  - {_text(item)}" for item in items), *because, told_by])
@@ -273,7 +273,7 @@ def _told_apart(reading: Reading) -> str:
     if reading.container is not None and reading.container == reading.value and _differs(reading):
         parts.append("that is all that this process may use")
     elif reading.container is not None and reading.container != reading.value:
-        seen = "measured, before the operator's word" if reading.set_by else "may be used by this process"
+        seen = "measured, before the operator's setting" if reading.set_by else "may be used by this process"
         parts.append(f"{_shown(reading, reading.container)} {seen}")
     if reading.host not in (None, reading.value):
         whole = "whole file system" if reading.name.startswith("storage") else "whole machine"
@@ -284,9 +284,9 @@ def _told_apart(reading: Reading) -> str:
 def _reasons(reading: Reading) -> list[str]:
     lines = []
     if reading.limited_by:
-        lines.append(f"What makes the difference: {_cause(reading.limited_by)}.")
+        lines.append(f"Limited by: {_cause(reading.limited_by)}.")
     if reading.name == "cpu_cores" and isinstance(reading.container, float) and not reading.set_by:
-        lines.append("A share of CPU time is offered as whole CPUs, rounded down, and never as less than one.")
+        lines.append("A share of CPU time is offered as whole CPUs, rounded down, but at least one.")
     if reading.note:
         lines.append(f"{_capitalised(printable(reading.note))}.")
     if reading.source and reading.set_by != "override":
@@ -304,13 +304,13 @@ def _cause(limited_by: str) -> str:
 
 def _message(item: Any) -> str:
     name = f"{item.reading}: " if item.reading else ""
-    raw = f" (it was {item.raw})" if item.raw is not None else ""
+    raw = f" (value: {item.raw})" if item.raw is not None else ""
     return f"{name}{item.message}{raw}"
 
 
 def _shown(reading: Reading, value: Any) -> str:
     if value is None:
-        return _NONE_MEANS.get(reading.name, "not known")
+        return _NONE_MEANS.get(reading.name, "unknown")
     if reading.name == "uptime_seconds":
         return f"{value / 3600:.1f} hours"
     unit = "" if reading.unit in _PLAIN_UNITS and reading.name != "cpu_quota" else f" {reading.unit}"

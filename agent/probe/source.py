@@ -93,7 +93,7 @@ class Source:
         answer = self._numbers("disk_usage", path)
         names = ("total", "used", "free", "inodes", "inodes_available")
         if not all(isinstance(answer.get(name), int) for name in names):
-            raise SourceError(f"disk_usage {path}: {answer!r} is no answer")
+            raise SourceError(f"disk_usage {path}: {answer!r} is not a valid answer")
         return FileSystemSize(*(answer[name] for name in names))
 
     def nearest_existing(self, path: str) -> str:
@@ -103,21 +103,21 @@ class Source:
         """
         answer = self.ask("nearest_existing", path)
         if not isinstance(answer, str):
-            raise SourceError(f"nearest parent of {path}: {answer!r} is no answer")
+            raise SourceError(f"nearest parent of {path}: {answer!r} is not a valid answer")
         return answer
 
     def uname(self) -> tuple[str, str, str, str, str]:
         """System, host name, release, version, machine. Raises SourceError."""
         answer = self.ask("uname")
         if not isinstance(answer, list) or len(answer) != 5 or not all(isinstance(item, str) for item in answer):
-            raise SourceError(f"uname: {answer!r} is no answer")
+            raise SourceError(f"uname: {answer!r} is not a valid answer")
         return answer[0], answer[1], answer[2], answer[3], answer[4]
 
     def interfaces(self) -> list[dict[str, Any]]:
         """Name, up, mtu and addresses of each network interface. Raises SourceError, OSError."""
         answer = self.ask("interfaces")
         if not isinstance(answer, list) or not all(isinstance(item, dict) for item in answer):
-            raise SourceError(f"interfaces: {answer!r} is no answer")
+            raise SourceError(f"interfaces: {answer!r} is not a valid answer")
         return answer
 
     def load_average(self) -> float:
@@ -149,7 +149,7 @@ class Source:
     def _numbers(self, question: str, argument: str = "") -> dict[str, Any]:
         answer = self.ask(question, argument)
         if not isinstance(answer, dict) or not all(isinstance(item, (int, float)) for item in answer.values()):
-            raise SourceError(f"{question} {argument}".rstrip() + f": {answer!r} is no answer")
+            raise SourceError(f"{question} {argument}".rstrip() + f": {answer!r} is not a valid answer")
         return answer
 
 

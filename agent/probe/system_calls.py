@@ -25,7 +25,7 @@ def answer(question: str, argument: str) -> Any:
     """The answer to one of `QUESTIONS`. Raises SourceError, OSError, and MissedDeadline for a mount that hangs."""
     call = QUESTIONS.get(question)
     if call is None:
-        raise SourceError(f"{question} is not a question that this version can ask")
+        raise SourceError(f"{question} is not a query that this version supports")
     try:
         return call(argument)
     except (psutil.Error, LookupError, RuntimeError, TypeError, ValueError) as error:

@@ -98,7 +98,7 @@ def _note(nodes: Sequence[KfdNode]) -> str:
     if nodes and nodes[0].target:
         parts.append(f"ROCm target {nodes[0].target}")
     if len(nodes) > 1:
-        parts.append(f"divided into {len(nodes)} compute partitions, told as one GPU")
+        parts.append(f"divided into {len(nodes)} compute partitions, reported as one GPU")
     if any(node.integrated for node in nodes):
         parts.append(INTEGRATED_NOTE)
     return "; ".join(parts)

@@ -9,7 +9,7 @@ from agent.probe.reading import Failure
 __all__ = ["INTEGRATED_NOTE", "GpuFinding", "GpuRead"]
 
 MOST_CARVED_OUT_BYTES = 4_000_000_000  # firmware sets so much aside for an integrated GPU; cards have more
-INTEGRATED_NOTE = "integrated: it works in the machine's memory"
+INTEGRATED_NOTE = "integrated: it uses the machine's memory"
 
 
 class GpuFinding(NamedTuple):

@@ -39,9 +39,9 @@ def _finding(source: Source, device: PciDevice) -> GpuFinding:
     if device.asleep:
         return finding._replace(asleep=True)
     if device.address.endswith(_INTEGRATED) and device.address.rpartition(":")[0].endswith(":00"):
-        return finding._replace(note="integrated: it works in the machine's memory", source=device.folder)
+        return finding._replace(note="integrated: it uses the machine's memory", source=device.folder)
     memory, told_by = _memory(source, device)
-    note = "" if memory is not None else f"this {device.driver} driver does not tell its memory"
+    note = "" if memory is not None else f"this {device.driver} driver does not report its memory"
     return finding._replace(memory_bytes=memory, note=note, source=told_by or device.folder)
 
 

@@ -64,10 +64,10 @@ def nvml_answer(document: object) -> NvmlAnswer:
     system = _map(said.get("system"))
     count = _number(system.get("device_count"))
     if count is not None and count > MAX_GPUS:
-        failures.append(Failure("gpu", f"NVML counts more GPUs than can be: at most {MAX_GPUS}", "gpus", count))
+        failures.append(Failure("gpu", f"NVML counts more GPUs than possible: at most {MAX_GPUS}", "gpus", count))
     output = said.get("output")
     if output:
-        failures.append(Failure("gpu", "NVIDIA's library printed something, which it should not", raw=_short(output)))
+        failures.append(Failure("gpu", "NVIDIA's library printed unexpected output", raw=_short(output)))
     gpus: list[NvmlGpu] = []
     listed = said.get("devices")
     for device in listed[:MAX_GPUS] if isinstance(listed, list) else []:
@@ -91,12 +91,12 @@ def _reason_for_silence(said: dict[str, Any]) -> str:
         return reasons.LIBRARY_NOT_INSTALLED
     at = f" in {_short(said['at'], 60)}" if said.get("at") else ""
     if outcome == "crashed":
-        return f"library-crashed: NVIDIA's library ended with {_short(said.get('signal'), 20)}{at}; look into dmesg"
+        return f"library-crashed: NVIDIA's library crashed with {_short(said.get('signal'), 20)}{at}; check dmesg"
     if outcome == "hung":
-        return f"library-hung: NVIDIA's library did not answer in time{at} and was ended; look into dmesg"
+        return f"library-hung: NVIDIA's library did not answer in time{at} and was killed; check dmesg"
     if outcome == "stuck":
-        return "driver-stuck: an earlier question is still held in the driver; the machine may need a restart"
-    return f"nvml-failed: asking NVIDIA's library failed{at}: {_short(said.get('detail'), 120)}"
+        return "driver-stuck: an earlier query still hangs in the driver; the machine may need a restart"
+    return f"nvml-failed: querying NVIDIA's library failed{at}: {_short(said.get('detail'), 120)}"
 
 
 def _gpus_of(device: dict[str, Any], failures: list[Failure]) -> list[NvmlGpu]:

@@ -46,11 +46,11 @@ class CpuProbe:
     def read(self, source: Source, _options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
         host = _host(source)
         if not host.cpus:
-            return [], [Failure(self.name, "neither sysfs nor the system says how many CPUs there are")]
+            return [], [Failure(self.name, "neither sysfs nor the operating system reports the number of CPUs")]
         groups = Cgroups(source)
         failures = []
         if is_proc_hidden(source):
-            failures.append(Failure(self.name, f"{NO_PROC}: limits by control groups cannot be told", "cpu_quota"))
+            failures.append(Failure(self.name, f"{NO_PROC}: limits of control groups cannot be read", "cpu_quota"))
         usable = _usable(groups, host)
         readings = [
             *_counts(groups, host, usable),

@@ -42,7 +42,7 @@ class GpuProbe:
             self._remember(checked.findings)
         failures = [*read.failures, *checked.failures]
         if is_sys_hidden(source):
-            failures.append(Failure(self.name, f"{NO_SYS}: GPUs on a bus cannot be told", "gpus"))
+            failures.append(Failure(self.name, f"{NO_SYS}: GPUs on a bus cannot be detected", "gpus"))
             if not checked.findings:
                 return [Reading("gpus", None, note=NO_SYS), Reading("gpu_enabled", None, note=NO_SYS)], failures
         return _readings(source, devices, checked.findings), failures
@@ -82,8 +82,8 @@ class GpuProbe:
         return recalled
 
 
-_ASLEEP = "left asleep: its memory is told once it has been awake while it was looked at"
-_ASLEEP_KNOWN = "left asleep: told as it was when it was last awake"
+_ASLEEP = "left asleep: its memory is reported once it has been probed while awake"
+_ASLEEP_KNOWN = "left asleep: reported as it was when last awake"
 
 
 def _driver(finding: GpuFinding) -> tuple[str, str]:
@@ -105,7 +105,7 @@ def _readings(source: Source, devices: Sequence[PciDevice], gpus: Sequence[GpuFi
         readings.append(Reading("gpu_details", [finding.details() for finding in gpus], "", told_by))
     for name, role, note in (
         ("display_adapters", Role.DISPLAY, "drives a screen, does not compute"),
-        ("accelerators", Role.ACCELERATOR, "computes, but is no GPU: not offered"),
+        ("accelerators", Role.ACCELERATOR, "computes, but is not a GPU: not offered"),
     ):
         others = [_named(source, device) for device in devices if device.role == role]
         if others:

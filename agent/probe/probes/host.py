@@ -32,12 +32,14 @@ class HostProbe:
         failures = []
         hostname, kernel = _names(source)
         if not hostname:
-            failures.append(Failure(self.name, "uname is not answered, and /proc does not name it", "hostname"))
+            failures.append(Failure(self.name, "neither uname nor /proc gives it", "hostname"))
         if is_proc_hidden(source):
-            failures.append(Failure(self.name, f"{NO_PROC}: whether this is a container cannot be told", "container"))
+            failures.append(
+                Failure(self.name, f"{NO_PROC}: this process may or may not be in a container", "container")
+            )
         machine = _virtual_machine(source)
         if machine.note == NO_SYS:
-            message = f"{NO_SYS}: whether this is a virtual machine cannot be told"
+            message = f"{NO_SYS}: this may or may not be a virtual machine"
             failures.append(Failure(self.name, message, "virtual_machine"))
         unknown = {failure.reading for failure in failures}
         release = source.read_text("/etc/os-release")
@@ -80,7 +82,7 @@ def _virtual_machine(source: Source) -> Reading:
     told_by = "/sys/class/dmi/id, clock sources, /proc/cpuinfo"
     note = ""
     if not name and not tells_of_hypervisors(source):
-        note = NO_SYS if is_sys_hidden(source) else "nothing here tells whether this is a virtual machine"
+        note = NO_SYS if is_sys_hidden(source) else "nothing here shows whether this is a virtual machine"
     return Reading("virtual_machine", name or None, "", told_by, note=note)
 
 
@@ -131,5 +133,5 @@ def _clock(source: Source) -> Reading:
         answer = None
     known = isinstance(answer, dict) and answer.get("synchronised") is True
     offset = answer.get("offset_seconds") if known else None
-    note = "" if known else "nothing keeps this clock in step with others, or it cannot be told"
+    note = "" if known else "this clock is not synchronised, or its state cannot be read"
     return Reading("clock_offset_seconds", offset, "s", "adjtimex", note=note)

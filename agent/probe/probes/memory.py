@@ -27,7 +27,9 @@ class MemoryProbe:
     def read(self, source: Source, _options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
         memory = main_memory(source)
         if memory is None:
-            return [], [Failure(self.name, "neither /proc/meminfo nor the system says how much memory there is")]
+            return [], [
+                Failure(self.name, "neither /proc/meminfo nor the operating system reports the amount of memory")
+            ]
         groups = Cgroups(source)
         limit = groups.memory()
         readings = [
@@ -38,7 +40,7 @@ class MemoryProbe:
         ]
         failures = []
         if is_proc_hidden(source):
-            failures.append(Failure(self.name, f"{NO_PROC}: limits by control groups cannot be told", "memory_gb"))
+            failures.append(Failure(self.name, f"{NO_PROC}: limits of control groups cannot be read", "memory_gb"))
         return [*readings, *_numa(source, memory)], failures
 
 
@@ -73,7 +75,7 @@ def _gpu_note(memory: MainMemory) -> str:
     if not memory.gpu_memory:
         return ""
     nodes = ", ".join(str(node) for node in memory.gpu_nodes)
-    return f"{_gb(memory.gpu_memory):g} GB in the NUMA nodes {nodes} is memory of GPUs, and is told with them"
+    return f"{_gb(memory.gpu_memory):g} GB in the NUMA nodes {nodes} is memory of GPUs, and is reported with them"
 
 
 def _available(groups: Cgroups, limit: Optional[MemoryLimit], memory: MainMemory) -> Reading:
@@ -81,7 +83,7 @@ def _available(groups: Cgroups, limit: Optional[MemoryLimit], memory: MainMemory
     note = ""
     if memory.zfs_cache:
         told_by = f"{told_by}, {ARC}"
-        note = f"{_gb(memory.zfs_cache):g} GB of it is ZFS cache that gives way"
+        note = f"{_gb(memory.zfs_cache):g} GB of it is ZFS cache that can be reclaimed"
     if limit is None:
         return Reading("memory_available_gb", host, "GB", told_by, note=note)
     used = groups.memory_used_bytes(limit) or 0  # where it is not told, no more than the limit can be had
@@ -110,7 +112,7 @@ def _swap(source: Source) -> Reading:
     in_memory = min(total, sum(size for name, size in swap_devices(source.read_text(_SWAPS)) if _is_memory(name)))
     if not in_memory:
         return Reading("swap_gb", _gb(total), "GB", "psutil.swap_memory")
-    note = f"{_gb(in_memory):g} GB more is compressed memory (zram), no disk"
+    note = f"{_gb(in_memory):g} GB more is compressed memory (zram), not disk"
     return Reading("swap_gb", _gb(total - in_memory), "GB", f"psutil.swap_memory, {_SWAPS}", note=note)
 
 

@@ -52,7 +52,7 @@ class NetworkProbe:
         except (OSError, SourceError) as error:  # without /proc/net; the route to the registry still tells an address
             interfaces = []
             reason = NO_PROC if is_proc_hidden(source) else str(error)
-            failures.append(Failure(self.name, f"{reason}: interfaces cannot be told", "interfaces"))
+            failures.append(Failure(self.name, f"{reason}: interfaces cannot be listed", "interfaces"))
         states = ipv6_states(source.read_text(_IPV6_STATES))
         addresses_told_by = f"{_ADDRESSES}, {_IPV6_STATES}" if states else _ADDRESSES
         found = _found(source, interfaces, states)
@@ -78,7 +78,7 @@ class NetworkProbe:
         for target in (*targets, *_OUTWARDS):
             local = self._route(source, target)
             if isinstance(local, str) and scope_of(local) in (Scope.PUBLIC, Scope.PRIVATE):
-                told_by = "route outwards" if target in _OUTWARDS else f"route to {target}"
+                told_by = "outbound route" if target in _OUTWARDS else f"route to {target}"
                 return found.lasting.get(local, local), told_by
         return (found.offered[0] if found.offered else None), _ADDRESSES
 
@@ -145,7 +145,7 @@ def _note(guests: list[str], passing: int) -> str:
     parts = ["routable ones first"]
     if guests:
         more = f" and {len(guests) - _MOST_NAMES} more" if len(guests) > _MOST_NAMES else ""
-        parts.append(f"not offered, for containers and virtual machines: {', '.join(guests[:_MOST_NAMES])}{more}")
+        parts.append(f"not offered (for containers and virtual machines): {', '.join(guests[:_MOST_NAMES])}{more}")
     if passing:
-        parts.append(f"IPv6 addresses not offered, because they are temporary, deprecated or not ready: {passing}")
+        parts.append(f"IPv6 addresses not offered (temporary, deprecated or not ready): {passing}")
     return "; ".join(parts)

@@ -68,7 +68,7 @@ class StorageProbe:
         work, failures = self._work_dir(source, options.work_dir, table, answers[_WORK], below)
         others, other_failures = self._file_systems(distinct, answers, len(every), below) if table else ([], [])
         if not table and is_proc_hidden(source):
-            other_failures = [Failure(self.name, f"{NO_PROC}: what is mounted cannot be told", "file_systems")]
+            other_failures = [Failure(self.name, f"{NO_PROC}: mounts cannot be listed", "file_systems")]
         return [*work, *others], [*failures, *other_failures]
 
     def _work_dir(
@@ -79,7 +79,7 @@ class StorageProbe:
             return [], [Failure(self.name, f"{work_dir}: {why}", "storage_gb")]
         folder, size = found
         if not _possible(size):
-            return [], [Failure(self.name, f"{folder}: not believable", "storage_gb", list(size))]
+            return [], [Failure(self.name, f"{folder}: implausible sizes", "storage_gb", list(size))]
         return _work_readings(source, work_dir, folder, table, size, below), []
 
     def _file_systems(
@@ -97,13 +97,13 @@ class StorageProbe:
                 failures.append(Failure(self.name, message, "file_systems"))
             elif not _possible(answer):
                 failures.append(
-                    Failure(self.name, f"{mount.mount_point}: not believable", "file_systems", list(answer))
+                    Failure(self.name, f"{mount.mount_point}: implausible sizes", "file_systems", list(answer))
                 )
             elif answer.total_bytes > 0:
                 _tell_once(told, mount, answer)
         told_by = "/proc/self/mountinfo, psutil.disk_usage"
         cut = mounted - len(distinct)
-        limited_by = f"{_MOST_FILE_SYSTEMS} file systems are told: {cut} more are left out" if cut else None
+        limited_by = f"{_MOST_FILE_SYSTEMS} file systems are reported: {cut} more are left out" if cut else None
         plain = [_file_system(mount, below.bounded(mount, size)) for mount, size in told]
         note = "; ".join(["each device once", *_left_out(closed), *below.notes])
         return [Reading("file_systems", plain, "", told_by, limited_by, note=note)], failures
@@ -126,8 +126,8 @@ class _Below:
         if isinstance(size, FileSystemSize) and _possible(size) and size.total_bytes > 0:
             self.drive = Drive(point, size)
         self.notes.append(
-            "Windows keeps this disk in a file that grows, mostly on C:"
-            + ("" if self.drive else "; what is free there cannot be seen, and may be less")
+            "Windows keeps this disk in a growing file, usually on C:"
+            + ("" if self.drive else "; the free space there cannot be seen, and may be less")
         )
 
     def bounded(self, mount: Optional[Mount], size: FileSystemSize) -> FileSystemSize:
@@ -148,7 +148,7 @@ def _hidden_by(path: str, table: list[Mount]) -> str:
 
 
 def _left_out(closed: list[str]) -> list[str]:
-    return [f"left out, since this user may not look at them: {', '.join(closed[:5])}"] if closed else []
+    return [f"left out, because this user may not read them: {', '.join(closed[:5])}"] if closed else []
 
 
 def _tell_once(told: list[tuple[Mount, FileSystemSize]], mount: Mount, size: FileSystemSize) -> None:
@@ -220,11 +220,11 @@ def _work_readings(
     mount = mount_of(folder, table)
     read_only = mount is not None and "ro" in mount.super_options
     told_by = f"psutil.disk_usage {folder}"
-    notes = [] if folder == work_dir else [f"{work_dir} is not there yet; {folder} is its nearest parent"]
+    notes = [] if folder == work_dir else [f"{work_dir} does not exist yet; {folder} is its nearest parent"]
     limited_by = _limited_by(size, read_only)
     bounded = below.bounded(mount, size)
     if bounded != size and below.drive is not None and not read_only:
-        limited_by = f"free space of the drive below, {below.drive.mount_point}"
+        limited_by = f"free space of the underlying drive, {below.drive.mount_point}"
     note = "; ".join([*notes, *(text for text in below.notes if text.startswith("Windows"))])
     offered = 0.0 if read_only else _gb(bounded.usable_bytes)
     available = 0.0 if read_only else _gb(bounded.available_bytes)
