@@ -1,6 +1,6 @@
-"""What was found, held against what can be: what fails is an error with the raw value, never a capability.
+"""Plausibility checks of GPUs: ranges, texts and duplicates. A value that fails becomes an error with the raw value.
 
-Here: ranges, text, duplicates. The limits are the registry's own, so that what passes here is accepted there.
+The limits are the registry's, so that it accepts everything that passes here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TEXTS = ("vendor", "model", "uuid", "driver_version")
 
 
 def believable(findings: Sequence[GpuFinding]) -> GpuRead:
-    """The findings that can be so, changed where only a part cannot; and what was wrong with the others."""
+    """The plausible findings, corrected if only a part is implausible; and a failure for each problem."""
     if len(findings) > limits.MAX_GPUS:
         rule = f"more GPUs than possible: at most {limits.MAX_GPUS}; none is offered"
         return GpuRead([], [Failure("gpu", rule, "gpus", len(findings))])
@@ -40,7 +40,7 @@ def believable(findings: Sequence[GpuFinding]) -> GpuRead:
 
 
 def _names(finding: GpuFinding) -> set[str]:
-    """What no two GPUs share. MIG instances sit at their parent's address."""
+    """The identifiers that must be unique. MIG instances have their parent's address."""
     names = {finding.uuid} if finding.uuid else set()
     if finding.pci_address and not finding.parent:
         names.add(finding.pci_address)
@@ -48,7 +48,7 @@ def _names(finding: GpuFinding) -> set[str]:
 
 
 def _memory_checked(finding: GpuFinding, failures: list[Failure]) -> GpuFinding:
-    """A driver that says nonsense about the memory is not to be trusted with work."""
+    """A GPU whose driver reports an impossible amount of memory is not usable."""
     memory, shared = finding.memory_bytes, finding.shared_memory_bytes
     most_bytes = limits.MAX_GPU_MEMORY_GB * 1e9
     if shared is not None and not 0 <= shared <= limits.MAX_MEMORY_GB * 1e9:

@@ -1,6 +1,6 @@
-"""Why a GPU that is there cannot be used: a fixed word, a colon, and a sentence that says what to do.
+"""The reasons why a GPU cannot be used: a fixed word, a colon, and a sentence that states what to do.
 
-Programs read the word, people the sentence. Here: all of them. Not here: how a reader comes to know.
+Programs use the word, people the sentence.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COMPUTE_PROHIBITED = "compute-prohibited: its compute mode forbids work; nvidia-
 UNSUPPORTED = "unsupported: this version cannot query GPUs of this vendor"
 OFF_PCI = "unsupported: this version cannot query GPUs that are not on a PCI bus"
 
-# NVML's error codes that have a cause which the operator can mend
+# NVML's error codes whose cause the operator can fix
 _NVML = {
     4: "no-permission: NVML may not open the device files; give the agent's user access to /dev/nvidia*",
     6: NOT_OFFERED,
@@ -46,14 +46,14 @@ _NVML = {
 
 
 def nvml_reason(code: object, call: str) -> str:
-    """What NVML's error code means for the operator; `call` is named where the code says little."""
+    """The reason for NVML's error code; it names `call` if the code is not in the table."""
     if isinstance(code, int) and code in _NVML:
         return _NVML[code]
     return f"nvml-error: {call} failed with {str(code)[:40]}"
 
 
 def driver_reason(driver: str, wanted: tuple[str, ...]) -> str:
-    """Empty where one of the `wanted` drivers is bound to the device; else why it can do no work."""
+    """Empty if one of the `wanted` drivers is bound to the device; else why it cannot be used."""
     if driver in wanted:
         return ""
     if not driver:
@@ -64,7 +64,7 @@ def driver_reason(driver: str, wanted: tuple[str, ...]) -> str:
 
 
 def node_reason(path: str, access: object) -> str:
-    """Empty where the device file at `path` can be opened; else what is wrong with it."""
+    """Empty if the device file at `path` can be opened; else the reason."""
     if access == "yes":
         return ""
     if access == "denied":
@@ -73,5 +73,5 @@ def node_reason(path: str, access: object) -> str:
 
 
 def word_of(reason: str) -> str:
-    """The fixed word that a reason begins with."""
+    """The fixed word at the start of a reason."""
     return reason.partition(":")[0]
