@@ -111,7 +111,7 @@ def test_sighup_reads_the_configuration_again_and_refuses_a_bad_one(state_dir: P
 
         file.write_text("[agent]\nwallet_address = 'w1'\n[agent.tags]\nzone = 'b'\n[registry]\ntoken = 'secret'\n")
         agent.process.send_signal(signal.SIGHUP)
-        agent.wait_for_log("registry.token: takes effect at the next start")
+        agent.wait_for_log("registry.token: the change takes effect at the next start")
         assert "secret" not in agent.log
 
         file.unlink()
@@ -129,7 +129,7 @@ def _tags(state_dir: Path) -> object:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_during_the_start_ends_it_quietly(number: signal.Signals, state_dir: Path) -> None:
     with RunningAgent(state_dir) as agent:
-        until(lambda: "starts" in agent.log or agent.process.poll() is not None, "the start")
+        until(lambda: "starting" in agent.log or agent.process.poll() is not None, "the start")
         code, seconds = agent.stop(number)
         assert code == 0
         assert seconds < LEAVING_SECONDS
@@ -138,7 +138,7 @@ def test_a_signal_during_the_start_ends_it_quietly(number: signal.Signals, state
 
 def test_sighup_during_the_start_does_not_kill_it(state_dir: Path) -> None:
     with RunningAgent(state_dir) as agent:
-        until(lambda: "starts" in agent.log or agent.process.poll() is not None, "the start")
+        until(lambda: "starting" in agent.log or agent.process.poll() is not None, "the start")
         agent.process.send_signal(signal.SIGHUP)
         agent.wait_for_reports()
         agent.wait_for_log("configuration reloaded")
