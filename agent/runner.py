@@ -140,7 +140,8 @@ class Agent:
             _log.warning("exiting without waiting for %s that does not answer; the registration is kept", what)
         else:
             self._state.close()  # this process no longer writes there, even if the kernel keeps it alive
-        _log.info("stopped after %d delivered reports", self._reporter.standing.delivered)
+        delivered = self._reporter.standing.delivered
+        _log.info("stopped after %d delivered report%s", delivered, "" if delivered == 1 else "s")
 
     def _use_probes(self) -> None:
         options = self._agent.probe_options(self._environ, self._registry.target)

@@ -25,8 +25,9 @@ _OVERLAYS = ("DEVTYPE=vxlan", "DEVTYPE=geneve")
 
 
 def is_for_guests(source: Source, name: str) -> bool:
-    """Call it only for an interface that is not a physical device. True by its name, for the end of an overlay, and for
-    a bridge whose ports all belong to guests.
+    """True for an interface with such a name, the end of an overlay, or a bridge whose ports all belong to guests.
+
+    The interface must not be a physical device.
     """
     if name.startswith(_GUESTS) or _DOCKER_NETWORK.fullmatch(name):
         return True

@@ -64,7 +64,7 @@ class PciDevice(NamedTuple):
 
     @property
     def role(self) -> str:
-        """A `Role`. Co-processors and accelerators are GPUs if a GPU's maker or driver has them."""
+        """A `Role`. Co-processors and accelerators are GPUs if their maker or driver is that of a GPU."""
         if self.pci_class >> 8 in _DISPLAY_CLASSES:
             only_draws = self.vendor in _ONLY_DRAW or (self.vendor, self.device) in _DEVICES_ONLY_DRAW
             return Role.DISPLAY if only_draws else Role.GPU

@@ -34,12 +34,10 @@ class HostProbe:
         if not hostname:
             failures.append(Failure(self.name, "neither uname nor /proc gives it", "hostname"))
         if is_proc_hidden(source):
-            failures.append(
-                Failure(self.name, f"{NO_PROC}: this process may or may not be in a container", "container")
-            )
+            failures.append(Failure(self.name, f"{NO_PROC}: cannot determine whether this is a container", "container"))
         machine = _virtual_machine(source)
         if machine.note == NO_SYS:
-            message = f"{NO_SYS}: this may or may not be a virtual machine"
+            message = f"{NO_SYS}: cannot determine whether this is a virtual machine"
             failures.append(Failure(self.name, message, "virtual_machine"))
         unknown = {failure.reading for failure in failures}
         release = source.read_text("/etc/os-release")
