@@ -30,7 +30,7 @@ from registry_core.embedded.host import Known
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import ValidationError
 from registry_core.identity.answer_signature import OLD_SEAL_HEADER, SignedAnswer, old_seal, sign_answer
-from registry_core.identity.signatures import SignatureRefused, claimed_signature
+from registry_core.identity.signatures import SignatureParameters, SignatureRefused, claimed_signature
 from registry_core.identity.tokens import SessionToken, seal_session
 from registry_core.models.encoding import node_from_plain
 from registry_core.models.node import Node
@@ -105,7 +105,7 @@ class AdmissionPipeline:
         if self._join_policy == "token" and self._registry.host.place(node.id) is None:
             self._check_join_token(said.join_token, unix_now)
         self._registrar.check_signature(request, said, node, claimed, challenge, unix_now)
-        return partial(self._keep, request, said, node, unix_now)
+        return partial(self._keep, request, said, node, claimed.parameters, unix_now)
 
     def _prepare_order(self, authorization: str, node_id: str, said: Registration) -> Callable[[], Registered]:
         caller = self._access.caller(authorization)
@@ -115,14 +115,22 @@ class AdmissionPipeline:
             raise ValidationError("node.id", node.id, "must be the id in the address")
         return partial(self._keep_order, caller.name, said, node)
 
-    def _keep(self, request: RegistrationRequest, said: Registration, node: Node, unix_now: float) -> Registered:
+    def _keep(
+        self,
+        request: RegistrationRequest,
+        said: Registration,
+        node: Node,
+        parameters: SignatureParameters,
+        unix_now: float,
+    ) -> Registered:
         """What follows from a registration that its node has proven, and what is kept of it."""
         known = self._registry.host.known(node.id)
         decision = self._decided(request, said, node, known)
         kept = known.node if known and decision.repeated else self._register(request, said, decision, known)
-        seconds = self._settings.session_hours * 3600
+        opens_session = not (self._registrar.was_answered(node.id, parameters) and decision.repeated)
+        seconds = self._settings.session_hours * 3600 if opens_session else 0.0
         token = SessionToken(node.id, said.generation, int(unix_now + seconds))
-        session = seal_session(token, self._identity.secret)
+        session = seal_session(token, self._identity.secret) if opens_session else ""
         body = self._reply(kept, said.protocol, said.generation, session, seconds)
         proof = self.sign(request, SignedAnswer(200, "application/json", body))
         if said.protocol == 1:

@@ -1,0 +1,150 @@
+"""Sessions follow admission, whoever changes it and however; a registration that is sent again opens nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import httpx
+import pytest
+
+from duxnet.coordinator.app import create_app, listening_clock
+from duxnet.coordinator.settings import CoordinatorSettings
+from registry_core.embedded.node_registry import NodeRegistry
+from registry_core.models.status import Admission
+from tests.coordinator.running import Running
+from tests.coordinator.test_identity import Signer, kind
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with Running(tmp_path_factory.mktemp("sessions") / "state") as coordinator:
+        yield coordinator
+
+
+class Mounted:
+    """A coordinator in a host's own process, with a node that is registered, and calls with its session."""
+
+    def __init__(self, registry: NodeRegistry, http: httpx.AsyncClient, signer: Signer, operator: str) -> None:
+        self.registry, self.http, self.signer, self.operator = registry, http, signer, operator
+        self.session = ""
+        self.generation = self._sequence = 0
+
+    async def register(self) -> int:
+        self.generation += 1
+        body = self.signer.body(self.generation)
+        headers = {**self.signer.headers(body), "content-type": "application/json"}
+        answer = await self.http.put(f"/v1/nodes/{self.signer.node_id}", content=body, headers=headers)
+        self.session = answer.json().get("session", self.session)
+        return answer.status_code
+
+    async def speak(self) -> list[int]:
+        """The statuses of a heartbeat, a leave and a removal with the session."""
+        self._sequence += 1
+        path, headers = f"/v1/nodes/{self.signer.node_id}", {"authorization": f"Bearer {self.session}"}
+        return [
+            (await self.http.put(f"{path}/heartbeat", json={"sequence": self._sequence}, headers=headers)).status_code,
+            (await self.http.post(f"{path}/leave", headers=headers)).status_code,
+            (await self.http.delete(path, headers=headers)).status_code,
+        ]
+
+
+def mounted(folder: Path, use: Callable[[Mounted], Awaitable[None]]) -> None:
+    async def serve() -> None:
+        settings = CoordinatorSettings()
+        clock = listening_clock(settings)
+        with NodeRegistry(folder / "nodes.db", heartbeat_timeout_seconds=20, clock=clock) as registry:
+            app = create_app(registry, folder / "state", settings, clock)
+            transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))  # type: ignore[arg-type]  # its own protocol
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+                signer = Signer(None, (await http.get("/v1/coordinator")).json())  # type: ignore[arg-type]  # no process
+                operator = (folder / "state" / "operator.token").read_text().strip()
+                await use(Mounted(registry, http, signer, operator))
+
+    asyncio.run(serve())
+
+
+def ban_by_host(at: Mounted) -> None:
+    at.registry.admin.ban(at.signer.node_id, reason="cheats", actor="host")
+
+
+def ban_by_rules(at: Mounted) -> None:
+    node_id = at.signer.node_id
+    for _ in range(4):  # the fourth suspension is a ban
+        if at.registry.get_reputation(node_id).standing is not Admission.PROBATION:
+            at.registry.admin.put_on_probation(node_id)
+        for _ in range(12):
+            at.registry.update_node_reputation(node_id, False, weight=5.0)
+
+
+@pytest.mark.parametrize("ban", [ban_by_host, ban_by_rules])
+def test_a_banned_node_s_session_says_nothing_whoever_banned_it(tmp_path: Path, ban: Callable[[Mounted], None]) -> None:
+    async def use(at: Mounted) -> None:
+        assert await at.register() == 200
+        path, headers = f"/v1/nodes/{at.signer.node_id}/heartbeat", {"authorization": f"Bearer {at.session}"}
+        assert (await at.http.put(path, json={"sequence": 0}, headers=headers)).status_code == 200
+        ban(at)
+        assert str(at.registry.get_node(at.signer.node_id).admission) == "banned"  # type: ignore[union-attr]  # it is there
+        assert await at.speak() == [403, 403, 403]
+        assert await at.register() == 403
+        at.registry.admin.approve(at.signer.node_id)
+        assert await at.speak() == [200, 200, 204]
+
+    mounted(tmp_path, use)
+
+
+def test_a_node_that_its_host_removed_has_no_session_left(tmp_path: Path) -> None:
+    async def use(at: Mounted) -> None:
+        assert await at.register() == 200
+        assert at.registry.deregister_node(at.signer.node_id)
+        assert await at.speak() == [404, 404, 404]
+
+    mounted(tmp_path, use)
+
+
+def sent_again(running: Running, signer: Signer, body: bytes, headers: Any) -> Any:
+    status, _, reply = signer.send(body, headers)
+    assert status == 200
+    return reply
+
+
+def test_the_bytes_of_a_registration_open_no_session_when_they_are_sent_again(running: Running) -> None:
+    signer = Signer(running)
+    body = signer.body()
+    headers = signer.headers(body, nonce="one")
+    session = sent_again(running, signer, body, headers)["session"]
+    path = f"/v1/nodes/{signer.node_id}"
+    for _ in range(3):
+        reply = sent_again(running, signer, body, headers)
+        assert (reply["session"], reply["session_seconds"]) == ("", 0.0)
+        assert running.call("DELETE", path, token=reply["session"])[0] == 401
+    # A node whose answer was lost signs its words anew, and the earlier request still opens nothing.
+    again = sent_again(running, signer, body, signer.headers(body, nonce="two"))["session"]
+    assert sent_again(running, signer, body, headers)["session"] == ""
+    for token in (session, again):
+        assert running.call("POST", f"{path}/leave", token=token)[0] == 200
+
+
+def test_nor_do_they_after_a_restart(tmp_path: Path) -> None:
+    with Running(tmp_path / "state") as first:
+        signer = Signer(first)
+        body = signer.body()
+        headers = signer.headers(body, created=time.time() - 2)
+        assert sent_again(first, signer, body, headers)["session"]
+        first.kill()
+    with Running(tmp_path / "state", port=first.port) as second:
+        assert sent_again(second, signer, body, headers)["session"] == ""
+        assert kind(signer.register(1, hostname="other")) == "stale-generation"
+        assert signer.register(2)[2]["session"]
+
+
+def test_the_bytes_of_a_registration_that_was_removed_since_bring_nothing_back(running: Running) -> None:
+    signer = Signer(running)
+    body = signer.body()
+    headers = signer.headers(body)
+    session = sent_again(running, signer, body, headers)["session"]
+    assert running.call("DELETE", f"/v1/nodes/{signer.node_id}", token=session)[0] == 204
+    assert kind(signer.send(body, headers)) == "stale-generation"
