@@ -43,6 +43,9 @@ _log = logging.getLogger("agent")
 
 CLOSE_SECONDS = 1.2  # SIGTERM to exit is promised within 2 s, whatever the disk does
 MISSED_INTERVALS = 4  # an embedded registry calls its own node down after this many intervals of silence
+MOST_FAILURES = 5
+"""Reports in a row that fail by a fault of the program: then a start anew may help. What the registry or the network
+does is no such failure."""
 SAMPLE = "sample"
 REPORT = "report"
 JOIN_TOKEN_CREDENTIAL = "join-token"  # noqa: S105 - a name, as in LoadCredential= of the unit
@@ -106,6 +109,10 @@ class Agent:
                 if arrived is signal.SIGHUP:
                     self._reload()
                 wait_seconds = self._schedule.run_due()
+                if self._schedule.failures(SAMPLE) >= MOST_FAILURES:
+                    _log.critical("%d reports in a row failed with errors of the agent itself: it ends", MOST_FAILURES)
+                    self._stop("it cannot report")
+                    return EXIT_RUNTIME
                 if self._schedule.is_progressing():
                     self._status_publisher.notifier.watchdog()
                 self._draw()
