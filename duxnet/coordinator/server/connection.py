@@ -277,7 +277,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def _answer_read(self, matched: Matched) -> None:
         """Answer at once; an answer that is long or must be waited for is sent by uvicorn."""
         path, _, query_string = self.url.partition(b"?")
-        answer = self._dispatcher.answer(matched, Request("GET", path.decode("ascii"), query_string, self.headers))
+        request = Request("GET", path.decode("ascii"), query_string, self.headers, client=self._peer())
+        answer = self._dispatcher.answer(matched, request)
         if type(answer) is not Response or len(answer.body) > PIECE_BYTES:
             self._begin_request()
             cast("Any", self.scope)[PREPARED] = answer  # its task has not begun
