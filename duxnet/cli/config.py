@@ -9,6 +9,7 @@ import click
 
 from duxnet.cli.group import SuggestingGroup
 from duxnet.cli.options import config_option, format_option
+from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
     from duxnet.process.settings import Section, Settings
@@ -39,7 +40,7 @@ def config() -> None:
 def check(file: Optional[str]) -> int:
     """Say whether FILE (default: the file that would be read) and the environment are good. Exit code 78 if not."""
     settings = _settings(file)
-    click.echo(f"{settings.config_file or 'no configuration file: defaults'}: ok")
+    say(f"{settings.config_file or 'no configuration file: defaults'}: ok")
     return 0
 
 

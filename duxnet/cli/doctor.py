@@ -7,6 +7,7 @@ from typing import Optional
 import click
 
 from duxnet.cli.options import format_option, state_dir_option
+from duxnet.process.terminal import say
 
 __all__ = ["doctor"]
 
@@ -39,5 +40,5 @@ def doctor(config: Optional[str], state_dir: Optional[str], output: str) -> int:
         print_json(to_plain(findings))
     else:
         for line in as_text(findings):
-            click.echo(line)
+            say(line)
     return 0 if all_is_well(findings) else 1

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import click
 
+from duxnet.process.terminal import say_text
+
 __all__ = ["manual", "manual_page"]
 
 FILES = (
@@ -23,7 +25,7 @@ def manual() -> int:
 
     To keep it: duxnet manual | sudo tee /usr/local/share/man/man1/duxnet.1
     """
-    click.echo(manual_page(), nl=False)
+    say_text(manual_page())
     return 0
 
 

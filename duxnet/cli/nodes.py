@@ -18,6 +18,7 @@ from duxnet.cli.options import (
     with_order,
     with_registry,
 )  # fmt: skip
+from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
     from registry_core.models.node import Node
@@ -54,10 +55,10 @@ def list_command(opened: Opener, output: str, limit: Optional[int], after: Optio
         page = client.find(query)
         print_nodes(page.nodes, page.next, client, output)
         if page.degraded:
-            click.echo("many nodes fell silent at once: until that is over the registry calls none down", err=True)
+            say("many nodes fell silent at once: until that is over the registry calls none down", err=True)
         if page.damaged:
             named = "its log names them, and so does `duxnet registry verify`"
-            click.echo(f"{page.damaged} left out: what the registry keeps of them is damaged; {named}", err=True)
+            say(f"{page.damaged} left out: what the registry keeps of them is damaged; {named}", err=True)
     return 0
 
 
@@ -91,7 +92,7 @@ def register_command(source: Optional[str], opened: Opener, **given: Any) -> int
     """Take a node in, or update the description of one, and print its id."""
     node = _described(source, given)
     with opened(read_only=False) as client:
-        click.echo(client.registry.register_node(node))
+        say(client.registry.register_node(node))
     return 0
 
 
@@ -114,7 +115,7 @@ def update_health_command(
         whole = client.whole_id(node_id)
         health = client.registry.update_node_health(whole, load_average, memory_usage, disk_usage)
         conditions = health.conditions
-        click.echo(f"{whole}: load {conditions.load}, memory {conditions.memory}, disk {conditions.disk}")
+        say(f"{whole}: load {conditions.load}, memory {conditions.memory}, disk {conditions.disk}")
     return 0
 
 
@@ -142,7 +143,7 @@ def update_reputation_command(
         reputation = client.registry.update_node_reputation(
             whole, task_success, task_id=task_id, weight=weight, rater=rater
         )
-        click.echo(f"{whole}: reputation {reputation.score:.2f}")
+        say(f"{whole}: reputation {reputation.score:.2f}")
     return 0
 
 
@@ -183,7 +184,7 @@ def remove_command(node_id: str, opened: Opener) -> int:
         whole = client.whole_id(node_id)
         if not client.registry.deregister_node(whole):
             raise UnknownNodeError(node_id)
-        click.echo(f"{whole}: removed")
+        say(f"{whole}: removed")
     return 0
 
 

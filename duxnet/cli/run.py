@@ -6,12 +6,15 @@ A fault of the program keeps its traceback: that is what a bug report needs.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Callable, TextIO
+from types import TracebackType
+from typing import TYPE_CHECKING, Callable, Optional, TextIO
 
 from duxnet.process.errors import EXIT_BAD_CONFIGURATION, EXIT_RUNTIME, EXIT_USAGE, CommandError, ConfigurationError
+from duxnet.process.terminal import say, say_text
 from registry_core.errors import RegistryError, ValidationError
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ def ended(run: Callable[[], int]) -> int:
     error and make the exit code 120.
     """
     _make_streams_safe()
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _show_crash
     code = _code_of(run)
     try:
         sys.stdout.flush()
@@ -52,7 +57,11 @@ def _code_of(run: Callable[[], int]) -> int:
         return _failed(EXIT_BAD_CONFIGURATION, *(f"configuration: {problem}" for problem in error.problems))
     except ValidationError as error:
         return _failed(EXIT_USAGE, str(error))
-    except (CommandError, RegistryError) as error:
+    except CommandError as error:  # our own words, a remedy in lines of its own perhaps
+        with contextlib.suppress(OSError):
+            say_text(f"duxnet: {error}", err=True)
+        return EXIT_RUNTIME
+    except RegistryError as error:
         return _failed(EXIT_RUNTIME, str(error))
     except OSError as error:
         return _code_of_error(error)
@@ -67,8 +76,16 @@ def _code_of_error(error: OSError) -> int:
 
 def _failed(code: int, *lines: str) -> int:
     with contextlib.suppress(OSError):  # standard error takes nothing: `ended` sees to what is left in it
-        sys.stderr.writelines(f"duxnet: {line}\n" for line in lines)
+        say(*(f"duxnet: {line}" for line in lines), err=True)
     return code
+
+
+def _show_crash(kind: type[BaseException], error: BaseException, trace: Optional[TracebackType]) -> None:
+    """A traceback as the interpreter shows it, but for what a terminal would act on."""
+    import traceback
+
+    for line in traceback.format_exception(kind, error, trace):
+        say_text(line, err=True)
 
 
 def _make_streams_safe() -> None:
@@ -109,6 +126,8 @@ def run_click(command: click.Command, arguments: Sequence[str], name: str) -> in
         return _INTERRUPTED
     except click.ClickException as error:
         with contextlib.suppress(OSError):  # standard error takes nothing: the exit code still says what is wrong
-            error.show()
+            shown = io.StringIO()
+            error.show(shown)
+            say_text(shown.getvalue(), err=True)
         return error.exit_code
     return result if isinstance(result, int) else 0

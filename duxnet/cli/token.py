@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Optional
 import click
 
 from duxnet.cli.options import config_option, format_option, state_dir_option
+from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,9 +67,9 @@ def create(
     lifetime = None if hours is None else hours * _HOUR
     with _token_store(config, state_dir) as tokens:
         row, secret = tokens.create(role, time.time(), label=label, wallet=wallet, lifetime_seconds=lifetime, uses=uses)
-    click.echo(secret)
+    say(secret)
     where = f"at the coordinator in {_folder(config, state_dir)}"
-    click.echo(f"token {row.id} ({role}) {where}, {_terms(row)}; it is not shown again", err=True)
+    say(f"token {row.id} ({role}) {where}, {_terms(row)}; it is not shown again", err=True)
     return 0
 
 
@@ -106,7 +107,7 @@ def revoke(number: int, config: Optional[str], state_dir: Optional[str]) -> int:
     with _token_store(config, state_dir) as tokens:
         if not tokens.revoke(number, time.time()):
             raise click.ClickException(f"there is no token {number} that could be revoked")
-    click.echo(f"token {number} is revoked")
+    say(f"token {number} is revoked")
     return 0
 
 

@@ -6,7 +6,6 @@ Here: records, events and the tombstones of nodes that were removed. Not here: w
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -14,7 +13,7 @@ from typing import Optional
 
 from registry_core.clock import Clock
 from registry_core.embedded.live_state import LiveState
-from registry_core.embedded.text_ring import TextRing
+from registry_core.embedded.tombstones import HostPart, Tombstones
 from registry_core.embedded.transactions import Transactions, UnitOfWork
 from registry_core.embedded.wallets import ProofTerms, Wallets, proven_wallet
 from registry_core.errors import DamagedStoreError, ValidationError
@@ -49,12 +48,9 @@ from registry_core.rules.reputation.stored_evidence import (
 )
 from registry_core.storage.store import Store
 
-__all__ = ["MOST_REMEMBERED", "Reputations"]
+__all__ = ["Reputations"]
 
 _log = logging.getLogger(__name__)
-
-MOST_REMEMBERED = 10_000
-"""Removed nodes whose reputation is kept, the latest ones: about 10 MB at most. More: whoever waits longer is known."""
 
 _READ_AT_ONCE = 500
 _UPTIME = "network.uptime"
@@ -71,8 +67,8 @@ class Reputations:
         self._transactions = transactions
         self._live_state = live_state
         self._clock = clock
-        self.wallets = Wallets(store, transactions)
-        self._removed = TextRing(transactions, "removed", "node", MOST_REMEMBERED)
+        self.tombstones = Tombstones(transactions, clock)
+        self.wallets = Wallets(transactions, self.tombstones)
         self._unsettled: list[str] = []
         self._settling_hour = 0
         self._uptimes = [Evidence()]  # summed up over the pass under way
@@ -96,11 +92,11 @@ class Reputations:
     def add_to_removed(self, unit: UnitOfWork, node_id: str, outcome: Outcome) -> Optional[Reputation]:
         """Count a fault of a node that was removed meanwhile, which it finds when it is back. None: nothing is kept."""
         _refuse_own(outcome, node_id)
-        left = self._take(unit, node_id)
-        if left is None:
+        found = self.tombstones.of_node(unit, node_id)
+        if found is None:
             return None
-        left = with_outcome(left, outcome, self._clock.now().timestamp(), self._rater_weights)
-        self._keep(unit, node_id, left)
+        left = with_outcome(found.left, outcome, self._clock.now().timestamp(), self._rater_weights)
+        self.tombstones.bury_node(unit, node_id, left, found.reason)
         return reputation_of(left.evidence, left.standing)
 
     @property
@@ -223,7 +219,7 @@ class Reputations:
         """The record of a node that registers: with what it left behind, and out of a suspension that is over."""
         now = self._clock.now().timestamp()
         if before is None:
-            left = self._take(unit, record.node.id)
+            left = self.tombstones.take(unit, record.node.id)
             return record if left is None else _with_past(record, self._after_absence(unit, left))
         if proven_wallet(before) and not proven_wallet(record):
             self.wallets.leave(unit, before)
@@ -244,33 +240,17 @@ class Reputations:
         absent = 0.0 if now is None else min(max(0.0, now - since), _MOST_ABSENT_HOURS)
         return replace(left, evidence=replace(with_absence(left.evidence, absent), removed_at_hours=None))
 
-    def remember(self, unit: UnitOfWork, record: NodeRecord) -> None:
-        """The node is removed: keep its reputation with the hours until now, unless there is nothing to keep."""
+    def remember(self, unit: UnitOfWork, record: NodeRecord, host: Optional[HostPart] = None) -> None:
+        """The node is removed: keep its reputation with the hours until now, and what its host keeps of it."""
         self.wallets.leave(unit, record)
-        now = self._clock.now().timestamp()
+        now, node = self._clock.now().timestamp(), record.node
         state = state_of(after_hours(record, self._live_state.hours_until_removed(record), now))
         state = replace(state, tasks=CountedTasks())
-        if record.node.admission in (Admission.PROBATION, Admission.PENDING) and _says_nothing(state):
-            return
-        state = replace(state, removed_at_hours=self._watched_hours(unit))
-        self._keep(unit, record.node.id, Tombstone(state, record.node.admission))
-
-    def _keep(self, unit: UnitOfWork, node_id: str, left: Tombstone) -> None:
-        plain = {"standing": left.standing.value, "evidence": left.evidence.to_plain()}
-        self._removed.put(unit, node_id, json.dumps(plain))
-
-    def _take(self, unit: UnitOfWork, node_id: str) -> Optional[Tombstone]:
-        text = self._removed.get(unit, node_id)
-        if text is None:
-            return None
-        try:
-            plain = json.loads(text)
-            standing = limits.choice("standing", plain["standing"], Admission)
-            left = Tombstone(EvidenceState.from_plain(plain["evidence"]), standing)
-        except (ValueError, KeyError, TypeError) as error:
-            raise DamagedStoreError(self._store.location, f"what is kept of the removed {node_id}: {error}") from None
-        self._removed.remove(unit, node_id)
-        return left
+        if node.admission in (Admission.PROBATION, Admission.PENDING) and _says_nothing(state):
+            state = EvidenceState()
+        else:
+            state = replace(state, removed_at_hours=self._watched_hours(unit))
+        self.tombstones.bury_node(unit, node.id, Tombstone(state, node.admission), node.admission_reason, host)
 
     def prove_wallet(
         self,

@@ -21,7 +21,6 @@ NOT_LOADED = {
     "evaluation": "not shipped",
     "httpcore": "what httpx stands on",
     "httpx": "15 MiB: only a registry over the network needs it; it also loads click and rich",
-    "msgspec": "3 MiB: what the wire needs and an embedded registry does not",
     "pynvml": "14 MiB, and a faulty library would take the agent with it: it runs in a child",
     "rich": "drawing that an agent without terminal never needs",
     "sqlite3": "only a registry in SQLite needs it",

@@ -95,14 +95,16 @@ def test_registrations_and_removals_of_one_node_in_one_commit_follow_each_other(
         return coordinator._removed(signer.node_id, "test")
 
     first = request(signer, 5)
-    answers = together(coordinator, [first, first, request(signer, 4), request(signer, 6), first])
+    answers = together(coordinator, [first, request(signer, 5), request(signer, 4), request(signer, 6), first])
     assert generations(answers) == [5, 5, "stale-generation", 6, "stale-generation"]
     answers = together(coordinator, [removed, request(signer, 6), request(signer, 7), removed, request(signer, 8)])
     assert generations(answers) == [True, "stale-generation", 7, True, 8]
     assert coordinator.registry.count_nodes() == 1
     assert generations(together(coordinator, [request(signer, 9), removed])) == [9, True]
     assert coordinator.registry.get_node(signer.node_id) is None
-    assert coordinator.token_store.gone(signer.node_id).generation == 9
+    removed_node = coordinator.registry.host.removed(signer.node_id)
+    assert removed_node is not None
+    assert removed_node.state == {"generation": 9}
 
 
 def test_who_is_banned_in_the_same_commit_stays_out(coordinator: Coordinator) -> None:

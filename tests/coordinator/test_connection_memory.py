@@ -22,9 +22,14 @@ from duxnet.coordinator.settings import CoordinatorSettings
 pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
 
 
-LANE = b"PUT /v1/nodes/n/heartbeat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
-LONG = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-REGISTRATION = b"PUT /v1/nodes/n HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+LANE = (
+    b"PUT /v1/nodes/n/heartbeat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 2\r\n\r\n{}"
+)
+LONG = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+REGISTRATION = (
+    b"PUT /v1/nodes/n HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+)
 
 
 @pytest.mark.parametrize(

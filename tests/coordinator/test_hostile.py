@@ -29,9 +29,9 @@ from tests.requirements import need_program
 pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
 
 
-HELD = b"GET /v1/events?wait_seconds=%d HTTP/1.1\r\nHost: x\r\n\r\n"
+HELD = b"GET /v1/events?wait_seconds=%d HTTP/1.1\r\nHost: localhost\r\n\r\n"
 """A request whose answer comes so many seconds later."""
-SHORT = b"GET /v1/count HTTP/1.1\r\nHost: x\r\n\r\n"
+SHORT = b"GET /v1/count HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +79,14 @@ def test_what_cannot_be_read_fills_no_log(running: Running) -> None:
     for nonsense in (b"\x16\x03\x01", b"GET / HTTP/9\r\n\r\n", b"PUT / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"):
         for _ in range(5):
             assert problem(spoken(running, nonsense)) == (400, "malformed")
-    websocket = b"GET /healthz HTTP/1.1\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n"
+    websocket = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n"
     assert b" 200 " in spoken(running, websocket, seconds=1.0)
     assert running.output() == before
 
 
 def test_a_body_of_a_gigabyte_is_refused_before_it_is_read(running: Running) -> None:
     for path, method in (("/v1/nodes/a", b"PUT"), ("/v1/nodes/a/heartbeat", b"PUT"), ("/v1/nodes/a/outcomes", b"POST")):
-        head = b"%s %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n" % (
+        head = b"%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n" % (
             method,
             path.encode(),
         )
@@ -143,7 +143,8 @@ def test_floods_of_headers_are_cut_off(running: Running) -> None:
 @pytest.mark.parametrize("path", ["/v1/nodes/a/heartbeat", "/v1/nodes/a"])
 def test_trailers_are_cut_off_as_headers_are(running: Running, path: str) -> None:
     begun = (
-        f"PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        f"PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n"
         "2\r\n{}\r\n0\r\n"
     )
     for line in (b"y" * 65536, b"\r\nx: " + b"y" * 65536):
@@ -154,7 +155,7 @@ def test_trailers_are_cut_off_as_headers_are(running: Running, path: str) -> Non
 
 
 def test_a_trailer_is_no_header(running: Running) -> None:
-    head = "PUT /v1/nodes/a HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    head = "PUT /v1/nodes/a HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
     bearer = f"Authorization: Bearer {running.operator_token()}\r\n"
     body = b'{"node": {"id": "a", "ip_address": "127.0.0.1"}, "generation": 1}'
     request = f"{head}Transfer-Encoding: chunked\r\n\r\n{len(body):x}\r\n{body.decode()}\r\n0\r\n{bearer}\r\n"
@@ -165,7 +166,7 @@ def test_what_is_not_http_is_told_so(running: Running) -> None:
     tls = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 10
     for noise in (tls, b"SSH-2.0-x\r\n\r\n", b"GET\r\n\r\n", b"\x00" * 500):
         assert problem(spoken(running, noise)) == (400, "malformed")
-    doubled = b"PUT /v1/nodes/a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello"
+    doubled = b"PUT /v1/nodes/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello"
     assert problem(spoken(running, doubled))[0] == 400
     smuggled = doubled[: doubled.rindex(b"Content")] + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     assert problem(spoken(running, smuggled))[0] in (400, 415)
@@ -278,9 +279,9 @@ def test_connections_beyond_the_limit_of_files_are_told_to_come_again(tmp_path: 
     with Running(tmp_path / "state", open_files=300) as limited:
         held = [socket.create_connection(("127.0.0.1", limited.port), timeout=10) for _ in range(44)]
         for connection in held:
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert connection.recv(12) == b"HTTP/1.1 200"
-        status, what = problem(spoken(limited, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"))
+        status, what = problem(spoken(limited, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"))
         assert (status, what) == (503, "busy")
         for connection in held:
             connection.close()
@@ -293,7 +294,7 @@ def test_where_it_gets_crowded_idle_connections_make_room(tmp_path: Path) -> Non
     with Running(tmp_path / "state", open_files=300) as limited:
         held = [socket.create_connection(("127.0.0.1", limited.port), timeout=10) for _ in range(40)]
         for connection in held:
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert connection.recv(12) == b"HTTP/1.1 200"
         for connection in held:
             while connection.recv(4096):  # until it is closed, long before its 75 seconds are over
@@ -353,7 +354,7 @@ def test_answers_that_nobody_reads_fill_no_memory_and_are_given_up(tmp_path: Pat
             registry.register_node(Node("127.0.0.1", id=f"n{number}", extra={"of_mine": "x" * 10_000}))
     with Running(tmp_path / "state", **settings) as large, ExitStack() as held:  # type: ignore[arg-type]
         before, memory = sockets_of(large), resident_mib(large)
-        page = b"GET /v1/nodes?limit=1000 HTTP/1.1\r\nHost: x\r\n\r\n"
+        page = b"GET /v1/nodes?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n"
         until(lambda: sockets_of(large) == before, "all is quiet")
         with unread(large, page + page):
             until(lambda: sockets_of(large) > before, "it is there")
@@ -468,7 +469,7 @@ def test_on_a_full_disk_heartbeats_go_on_and_durable_changes_fail_whole(small_di
 def test_who_speaks_slowly_is_cut_off_and_others_are_served(running: Running) -> None:
     slow = [socket.create_connection(("127.0.0.1", running.port), timeout=30) for _ in range(200)]
     for number, connection in enumerate(slow):
-        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" if number % 2 else b"")
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n" if number % 2 else b"")
     begun = time.monotonic()
     while time.monotonic() - begun < 6:
         assert running.call("GET", "/healthz")[0] == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -39,9 +40,9 @@ def a_remote(running: Running, state_dir: Path, **options: Any) -> RemoteRegistr
     return RemoteRegistry(running.address, state_dir=state_dir, options=chosen)
 
 
-def own_node(state_dir: Path, **fields: Any) -> Node:
+def own_node(state_dir: Path, ip_address: str = "127.0.0.1", **fields: Any) -> Node:
     identity = ensure_identity(state_dir)
-    return Node("127.0.0.1", id=identity.id, public_key=identity.public_key, **fields)
+    return Node(ip_address, id=identity.id, public_key=identity.public_key, **fields)
 
 
 class Signer:
@@ -58,7 +59,7 @@ class Signer:
         plain = {"ip_address": "127.0.0.1", "id": self.node_id, "public_key": self.public_key, **(node or {})}
         return msgspec.json.encode({"node": plain, "generation": generation, **said})
 
-    def headers(self, body: bytes, *, created: float = 0, path: str = "", audience: str = "", nonce: str = "n") -> Any:
+    def headers(self, body: bytes, *, created: float = 0, path: str = "", audience: str = "", nonce: str = "") -> Any:
         now = int(created or time.time())
         signed = SignedRequest(
             "PUT",
@@ -68,7 +69,7 @@ class Signer:
             audience or self.coordinator["id"],
             body,
         )
-        parameters = SignatureParameters(now, now + 60, nonce, self.public_key)
+        parameters = SignatureParameters(now, now + 60, nonce or secrets.token_urlsafe(12), self.public_key)
         return sign_request(signed, parameters, self.key)
 
     def send(self, body: bytes, headers: Any) -> tuple[int, dict[str, str], Any]:
@@ -88,7 +89,7 @@ def kind(answer: tuple[int, dict[str, str], Any]) -> str:
 
 def test_a_node_registers_itself_and_reports(coordinator: Running, tmp_path: Path) -> None:
     with a_remote(coordinator, tmp_path) as remote:
-        node = own_node(tmp_path, hostname="first")
+        node = own_node(tmp_path, hostname="first", ip_address="192.0.2.7")
         assert remote.register_node(node) == node.id
         assert remote.requested_interval_seconds == INTERVAL
         health = remote.update_node_health(node.id, 0.5, 20.0, 30.0)
@@ -98,7 +99,7 @@ def test_a_node_registers_itself_and_reports(coordinator: Running, tmp_path: Pat
         assert "ip_address" not in shown  # the reader has no token
         assert "addresses" not in shown
         trusted = coordinator.call("GET", f"/v1/nodes/{node.id}", token=coordinator.operator_token())[2]
-        assert trusted["ip_address"] == "127.0.0.1"
+        assert trusted["ip_address"] == "192.0.2.7"
 
 
 def test_a_gap_is_told_once(coordinator: Running, tmp_path: Path) -> None:
@@ -384,19 +385,6 @@ def test_the_key_file_of_another_node_is_noticed(coordinator: Running, tmp_path:
     load_private_key(tmp_path / "b" / "node.key")
     with pytest.raises(DamagedStoreError, match="another key"):
         a_remote(coordinator, tmp_path / "b")
-
-
-def test_of_removed_nodes_the_newest_keys_are_remembered_and_the_oldest_make_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from duxnet.coordinator.access import token_store
-
-    monkeypatch.setattr(token_store, "MOST_GONE_KEYS", 2)
-    kept = token_store.TokenStore(tmp_path / "coordinator.db")
-    for at, node_id in enumerate(["a", "b", "a", "c"]):
-        kept.bury_key(node_id, at + 1, f"key {at}", float(at))
-    assert [kept.gone(node_id)[2:] for node_id in ("a", "b", "c")] == [(3, "key 2"), (None, None), (4, "key 3")]
-    kept.close()
 
 
 def test_after_the_last_generation_a_node_begins_anew(coordinator: Running, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
 def test_a_short_answer_arrives_in_one_piece(running: Running, method: bytes) -> None:
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
-        connection.sendall(method + b" /v1/count HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(method + b" /v1/count HTTP/1.1\r\nHost: localhost\r\n\r\n")
         head, _, body = connection.recv(65_536).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 OK")
         assert body == (b'{"count":0}' if method == b"GET" else b"")
@@ -94,5 +94,5 @@ def test_a_short_answer_arrives_in_one_piece(running: Running, method: bytes) ->
 
 def test_a_stream_s_head_does_not_wait_for_its_first_event(running: Running) -> None:
     with socket.create_connection(("127.0.0.1", running.port), timeout=5) as connection:
-        connection.sendall(b"GET /v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
+        connection.sendall(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200 OK")

@@ -37,7 +37,7 @@ class Node:
 
     def beat(self, body: bytes, tail: str = LANE, head: str = JSON, token: Optional[str] = None) -> bytes:
         bearer = f"Authorization: Bearer {self.session if token is None else token}\r\n"
-        lines = f"PUT /v1/nodes/{self.id}{tail} HTTP/1.1\r\nHost: x\r\n{bearer}{head}"
+        lines = f"PUT /v1/nodes/{self.id}{tail} HTTP/1.1\r\nHost: localhost\r\n{bearer}{head}"
         return f"{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
     def registration(
@@ -158,7 +158,7 @@ def test_a_body_that_is_too_large_ends_the_connection(running: Running, length_t
 @pytest.mark.parametrize("tail", [LANE, LONG])
 def test_the_body_of_an_upgrade_is_never_taken_for_a_request(running: Running, tail: str) -> None:
     node = Node(running)
-    hidden = b"GET /v1/count HTTP/1.1\r\nHost: x\r\n\r\n"
+    hidden = b"GET /v1/count HTTP/1.1\r\nHost: localhost\r\n\r\n"
     request = node.beat(hidden, tail, JSON + "Connection: Upgrade\r\nUpgrade: h2c\r\n")
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
         stream = connection.makefile("rb")
@@ -173,7 +173,7 @@ def test_the_body_of_an_upgrade_is_never_taken_for_a_request(running: Running, t
 
 def test_a_heartbeat_waits_for_the_answer_before_it(running: Running) -> None:
     node = Node(running)
-    reading = b"GET /v1/count HTTP/1.1\r\nHost: x\r\n\r\n"
+    reading = b"GET /v1/count HTTP/1.1\r\nHost: localhost\r\n\r\n"
     first, second, third = node.speak(reading + node.beat(sample(1)) + reading, answers=3)
     assert "count" in json.loads(first[2])
     assert "health" in json.loads(second[2])
@@ -229,7 +229,7 @@ def test_a_registration_may_come_in_pieces_and_what_follows_waits_for_its_answer
     request = node.registration(2)
     ((status, _, _),) = node.speak(*(request[at : at + 1] for at in range(len(request))))
     assert status == 200
-    reading = b"GET /v1/count HTTP/1.1\r\nHost: x\r\n\r\n"
+    reading = b"GET /v1/count HTTP/1.1\r\nHost: localhost\r\n\r\n"
     answers = node.speak(
         node.registration(3) + reading + node.registration(4) + node.registration(5, long=True), answers=4
     )

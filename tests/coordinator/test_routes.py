@@ -126,7 +126,7 @@ def speak(running: Running, *requests: bytes) -> list[tuple[int, dict[str, str],
 
 
 def get(path: str, *headers: str) -> bytes:
-    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: x", *headers, "", ""]).encode()
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode()
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_a_follower_that_goes_is_forgotten(tmp_path: Path) -> None:
             "scheme": "http",
             "path": "/v1/events",
             "query_string": b"",
-            "headers": [(b"accept", b"text/event-stream")],
+            "headers": [(b"host", b"localhost"), (b"accept", b"text/event-stream")],
             "client": ("127.0.0.1", 1),
         }
         gone, sent = asyncio.Event(), []

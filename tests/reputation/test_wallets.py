@@ -219,7 +219,7 @@ def test_proofs_that_come_at_the_same_time_are_all_remembered(registry: NodeRegi
         _add(registry, name)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda name: _prove(registry, name), names))
-    nodes, _ = registry._reputations.wallets._memory(UnitOfWork(), _key(WALLET.address))
+    nodes, _ = registry._reputations.tombstones.of_wallet(UnitOfWork(), _key(WALLET.address))
     assert sorted(nodes) == sorted(names)
 
 

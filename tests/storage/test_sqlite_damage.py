@@ -18,7 +18,11 @@ from registry_core.errors import (
     StoreError,
     UnsupportedSchemaError,
 )
+from registry_core.models.status import Admission
+from registry_core.rules.reputation import EvidenceState, Tombstone
 from registry_core.storage.sealing import KeyRing, SealingKey
+from registry_core.storage.store import Bury
+from registry_core.storage.tombstones import StoredTombstone, TombstoneKey
 from tests.core.builders import a_put
 from tests.storage.writers import KEY, OTHER_KEY, content, digests, filled, killed, opened
 
@@ -92,6 +96,10 @@ def test_a_file_cut_off_at_any_length_is_refused_and_kept(tmp_path: Path, key: O
 def test_a_flipped_bit_anywhere_is_noticed_or_changes_nothing(tmp_path: Path, key: Optional[SealingKey]) -> None:
     path = tmp_path / "nodes.db"
     filled(path, 60, key, wallet_address="some-wallet")
+    left = Tombstone(EvidenceState(first_seen_seconds=7.0, verified_tasks=3.0), Admission.BANNED)
+    buried = [StoredTombstone(TombstoneKey("node", f"gone-{number}"), 7.0, left, "it lied") for number in range(60)]
+    with opened(path, key) as store:
+        store.commit([Bury(tombstone) for tombstone in buried], {})
     expected = content(path, key)
     whole = path.read_bytes()
     noticed = 0
@@ -102,6 +110,8 @@ def test_a_flipped_bit_anywhere_is_noticed_or_changes_nothing(tmp_path: Path, ke
         path.write_bytes(damaged)
         try:
             assert content(path, key) == expected
+            with opened(path, key, read_only=True) as store:
+                assert [store.tombstone(tombstone.key) for tombstone in buried] == buried
         except StoreError:
             noticed += 1
         assert path.read_bytes() == damaged

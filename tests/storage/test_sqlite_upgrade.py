@@ -15,6 +15,7 @@ from registry_core.storage.sqlite.rows import LAYOUT
 from registry_core.storage.sqlite.upgrade import UPGRADES, bring_up
 from registry_core.testing import START
 from tests.crash.harness import delays, murdered
+from tests.storage.older import to_older
 from tests.storage.writers import KEY, content, digests, filled, opened
 
 NEXT = {LAYOUT: "ALTER TABLE nodes ADD COLUMN more TEXT; UPDATE nodes SET more = 'x'; CREATE TABLE also (n)"}
@@ -45,23 +46,7 @@ def in_layout_1(path: Path) -> None:
     filled(path, 3)
     with opened(path) as store:
         store.save_samples([Sampled("node-2", NodeHealth(1.0, 50.0, 30.0, START))], wait=True)
-    connection = sqlite3.connect(path)
-    connection.executescript("""
-        BEGIN;
-        DROP TRIGGER forget_sample;
-        ALTER TABLE samples RENAME TO now;
-        CREATE TABLE samples (
-          sequence INTEGER PRIMARY KEY, load_average REAL, memory_usage REAL, disk_usage REAL, last_heartbeat REAL
-        );
-        INSERT INTO samples SELECT sequence, load_average, memory_usage, disk_usage, last_heartbeat FROM now;
-        DROP TABLE now;
-        CREATE TRIGGER forget_sample AFTER DELETE ON nodes BEGIN
-          DELETE FROM samples WHERE sequence = old.sequence;
-        END;
-        PRAGMA user_version = 1;
-        COMMIT;
-    """)
-    connection.close()
+    to_older(path, layout=1)
 
 
 def kept(path: Path, *, read_only: bool) -> list[tuple[str, bool, bool]]:

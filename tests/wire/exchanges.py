@@ -57,7 +57,10 @@ def answer_of(app: Any, request: Plain) -> Plain:
     """The answer to a request, both as they stand in a file."""
     parts = urlsplit(request["path"])
     body = request["body"].encode("utf-8")
-    headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in request["headers"].items()]
+    headers = [
+        (b"host", b"127.0.0.1"),
+        *((name.encode("ascii"), value.encode("latin-1")) for name, value in request["headers"].items()),
+    ]
     scope = {
         "type": "http",
         "http_version": "1.1",

@@ -19,8 +19,6 @@ from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.errors import ValidationError
 from registry_core.identity.signatures import (
-    MAX_CLOCK_DIFFERENCE_SECONDS,
-    MAX_LIFETIME_SECONDS,
     ClaimedSignature,
     SignatureParameters,
     SignatureRefused,
@@ -40,8 +38,6 @@ TAKEOVER_WINDOW_SECONDS = 600.0
 TAKEOVER_WINDOW_INTERVALS = 4
 """Two agents with one key take over once an interval each: what reports seldom is watched for longer."""
 MOST_TAKEOVERS = 3
-REMEMBERED_SECONDS = 2.0 * MAX_CLOCK_DIFFERENCE_SECONDS
-"""How much longer than a signature's own time a request is remembered: while it, or its nonce, may be good."""
 _MOST_WATCHED = 10_000  # identities whose take-overs are remembered at once
 
 
@@ -86,8 +82,6 @@ class Registrar:
         self._settings = settings
         self._monotonic = monotonic
         self._takeovers: dict[str, deque[tuple[float, str]]] = {}
-        self._answered: dict[bytes, float] = {}  # requests, and until when they are remembered
-        self._started_unix = time.time()
 
     def check_time(self, parameters: SignatureParameters, unix_now: float) -> str:
         """The first and cheapest look: is it signed recently? Returns the challenge that it answers, or "".
@@ -136,20 +130,6 @@ class Registrar:
         parameters = verify_request(signed, request.headers, now=unix_now, challenge=challenge or None, claimed=claimed)
         if parameters.keyid != key:
             raise SignatureRefused("bad-signature", "the request is signed by another key than the node's")
-
-    def was_answered(self, node_id: str, parameters: SignatureParameters) -> bool:
-        """Was this very request answered before? Then whoever saw it may send it; a node signs its words anew.
-
-        What was answered before the start is not known here: so was all that was signed before it, perhaps.
-        """
-        now = self._monotonic()
-        while self._answered and next(iter(self._answered.values())) < now:
-            del self._answered[next(iter(self._answered))]
-        request = hashlib.sha256(f"{node_id} {parameters.to_text()}".encode()).digest()
-        was_answered = request in self._answered or parameters.created < int(self._started_unix)
-        lifetime = min(max(0, parameters.expires - parameters.created), MAX_LIFETIME_SECONDS)
-        self._answered.setdefault(request, now + lifetime + REMEMBERED_SECONDS)
-        return was_answered
 
     def decide(
         self,

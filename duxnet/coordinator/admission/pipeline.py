@@ -21,16 +21,17 @@ from duxnet.coordinator.access.own_identity import CoordinatorIdentity
 from duxnet.coordinator.access.roles import Access, Permission
 from duxnet.coordinator.access.token_store import TokenStore
 from duxnet.coordinator.admission.decision import Decision, Registrar, RegistrationRequest
+from duxnet.coordinator.admission.growth import Growth
 from duxnet.coordinator.admission.quotas import Quotas
 from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.http.messages import decoded
 from duxnet.coordinator.liveness.mass_failure import MassFailureDetector
 from duxnet.coordinator.settings import CoordinatorSettings
-from registry_core.embedded.host import Known
+from registry_core.embedded.host import Known, RemovedNode
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import ValidationError
 from registry_core.identity.answer_signature import OLD_SEAL_HEADER, SignedAnswer, old_seal, sign_answer
-from registry_core.identity.signatures import SignatureParameters, SignatureRefused, claimed_signature
+from registry_core.identity.signatures import SignatureRefused, claimed_signature
 from registry_core.identity.tokens import SessionToken, seal_session
 from registry_core.models.encoding import node_from_plain
 from registry_core.models.node import Node
@@ -85,7 +86,9 @@ class AdmissionPipeline:
         self._quotas = quotas
         self._mass_failure = mass_failure
         self._access = access
+        self._started_unix = time.time()
         self._registrar = Registrar(identity, settings)
+        self._growth = Growth(registry, settings.nodes_at_most, settings.new_nodes_per_minute)
         self._join_policy = settings.join_policy
         self.interval_seconds = settings.shortest_interval_seconds
 
@@ -105,7 +108,7 @@ class AdmissionPipeline:
         if self._join_policy == "token" and self._registry.host.place(node.id) is None:
             self._check_join_token(said.join_token, unix_now)
         self._registrar.check_signature(request, said, node, claimed, challenge, unix_now)
-        return partial(self._keep, request, said, node, claimed.parameters, unix_now)
+        return partial(self._keep, request, said, node, claimed.parameters.created, unix_now)
 
     def _prepare_order(self, authorization: str, node_id: str, said: Registration) -> Callable[[], Registered]:
         caller = self._access.caller(authorization)
@@ -120,17 +123,18 @@ class AdmissionPipeline:
         request: RegistrationRequest,
         said: Registration,
         node: Node,
-        parameters: SignatureParameters,
+        signed_at: int,
         unix_now: float,
     ) -> Registered:
         """What follows from a registration that its node has proven, and what is kept of it."""
         known = self._registry.host.known(node.id)
         decision = self._decided(request, said, node, known)
         kept = known.node if known and decision.repeated else self._register(request, said, decision, known)
-        opens_session = not (self._registrar.was_answered(node.id, parameters) and decision.repeated)
-        seconds = self._settings.session_hours * 3600 if opens_session else 0.0
+        if decision.repeated and signed_at < int(self._started_unix):  # perhaps answered then: see `Sessions.begin`
+            raise Refused("stale-generation", "it was signed before this start", current_generation=said.generation)
+        seconds = self._settings.session_hours * 3600
         token = SessionToken(node.id, said.generation, int(unix_now + seconds))
-        session = seal_session(token, self._identity.secret) if opens_session else ""
+        session = seal_session(token, self._identity.secret)
         body = self._reply(kept, said.protocol, said.generation, session, seconds)
         proof = self.sign(request, SignedAnswer(200, "application/json", body))
         if said.protocol == 1:
@@ -165,18 +169,22 @@ class AdmissionPipeline:
     ) -> Decision:
         state = None if known is None else known.state
         if state is None or "links" not in state:  # removed before, and perhaps registered by an operator since
-            gone = self._token_store.gone(node.id)
-            if known is None and gone.generation is not None:
-                if gone.ban:
-                    raise Refused("banned", gone.ban)
-                if said.generation <= gone.generation < LAST_GENERATION:
-                    raise Refused(
-                        "stale-generation", "the node was removed after a later one", current_generation=gone.generation
-                    )
-            if gone.links is not None:
-                state = {**(state or {}), "links": gone.links, "key": gone.key}
+            removed = self._registry.host.removed(node.id)
+            if removed is not None:
+                if known is None:
+                    self._refuse_removed(removed, said.generation)
+                if removed.state.get("links"):
+                    state = {**(state or {}), "links": removed.state["links"], "key": removed.state["key"]}
         known_node = None if known is None else known.node
         return self._registrar.decide(request, said, node, known_node, state, self.interval_seconds)
+
+    @staticmethod
+    def _refuse_removed(removed: RemovedNode, generation: int) -> None:
+        if removed.ban:
+            raise Refused("banned", removed.ban)
+        last = removed.state.get("generation")
+        if isinstance(last, int) and generation <= last < LAST_GENERATION:
+            raise Refused("stale-generation", "the node was removed after a later one", current_generation=last)
 
     def _register(
         self, request: RegistrationRequest, said: Registration, decision: Decision, known: Optional[Known]
@@ -185,6 +193,8 @@ class AdmissionPipeline:
         node_id = decision.node.id
         pending = self._reason_to_wait(request.peer) if known is None else ""
         if known is None:
+            self._growth.take(request.peer)
+            self._make_room()
             if self._join_policy == "token" and not self._token_store.join(said.join_token, node_id, time.time()):
                 raise Refused("join-token", "the join token is not known, used up, revoked or expired")
             self._audit.note(f"node {node_id}", "registered", node_id, pending=pending)
@@ -194,12 +204,23 @@ class AdmissionPipeline:
             state=decision.host_state,
             pending_reason=pending,
         )
+        if known is None:
+            self._growth.came(node_id, request.peer)
         self._quotas.move(node_id, None if known is None else known.state.get("peer"), request.peer)
         if decision.contested and (known is None or known.node.cordon is None):
             self._audit.note("coordinator", "contested", node_id, reason=decision.contested)
             _log.warning("%s is cordoned: %s", node_id, decision.contested)
             self._registry.admin.cordon(node_id, reason=decision.contested, actor="coordinator")
         return kept
+
+    def _make_room(self) -> None:
+        """Where there are as many nodes as there may be, one that never worked goes, and leaves nothing behind."""
+        newcomer = self._growth.make_room(self._quotas.arrived)
+        if newcomer is None:
+            return
+        self._audit.note("coordinator", "removed", newcomer.node_id, reason="to make room: see nodes_at_most")
+        self._registry.deregister_node(newcomer.node_id)
+        self._quotas.move(newcomer.node_id, newcomer.peer, None)
 
     def _check_join_token(self, secret: str, unix_now: float) -> None:
         """Could this token let a new node in?"""

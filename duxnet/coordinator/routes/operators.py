@@ -119,7 +119,7 @@ async def attach_wallet(node_id: str, coordinator: Coordinator, caller: Caller, 
 async def _ordered(
     coordinator: Coordinator, caller: Caller, node_id: str, action: str, reason: str, change: Callable[[], None]
 ) -> None:
-    limits.text("reason", reason, "reason")
+    limits.displayable("reason", reason, "reason")
     if coordinator.registry.host.place(node_id) is None:
         raise UnknownNodeError(node_id)
 

@@ -11,12 +11,8 @@ from evaluation.attendance_attacks import Strategy, evaluate_attendance, simulat
 from registry_core import Node, NodeRegistry
 from registry_core.errors import UnknownNodeError
 from registry_core.models.reputation import Evidence
-from tests.coordinator.running import Running
-from tests.coordinator.test_admission import token
-from tests.coordinator.test_identity import Signer, kind
 from tests.reputation.test_in_registry import Clock
 
-WALLET = "0x" + "ab" * 20
 HOUR = 3600.0
 
 
@@ -145,18 +141,3 @@ def test_a_fault_is_counted_though_the_node_was_removed_before_it_was_told() -> 
         back = registry.get_reputation("a")
         assert str(back.standing) == "suspended"
         assert back.evidence["correctness"].failures > 20
-
-
-def test_no_wallet_that_a_node_names_keeps_a_rater_from_telling_its_faults(tmp_path: Path) -> None:
-    with Running(tmp_path / "state") as running:
-        rater = token(running, "rater", "--wallet", WALLET)
-        signer = Signer(running)
-        path = f"/v1/nodes/{signer.node_id}/outcomes"
-        assert signer.register(1)[0] == 200
-        assert running.call("POST", path, {"success": False, "weight": 5}, rater)[0] == 200
-        for generation, wallet in enumerate((WALLET, WALLET.upper().replace("0X", "0x")), 2):
-            assert signer.register(generation, node={"wallet_address": wallet})[0] == 200
-            status, _, told = running.call("POST", path, {"success": False, "weight": 5}, rater)
-            assert status == 200
-            assert told["evidence"]["correctness"]["failures"] > 4.9 * generation
-            assert kind(running.call("POST", path, {"success": True}, rater)) == "not-allowed"
