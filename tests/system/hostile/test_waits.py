@@ -30,9 +30,9 @@ from tests.requirements import need_program
 
 pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
 
-POLL = "GET /v1/events?wait_seconds=30 HTTP/1.1\r\nHost: x\r\n\r\n"
-STREAM = "GET /v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
-QUESTION = "GET /v1/nodes?min_uptime_probability=0.5&limit=1000 HTTP/1.1\r\nHost: x\r\n\r\n"
+POLL = "GET /v1/events?wait_seconds=30 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+STREAM = "GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
+QUESTION = "GET /v1/nodes?min_uptime_probability=0.5&limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 GHOSTS = """
 import socket, sys
 address, request = ("127.0.0.1", int(sys.argv[1])), sys.argv[2].encode()
