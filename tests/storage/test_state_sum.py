@@ -30,10 +30,10 @@ from registry_core.storage.state_sum import SumKey
 from registry_core.storage.store import Bury, Change, Delete, Exhume, Store
 from registry_core.storage.tombstones import NODE, StoredTombstone, TombstoneKey
 from registry_core.testing import START
-from tests.core.builders import a_node, a_put
-from tests.crash.harness import delays, murdered
-from tests.storage.older import older_sqlite
-from tests.storage.writers import KEY, OTHER_KEY, content, filled, opened
+from tests.support.builders import a_node, a_put
+from tests.support.older_files import older_sqlite
+from tests.support.writers import KEY, OTHER_KEY, content, filled, opened
+from tests.system.crash.harness import delays, murdered
 
 SUMS = bytes(range(100, 132))
 BOTH = pytest.mark.parametrize("key", [None, KEY], ids=["plain", "sealed"])

@@ -33,10 +33,10 @@ from registry_core.storage.tombstones import (
     tombstones_of_rings,
 )
 from registry_core.testing import START
-from tests.core.builders import a_node, a_put
-from tests.core.places import ALL_PLACES
-from tests.storage.older import older_json, older_sqlite
-from tests.storage.writers import KEY, OTHER_KEY, opened
+from tests.support.builders import a_node, a_put
+from tests.support.older_files import older_json, older_sqlite
+from tests.support.places import ALL_PLACES
+from tests.support.writers import KEY, OTHER_KEY, opened
 
 FAILED = EvidenceState(first_seen_seconds=7.0, settled=Evidence(1.0, 20.0), verified_tasks=3.0)
 BANNED = Tombstone(FAILED, Admission.BANNED)

@@ -14,12 +14,12 @@ import pytest
 
 from duxnet.coordinator.access.browsers import HostNames
 from duxnet.coordinator.errors import Refused
-from tests.agent.running import until
-from tests.coordinator.running import Running
-from tests.coordinator.test_admission import REQUEST
-from tests.coordinator.test_hostile import problem, spoken
-from tests.coordinator.test_identity import Signer, kind
-from tests.requirements import need_program
+from tests.support.coordinators import Running
+from tests.support.processes import until
+from tests.support.requirements import need_program
+from tests.system.coordinator.test_admission import REQUEST
+from tests.system.coordinator.test_hostile import problem, spoken
+from tests.system.coordinator.test_identity import Signer, kind
 
 EVIL = {"Host": "attacker.example:8410"}
 READS = (

@@ -14,8 +14,8 @@ from duxnet.coordinator.admission.networks import refuse_unreachable
 from registry_core.errors import ValidationError
 from registry_core.models.addresses import WITHHELD_ADDRESS, is_destination, is_public
 from registry_core.models.node import Node
-from tests.agent.running import until
-from tests.coordinator.running import Running
+from tests.support.coordinators import Running
+from tests.support.processes import until
 
 PUBLIC = ["8.8.8.8", "93.184.216.34", "2606:4700::1", "64:ff9b::808:808", "2002:808:808::1"]
 PRIVATE = ["10.0.0.1", "192.168.1.2", "172.16.9.9", "100.64.0.1", "fd00::1", "2002:c0a8:1::1", "192.0.2.7"]

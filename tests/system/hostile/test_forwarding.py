@@ -12,8 +12,8 @@ import pytest
 from duxnet.coordinator.access.forwarding import FORWARDING_HEADERS, Forwarding
 from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.settings import CoordinatorSettings
-from tests.coordinator.running import Running
-from tests.coordinator.test_identity import Signer, kind
+from tests.support.coordinators import Running
+from tests.system.coordinator.test_identity import Signer, kind
 
 XFF, RFC7239 = b"x-forwarded-for", b"forwarded"
 

@@ -13,8 +13,8 @@ from duxnet.coordinator.admission.growth import MOST_NETWORKS, Growth
 from duxnet.coordinator.errors import Refused
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.models.node import Node
-from tests.coordinator.running import Running
-from tests.coordinator.test_identity import Signer, kind
+from tests.support.coordinators import Running
+from tests.system.coordinator.test_identity import Signer, kind
 
 
 class Clock:

@@ -15,10 +15,10 @@ from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.identity.tokens import SessionToken, seal_session
 from registry_core.models.node import Node
 from registry_core.wire.shapes import Heartbeat
-from tests.coordinator.running import Running
-from tests.coordinator.test_admission import token
-from tests.coordinator.test_hostile import problem, spoken
-from tests.coordinator.test_identity import Signer, kind
+from tests.support.coordinators import Running
+from tests.system.coordinator.test_admission import token
+from tests.system.coordinator.test_hostile import problem, spoken
+from tests.system.coordinator.test_identity import Signer, kind
 
 ROUTES = ("GET /v1/count", "GET /metrics", "PUT /v1/nodes/a", "PUT /v1/nodes/a/heartbeat", "POST /v1/nodes/a/outcomes")
 

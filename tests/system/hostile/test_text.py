@@ -19,8 +19,8 @@ from duxnet.process.terminal import say, say_text
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import ValidationError, printable
 from registry_core.models.node import Node
-from tests.coordinator.running import Running
-from tests.coordinator.test_identity import Signer, kind
+from tests.support.coordinators import Running
+from tests.system.coordinator.test_identity import Signer, kind
 
 ESCAPES = "\x1b[2J\x1b]52;c;cm0=\x07\x1b]0;owned\x07"
 REPOSITORY = Path(__file__).parents[3]
