@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.running import environment, until
-from tests.coordinator.running import Running
-from tests.coordinator.test_identity import Signer
+from tests.support.coordinators import Running
+from tests.support.processes import environment, until
+from tests.system.coordinator.test_identity import Signer
 
 INTERVAL = 0.5
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from registry_core import NodeRegistry
-from tests.agent.running import until
-from tests.coordinator.fake_fleet import Followed, Herd
-from tests.coordinator.running import Running
-from tests.coordinator.test_breaker import breakers
+from tests.coordinator.liveness.test_mass_failure import breakers
+from tests.support.coordinators import Running
+from tests.support.fake_fleet import Followed, Herd
+from tests.support.processes import until
 
 pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
 

@@ -11,7 +11,7 @@ from evaluation.attendance_attacks import Strategy, evaluate_attendance, simulat
 from registry_core import Node, NodeRegistry
 from registry_core.errors import UnknownNodeError
 from registry_core.models.reputation import Evidence
-from tests.reputation.test_in_registry import Clock
+from tests.embedded.test_reputations import Clock
 
 HOUR = 3600.0
 

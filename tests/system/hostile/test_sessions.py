@@ -15,8 +15,8 @@ from duxnet.coordinator.app import create_app, listening_clock
 from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.models.status import Admission
-from tests.coordinator.running import Running
-from tests.coordinator.test_identity import Signer, kind
+from tests.support.coordinators import Running
+from tests.system.coordinator.test_identity import Signer, kind
 
 
 class Mounted:

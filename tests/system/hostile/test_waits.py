@@ -23,10 +23,10 @@ from duxnet.coordinator import event_feed
 from duxnet.coordinator.event_feed import EventFeed
 from registry_core.events import EventKind, EventRing
 from registry_core.models.times import time_to_text
-from tests.agent.running import until
-from tests.coordinator.running import Running
-from tests.coordinator.test_identity import Signer
-from tests.requirements import need_program
+from tests.support.coordinators import Running
+from tests.support.processes import until
+from tests.support.requirements import need_program
+from tests.system.coordinator.test_identity import Signer
 
 pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
 
