@@ -44,6 +44,9 @@ _log = logging.getLogger("agent")
 
 CLOSE_SECONDS = 1.2  # the agent promises to exit within 2 s after SIGTERM, even if a disk hangs
 MISSED_INTERVALS = 4  # an embedded registry marks its node as down after this many intervals
+MOST_FAILURES = 5
+"""The agent exits after this many reports in a row failed by a fault of the program, so that systemd restarts it. Errors
+of the registry or the network do not count."""
 SAMPLE = "sample"
 REPORT = "report"
 JOIN_TOKEN_CREDENTIAL = "join-token"  # noqa: S105 - a name, as in LoadCredential= of the unit
@@ -107,6 +110,10 @@ class Agent:
                 if arrived is signal.SIGHUP:
                     self._reload()
                 wait_seconds = self._schedule.run_due()
+                if self._schedule.failures(SAMPLE) >= MOST_FAILURES:
+                    _log.critical("%d reports in a row failed with errors of the agent itself: it ends", MOST_FAILURES)
+                    self._stop("it cannot report")
+                    return EXIT_RUNTIME
                 if self._schedule.is_progressing():
                     self._status_publisher.notifier.watchdog()
                 self._draw()

@@ -12,10 +12,17 @@ import hashlib
 import logging
 import threading
 import time
+from collections import Counter
 from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Optional
 
-from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, JobExecutionEvent, JobSubmissionEvent
+from apscheduler.events import (
+    EVENT_JOB_ERROR,
+    EVENT_JOB_EXECUTED,
+    EVENT_JOB_MAX_INSTANCES,
+    JobExecutionEvent,
+    JobSubmissionEvent,
+)
 from apscheduler.executors.base import BaseExecutor, run_job
 from apscheduler.job import Job
 from apscheduler.schedulers.base import BaseScheduler
@@ -62,10 +69,12 @@ class Schedule:
         self._scheduler = _Planner(wake)
         self._scheduler.add_executor(_DaemonThreads())
         self._scheduler.add_listener(self._failed, EVENT_JOB_ERROR)
+        self._scheduler.add_listener(self._succeeded, EVENT_JOB_EXECUTED)
         self._scheduler.add_listener(self._skipped, EVENT_JOB_MAX_INSTANCES)
         self._scheduler.start()
         self._intervals: dict[str, float] = {}
         self._doing: dict[str, Callable[[], str]] = {}
+        self._failures: Counter[str] = Counter()  # of each job, since it last ended well
         self._offset = self._clocks.wall() - self._clocks.monotonic()
         self._slept = self._clocks.boot() - self._clocks.monotonic()
 
@@ -123,6 +132,10 @@ class Schedule:
         waits = {name: self.seconds_to_next(name) for name in self._intervals}
         return all(wait <= 2 * self._intervals[name] for name, wait in waits.items())
 
+    def failures(self, name: str) -> int:
+        """How often the job has failed since it last ended well."""
+        return self._failures[name]
+
     def stop(self) -> None:
         """Start no more jobs; running ones continue."""
         self._scheduler.shutdown(wait=False)
@@ -143,7 +156,11 @@ class Schedule:
         if abs(stepped) > STEP_SECONDS:
             _log.warning("the clock was set %s by %.1f s", "forward" if stepped > 0 else "back", abs(stepped))
 
+    def _succeeded(self, event: JobExecutionEvent) -> None:
+        self._failures[event.job_id] = 0
+
     def _failed(self, event: JobExecutionEvent) -> None:
+        self._failures[event.job_id] += 1
         _log.error("%s failed: %r\n%s", event.job_id, event.exception, event.traceback)
 
     def _skipped(self, event: JobSubmissionEvent) -> None:
