@@ -45,8 +45,8 @@ _log = logging.getLogger("agent")
 CLOSE_SECONDS = 1.2  # the agent promises to exit within 2 s after SIGTERM, even if a disk hangs
 MISSED_INTERVALS = 4  # an embedded registry marks its node as down after this many intervals
 MOST_FAILURES = 5
-"""The agent exits after this many reports in a row failed by a fault of the program, so that systemd restarts it. Errors
-of the registry or the network do not count."""
+"""After this many reports in a row that failed by a fault of the program the agent exits, so that systemd restarts it.
+Errors of the registry or the network do not count."""
 SAMPLE = "sample"
 REPORT = "report"
 JOIN_TOKEN_CREDENTIAL = "join-token"  # noqa: S105 - a name, as in LoadCredential= of the unit
