@@ -228,8 +228,8 @@ class Registry(Reporting, Queries, Protocol):
 
         With `task_id` a task counts once (the last 1,024 ids of 30 days are remembered). `weight` is above 0 and at
         most 5, the weight of a result proven wrong. `rater` is the id of the node whose opinion this is; None means
-        that you verified the outcome.
-        `dimension` is `correctness` or `performance`. Raises ValidationError, UnknownNodeError.
+        that you verified the outcome. `dimension` is `correctness` or `performance`. A failure of a removed node counts
+        when the node registers again, if its past is still kept. Raises ValidationError, UnknownNodeError.
         """
 
     def get_node(self, node_id: str) -> Optional[Node]:

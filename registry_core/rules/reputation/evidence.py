@@ -72,6 +72,15 @@ class EvidenceState:
     window_intact: bool = False
     """Whether the node was always live in the current window."""
 
+    away_hours: float = 0.0
+    """Hours of good leave or removal in the last month, about."""
+
+    excused_hours: float = 0.0
+    """Those of them that have not counted as absence so far."""
+
+    removed_at_hours: Optional[float] = None
+    """Of a removed node: when, in hours of the registry's own time. None where silence was not judged."""
+
     ratings: Evidence = Evidence()
     """The evidence from `raters`, as of the last rating batch."""
 
