@@ -73,13 +73,13 @@ class EvidenceState:
     """Whether the node was always live in the current window."""
 
     away_hours: float = 0.0
-    """Hours of good leave or removal in the last month, about."""
+    """Approximate hours in the last month for which the node had left or was removed."""
 
     excused_hours: float = 0.0
-    """Those of them that have not counted as absence so far."""
+    """The part of `away_hours` that has not counted as absence so far."""
 
     removed_at_hours: Optional[float] = None
-    """Of a removed node: when, in hours of the registry's own time. None where silence was not judged."""
+    """When the node was removed, in hours in which the registry judged liveness; None if it did not judge it."""
 
     ratings: Evidence = Evidence()
     """The evidence from `raters`, as of the last rating batch."""

@@ -56,8 +56,8 @@ class ReputationPolicy:
     """Observed hours from which availability counts: a whole day, so that the time of day has no effect."""
 
     excused_hours_a_month: float = 12.0
-    """Hours of good leave or removal in 30 days that do not count as absence (judgement): maintenance. Beyond them all
-    count, those too."""
+    """Hours in 30 days for which a node may leave or be removed, for maintenance, without being counted as absent
+    (judgement). Once it exceeds them, all of these hours count."""
 
     performance_kept: float = 0.95
     """The share of performance evidence that remains after one more measurement (judgement)."""
