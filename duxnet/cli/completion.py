@@ -1,4 +1,4 @@
-"""`duxnet completion`: the script that makes a shell complete the command line. The completing itself is click's."""
+"""`duxnet completion`: the script by which a shell completes the command line. click does the completion itself."""
 
 from __future__ import annotations
 
