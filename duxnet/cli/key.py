@@ -102,6 +102,6 @@ def _print(folder: Path, found: NodeKey, output: str) -> None:
             ("public key", found.public_key),
             ("first key", found.first_public_key),
             ("replaced", f"{len(found.succession)} of at most {MOST_LINKS} times"),
-            ("state in", str(folder)),
+            ("state directory", str(folder)),
         ]
     )

@@ -65,7 +65,7 @@ def print_reputation(node_id: str, reputation: Reputation, output: str) -> None:
     weights = reputation.evidence.items()
     pairs = [
         ("id", node_id),
-        ("reputation", f"at least {reputation.score:.2f} of 5 (most likely)"),
+        ("reputation", f"at least {reputation.score:.2f} of 5 (95 % confidence)"),
         ("best guess", f"{reputation.posterior_mean:.1%} of results are right"),
         ("standing", str(reputation.standing)),
         *((name, f"{item.successes:.4g} for, {item.failures:.4g} against") for name, item in weights),

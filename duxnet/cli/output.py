@@ -60,7 +60,7 @@ def age_text(seconds: float) -> str:
 def time_text(moment: Union[float, str]) -> str:
     """A time as every command shows it, from Unix seconds or from a longer text: `2026-12-24T18:00:00Z`."""
     if isinstance(moment, str):
-        return f"{moment[:19]}Z"
+        return f"{moment[:19]}Z" if len(moment) > 19 else moment
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
 
 

@@ -176,7 +176,7 @@ def rotate_key_command(
         lock_beside(real).release()  # raises while a process has it open, so that no new key is made
         keys = KeyRing((SealingKey.generate(), *read_key_file(file).keys))
         write_key_file(file, keys)
-    with _progress("sealed again", "nodes") as progress:
+    with _progress("resealed", "nodes") as progress:
         count = rotate_key(place, keys, progress)
     _answer(output, "rotation", {"sealed_anew": count, "key": keys.newest.id.hex()})
     return 0
