@@ -71,7 +71,7 @@ def uncordon_command(node_id: str, opened: Opener) -> int:
 OPERATE = [
     _admission("approve", "approved", "Let a node take part permanently."),
     _admission("probation", "probation", "Let a node take part on probation, as new nodes do."),
-    _admission("suspend", "suspended", "Exclude a node until it is approved or on probation again."),
+    _admission("suspend", "suspended", "Exclude a node until it is approved again."),
     _admission("ban", "banned", "Exclude a node permanently, even if it registers again."),
     cordon_command,
     uncordon_command,

@@ -41,7 +41,7 @@ _state_dir = state_dir_option("The state directory of the coordinator. Default: 
 @click.option(
     "--hours",
     type=click.FloatRange(0, 24 * 3650, min_open=True),
-    help="The token expires after this time. Default: 24 for join, otherwise never.",
+    help="The token expires after this many hours. Default: 24 for join, otherwise never.",
 )
 @click.option("--wallet", default="", help="For rater: the wallet of the rater, whose own nodes it cannot rate.")
 @config_option
