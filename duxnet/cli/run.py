@@ -21,7 +21,6 @@ __all__ = ["ended", "run_click"]
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells expect
 _BROKEN_PIPE = 141  # 128 + SIGPIPE
-_TOKEN_PROBLEMS = ("token-required", "not-allowed")
 
 
 def ended(run: Callable[[], int]) -> int:
@@ -82,7 +81,7 @@ def _in_words_of_the_command_line(error: RegistryError) -> tuple[str, str]:
             "The key comes from --key-file of `duxnet registry`, from registry.encryption_key_file of the "
             "configuration\nor from $DUXNET_REGISTRY_ENCRYPTION_KEY."
         )
-    if isinstance(error, RefusedError) and error.code in _TOKEN_PROBLEMS:
+    if isinstance(error, RefusedError) and error.code == "token-required":
         return error.reason, (
             "Set DUXNET_REGISTRY__TOKEN, or token in [registry] of the configuration, to a token with the right role.\n"
             "`duxnet token create` makes one on the coordinator's machine."
@@ -151,8 +150,7 @@ def _usage_text(error: click.ClickException) -> str:
     if isinstance(error, click.NoSuchOption):
         return f"there is no option {error.option_name!a}{_close_option(error)}"
     if isinstance(error, click.MissingParameter) and error.param is not None:
-        names = error.param.make_metavar() if error.param.param_type_name == "argument" else "/".join(error.param.opts)
-        return f"{names} is missing"
+        return f"{error.param.human_readable_name} is missing"
     if isinstance(error, click.BadParameter):
         hint = error.param_hint or (error.param.get_error_hint(error.ctx) if error.ctx and error.param else "")
         return f"{hint.replace(chr(39), '')}: {error.message.rstrip('.')}".removeprefix(": ")

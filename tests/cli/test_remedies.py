@@ -40,7 +40,7 @@ def test_a_registry_in_use_names_the_process_and_what_to_do(tmp_path: Path, caps
     [
         (SealedStoreError("n.db", "it is sealed; give its encryption key"), "$DUXNET_REGISTRY_ENCRYPTION_KEY"),
         (RefusedError("token-required", "to cordon needs a token", "send Authorization"), "DUXNET_REGISTRY__TOKEN"),
-        (RefusedError("not-allowed", "this token may not cordon", "use a token"), "duxnet token create"),
+        (RefusedError("token-required", "to cordon needs a token", "send Authorization"), "duxnet token create"),
     ],
 )
 def test_a_missing_key_or_token_names_where_it_is_set(
