@@ -46,7 +46,7 @@ proofs: environment ## before a release: new examples for the laws, thousands of
 	$(MAKE) soak
 
 crash: environment ## kill writers at random instants, hundreds of times, and look for what was lost
-	$(BIN)/python -m pytest tests/crash -m "not proof" --durations=0 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/system/crash -m "not proof" --durations=0 $(PYTEST_ARGS)
 
 bench: environment ## measure beside named baselines
 	$(BIN)/python -m benchmarks
@@ -55,7 +55,7 @@ soak: environment ## 10,000 simulated nodes against one coordinator, ten minutes
 	$(BIN)/python -m benchmarks coordinator --only fleet --fleet-seconds $(SECONDS)
 
 boot: environment ## boot a fresh Debian and prove the services on it (root; the first time makes its tree)
-	$(BIN)/python -m pytest -m slow tests/systemd/test_boot.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m slow tests/system/systemd/test_boot.py $(PYTEST_ARGS)
 
 pins: environment ## write the pinned versions below packaging/ anew
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from agent.sampler import Sample
-from registry_core.errors import StoreError
+from registry_core.errors import StoreError, printable
 from registry_core.files.atomic import replace_file
 from registry_core.files.opening import read_file
 from registry_core.models.times import time_from_text, time_to_text
@@ -73,7 +73,7 @@ class Gap:
             "from": time_to_text(self.begin),
             "to": time_to_text(self.end),
             "samples": self.samples,
-            "reason": self.reason[:LONGEST_REASON],
+            "reason": printable(self.reason)[:LONGEST_REASON],
             "gauges": {name: found.to_plain() for name, found in self.ranges.items()},
         }
 

@@ -29,6 +29,7 @@ from duxnet.process.credentials import credential
 from duxnet.process.errors import EXIT_PARTIAL, EXIT_RUNTIME, ConfigurationError
 from duxnet.process.settings import LogSettings, Settings
 from duxnet.process.signals import SignalInbox, StopRequested
+from duxnet.process.terminal import say
 from registry_core.contract import Registry
 from registry_core.errors import RegistryError
 from registry_core.identity.identity_files import ensure_identity, read_identity
@@ -121,7 +122,7 @@ class Agent:
         whole = not self._found.errors and self._sample is not None and not self._sample.failures
         line = self._status().line()
         self._stop("one report was asked for")
-        print(line)  # noqa: T201 - the answer of the command
+        say(line)
         if standing.problem is not None:
             return EXIT_RUNTIME
         return 0 if whole else EXIT_PARTIAL

@@ -47,7 +47,7 @@ class AgentSettings(Section):
     @field_validator("wallet_address")
     @classmethod
     def _wallet(cls, value: str) -> str:
-        return limits.text("wallet_address", value, "wallet_address")
+        return limits.displayable("wallet_address", value, "wallet_address")
 
     @field_validator("tags")
     @classmethod
@@ -55,8 +55,8 @@ class AgentSettings(Section):
         if len(value) > limits.MAX_TAGS:
             raise ValueError(f"must hold at most {limits.MAX_TAGS} tags")
         for key, tag in value.items():
-            limits.text("tags", key, "tag key", empty=False)
-            limits.text(f"tags.{key}", tag, "tag value")
+            limits.displayable("tags", key, "tag key", empty=False)
+            limits.displayable(f"tags.{key}", tag, "tag value")
         return value
 
     @field_validator("override")

@@ -17,7 +17,7 @@ _NARROWEST = 20
 class StatusLine:
     """Draws on `stream`, which is a terminal."""
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, stream: TextIO = sys.stderr) -> None:  # noqa: TID251 - it draws; what it shows is escaped
         self._stream = stream
         self._shown = ""
 

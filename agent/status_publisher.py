@@ -30,7 +30,7 @@ class StatusPublisher:
 
     def __init__(self, environ: Mapping[str, str], *, once: bool) -> None:
         self._environ = environ
-        self._screen = StatusLine() if sys.stderr.isatty() and not once else None
+        self._screen = StatusLine() if sys.stderr.isatty() and not once else None  # noqa: TID251 - asked only
         self.notifier = Notifier(environ)
         self._quiet = self._screen is not None or is_journal(environ)
         self._file: Optional[StatusFile] = None

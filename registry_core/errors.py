@@ -6,6 +6,7 @@ that happens at the border where the library is called.
 
 from __future__ import annotations
 
+import re
 from typing import Optional
 
 __all__ = [
@@ -30,6 +31,13 @@ _LONGEST_FIELD_SHOWN = 160
 _LONGEST_PATH_SHOWN = 200
 
 
+INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""What is drawn as nothing although it counts as a letter, a mark or a symbol: joiners, fillers, variation selectors,
+the empty Braille pattern (Unicode: Default_Ignorable_Code_Point without the categories C and Z)."""
+
+
 def shown(value: object) -> str:
     """A value as it may stand in an error text: escaped (it ends in terminals and logs) and short."""
     text = ascii(value[: _LONGEST_VALUE_SHOWN + 1]) if isinstance(value, (str, bytes)) else _ascii(value)
@@ -44,7 +52,10 @@ def shown_path(path: str) -> str:
 
 def printable(text: str) -> str:
     """`text` in one line without what a terminal would act on: controls and their kin are written as escapes."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    if text.isprintable() and text.isascii():
+        return text
+    seen = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return INVISIBLE.sub(lambda found: ascii(found[0])[1:-1], seen)
 
 
 def reason_of(error: BaseException) -> str:

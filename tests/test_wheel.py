@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.running import environment
+from tests.support.processes import environment
 
 ROOT = Path(__file__).parents[1]
 

@@ -103,7 +103,7 @@ def registry_host(target: str) -> Optional[str]:
 
 
 def _checked_host(field: str, value: str) -> str:
-    limits.text(field, value, "hostname", empty=False)
+    limits.displayable(field, value, "hostname", empty=False)
     if not all(letter.isalnum() or letter in ".-_:" for letter in value):
         raise ValidationError(field, value, "must be a host name or an IP address")
     return value
@@ -126,7 +126,7 @@ def _checked_override(name: str, value: Any) -> Any:
     if name == "gpu_enabled":
         return limits.boolean(field, value)
     if name == "hostname":
-        return limits.text(field, value, "hostname", empty=False)
+        return limits.displayable(field, value, "hostname", empty=False)
     if name == "primary_address":
         from registry_core.models.addresses import canonical_address
 

@@ -26,7 +26,7 @@ def _number(least: float, most: float) -> Callable[[str, Any], Any]:
 
 
 def _text(limit: str) -> Callable[[str, Any], Any]:
-    return lambda name, value: limits.text(name, value, limit)
+    return lambda name, value: limits.displayable(name, value, limit)
 
 
 _RANGES: dict[str, Callable[[str, Any], Any]] = {
@@ -129,7 +129,7 @@ def _believable_gpu(probe: str, index: int, gpu: dict[str, Any], failures: list[
             if name == "memory_gb":
                 limits.number(name, gpu[name], 0, limits.MAX_GPU_MEMORY_GB)
             else:
-                limits.text(name, gpu[name], f"gpu.{name}")
+                limits.displayable(name, gpu[name], f"gpu.{name}")
         except ValidationError as error:
             failures.append(_not_believable(probe, f"gpus[{index}].{name}", error.rule, gpu[name]))
             gpu = {**gpu, name: empty, "usable": False, "reason": f"what it says of its {name} is not believable"}

@@ -52,9 +52,10 @@ def dispatch(given: list[str]) -> int:
     if given and given[0] in COMMANDS and "_DUXNET_COMPLETE" not in environ:
         return _run_command(given[0], given[1:])
     if given == ["--version"]:
+        from duxnet.process.terminal import say
         from registry_core.version import __version__
 
-        print(f"duxnet {__version__}")  # noqa: T201 - the output
+        say(f"duxnet {__version__}")
         return 0
     from duxnet.cli.group import group
     from duxnet.cli.run import run_click

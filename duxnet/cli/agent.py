@@ -7,6 +7,7 @@ from typing import Optional
 import click
 
 from duxnet.cli.options import config_option, log_format_option, state_dir_option
+from duxnet.process.terminal import say
 
 __all__ = ["agent"]
 
@@ -53,7 +54,7 @@ def agent(
         running.start()
         return running.once() if once else running.run()
     except StopRequested as stop:
-        click.echo(f"duxnet: stopped by {stop} during the start", err=True)
+        say(f"duxnet: stopped by {stop} during the start", err=True)
         return 0
     finally:
         inbox.close()

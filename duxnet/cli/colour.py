@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
+
+from duxnet.process.terminal import is_terminal
 
 __all__ = ["painted"]
 
@@ -28,4 +29,4 @@ def _is_on() -> bool:
     context = click.get_current_context(silent=True)
     if context is not None and context.color is not None:
         return context.color
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from duxnet.process.terminal import say_text
+
 __all__ = ["completion"]
 
 
@@ -25,5 +27,5 @@ def completion(shell: str) -> int:
 
     found = get_completion_class(shell)
     assert found is not None
-    click.echo(found(group(), {}, "duxnet", "_DUXNET_COMPLETE").source())
+    say_text(found(group(), {}, "duxnet", "_DUXNET_COMPLETE").source())
     return 0

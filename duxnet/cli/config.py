@@ -9,6 +9,7 @@ import click
 
 from duxnet.cli.group import SuggestingGroup
 from duxnet.cli.options import config_option, format_option
+from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
     from duxnet.process.settings import Section, Settings
@@ -42,7 +43,7 @@ def check(file: Optional[str]) -> int:
     Without FILE this checks the file that the agent would read. The exit code is 78 if a setting is not accepted.
     """
     settings = _settings(file)
-    click.echo(f"{settings.config_file or 'no configuration file, defaults'}: ok")
+    say(f"{settings.config_file or 'no configuration file, defaults'}: ok")
     return 0
 
 

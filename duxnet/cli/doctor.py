@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Optional
 
 import click
 
 from duxnet.cli.options import format_option, state_dir_option
+from duxnet.process.terminal import say
 
 __all__ = ["doctor"]
 
@@ -40,5 +42,5 @@ def doctor(config: Optional[str], state_dir: Optional[str], output: str) -> int:
         print_json(to_plain(findings))
     else:
         for line in as_text(findings):
-            click.echo(painted(line, 0, MARK_WIDTH))
+            say(line, paint=partial(painted, start=0, end=MARK_WIDTH))
     return 0 if all_is_well(findings) else 1

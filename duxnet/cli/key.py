@@ -9,6 +9,7 @@ import click
 
 from duxnet.cli.group import SuggestingGroup
 from duxnet.cli.options import config_option, format_option, local_state_dir_option
+from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
     from registry_core.identity.node_key import NodeKey
@@ -65,7 +66,7 @@ def rotate_command(state_dir: Optional[str], config: Optional[str], output: str)
     made = replace_key(folder)
     _print(folder, made, output)
     for line in _next_steps(folder, holder_of(folder)):
-        click.echo(line, err=True)
+        say(line, err=True)
     return 0
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import click
 
+from duxnet.process.terminal import say_text
+
 __all__ = ["manual", "manual_page"]
 
 FILES = (
@@ -25,7 +27,7 @@ def manual() -> int:
     Read it:    duxnet manual | man -l -
     Install it: duxnet manual | sudo tee /usr/local/share/man/man1/duxnet.1
     """
-    click.echo(manual_page(), nl=False)
+    say_text(manual_page())
     return 0
 
 

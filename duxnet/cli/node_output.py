@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Optional
 
-import click
-
 from duxnet.cli.output import age_text, print_json, print_pairs, print_table, value_text
+from duxnet.process.terminal import say
 from registry_core.models.addresses import WITHHELD_ADDRESS
 from registry_core.models.encoding import node_to_plain
 from registry_core.models.reputation import Reputation
@@ -85,7 +84,7 @@ def print_failing(node_id: str, failing: list[Failing], output: str) -> None:
         rows = ((item.condition, item.wanted or "none", item.found or "none", item.remedy) for item in failing)
         print_table(("FAILS", "WANTED", "FOUND", "REMEDY"), rows)
     else:
-        click.echo(f"{node_id}: meets every condition")
+        say(f"{node_id}: meets every condition")
 
 
 _SHOWN_ABOVE = ("id", "health", "reputation", "is_healthy", "is_ready")

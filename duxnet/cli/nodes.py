@@ -19,6 +19,7 @@ from duxnet.cli.options import (
     with_order,
     with_registry,
 )  # fmt: skip
+from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
     from registry_core.models.node import Node
@@ -56,10 +57,10 @@ def list_command(opened: Opener, output: str, limit: Optional[int], after: Optio
         page = client.find(query)
         print_nodes(page.nodes, page.next, client, output)
         if page.degraded:
-            click.echo("many nodes went silent at once; until they recover, none is marked down", err=True)
+            say("many nodes went silent at once; until they recover, none is marked down", err=True)
         if page.damaged:
             nodes_are = "1 node is" if page.damaged == 1 else f"{page.damaged} nodes are"
-            click.echo(f"{nodes_are} left out with damaged records; `duxnet registry verify` names them", err=True)
+            say(f"{nodes_are} left out with damaged records; `duxnet registry verify` names them", err=True)
     return 0
 
 
@@ -104,7 +105,7 @@ def register_command(source: Optional[str], opened: Opener, **given: Any) -> int
     """
     node = _described(source, given)
     with opened(read_only=False) as client:
-        click.echo(client.registry.register_node(node))
+        say(client.registry.register_node(node))
     return 0
 
 
@@ -129,7 +130,7 @@ def update_health_command(
         whole = client.whole_id(node_id)
         health = client.registry.update_node_health(whole, load_average, memory_usage, disk_usage)
         conditions = health.conditions
-        click.echo(f"{whole}: load {conditions.load}, memory {conditions.memory}, disk {conditions.disk}")
+        say(f"{whole}: load {conditions.load}, memory {conditions.memory}, disk {conditions.disk}")
     return 0
 
 
@@ -162,7 +163,7 @@ def update_reputation_command(
         reputation = client.registry.update_node_reputation(
             whole, task_success, task_id=task_id, weight=weight, rater=rater
         )
-        click.echo(f"{whole}: reputation {reputation.score:.2f}")
+        say(f"{whole}: reputation {reputation.score:.2f}")
     return 0
 
 
@@ -204,7 +205,7 @@ def remove_command(node_id: str, opened: Opener) -> int:
         whole = client.whole_id(node_id)
         if not client.registry.deregister_node(whole):
             raise UnknownNodeError(node_id)
-        click.echo(f"{whole}: removed")
+        say(f"{whole}: removed")
     return 0
 
 

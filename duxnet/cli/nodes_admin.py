@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Callable, Optional
 import click
 
 from duxnet.cli.options import Opener, with_registry
+from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
     from registry_core.contract import Admin
@@ -27,7 +28,7 @@ def _order(node_id: str, opened: Opener, give: Callable[[Admin, str], None]) -> 
         give(client.registry.admin, whole)
         node = client.node(whole)
         ready = "ready for work" if node.is_ready else "gets no work"
-        click.echo(f"{whole}: {node.admission}, {node.scheduling}; {ready}")
+        say(f"{whole}: {node.admission}, {node.scheduling}; {ready}")
     return 0
 
 

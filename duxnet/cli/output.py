@@ -1,15 +1,15 @@
-"""Plain columns and `name: value` lines for people. What comes from elsewhere is made printable first."""
+"""Plain columns and `name: value` lines for people."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Union
 
-import click
-
 from duxnet.cli.colour import painted
+from duxnet.process.terminal import say, say_text
 from registry_core.errors import printable
 
 __all__ = ["age_text", "print_json", "print_pairs", "print_table", "time_text", "value_text"]
@@ -20,7 +20,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Seq
 
     The column STATE is in colour.
     """
-    lines = [list(header), *([printable(cell) for cell in row] for row in rows)]
+    lines = [list(header), *([printable(cell) for cell in row] for row in rows)]  # before the widths
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     start = end = 0
     if "STATE" in header:
@@ -32,21 +32,21 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Seq
             cell.rjust(width) if name in right else cell.ljust(width) for cell, width, name in zip(line, widths, header)
         )
         text = "  ".join(cells).rstrip()
-        click.echo(painted(text, start, end) if number else text)
+        say(text, paint=partial(painted, start=start, end=end) if number else str)
 
 
 def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
     """Print a line for each pair, with the values aligned. A name in capitals, such as PROBLEM, is in colour."""
-    shown = [(name, printable(value)) for name, value in pairs]
+    shown = [(printable(name), printable(value)) for name, value in pairs]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
-        line = f"{name.ljust(width)}  {value}".rstrip()
-        click.echo(painted(line, 0, len(name)) if name.isupper() else line)
+        paint = partial(painted, start=0, end=len(name)) if name.isupper() else str
+        say(f"{name.ljust(width)}  {value}".rstrip(), paint=paint)
 
 
 def print_json(plain: object) -> None:
     """Print JSON for programs: indented, and in ASCII only, so that no terminal acts on a name."""
-    click.echo(json.dumps(plain, indent=2))
+    say_text(json.dumps(plain, indent=2))
 
 
 def age_text(seconds: float) -> str:

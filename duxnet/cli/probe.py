@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from agent.probe.probes import PROBE_NAMES
 from duxnet.process.errors import EXIT_PARTIAL, ConfigurationError
+from duxnet.process.terminal import say, say_text
 
 if TYPE_CHECKING:
     import click
@@ -159,7 +159,7 @@ def run(values: dict[str, Any]) -> int:
         from agent.bench.measure import bench
 
         found = bench(source, report, options.work_dir)
-    sys.stdout.write(_printed(report, values, found))
+    say_text(_printed(report, values, found))
     return EXIT_PARTIAL if report.errors else 0
 
 
@@ -214,7 +214,7 @@ def _save(recorder: Recorder, folder: str, options: ProbeOptions) -> None:
 
     recorded = {"work_dir": options.work_dir, "registry_address": options.registry_address}
     path = written(folder, masked(recorder.text({name: value for name, value in recorded.items() if value})))
-    sys.stderr.write(f"recorded in {path}; read it before you send it\n")
+    say(f"recorded in {path}; read it before you send it", err=True)
 
 
 def _printed(report: ProbeReport, values: dict[str, Any], found: Optional[dict[str, Any]]) -> str:

@@ -17,9 +17,11 @@ import click
 from agent.status_line import StatusLine
 from duxnet.cli.group import SuggestingGroup
 from duxnet.cli.options import config_option, format_option
+from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
     from registry_core.storage.maintenance.verify import Verification
+    from registry_core.storage.state_sum import SumKey
 
 __all__ = ["registry"]
 
@@ -66,9 +68,20 @@ def verify_command(path: Optional[Path], key_file: Optional[Path], config: Optio
 
     place = path or _default_path(config)
     with _progress("checked", "nodes") as progress:
-        found = verify(place, keys_of(place, key_file, config, needed=False), progress)
+        keys = keys_of(place, key_file, config, needed=False)
+        found = verify(place, keys, progress, sum_key=_sum_key_beside(place))
     _print_verification(found, output)
     return _verification_code(found)
+
+
+def _sum_key_beside(path: Path) -> Optional[SumKey]:
+    """The key of the sums that follows from the key of the coordinator whose registry this is."""
+    from duxnet.coordinator.access.own_identity import KEY_FILE, identity_of
+    from registry_core.identity.keys import load_private_key
+    from registry_core.storage.state_sum import SumKey
+
+    key_file = path.parent / KEY_FILE
+    return SumKey(identity_of(load_private_key(key_file)).sum_key) if key_file.exists() else None
 
 
 @registry.command("backup")
@@ -196,14 +209,14 @@ def new_key_command(file: Path) -> int:
     refuse_existing(file)
     key = SealingKey.generate()
     write_key_file(file, KeyRing((key,)))
-    click.echo(key.id.hex())
+    say(key.id.hex())
     return 0
 
 
 @contextmanager
 def _progress(done_word: str, things: str) -> Iterator[Callable[[int, int], None]]:
     """Yield what shows progress: one line on standard error if that is a terminal, otherwise nothing."""
-    line = StatusLine(sys.stderr) if sys.stderr.isatty() else None
+    line = StatusLine() if sys.stderr.isatty() else None  # noqa: TID251 - only a query
     due = 0.0
 
     def show(done: int, total: int) -> None:

@@ -9,9 +9,11 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Callable, TextIO
+from types import TracebackType
+from typing import TYPE_CHECKING, Callable, Optional, TextIO
 
 from duxnet.process.errors import EXIT_BAD_CONFIGURATION, EXIT_RUNTIME, EXIT_USAGE, CommandError, ConfigurationError
+from duxnet.process.terminal import say, say_text
 from registry_core.errors import RegistryError, ValidationError
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ def ended(run: Callable[[], int]) -> int:
     when the device is full, and end with code 120.
     """
     _make_streams_safe()
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _show_crash
     code = _code_of(run)
     try:
         sys.stdout.flush()
@@ -53,7 +57,8 @@ def _code_of(run: Callable[[], int]) -> int:
     except ValidationError as error:
         return _failed(EXIT_USAGE, str(error))
     except CommandError as error:
-        return _failed(EXIT_RUNTIME, error.reason, remedy=error.remedy)
+        reason, _, more = error.reason.partition("\n")
+        return _failed(EXIT_RUNTIME, reason, remedy=f"{more}\n{error.remedy}".lstrip("\n"))
     except RegistryError as error:
         reason, remedy = _in_words_of_the_command_line(error)
         return _failed(EXIT_RUNTIME, reason, remedy=remedy)
@@ -91,9 +96,18 @@ def _in_words_of_the_command_line(error: RegistryError) -> tuple[str, str]:
 
 def _failed(code: int, *lines: str, remedy: str = "") -> int:
     with contextlib.suppress(OSError):  # standard error is full or closed: `ended` discards what is left in it
-        sys.stderr.writelines(f"duxnet: {line}\n" for line in lines)
-        sys.stderr.write(f"{remedy}\n" if remedy else "")
+        say(*(f"duxnet: {line}" for line in lines), err=True)
+        if remedy:
+            say_text(remedy, err=True)
     return code
+
+
+def _show_crash(kind: type[BaseException], error: BaseException, trace: Optional[TracebackType]) -> None:
+    """Print a traceback as the interpreter does, but with control characters escaped."""
+    import traceback
+
+    for line in traceback.format_exception(kind, error, trace):
+        say_text(line, err=True)
 
 
 def _make_streams_safe() -> None:
@@ -137,7 +151,7 @@ def run_click(command: click.Command, arguments: Sequence[str], name: str) -> in
     except click.ClickException as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 and later, whose own text is the help
             with contextlib.suppress(OSError):
-                error.show()
+                say_text(error.format_message(), err=True)
             return error.exit_code
         return _failed(error.exit_code, _usage_text(error), remedy=_help_hint(error))
     return result if isinstance(result, int) else 0

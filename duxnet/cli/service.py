@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Optional
 import click
 
 from duxnet.cli.group import SuggestingGroup
+from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
     from duxnet.service.units import Unit
@@ -67,7 +68,7 @@ def install_command(
     placement = current_placement()
     check_placement(placement, unit)
     _check_machine(choices.live)
-    install(unit, placement.command, choices, click.echo)
+    install(unit, placement.command, choices, say)
     return 0
 
 
@@ -85,7 +86,7 @@ def uninstall_command(coordinator: bool, dry_run: bool, root: Path, purge: bool)
 
     choices = Choices(root, dry_run)
     _check_machine(choices.live)
-    uninstall(_unit(coordinator), choices, purge, click.echo)
+    uninstall(_unit(coordinator), choices, purge, say)
     return 0
 
 
@@ -101,7 +102,7 @@ def status_command(coordinator: bool) -> int:
     unit = _unit(coordinator)
     _check_machine(live=False)
     for line in describe(unit):
-        click.echo(line)
+        say(line)
     return 0 if is_active(unit) else 1
 
 

@@ -10,6 +10,7 @@ import click
 from duxnet.cli.group import SuggestingGroup
 from duxnet.cli.options import config_option, format_option, state_dir_option
 from duxnet.cli.output import print_json, print_table, time_text
+from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,9 +79,9 @@ def create(
     lifetime = None if hours is None else hours * _HOUR
     with _token_store(config, state_dir) as tokens:
         row, secret = tokens.create(role, time.time(), label=label, wallet=wallet, lifetime_seconds=lifetime, uses=uses)
-    click.echo(secret)
+    say(secret)
     where = f"at the coordinator in {_folder(config, state_dir)}"
-    click.echo(f"token {row.id} ({role}) {where}, {_terms(row)}; it is not shown again", err=True)
+    say(f"token {row.id} ({role}) {where}, {_terms(row)}; it is not shown again", err=True)
     return 0
 
 
@@ -119,7 +120,7 @@ def revoke(number: int, config: Optional[str], state_dir: Optional[str]) -> int:
     with _token_store(config, state_dir) as tokens:
         if not tokens.revoke(number, time.time()):
             raise click.ClickException(f"there is no valid token {number}; `duxnet token list` shows all")
-    click.echo(f"token {number} is revoked")
+    say(f"token {number} is revoked")
     return 0
 
 

@@ -6,6 +6,7 @@ import click
 
 from duxnet.cli.group import SuggestingGroup
 from duxnet.cli.options import Opener, with_registry
+from duxnet.process.terminal import say, say_text
 
 __all__ = ["wallet"]
 
@@ -30,7 +31,7 @@ def message_command(node_id: str, opened: Opener) -> int:
     from registry_core.identity.wallets import proof_message
 
     with opened(read_only=True) as client:
-        click.echo(proof_message(client.node(node_id).id))
+        say_text(proof_message(client.node(node_id).id))
     return 0
 
 
@@ -48,5 +49,5 @@ def attach_command(node_id: str, signature: str, opened: Opener) -> int:
         whole = client.whole_id(node_id)
         client.registry.admin.attach_wallet(whole, signature, actor="duxnet wallet")
         reputation = client.registry.get_reputation(whole)
-        click.echo(f"{whole}: wallet proven; standing {reputation.standing}, reputation {reputation.score:.2f}")
+        say(f"{whole}: wallet proven; standing {reputation.standing}, reputation {reputation.score:.2f}")
     return 0

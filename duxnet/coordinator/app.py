@@ -10,12 +10,12 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any, Optional
 
 from duxnet.coordinator.access.audit_log import AUDIT_FILE, AuditLog
-from duxnet.coordinator.access.own_identity import ensure_coordinator_identity, ensure_operator_token
+from duxnet.coordinator.access.own_identity import KEY_FILE, ensure_coordinator_identity, ensure_operator_token
 from duxnet.coordinator.access.token_store import COORDINATOR_DB, TokenStore
 from duxnet.coordinator.background import TOLERATED_PULSES, BackgroundLoop, pulse_seconds
 from duxnet.coordinator.coordinator import Coordinator
@@ -23,6 +23,7 @@ from duxnet.coordinator.front import Dispatcher
 from duxnet.coordinator.liveness.listening_clock import ListeningClock
 from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.embedded.node_registry import NodeRegistry
+from registry_core.errors import DamagedStoreError
 from registry_core.rules.liveness import DOWN_AFTER_INTERVALS
 from registry_core.storage.key_sources import find_keys
 
@@ -39,17 +40,37 @@ def listening_clock(settings: CoordinatorSettings) -> ListeningClock:
 def open_coordinator(settings: CoordinatorSettings) -> Coordinator:
     """Everything that lies in the state directory, opened; made there at the first start. Raises StoreError."""
     state_dir = settings.state_path(os.environ)
+    path = settings.registry_path(os.environ)
+    _refuse_lost_tokens(state_dir, path)
     identity = ensure_coordinator_identity(state_dir)
     clock = listening_clock(settings)
-    path = settings.registry_path(os.environ)
     timeout = DOWN_AFTER_INTERVALS * settings.shortest_interval_seconds
     keys = find_keys(settings.key_path(), os.environ)
-    registry = NodeRegistry(path, encryption_key=keys, heartbeat_timeout_seconds=timeout, clock=clock)
-    try:
-        return _assembled(registry, state_dir, settings, identity, clock)
-    except BaseException:
-        registry.close()
-        raise
+    with ExitStack() as opened:  # the tokens first: a start that was killed leaves no registry without them
+        token_store = opened.enter_context(closing(TokenStore(state_dir / COORDINATOR_DB)))
+        registry = opened.enter_context(
+            NodeRegistry(
+                path,
+                encryption_key=keys,
+                heartbeat_timeout_seconds=timeout,
+                clock=clock,
+                sum_key=identity.sum_key,
+            )
+        )
+        coordinator = _assembled(registry, token_store, state_dir, settings, identity, clock)
+        opened.pop_all()
+    return coordinator
+
+
+def _refuse_lost_tokens(state_dir: Path, registry_path: Path) -> None:
+    """A coordinator that was here before has its tokens beside its nodes: no empty file takes their place."""
+    path = state_dir / COORDINATOR_DB
+    if os.path.lexists(state_dir / KEY_FILE) and registry_path.exists() and not os.path.lexists(path):
+        raise DamagedStoreError(
+            str(path),
+            f"is missing although {registry_path.name} is there: all tokens would be lost; restore it from a backup. "
+            f"Without one, start once with {registry_path.name} moved aside, stop, and put it back: with new tokens",
+        )
 
 
 def create_app(
@@ -68,16 +89,39 @@ def create_app(
     chosen = settings if settings is not None else CoordinatorSettings()
     place = state_dir if state_dir is not None else chosen.state_path(os.environ)
     identity = ensure_coordinator_identity(place)
-    return app_of(_assembled(registry, place, chosen, identity, clock or listening_clock(chosen)))
+    token_store = TokenStore(place / COORDINATOR_DB)
+    return app_of(_assembled(registry, token_store, place, chosen, identity, clock or listening_clock(chosen)))
 
 
 def _assembled(
-    registry: NodeRegistry, state_dir: Path, settings: CoordinatorSettings, identity: Any, clock: ListeningClock
+    registry: NodeRegistry,
+    token_store: TokenStore,
+    state_dir: Path,
+    settings: CoordinatorSettings,
+    identity: Any,
+    clock: ListeningClock,
 ) -> Coordinator:
-    token_store = TokenStore(state_dir / COORDINATOR_DB)
+    _take_over_removed(registry, token_store)
     ensure_operator_token(state_dir, token_store, time.time())
     audit = AuditLog(state_dir / AUDIT_FILE, clock.now)
     return Coordinator(registry, identity, token_store, audit, settings, clock)
+
+
+def _take_over_removed(registry: NodeRegistry, token_store: TokenStore) -> None:
+    """What layout 1 of coordinator.db kept of removed nodes is kept by the registry. Done again after a crash."""
+    found = token_store.removed_before()
+    if found:
+        with registry.batch():
+            for each in found:
+                state: dict[str, Any] = {}
+                if each.generation is not None and each.generation >= 0:
+                    state["generation"] = each.generation
+                if each.links and each.key:
+                    state.update(links=each.links, key=each.key)
+                registry.host.take_over_removed(
+                    each.node_id, state=state, lasts="links" in state, ban=each.ban or "", removed_at=each.at
+                )
+    token_store.forget_removed()
 
 
 def app_of(coordinator: Coordinator) -> Dispatcher:

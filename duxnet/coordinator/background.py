@@ -122,6 +122,7 @@ class BackgroundLoop:
         if event.kind is EventKind.DEREGISTERED:
             coordinator.mass_failure.remove(event.node_id)
             self._gone_since.pop(event.node_id, None)
+            coordinator.sessions.forget(event.node_id)
             return
         if event.kind not in (EventKind.LIVENESS, EventKind.ADMISSION, EventKind.REGISTERED, EventKind.UPDATED):
             return
@@ -130,6 +131,8 @@ class BackgroundLoop:
         place = coordinator.registry.host.place(event.node_id)
         if place is None:
             return
+        if event.kind is EventKind.ADMISSION:  # whoever decided it: a ban ends the session
+            coordinator.sessions.judge(event.node_id)
         if event.kind is EventKind.LIVENESS:
             if event.details.get("from") == "live" and event.details.get("to") != "left":
                 coordinator.counters["flaps"] += 1

@@ -10,13 +10,16 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from typing import Optional
+from collections.abc import Mapping
+from typing import Any, Optional
 
 import msgspec
 
 from duxnet.coordinator.access.audit_log import AuditLog
+from duxnet.coordinator.access.browsers import HostNames
+from duxnet.coordinator.access.forwarding import Forwarding
 from duxnet.coordinator.access.own_identity import CoordinatorIdentity
-from duxnet.coordinator.access.roles import Access, Permission
+from duxnet.coordinator.access.roles import ANONYMOUS, Access, Permission
 from duxnet.coordinator.access.sessions import Session, Sessions
 from duxnet.coordinator.access.token_store import TokenStore
 from duxnet.coordinator.admission.backpressure import RegistrationLimiter
@@ -34,6 +37,8 @@ from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.embedded.host import Known
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import UnknownNodeError
+from registry_core.identity.tokens import open_session
+from registry_core.models import limits
 from registry_core.models.status import Admission, NodeHealth
 from registry_core.query.conditions import withheld
 from registry_core.version import __version__
@@ -82,7 +87,8 @@ class Coordinator:
         self.access = Access(token_store, time.time)
         self.sessions = Sessions(identity.secret, self._kept)
         self.counters: Counter[str] = Counter()
-        self.proxy_networks = settings.proxy_networks()
+        self.forwarding = Forwarding(settings.proxy_networks())
+        self.host_names = HostNames([settings.host, *settings.hosts])
         self.interval_seconds = settings.shortest_interval_seconds
         self.loop_lag_seconds = 0.0
         self.started = clock.monotonic()
@@ -94,7 +100,14 @@ class Coordinator:
         self.registration_limiter = RegistrationLimiter(settings.registrations_at_once)
         self.quotas = Quotas(settings.nodes_per_address, settings.nodes_per_network, registry.host.ids)
         self.admission = AdmissionPipeline(
-            registry, identity, token_store, audit, settings, self.quotas, self.mass_failure, self.access
+            registry,
+            identity,
+            token_store,
+            audit,
+            settings,
+            self.quotas,
+            self.mass_failure,
+            self.access,
         )
         self.commit_queue = CommitQueue(registry, token_store, audit, self.quotas)
         self.node_search = NodeSearch(registry)
@@ -166,7 +179,7 @@ class Coordinator:
         if registered.refused is not None:
             raise registered.refused
         if registered.generation is not None:
-            self.sessions.begin(registered.node_id, registered.generation)
+            self.sessions.begin(registered.node_id, registered.generation, request.headers["signature-input"])
         self.counters["registrations"] += 1
         return registered
 
@@ -183,12 +196,15 @@ class Coordinator:
         token = _bearer(authorization)
         if token.startswith("dux_"):
             self.access.caller(authorization).need(Permission.OPERATE)
-            return self._taken(node_id, said)
+            return self._taken(node_id, said, by_operator=True)
         session = self.sessions.of_token(token, node_id, time.time())
         if said.sequence <= session.sequence:
             if said.sequence == session.sequence:
                 return session.answer
             raise Refused("stale-sequence", f"sequence {said.sequence} is not above {session.sequence}")
+        if said.gap is not None:
+            for name, text in (("from", said.gap.begin), ("to", said.gap.to), ("reason", said.gap.reason)):
+                limits.refuse_hidden(f"gap.{name}", text)
         wait = session.take(self.clock.monotonic(), self.interval_seconds)
         if wait:
             raise Refused("too-many-requests", "more heartbeats than asked for", retry_after_seconds=wait)
@@ -199,15 +215,19 @@ class Coordinator:
             session.gap = said.gap
         return answer
 
-    def _taken(self, node_id: str, said: Heartbeat) -> bytes:
-        health = self.registry.update_node_health(node_id, said.load_average, said.memory_usage, said.disk_usage)
-        answer = HeartbeatAnswer(self.interval_seconds, health, bool(self.mass_failure.open_breakers))
+    def _taken(self, node_id: str, said: Heartbeat, *, by_operator: bool = False) -> bytes:
+        reasons: list[Withheld] = []
         if not self.registry.host.may_be_given_work(node_id):
             node = self.registry.get_node(node_id)
             if node is None:  # removed in the same instant
                 raise UnknownNodeError(node_id)
-            answer.withheld = [Withheld(each.condition, each.found, each.remedy) for each in withheld(node)]
-        return _encode_answer(answer)
+            if node.admission is Admission.BANNED and not by_operator:  # whoever banned it, and however
+                raise Refused("banned", node.admission_reason)
+            reasons = [Withheld(each.condition, each.found, each.remedy) for each in withheld(node)]
+        health = self.registry.update_node_health(node_id, said.load_average, said.memory_usage, said.disk_usage)
+        return _encode_answer(
+            HeartbeatAnswer(self.interval_seconds, health, bool(self.mass_failure.open_breakers), reasons)
+        )
 
     async def remove(self, node_id: str, actor: str, *, by_operator: bool = False) -> bool:
         """Remove a node for good; False when it was not there. What a later registration is judged by is kept.
@@ -225,19 +245,29 @@ class Coordinator:
         known = host.remains(node_id) if by_operator else host.known(node_id)  # only an operator decides on damage
         if known is None:
             return False
-        generation, ban = _session_terms(known)
-        state = known.state
         self.audit.note(actor, "removed", node_id)
-        if state.get("links") and state.get("key"):
-            self.token_store.bury_key(node_id, state["links"], state["key"], time.time())
-        self.token_store.bury(node_id, generation, ban, time.time())
-        self.registry.deregister_node(node_id)
-        self.quotas.move(node_id, state.get("peer"), None)
+        earlier = host.removed(node_id)
+        kept = _judged_by_later(known.state, {} if earlier is None else earlier.state)
+        host.deregister(node_id, state=kept, lasts="links" in kept)
+        self.quotas.move(node_id, known.state.get("peer"), None)
         return True
 
     def speaks_for(self, authorization: str, node_id: str) -> Session:
         """The node's session that the header proves. Raises Refused."""
         return self.sessions.of_token(_bearer(authorization), node_id, time.time())
+
+    def is_authenticated(self, authorization: str) -> bool:
+        """Is it a valid token of a caller, or of a node's session? What it allows is another question."""
+        if not authorization:
+            return False
+        token = authorization.partition(" ")[2]
+        try:
+            if token.startswith("dux_"):
+                return self.access.caller(authorization) is not ANONYMOUS
+        except Refused:
+            return False
+        session = open_session(token, self.identity.secret)
+        return session is not None and session.expires > time.time()
 
     def _kept(self, node_id: str) -> Optional[tuple[int, str]]:
         known = self.registry.host.known(node_id)
@@ -257,6 +287,18 @@ def _session_terms(known: Known) -> tuple[int, str]:
     generation = known.state.get("generation")
     ban = (known.node.admission_reason or "banned") if known.node.admission is Admission.BANNED else ""
     return generation if isinstance(generation, int) else -1, ban
+
+
+def _judged_by_later(state: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """What a later registration of a removed node is judged by: its last generation, and the newest key it had."""
+    kept = {}
+    generations = [each for each in (state.get("generation"), earlier.get("generation")) if isinstance(each, int)]
+    if generations:
+        kept["generation"] = max(generations)
+    replaced = state if state.get("links") and state.get("key") else earlier
+    if replaced.get("links"):
+        kept.update(links=replaced["links"], key=replaced["key"])
+    return kept
 
 
 def _bearer(authorization: str) -> str:

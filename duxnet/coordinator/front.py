@@ -6,7 +6,7 @@ Not here: the routes (`routes.table`), connections (`server`).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Callable, Optional, Union
 
@@ -30,6 +30,7 @@ from duxnet.coordinator.http.routing import Route, Router
 from duxnet.coordinator.routes.heartbeat import Heartbeats
 from duxnet.coordinator.routes.registration import Registrations
 from duxnet.coordinator.routes.table import route_table
+from registry_core.errors import shown
 from registry_core.wire.shapes import MAX_REGISTRATION_BYTES
 
 __all__ = ["PREPARED", "Dispatcher", "Matched"]
@@ -37,6 +38,11 @@ __all__ = ["PREPARED", "Dispatcher", "Matched"]
 PREPARED = "duxnet.answer"
 """In a scope: the answer that our own server has already, and only wants sent."""
 
+
+_SINGLE = frozenset(
+    (b"host", b"origin", b"authorization", b"content-type", b"content-length", b"content-encoding", b"expect")
+)
+_CONTINUE = b"100-continue"
 
 Matched = tuple[Route, Mapping[str, str]]
 Lifespan = Callable[[], AbstractAsyncContextManager[None]]
@@ -115,23 +121,52 @@ class Dispatcher:
         client = scope.get("client")
         if not self.heartbeats.is_open_to(scope["scheme"], client[0] if client is not None else None):
             raise Refused("plaintext")
+        headers = _single(scope["headers"])
         found = self._router.find(_path_of(scope))
+        route = None if found is None else found.by_method.get(method)
+        self._refuse_foreign(scope, headers, any_host=route is not None and route.any_host)
         if found is None:
             raise Refused("unknown-address")
-        route = found.by_method.get(method)
         if route is None:
             return self._without_method(found.by_method, method, scope["path"])
-        if route.is_asgi:  # it looks for itself
+        if headers.get(b"expect", _CONTINUE).lower() != _CONTINUE:
+            raise Refused("expectation-failed")
+        if route.body is not None and headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise Refused("wrong-content-type", "Content-Encoding: a request is sent as it is, without compression")
+        if route.is_asgi:  # it looks at the rest for itself
             return route, found.parts
-        content_type = b""
-        for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit() and int(value) > MAX_REGISTRATION_BYTES:
-                raise _too_large()
-            if name == b"content-type":
-                content_type = value
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > MAX_REGISTRATION_BYTES:
+            raise _too_large()
         if route.body is not None:
-            refuse_content_type(content_type)
+            refuse_content_type(headers.get(b"content-type", b""))
         return route, found.parts
+
+    def accepts_host(self, host: bytes) -> bool:
+        """Whether a request with this Host needs no other proof. Raises Refused for one that is none."""
+        return self._coordinator.host_names.accepts(host)
+
+    def is_proxy(self, client: Optional[str]) -> bool:
+        """Is the peer named as a proxy?"""
+        return client is not None and self._coordinator.forwarding.is_proxy(client)
+
+    def _refuse_foreign(self, scope: Scope, headers: Mapping[bytes, bytes], *, any_host: bool) -> None:
+        """Raise Refused for what a page of others, or a proxy that is not named, passes on."""
+        coordinator = self._coordinator
+        client, server = scope.get("client"), scope.get("server")
+        peer = client[0] if client is not None else None
+        coordinator.forwarding.refuse_unnamed(peer, server[0] if server is not None else None, scope["headers"])
+        host, origin = headers.get(b"host"), headers.get(b"origin")
+        if host is None:
+            if scope.get("http_version") != "1.0" or origin is not None:  # earlier than Host; no browser speaks it
+                raise Refused("malformed", "the header host is missing")
+            return
+        if origin is not None:
+            coordinator.host_names.refuse_origin(origin, host, scope["scheme"], is_forwarded=self.is_proxy(peer))
+        if coordinator.host_names.accepts(host) or any_host:
+            return
+        if not coordinator.is_authenticated(headers.get(b"authorization", b"").decode("latin-1")):
+            raise Refused("foreign-host", f"Host {shown(host.decode('latin-1'))}")
 
     def _without_method(self, by_method: Mapping[str, Route], method: str, path: str) -> Response:
         known = {*by_method, "OPTIONS", *(["HEAD"] if "GET" in by_method else [])}
@@ -156,6 +191,16 @@ class Dispatcher:
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _single(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Headers by name. Raises Refused where one that has one value came more than once: proxies believe either."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in pairs:
+        if name in headers and name in _SINGLE:
+            raise Refused("malformed", f"the header {name.decode('ascii')} came more than once")
+        headers[name] = value
+    return headers
 
 
 def _too_large() -> Refused:

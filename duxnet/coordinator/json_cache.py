@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from registry_core.models.addresses import WITHHELD_ADDRESS, is_destination
 from registry_core.models.encoding import node_to_plain
 from registry_core.models.node import Node
 
@@ -49,8 +50,12 @@ class EncodedNodes:
 
 
 def plain_node(node: Node, with_addresses: bool) -> dict[str, object]:
-    """The node's JSON map, with or without where it can be reached."""
+    """The node's JSON map, with or without where it can be reached. An address that is none for others is left out."""
     plain = node_to_plain(node)
     if not with_addresses:
         del plain["ip_address"], plain["addresses"]
+        return plain
+    if not is_destination(node.ip_address):
+        plain["ip_address"] = WITHHELD_ADDRESS
+    plain["addresses"] = [address for address in node.addresses if is_destination(address)]
     return plain

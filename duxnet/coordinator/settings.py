@@ -6,6 +6,7 @@ Every default here stands in `config.example.toml`. Empty text and 0 mean "not s
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Optional, Union
@@ -17,6 +18,8 @@ from duxnet.process.settings import Number, PathText, Section, Whole
 from registry_core.models.addresses import is_loopback
 
 __all__ = ["CoordinatorSettings", "Network"]
+
+_HOST_NAME = re.compile(r"(?:\*\.)?[0-9A-Za-z_](?:[0-9A-Za-z_-]|\.(?!\.))*", re.ASCII)
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
@@ -32,15 +35,19 @@ class CoordinatorSettings(Section):
     join: Literal["", "open", "token", "approval"] = ""
     tls_certificate: PathText = ""
     tls_key: PathText = ""
+    hosts: list[str] = Field(default=[])
     proxies: list[str] = Field(default=[])
     public_network: bool = False
     show_addresses: bool = False
+    low_ports: bool = False
     heartbeats_per_second: Annotated[Number, Field(gt=0, le=1_000_000)] = 2000.0
     shortest_interval_seconds: Annotated[Number, Field(ge=0.05, le=900)] = 5.0
     longest_interval_seconds: Annotated[Number, Field(ge=0.05, le=900)] = 900.0
     retention_hours: Annotated[Number, Field(gt=0, le=24 * 3650)] = 72.0
     session_hours: Annotated[Number, Field(gt=0, le=24 * 365)] = 24.0
     registrations_at_once: Annotated[Whole, Field(ge=1, le=10_000)] = 64
+    nodes_at_most: Annotated[Whole, Field(ge=0)] = 100_000
+    new_nodes_per_minute: Annotated[Whole, Field(ge=0)] = 600
     nodes_per_address: Annotated[Whole, Field(ge=0)] = 0
     nodes_per_network: Annotated[Whole, Field(ge=0)] = 0
     nodes_per_wallet: Annotated[Whole, Field(ge=0)] = 0
@@ -50,6 +57,14 @@ class CoordinatorSettings(Section):
     def _proxies(cls, value: list[str]) -> list[str]:
         for item in value:
             ipaddress.ip_network(item)
+        return value
+
+    @field_validator("hosts")
+    @classmethod
+    def _hosts(cls, value: list[str]) -> list[str]:
+        for item in value:
+            if not _HOST_NAME.fullmatch(item):
+                raise ValueError(f"{item!a} is not a host name, without port; *.example.org stands for one part more")
         return value
 
     @model_validator(mode="after")

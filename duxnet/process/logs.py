@@ -11,12 +11,12 @@ import logging
 import os
 import re
 import socket
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Callable, Optional
 
+from duxnet.process.terminal import say_text
 from registry_core.errors import printable
 
 __all__ = ["JOURNAL_SOCKET", "Journal", "configure_logs", "datagram", "identifier", "is_journal"]
@@ -101,7 +101,7 @@ def _text(record: logging.LogRecord) -> str:
     text = printable(record.getMessage())
     if record.exc_info:
         lines = logging.Formatter().formatException(record.exc_info).splitlines()
-        text += "\n" + "\n".join(f"    {line}" for line in lines)
+        text += "\n" + "\n".join(f"    {printable(line)}" for line in lines)
     return text
 
 
@@ -137,7 +137,8 @@ def datagram(fields: Mapping[str, object]) -> bytes:
     """The fields in the journal's protocol: `NAME=text`, or name, length and bytes for text of several lines."""
     parts = []
     for name, value in fields.items():
-        text = str(value).encode("utf-8", "backslashreplace")[:LONGEST_VALUE_BYTES]
+        lines = map(printable, str(value).split("\n"))
+        text = "\n".join(lines).encode("utf-8", "backslashreplace")[:LONGEST_VALUE_BYTES]
         if b"\n" in text:
             parts.append(name.encode() + b"\n" + len(text).to_bytes(8, "little") + text + b"\n")
         else:
@@ -151,8 +152,7 @@ def identifier(environ: Mapping[str, str]) -> str:
 
 
 def _to_stderr(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    say_text(line, err=True)
 
 
 def configure_logs(

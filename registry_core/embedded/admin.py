@@ -37,8 +37,8 @@ class RegistryAdmin(Admin):
     def set_admission(self, node_id: str, admission: Admission, *, reason: str = "", actor: str = "") -> None:
         """As `Admin.set_admission`."""
         limits.instance("admission", admission, Admission)
-        limits.text("reason", reason, "reason")
-        limits.text("actor", actor, "actor")
+        limits.displayable("reason", reason, "reason")
+        limits.displayable("actor", actor, "actor")
         with self._transactions.command() as unit:
             takes_out = admission is Admission.BANNED  # that works whatever the record holds
             record = self._transactions.existing(node_id, unit, damaged_too=takes_out)
@@ -49,6 +49,8 @@ class RegistryAdmin(Admin):
 
     def cordon(self, node_id: str, *, reason: str = "", actor: str = "", until: Optional[datetime] = None) -> None:
         """As `Admin.cordon`."""
+        limits.displayable("reason", reason, "reason")
+        limits.displayable("actor", actor, "actor")
         cordon = Cordon(reason, actor, until)
         with self._transactions.command() as unit:
             record = self._transactions.existing(node_id, unit)
@@ -57,8 +59,8 @@ class RegistryAdmin(Admin):
 
     def uncordon(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
         """As `Admin.uncordon`."""
-        limits.text("reason", reason, "reason")
-        limits.text("actor", actor, "actor")
+        limits.displayable("reason", reason, "reason")
+        limits.displayable("actor", actor, "actor")
         with self._transactions.command() as unit:
             record = self._transactions.existing(node_id, unit)
             if record.node.scheduling is Scheduling.CORDONED:
@@ -81,7 +83,7 @@ class RegistryAdmin(Admin):
         other nodes have proven the wallet (0: any number may), a node on probation is `pending` with the reason
         `quota`. Raises ValidationError for a signature that proves nothing.
         """
-        limits.text("actor", actor, "actor")
+        limits.displayable("actor", actor, "actor")
         limits.integer("quota", quota, 0, 2**31 - 1)
         with self._transactions.command() as unit:
             record = self._transactions.existing(node_id, unit)

@@ -11,6 +11,7 @@ from typing import Any, Callable, NamedTuple, Optional
 
 from registry_core.embedded.live_state import LiveState
 from registry_core.embedded.reputations import Reputations
+from registry_core.embedded.tombstones import HostPart
 from registry_core.embedded.transactions import Transactions
 from registry_core.embedded.wallets import proven_wallet
 from registry_core.errors import DamagedStoreError
@@ -18,11 +19,11 @@ from registry_core.models import limits
 from registry_core.models.frozen import frozen_json_map
 from registry_core.models.node import Node
 from registry_core.models.record import NodeRecord
-from registry_core.models.status import Liveness
+from registry_core.models.status import Admission, Liveness
 from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
 from registry_core.rules.registration import Terms
 
-__all__ = ["Known", "LivenessCounts", "Place", "RegistryHost"]
+__all__ = ["Known", "LivenessCounts", "Place", "RegistryHost", "RemovedNode"]
 
 
 class Known(NamedTuple):
@@ -37,6 +38,13 @@ class Place(NamedTuple):
 
     is_approved: bool
     liveness: Liveness
+
+
+class RemovedNode(NamedTuple):
+    """What is kept of a removed node: its host's state, and why it was banned, or ""."""
+
+    state: Mapping[str, Any]
+    ban: str
 
 
 class LivenessCounts(NamedTuple):
@@ -57,11 +65,13 @@ class RegistryHost:
         transactions: Transactions,
         reputations: Reputations,
         register: Callable[[Node, Optional[float], Terms], Node],
+        deregister: Callable[[str, Optional[HostPart]], bool],
     ) -> None:
         self._live_state = live_state
         self._transactions = transactions
         self._reputations = reputations
         self._register = register
+        self._deregister = deregister
 
     def register(
         self,
@@ -76,7 +86,7 @@ class RegistryHost:
         A node that is new is `pending` when a reason is given. Returns the node as it is kept, without health and
         liveness. Raises as `register_node` does.
         """
-        limits.text("pending_reason", pending_reason, "reason")
+        limits.displayable("pending_reason", pending_reason, "reason")
         return self._register(node, interval_seconds, Terms(frozen_json_map("state", state), pending_reason))
 
     def known(self, node_id: str) -> Optional[Known]:
@@ -85,6 +95,35 @@ class RegistryHost:
         Inside a batch, as the next change of the batch finds it: that change does not read the record again.
         """
         return self._as_known(self._transactions.visible_record(node_id))
+
+    def deregister(self, node_id: str, *, state: Mapping[str, Any], lasts: bool = False) -> bool:
+        """As `deregister_node`, with `state` (JSON values) kept of the removed node in the same commit.
+
+        For 30 days, or, where it `lasts`, for the newest 100,000 such nodes. It stays while the node is back, until the
+        next `deregister`.
+        """
+        return self._deregister(node_id, HostPart(state, lasts=lasts))
+
+    def removed(self, node_id: str) -> Optional[RemovedNode]:
+        """What is kept of a node that was removed; None for nothing. Inside a batch, as the batch has it."""
+        found = self._reputations.tombstones.visible(node_id)
+        if found is None:
+            return None
+        is_banned = found.left.standing is Admission.BANNED
+        return RemovedNode(found.host_state, (found.reason or "banned") if is_banned else "")
+
+    def take_over_removed(
+        self, node_id: str, *, state: Mapping[str, Any], lasts: bool, ban: str, removed_at: float
+    ) -> None:
+        """Keep what this host kept elsewhere of a node that was removed, unless something newer is kept here.
+
+        `removed_at` is Unix seconds; `ban` is why it was banned, or "".
+        """
+        limits.text("ban", ban, "reason")
+        at = limits.number("removed_at", removed_at, 0, 1e12)
+        with self._transactions.command() as unit:
+            host = HostPart(state, lasts=lasts)
+            self._reputations.tombstones.take_over(unit, limits.lookup_key(node_id), host, ban, at)
 
     def state(self, node_id: str) -> Optional[Mapping[str, Any]]:
         """What is kept beside the node; None for a node that is not registered. Inside a batch, as the batch has it."""

@@ -25,7 +25,7 @@ from registry_core.models.trusted import health_sample, node_snapshot, node_with
 from registry_core.rules.health import ALL_CONDITIONS, ALL_UNKNOWN, HealthRule, HealthThresholds, load_per_cpu
 from registry_core.rules.liveness import interval_of_timeout
 from registry_core.rules.reputation import HourObserved
-from registry_core.storage.store import Change, Put, Row, Store, Unreadable
+from registry_core.storage.store import Change, Delete, Put, Row, Store, Unreadable
 from registry_core.table.node_table import NodeTable
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class LiveState(AbstractContextManager[NodeTable]):
     def load(self) -> None:
         """Read the store anew. Samples that came in since they were saved are kept; conditions and liveness too."""
         with self._lock:
-            older, self._table = self._table, NodeTable(self._thresholds, self._interval)
+            older, self._table = self._table, NodeTable(self._thresholds, self._interval, self._store.label_key())
             self._table.is_held = self._is_held
             self._node_cache = NodeCache(self._table)
             now = self._clock.monotonic()
@@ -147,7 +147,7 @@ class LiveState(AbstractContextManager[NodeTable]):
             for change in changes:
                 if isinstance(change, Put):
                     self._put(change, now, at)
-                else:
+                elif isinstance(change, Delete):
                     slot = self._table.slots.by_id.get(change.node_id)
                     self._table.remove(change.node_id)
                     self.uptime.gone(change.node_id)

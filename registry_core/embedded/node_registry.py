@@ -21,6 +21,7 @@ from registry_core.embedded.host import RegistryHost
 from registry_core.embedded.live_state import LiveState
 from registry_core.embedded.reputations import Reputations
 from registry_core.embedded.search import count_nodes, find_nodes
+from registry_core.embedded.tombstones import HostPart
 from registry_core.embedded.transactions import Transactions
 from registry_core.embedded.wallets import proven_wallet
 from registry_core.errors import ReadOnlyError, RegistryClosedError, UnknownNodeError
@@ -59,7 +60,8 @@ class NodeRegistry(Queries):
 
     `heartbeat_timeout_seconds`: after this silence a node is `down` (after half of it `suspect`); None: silence
     changes nothing. A node that told a longer interval is given the time that follows from it.
-    `read_only` opens beside a writer and sees its last commit. `clock` is for tests and simulations.
+    `read_only` opens beside a writer and sees its last commit. `clock` is for tests and simulations. `sum_key`: 32
+    secret bytes that a host has anyway, for the sums over SQLite's rows; default: the file keeps a key of its own.
 
     Thread-safe, but of one process: not usable after a fork. Raises ValidationError, StoreError and its kinds.
     """
@@ -73,6 +75,7 @@ class NodeRegistry(Queries):
         thresholds: Optional[HealthThresholds] = None,
         heartbeat_timeout_seconds: Optional[float] = None,
         clock: Optional[Clock] = None,
+        sum_key: Optional[bytes] = None,
     ) -> None:
         if thresholds is not None:
             limits.instance("thresholds", thresholds, HealthThresholds)
@@ -80,7 +83,7 @@ class NodeRegistry(Queries):
             "heartbeat_timeout_seconds", heartbeat_timeout_seconds, 0.001, MAX_HEARTBEAT_TIMEOUT_SECONDS
         )
         self._clock = clock or SystemClock()
-        self._store = open_store(persistence_path, encryption_key, read_only=read_only)
+        self._store = open_store(persistence_path, encryption_key, read_only=read_only, sum_key=sum_key)
         try:
             self._live_state = LiveState(self._store, thresholds or HealthThresholds(), timeout, self._clock)
         except BaseException:
@@ -89,7 +92,9 @@ class NodeRegistry(Queries):
         self._transactions = Transactions(self._store, self._live_state)
         self._reputations = Reputations(self._store, self._transactions, self._live_state, self._clock)
         self.admin = RegistryAdmin(self._transactions, self._reputations)
-        self.host = RegistryHost(self._live_state, self._transactions, self._reputations, self._register)
+        self.host = RegistryHost(
+            self._live_state, self._transactions, self._reputations, self._register, self._deregister
+        )
         _of_this_process.add(self)
 
     @property
@@ -276,11 +281,14 @@ class NodeRegistry(Queries):
 
         One whose record is damaged is removed too; of its reputation only its standing is left.
         """
+        return self._deregister(node_id, None)
+
+    def _deregister(self, node_id: str, host: Optional[HostPart]) -> bool:
         with self._transactions.command() as unit:
             record = self._transactions.remains(limits.lookup_key(node_id), unit)
             if record is None:
                 return False
-            self._reputations.remember(unit, record)
+            self._reputations.remember(unit, record, host)
             self._transactions.delete(unit, node_id)
             unit.events.append((EventKind.DEREGISTERED, node_id, FrozenMap()))
         return True

@@ -6,7 +6,6 @@ Here: records, events and the tombstones of nodes that were removed. Not here: w
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -14,7 +13,7 @@ from typing import Optional
 
 from registry_core.clock import Clock
 from registry_core.embedded.live_state import LiveState
-from registry_core.embedded.text_ring import TextRing
+from registry_core.embedded.tombstones import HostPart, Tombstones
 from registry_core.embedded.transactions import Transactions, UnitOfWork
 from registry_core.embedded.wallets import ProofTerms, Wallets, proven_wallet
 from registry_core.errors import DamagedStoreError, ValidationError
@@ -27,7 +26,6 @@ from registry_core.models.reputation import Evidence, Reputation
 from registry_core.models.status import Admission
 from registry_core.models.trusted import evidence_of
 from registry_core.rules.reputation import (
-    EvidenceState,
     Outcome,
     StandingChange,
     Tombstone,
@@ -46,12 +44,9 @@ from registry_core.rules.reputation.stored_evidence import (
 )
 from registry_core.storage.store import Store
 
-__all__ = ["MOST_REMEMBERED", "Reputations"]
+__all__ = ["Reputations"]
 
 _log = logging.getLogger(__name__)
-
-MOST_REMEMBERED = 10_000
-"""Removed nodes whose reputation is kept, the latest ones: about 10 MB at most. More: whoever waits longer is known."""
 
 _READ_AT_ONCE = 500
 _UPTIME = "network.uptime"
@@ -65,8 +60,8 @@ class Reputations:
         self._transactions = transactions
         self._live_state = live_state
         self._clock = clock
-        self.wallets = Wallets(store, transactions)
-        self._removed = TextRing(transactions, "removed", "node", MOST_REMEMBERED)
+        self.tombstones = Tombstones(transactions, clock)
+        self.wallets = Wallets(transactions, self.tombstones)
         self._unsettled: list[str] = []
         self._settling_hour = 0
         self._uptimes = [Evidence()]  # summed up over the pass under way
@@ -189,7 +184,7 @@ class Reputations:
         """The record of a node that registers: with what it left behind, and out of a suspension that is over."""
         now = self._clock.now().timestamp()
         if before is None:
-            left = self._take(unit, record.node.id)
+            left = self.tombstones.take(unit, record.node.id)
             return record if left is None else _with_past(record, left)
         if proven_wallet(before) and not proven_wallet(record):
             self.wallets.leave(unit, before)
@@ -201,27 +196,11 @@ class Reputations:
         _tell(unit, record, change)
         return kept
 
-    def remember(self, unit: UnitOfWork, record: NodeRecord) -> None:
-        """The node is removed: keep its reputation, unless there is nothing to keep."""
+    def remember(self, unit: UnitOfWork, record: NodeRecord, host: Optional[HostPart] = None) -> None:
+        """The node is removed: keep its reputation, and what its host keeps of it."""
         self.wallets.leave(unit, record)
-        state = replace(state_of(record), tasks=CountedTasks())
-        if state == EvidenceState() and record.node.admission in (Admission.PROBATION, Admission.PENDING):
-            return
-        kept = {"standing": record.node.admission.value, "evidence": state.to_plain()}
-        self._removed.put(unit, record.node.id, json.dumps(kept))
-
-    def _take(self, unit: UnitOfWork, node_id: str) -> Optional[Tombstone]:
-        text = self._removed.get(unit, node_id)
-        if text is None:
-            return None
-        try:
-            plain = json.loads(text)
-            standing = limits.choice("standing", plain["standing"], Admission)
-            left = Tombstone(EvidenceState.from_plain(plain["evidence"]), standing)
-        except (ValueError, KeyError, TypeError) as error:
-            raise DamagedStoreError(self._store.location, f"what is kept of the removed {node_id}: {error}") from None
-        self._removed.remove(unit, node_id)
-        return left
+        left = Tombstone(replace(state_of(record), tasks=CountedTasks()), record.node.admission)
+        self.tombstones.bury_node(unit, record.node.id, left, record.node.admission_reason, host)
 
     def prove_wallet(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Callable, Generic, Optional, TypeVar
 
@@ -19,7 +19,8 @@ from registry_core.events import EventKind
 from registry_core.models import limits
 from registry_core.models.columns import columns_of, record_of
 from registry_core.models.record import NodeRecord
-from registry_core.storage.store import Change, Delete, Put, Store
+from registry_core.storage.store import Bury, Change, Delete, Exhume, Put, Store
+from registry_core.storage.tombstones import StoredTombstone, TombstoneKey
 
 __all__ = ["Transactions", "UnitOfWork", "KeptInterrupts"]
 
@@ -48,9 +49,9 @@ class _InFlight(Generic[V]):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # a committing thread removes without the gate
-        self._values: dict[str, list[tuple[UnitOfWork, V]]] = {}
+        self._values: dict[Hashable, list[tuple[UnitOfWork, V]]] = {}
 
-    def newest(self, key: str, reader: UnitOfWork) -> Optional[tuple[UnitOfWork, V]]:
+    def newest(self, key: Hashable, reader: UnitOfWork) -> Optional[tuple[UnitOfWork, V]]:
         """The newest value and its unit, which `reader` depends on from now on; None where there is none."""
         with self._lock:
             values = self._values.get(key)
@@ -59,7 +60,7 @@ class _InFlight(Generic[V]):
             reader.depends_on.add(found[0])
         return found
 
-    def put(self, unit: UnitOfWork, key: str, value: V) -> None:
+    def put(self, unit: UnitOfWork, key: Hashable, value: V) -> None:
         """The value that `unit` gives to `key`, in place of an earlier one of the same unit."""
         with self._lock:
             values = self._values.setdefault(key, [])
@@ -67,7 +68,7 @@ class _InFlight(Generic[V]):
                 values.pop()
             values.append((unit, value))
 
-    def remove(self, unit: UnitOfWork, keys: Iterable[str]) -> None:
+    def remove(self, unit: UnitOfWork, keys: Iterable[Hashable]) -> None:
         """Remove the values that `unit` has given to `keys`."""
         with self._lock:
             for key in keys:
@@ -110,6 +111,7 @@ class Transactions:
         self._gate = threading.RLock()  # one command at a time decides; a batch keeps the others out until its end
         self._records: _InFlight[Optional[NodeRecord]] = _InFlight()
         self._texts: _InFlight[Optional[str]] = _InFlight()
+        self._tombstones: _InFlight[Optional[StoredTombstone]] = _InFlight()
         self._batch: Optional[UnitOfWork] = None
         self._batch_owner: Optional[int] = None
         self.group: GroupCommit[UnitOfWork] = GroupCommit(self._commit)
@@ -259,6 +261,11 @@ class Transactions:
         staged = self._texts.newest(name, unit)
         return self._store.meta(name) if staged is None else staged[1]
 
+    def tombstone(self, key: TombstoneKey, unit: UnitOfWork) -> Optional[StoredTombstone]:
+        """The newest tombstone of this key: staged by an earlier command, else as committed."""
+        staged = self._tombstones.newest(key, unit)
+        return self._store.tombstone(key) if staged is None else staged[1]
+
     def remains(self, node_id: str, unit: UnitOfWork) -> Optional[NodeRecord]:
         """As `record`; of a record that is damaged, what its columns say: for who takes it out or writes it anew."""
         try:
@@ -277,6 +284,11 @@ class Transactions:
         key = limits.lookup_key(node_id)
         batch = self.own_batch()
         return self._store.read(key) if batch is None else self.record(key, batch)
+
+    def visible_tombstone(self, key: TombstoneKey) -> Optional[StoredTombstone]:
+        """As committed; inside the calling thread's own batch, as the next change of the batch finds it."""
+        batch = self.own_batch()
+        return self._store.tombstone(key) if batch is None else self.tombstone(key, batch)
 
     def visible_remains(self, node_id: object) -> Optional[NodeRecord]:
         """As `visible_record`; of a record that is damaged, what its columns say."""
@@ -298,6 +310,16 @@ class Transactions:
         """Stage a removal."""
         unit.changes.append(Delete(node_id))
         self._records.put(unit, node_id, None)
+
+    def bury(self, unit: UnitOfWork, tombstone: StoredTombstone) -> None:
+        """Stage a tombstone."""
+        unit.changes.append(Bury(tombstone))
+        self._tombstones.put(unit, tombstone.key, tombstone)
+
+    def exhume(self, unit: UnitOfWork, key: TombstoneKey) -> None:
+        """Stage that there is no tombstone of this key any more."""
+        unit.changes.append(Exhume(key))
+        self._tombstones.put(unit, key, None)
 
     def put_text(self, unit: UnitOfWork, name: str, text: Optional[str]) -> None:
         """Stage a text of the store's `meta`; None removes it."""
@@ -340,8 +362,17 @@ class Transactions:
 
     def _forget(self, unit: UnitOfWork) -> None:
         """It is durable, failed or dropped: what it staged is in flight no more."""
-        changed = (change.columns.node_id if isinstance(change, Put) else change.node_id for change in unit.changes)
-        self._records.remove(unit, changed)
+        nodes: list[str] = []
+        tombstones: list[TombstoneKey] = []
+        for change in unit.changes:
+            if isinstance(change, Put):
+                nodes.append(change.columns.node_id)
+            elif isinstance(change, Delete):
+                nodes.append(change.node_id)
+            else:
+                tombstones.append(change.tombstone.key if isinstance(change, Bury) else change.key)
+        self._records.remove(unit, nodes)
+        self._tombstones.remove(unit, tombstones)
         self._texts.remove(unit, unit.meta)
         unit.read.clear()
 

@@ -7,13 +7,12 @@ past means (`rules.reputation.returning`). Only a proven wallet has a memory: an
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import replace
-from typing import Any, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
-from registry_core.embedded.text_ring import TextRing
+from registry_core.embedded.tombstones import Tombstones
 from registry_core.embedded.transactions import Transactions, UnitOfWork
-from registry_core.errors import DamagedStoreError, ValidationError
+from registry_core.errors import ValidationError
 from registry_core.events import EventKind
 from registry_core.identity.wallets import EthereumWallets, WalletVerifier, canonical_wallet, proof_message
 from registry_core.models import limits
@@ -24,7 +23,6 @@ from registry_core.models.status import Admission
 from registry_core.models.trusted import record_with
 from registry_core.rules.reputation import (
     CountedTasks,
-    EvidenceState,
     StandingChange,
     Tombstone,
     is_faulty,
@@ -32,12 +30,8 @@ from registry_core.rules.reputation import (
     with_wallet,
 )
 from registry_core.rules.reputation.stored_evidence import record_of, state_of
-from registry_core.storage.store import Store
 
-__all__ = ["MOST_NODES_OF_A_WALLET", "MOST_WALLETS", "ProofTerms", "Wallets", "check_proof", "proven_wallet"]
-
-MOST_WALLETS = 10_000
-"""Wallets that are remembered, those first proven last: wallets cost nothing to make, so there must be an end."""
+__all__ = ["MOST_NODES_OF_A_WALLET", "ProofTerms", "Wallets", "check_proof", "proven_wallet"]
 
 MOST_NODES_OF_A_WALLET = 1_000
 """Nodes that may prove one wallet at a time."""
@@ -72,10 +66,9 @@ class ProofTerms(NamedTuple):
 class Wallets:
     """Part of the registry; called inside its commands."""
 
-    def __init__(self, store: Store, transactions: Transactions) -> None:
-        self._store = store
+    def __init__(self, transactions: Transactions, tombstones: Tombstones) -> None:
         self._transactions = transactions
-        self._kept = TextRing(transactions, "wallet", "kept", MOST_WALLETS)
+        self._tombstones = tombstones
 
     def attach(
         self,
@@ -91,7 +84,7 @@ class Wallets:
         if proven_wallet(record):
             return None
         key = _key(node.wallet_address)
-        nodes, left = self._memory(unit, key)
+        nodes, left = self._tombstones.of_wallet(unit, key)
         if len(nodes) >= MOST_NODES_OF_A_WALLET:
             raise ValidationError("wallet_address", node.wallet_address, f"{len(nodes)} nodes have proven it: no more")
         others = [self._transactions.remains(node_id, unit) for node_id in nodes]
@@ -109,7 +102,7 @@ class Wallets:
             after = record_of(after, taken.evidence, admission=change.to, admission_reason=change.reason)
         elif taken is not own:
             after = record_of(after, taken.evidence)
-        self._remember(unit, key, [*nodes, node.id], left)
+        self._tombstones.bury_wallet(unit, key, [*nodes, node.id], left)
         self._transactions.put(unit, after)
         details = {"wallet": "proven", "wallet_address": node.wallet_address, "actor": terms.actor}
         unit.events.append((EventKind.UPDATED, node.id, FrozenMap(details)))
@@ -124,26 +117,12 @@ class Wallets:
         if not wallet:
             return
         key = _key(wallet)
-        nodes, left = self._memory(unit, key)
+        nodes, left = self._tombstones.of_wallet(unit, key)
         kept = kept_of(record)
         if is_faulty(kept):
             left = kept if left is None else starting_record(None, [left, kept])
-        self._remember(unit, key, [node_id for node_id in nodes if node_id != record.node.id], left)
-
-    def _memory(self, unit: UnitOfWork, key: str) -> tuple[list[str], Optional[Tombstone]]:
-        text = self._kept.get(unit, key)
-        if text is None:
-            return [], None
-        try:
-            plain = json.loads(text)
-            nodes = [limits.identifier("nodes", node_id) for node_id in plain["nodes"]]
-            return nodes, None if plain["left"] is None else _kept_from_plain(plain["left"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise DamagedStoreError(self._store.location, f"what is kept of a wallet: {error}") from None
-
-    def _remember(self, unit: UnitOfWork, key: str, nodes: list[str], left: Optional[Tombstone]) -> None:
-        plain = None if left is None else {"standing": left.standing.value, "evidence": left.evidence.to_plain()}
-        self._kept.put(unit, key, json.dumps({"nodes": nodes, "left": plain}))
+        others = [node_id for node_id in nodes if node_id != record.node.id]
+        self._tombstones.bury_wallet(unit, key, others, left)
 
 
 def kept_of(record: NodeRecord) -> Tombstone:
@@ -151,12 +130,6 @@ def kept_of(record: NodeRecord) -> Tombstone:
     return Tombstone(replace(state_of(record), tasks=CountedTasks(), raters=FrozenMap()), record.node.admission)
 
 
-def _kept_from_plain(plain: Any) -> Tombstone:
-    return Tombstone(
-        EvidenceState.from_plain(plain["evidence"]), limits.choice("standing", plain["standing"], Admission)
-    )
-
-
 def _key(wallet_address: str) -> str:
-    """A hash: the keys of a sealed registry's texts are not sealed."""
+    """A hash: the keys of a sealed registry's tombstones are not sealed."""
     return hashlib.sha256(canonical_wallet(wallet_address).encode("utf-8")).hexdigest()

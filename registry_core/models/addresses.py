@@ -1,10 +1,23 @@
-"""The one form in which an IP address is kept."""
+"""IP addresses: the one form in which they are kept, and where others may be sent.
+
+Here: every judgement of an address by itself. Not here: which network an address counts for
+(`duxnet.coordinator.admission.networks`).
+"""
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Union
 
 from registry_core.errors import ValidationError
+
+if TYPE_CHECKING:
+    import ipaddress
+
+    _Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+
+__all__ = ["WITHHELD_ADDRESS", "canonical_address", "is_destination", "is_loopback", "is_public"]
 
 WITHHELD_ADDRESS = "100::"
 """Stands in a `Node` whose address the asker was not shown: the discard prefix of RFC 6666, a black hole."""
@@ -13,6 +26,18 @@ _NO_HOST = "must be the address of one machine (not 0.0.0.0, :: or a multicast g
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _PLAIN_IPV4 = re.compile(rf"(?:[1-9]|[1-9][0-9]|1[0-9][0-9]|2[01][0-9]|22[0-3])(?:\.{_OCTET}){{3}}")
 """1.0.0.0 to 223.255.255.255 as `ipaddress` prints it, which takes seven times as long to say so."""
+_METADATA = frozenset(("fd00:ec2::254", "100.100.100.200", "192.0.0.192"))
+"""Where clouds serve a machine's own secrets, beside the link-local 169.254.169.254."""
+_LEADS_TO_IPV4 = frozenset(
+    (
+        bytes(12),  # ::a.b.c.d
+        bytes(10) + b"\xff\xff",  # mapped
+        bytes(8) + b"\xff\xff\0\0",  # translated (RFC 7915)
+        bytes.fromhex("0064ff9b0000000000000000"),  # NAT64 (RFC 6052)
+    )
+)
+"""The first 96 bits of IPv6 addresses whose last 32 are an IPv4 address."""
+_ISATAP = (b"\0\0\x5e\xfe", b"\x02\0\x5e\xfe")
 _RULE = "must be an IPv4 or IPv6 address (no host name, no port, no zone)"
 
 
@@ -34,6 +59,66 @@ def canonical_address(field: str, value: object) -> str:
     if (mapped or address).is_unspecified or (mapped or address).is_multicast:
         raise ValidationError(field, value, _NO_HOST)
     return str(mapped or address)
+
+
+def is_destination(text: str) -> bool:
+    """Whether others may be sent to this address: to another machine, wherever it is.
+
+    Not a destination is what leads back to the one who is sent (loopback, unspecified), what depends on the link that
+    it stands on (link-local: clouds serve their secrets there), what is no single machine (multicast, broadcast), and
+    reserved space; in IPv6 also where an IPv4 address of these kinds is inside (mapped, NAT64, 6to4, Teredo, ISATAP).
+    """
+    if _PLAIN_IPV4.fullmatch(text) and not text.startswith(("127.", "169.254.")):
+        return text not in _METADATA
+    import ipaddress
+
+    address = ipaddress.ip_address(text)
+    return text not in _METADATA and all(_is_ordinary(each) for each in (address, *_inside(address)))
+
+
+def is_public(text: str) -> bool:
+    """Whether it is a destination that can be reached from the internet."""
+    import ipaddress
+
+    address = ipaddress.ip_address(text)
+    return is_destination(text) and all(each.is_global for each in (address, *_inside(address)))
+
+
+def _is_ordinary(address: _Address) -> bool:
+    if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:
+        return False
+    if address.version == 4:
+        return not address.is_reserved and address.packed[0] != 0
+    return not (address.is_site_local or address in _discard() or address in _local_nat64())
+
+
+def _inside(address: _Address) -> list[ipaddress.IPv4Address]:
+    """The IPv4 addresses that an IPv6 address leads to."""
+    import ipaddress
+
+    if not isinstance(address, ipaddress.IPv6Address):
+        return []
+    last = ipaddress.IPv4Address(address.packed[12:])
+    found = [address.sixtofour, *(address.teredo or ())]
+    prefix, interface = address.packed[:12], address.packed[8:12]
+    if prefix in _LEADS_TO_IPV4 or interface in _ISATAP:
+        found.append(last)
+    return [each for each in found if each is not None]
+
+
+@lru_cache(maxsize=1)
+def _discard() -> ipaddress.IPv6Network:
+    import ipaddress
+
+    return ipaddress.IPv6Network("100::/64")
+
+
+@lru_cache(maxsize=1)
+def _local_nat64() -> ipaddress.IPv6Network:
+    """RFC 8215: where in it the IPv4 address stands is each network's own choice."""
+    import ipaddress
+
+    return ipaddress.IPv6Network("64:ff9b:1::/48")
 
 
 def is_loopback(host: str) -> bool:

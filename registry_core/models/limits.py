@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Optional, TypeVar
 
-from registry_core.errors import ValidationError
+from registry_core.errors import INVISIBLE, ValidationError
 
 _E = TypeVar("_E", bound=Enum)
 
@@ -56,6 +57,8 @@ MAX_EVIDENCE = 1e15
 _NOT_PRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb]"
 )
+_MARKS_ABOVE_AND_BELOW = ("Mn", "Me")
+MAX_MARKS = 4  # Vietnamese has two, pointed Hebrew and vocalised Arabic three
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*\Z")
 
 
@@ -75,6 +78,38 @@ def text(field: str, value: object, limit: str, *, empty: bool = True) -> str:
     if value != value.strip():
         raise ValidationError(field, value, "must not begin or end with a space")
     return value
+
+
+def displayable(field: str, value: object, limit: str, *, empty: bool = True) -> str:
+    """As `text`, for what is taken in from outside now: it must also be fit to be shown to people.
+
+    Records that were taken in earlier are read by `text`.
+    """
+    checked = text(field, value, limit, empty=empty)
+    refuse_hidden(field, checked)
+    return checked
+
+
+def refuse_hidden(field: str, value: str) -> None:
+    """Refuse text of which a reader would see something else than is there.
+
+    Allowed are the Unicode categories of letters, marks, numbers, punctuation and symbols, and the plain space.
+    Controls, formats, other spaces, private and unassigned characters are not, nor the few letters and marks that are
+    drawn as nothing, nor more marks on one letter than any script has.
+    """
+    if not value.isprintable():  # by category: no other (C) and no separator (Z) but the space
+        hidden = next(character for character in value if not character.isprintable())
+        raise ValidationError(field, value, f"must not hold U+{ord(hidden):04X}, which cannot be seen")
+    if value.isascii():
+        return
+    blank = INVISIBLE.search(value)
+    if blank is not None:
+        raise ValidationError(field, value, f"must not hold U+{ord(blank[0]):04X}, which cannot be seen")
+    marks = 0
+    for character in value:
+        marks = marks + 1 if unicodedata.category(character) in _MARKS_ABOVE_AND_BELOW else 0
+        if marks > MAX_MARKS:
+            raise ValidationError(field, value, f"must have at most {MAX_MARKS} combining marks on one letter")
 
 
 def are_plain(texts: Sequence[str]) -> bool:

@@ -3,11 +3,16 @@
 `dataclasses.replace` on a `Node` costs 11 to 16 µs because it checks every field again; these functions cost
 less than one. They are allowed only because what they put in was checked before: every field comes from a
 record that was constructed, or from a rule. Records have no slots, so their fields are their `__dict__`.
+
+Asking a record for its `__dict__` makes it hold one for good, 600 bytes that the collector follows. That is right for
+records made here, which are filled through it anyway; a caller's records are read by `node_given` and stay as they are.
 """
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Optional, TypeVar
 
 from registry_core.models.node import Node
@@ -15,7 +20,7 @@ from registry_core.models.record import NodeRecord
 from registry_core.models.reputation import Evidence
 from registry_core.models.status import Conditions, Liveness, NodeHealth
 
-__all__ = ["evidence_of", "health_sample", "node_snapshot", "node_with", "unchecked", "record_with"]
+__all__ = ["evidence_of", "health_sample", "node_given", "node_snapshot", "node_with", "record_with", "unchecked"]
 
 _new = object.__new__
 _set = object.__setattr__
@@ -72,6 +77,17 @@ def node_with(base: Node, **changed: Any) -> Node:
     node.__dict__.update(base.__dict__)
     node.__dict__.update(changed)
     return node
+
+
+def node_given(base: Node, **changed: Any) -> Node:
+    """As `node_with`, of a node that a caller gave: twice the cost, and the caller's record is left alone."""
+    node = _new(Node)
+    node.__dict__.update(zip(_NODE_NAMES, _node_values(base)), **changed)
+    return node
+
+
+_NODE_NAMES = tuple(field.name for field in fields(Node))
+_node_values = attrgetter(*_NODE_NAMES)
 
 
 def record_with(base: NodeRecord, **changed: Any) -> NodeRecord:

@@ -4,7 +4,7 @@ A row holds all that is to be known of its condition: the check of what is wante
 what a node that does not meet it lacks (`failing`), and the parameters by which it is asked for in a URL, described in
 OpenAPI and offered on the command line. Matching, explaining, `query.url`, the coordinator and the command line are
 loops over `CONDITIONS`. Only the bitmap index has its own way, for speed: a method for each row, which
-tests/core/test_index_law.py holds to `holds`.
+tests/table/test_index.py holds to `holds`.
 
 A new condition is a row here (with its typed field in `NodeQuery`) and an index method. A row without a method is an
 error when `table.index` is imported; a row without a field, or a field without a row, fails a test.

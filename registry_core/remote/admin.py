@@ -29,7 +29,7 @@ class RemoteAdmin(Admin):
     def set_admission(self, node_id: str, admission: Admission, *, reason: str = "", actor: str = "") -> None:  # noqa: ARG002
         """As `Admin.set_admission`."""
         limits.instance("admission", admission, Admission)
-        change = AdmissionChange(admission.value, limits.text("reason", reason, "reason"))
+        change = AdmissionChange(admission.value, limits.displayable("reason", reason, "reason"))
         self._order("PUT", node_id, "admission", msgspec.json.encode(change))
 
     def cordon(self, node_id: str, *, reason: str = "", actor: str = "", until: Optional[datetime] = None) -> None:

@@ -17,7 +17,7 @@ from registry_core.models.frozen import FrozenMap
 from registry_core.models.node import Node
 from registry_core.models.record import NodeRecord
 from registry_core.models.status import Admission, Liveness, NodeHealth, Scheduling
-from registry_core.models.trusted import node_with
+from registry_core.models.trusted import node_given
 
 __all__ = ["Terms", "registered"]
 
@@ -46,11 +46,13 @@ def registered(
 ) -> NodeRecord:
     """The record after `node` registered at `at`; `before` is what the registry held under this id.
 
-    `sequence` and `newcomer_score` are for a node that is new. Raises ValidationError for a record above 16 KiB.
+    `sequence` and `newcomer_score` are for a node that is new. Raises ValidationError for a record above 16 KiB,
+    and for text that cannot be shown to people.
     """
+    _refuse_hidden(node)
     _refuse_large(node)
     if before is None:
-        newcomer = node_with(
+        newcomer = node_given(
             node,
             health=_NO_HEALTH,
             reputation=newcomer_score,
@@ -65,7 +67,7 @@ def registered(
             newcomer, sequence, interval_seconds=interval_seconds, host_state=terms.host_state or FrozenMap()
         )
     kept = before.node
-    known = node_with(
+    known = node_given(
         node,
         health=_NO_HEALTH,
         reputation=kept.reputation,
@@ -96,6 +98,39 @@ def _still_true(before: NodeRecord, node: Node) -> Mapping[str, Any]:
         return before.unknown
     others = {name: value for name, value in offer.items() if name != "gpus"}
     return FrozenMap({**before.unknown, "capabilities": FrozenMap(others)})
+
+
+_TEXTS = ("wallet_address", "hostname", "os_version", "agent_version")
+_OFFER_TEXTS = ("cpu_model", "architecture", "kernel")
+_GPU_TEXTS = ("vendor", "model", "uuid", "driver_version", "reason")
+
+
+def _refuse_hidden(node: Node) -> None:
+    """Raise ValidationError for text of the node that a reader would not see as it is, names of fields included."""
+    offer = node.capabilities
+    texts = [(name, getattr(node, name)) for name in _TEXTS]
+    texts += [(f"capabilities.{name}", getattr(offer, name)) for name in _OFFER_TEXTS]
+    for index, gpu in enumerate(offer.gpus):
+        texts += [(f"capabilities.gpus[{index}].{name}", getattr(gpu, name)) for name in _GPU_TEXTS]
+    for key, value in node.tags.items():
+        texts += (("tags", key), (f"tags.{key}", value))
+    for field, text in texts:
+        if not text.isascii():  # constructing the node refused controls, of which ASCII has no others
+            limits.refuse_hidden(field, text)
+    if node.extra:
+        _refuse_hidden_json("extra", node.extra)
+
+
+def _refuse_hidden_json(field: str, value: object) -> None:
+    if isinstance(value, str):
+        limits.refuse_hidden(field, value)
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            limits.refuse_hidden(field, name)
+            _refuse_hidden_json(f"{field}.{name}", item)
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            _refuse_hidden_json(f"{field}[{index}]", item)
 
 
 def _refuse_large(node: Node) -> None:

@@ -23,7 +23,8 @@ from registry_core.models.status import Sampled
 from registry_core.storage.json_text import SCHEMA, FileContent, NodeTexts, check_read_back, read_content
 from registry_core.storage.sealed_file import FileSeal
 from registry_core.storage.sealing import KeyRing
-from registry_core.storage.store import Change, Put, Row, Store, Unreadable
+from registry_core.storage.store import Bury, Change, Delete, Put, Row, Store, Unreadable
+from registry_core.storage.tombstones import StoredTombstone, TombstoneKey
 
 __all__ = ["JsonFileStore"]
 
@@ -90,25 +91,41 @@ class JsonFileStore(Store):
         """A copy."""
         return dict(self._content.meta)
 
+    def tombstone(self, key: TombstoneKey) -> Optional[StoredTombstone]:
+        """One look-up."""
+        return self._content.removed.get(key)
+
+    def tombstones(self) -> Iterator[StoredTombstone]:
+        """Those held."""
+        return iter(self._content.removed)
+
     def commit(self, changes: Sequence[Change], meta: Mapping[str, Optional[str]]) -> None:
         """One rewrite of the file, whatever the number of changes."""
         for change in changes:
             if isinstance(change, Put):
                 check_read_back(self.location, change.record, self._content.schema)
         puts, samples, down = dict(self._content.puts), dict(self._content.samples), set(self._content.down)
+        removed = self._content.removed
+        if any(not isinstance(change, (Put, Delete)) for change in changes):
+            removed = removed.copy()
         for change in changes:
-            node_id = change.columns.node_id if isinstance(change, Put) else change.node_id
-            self._texts.forget(node_id)
             if isinstance(change, Put):
-                puts[node_id] = change
+                self._texts.forget(change.columns.node_id)
+                puts[change.columns.node_id] = change
+            elif isinstance(change, Delete):
+                self._texts.forget(change.node_id)
+                puts.pop(change.node_id, None)
+                samples.pop(change.node_id, None)
+                down.discard(change.node_id)
+            elif isinstance(change, Bury):
+                removed.put(change.tombstone)
             else:
-                puts.pop(node_id, None)
-                samples.pop(node_id, None)
-                down.discard(node_id)
+                removed.remove(change.key)
         merged: dict[str, Optional[str]] = {**self._content.meta, **meta}
         kept = {key: value for key, value in merged.items() if value is not None}
         try:
-            self._replace(FileContent(puts, samples, kept, self._content.schema, self._content.beside, down))
+            schema, beside = self._content.schema, self._content.beside
+            self._replace(FileContent(puts, samples, kept, schema, beside, down, removed=removed))
         except BaseException:
             self._texts.clear()  # they may hold what was not committed
             raise

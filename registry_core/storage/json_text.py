@@ -9,10 +9,14 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, Callable, NamedTuple, NoReturn, Optional
 
+import msgspec
+
 from registry_core.errors import DamagedStoreError, UnsupportedSchemaError, ValidationError, shown
+from registry_core.models import limits
 from registry_core.models.columns import columns_of
 from registry_core.models.encoding import health_to_plain
 from registry_core.models.frozen import frozen_json_map
@@ -29,6 +33,16 @@ from registry_core.storage.record_codec import (
     record_to_plain,
 )
 from registry_core.storage.store import Put
+from registry_core.storage.tombstones import (
+    NODE,
+    WALLET,
+    HeldTombstones,
+    StoredTombstone,
+    TombstoneKey,
+    tombstone_from_plain,
+    tombstone_to_plain,
+    tombstones_of_rings,
+)
 
 __all__ = ["SCHEMA", "FileContent", "NodeTexts", "check_read_back", "read_content"]
 
@@ -53,36 +67,38 @@ class FileContent(NamedTuple):
     down: Set[str] = frozenset()
     older: str = ""
     dropped: Mapping[str, Sequence[str]] = {}
+    removed: HeldTombstones = HeldTombstones()
 
 
 class NodeTexts:
-    """The file's text, made of one text for each node; only those of changed nodes are made anew."""
+    """The file's text, made of the encoded form of each node; only those of changed nodes are encoded anew."""
 
     def __init__(self) -> None:
-        self._texts: dict[str, str] = {}
+        self._nodes: dict[str, msgspec.Raw] = {}
+        self._removed: dict[TombstoneKey, tuple[StoredTombstone, msgspec.Raw]] = {}
 
     def forget(self, node_id: str) -> None:
         """The node's record or sample changed."""
-        self._texts.pop(node_id, None)
+        self._nodes.pop(node_id, None)
 
     def clear(self) -> None:
         """Every node may have changed."""
-        self._texts.clear()
+        self._nodes.clear()
 
     def file(self, content: FileContent) -> bytes:
         """The whole file: schema first, nodes last, in order of registration."""
-        head = {"schema": content.schema, **content.beside, "meta": content.meta}
-        lines = [f"  {json.dumps(name)}: {_indented(value, 2)},\n" for name, value in head.items()]
         ordered = sorted(content.puts.values(), key=lambda put: put.columns.sequence)
         newer = content.schema != SCHEMA
-        nodes = ",\n".join("    " + self._text(put, content, newer=newer) for put in ordered)
-        body = f"[\n{nodes}\n  ]" if nodes else "[]"
-        return ("{\n" + "".join(lines) + '  "nodes": ' + body + "\n}\n").encode("utf-8")
+        whole: dict[str, Any] = {"schema": content.schema, **content.beside, "meta": content.meta}
+        if len(content.removed):
+            whole["removed"] = self._all_removed(content.removed)
+        whole["nodes"] = [self._node(put, content, newer=newer) for put in ordered]
+        return msgspec.json.format(_encode(whole), indent=2) + b"\n"
 
-    def _text(self, put: Put, content: FileContent, *, newer: bool) -> str:
+    def _node(self, put: Put, content: FileContent, *, newer: bool) -> msgspec.Raw:
         node_id = put.columns.node_id
-        text = self._texts.get(node_id)
-        if text is None:
+        raw = self._nodes.get(node_id)
+        if raw is None:
             plain = record_to_plain(put.record, newer=newer)
             if node_id in content.down:
                 plain.setdefault("liveness", Liveness.DOWN.value)
@@ -90,8 +106,25 @@ class NodeTexts:
                 sample = health_to_plain(content.samples[node_id])
                 del sample["conditions"]  # they are judged anew when the file is read
                 plain["health"] = {**sample, **plain.get("health", {})}
-            text = self._texts[node_id] = _indented(plain, 4)
-        return text
+            raw = self._nodes[node_id] = msgspec.Raw(_encode(plain))
+        return raw
+
+    def _all_removed(self, tombstones: HeldTombstones) -> dict[str, dict[str, msgspec.Raw]]:
+        """By kind and key."""
+        encoded: dict[TombstoneKey, tuple[StoredTombstone, msgspec.Raw]] = {}
+        by_kind: dict[str, dict[str, msgspec.Raw]] = {}
+        for tombstone in tombstones:
+            key = tombstone.key
+            known = self._removed.get(key)
+            if known is None or known[0] is not tombstone:
+                known = tombstone, msgspec.Raw(_encode(tombstone_to_plain(tombstone)))
+            encoded[key] = known
+            by_kind.setdefault(key.kind, {})[key.key] = known[1]
+        self._removed = encoded
+        return by_kind
+
+
+_encode = msgspec.json.Encoder().encode
 
 
 def check_read_back(location: str, record: NodeRecord, schema: str) -> None:
@@ -166,17 +199,24 @@ def _integer(text: str) -> int:
 def _content(location: str, document: Any) -> FileContent:
     schema, newer, older, beside = SCHEMA, False, "", {}
     meta: object = {}
+    removed: object = {}
     nodes = document
     if isinstance(document, dict):
         schema, newer, older = _schema(location, document)
         if "nodes" in document:
-            beside = {name: value for name, value in document.items() if name not in ("schema", "meta", "nodes")}
+            own = ("schema", "meta", "removed", "nodes")
+            beside = {name: value for name, value in document.items() if name not in own}
             frozen_json_map("file", {**beside, "meta": document.get("meta", {})})  # else no commit could write it
+            removed = document.get("removed", {})
             meta, nodes = document.get("meta", {}), document["nodes"]
         elif "schema" in document and not isinstance(document["schema"], dict):
             raise ValidationError("nodes", None, "must be given: a list of nodes")
     if not isinstance(meta, dict) or not all(isinstance(value, str) for value in meta.values()):
         raise ValidationError("meta", meta, "must map text to text")
+    tombstones = _read_removed(removed, newer=newer)
+    if older:
+        of_rings, meta = tombstones_of_rings(location, meta, time.time())
+        tombstones += of_rings
     puts: dict[str, Put] = {}
     samples: dict[str, NodeHealth] = {}
     down: set[str] = set()
@@ -190,7 +230,25 @@ def _content(location: str, document: Any) -> FileContent:
             samples[node_id] = health_sample(
                 sample.load_average, sample.memory_usage, sample.disk_usage, sample.last_heartbeat, Conditions()
             )
-    return FileContent(puts, samples, meta, schema, beside, down, older, dropped)
+    return FileContent(puts, samples, meta, schema, beside, down, older, dropped, HeldTombstones(tombstones))
+
+
+def _read_removed(plain: object, *, newer: bool) -> list[StoredTombstone]:
+    if not isinstance(plain, dict) or not all(isinstance(of_kind, dict) for of_kind in plain.values()):
+        raise ValidationError("removed", plain, "must map a kind to a map from key to tombstone")
+    unknown = None if newer else next((kind for kind in plain if kind not in (NODE, WALLET)), None)
+    if unknown is not None:
+        raise ValidationError("removed", unknown, f"must be of the kinds {NODE} and {WALLET}")
+    found = []
+    for kind, of_kind in plain.items():
+        for key, one in of_kind.items():
+            place = f"removed.{kind}.{_short(key)}"
+            try:
+                name = limits.identifier("key", key)
+                found.append(tombstone_from_plain(TombstoneKey(kind, name), one, newer=newer))
+            except ValidationError as error:
+                raise error.within(place) from None
+    return found
 
 
 def _as_today(dropped: dict[str, Sequence[str]]) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -294,8 +352,3 @@ def _in_order(
     for record, sample in every:
         last = last + 1 if is_odd else max(last + 1, record.sequence)
         yield (record if record.sequence == last else record_with(record, sequence=last)), sample
-
-
-def _indented(value: Any, spaces: int) -> str:
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    return text.replace("\n", "\n" + " " * spaces)

@@ -11,7 +11,8 @@ from typing import Optional
 from registry_core.models.columns import Columns
 from registry_core.models.record import NodeRecord
 from registry_core.models.status import Sampled
-from registry_core.storage.store import Change, Put, Row, Store, Unreadable
+from registry_core.storage.store import Bury, Change, Delete, Put, Row, Store, Unreadable
+from registry_core.storage.tombstones import HeldTombstones, StoredTombstone, TombstoneKey
 
 __all__ = ["MemoryStore"]
 
@@ -26,6 +27,7 @@ class MemoryStore(Store):
         self._puts: dict[str, Put] = {}
         self._samples: dict[str, Sampled] = {}
         self._meta: dict[str, str] = {}
+        self._tombstones = HeldTombstones()
 
     def rows(self) -> Iterator[Row]:
         """In order of registration."""
@@ -62,14 +64,26 @@ class MemoryStore(Store):
         """A copy."""
         return dict(self._meta)
 
+    def tombstone(self, key: TombstoneKey) -> Optional[StoredTombstone]:
+        """One look-up."""
+        return self._tombstones.get(key)
+
+    def tombstones(self) -> Iterator[StoredTombstone]:
+        """Those held."""
+        return iter(self._tombstones)
+
     def commit(self, changes: Sequence[Change], meta: Mapping[str, Optional[str]]) -> None:
         """Lasts as long as the process."""
         for change in changes:
             if isinstance(change, Put):
                 self._puts[change.columns.node_id] = change
-            else:
+            elif isinstance(change, Delete):
                 self._puts.pop(change.node_id, None)
                 self._samples.pop(change.node_id, None)
+            elif isinstance(change, Bury):
+                self._tombstones.put(change.tombstone)
+            else:
+                self._tombstones.remove(change.key)
         for key, value in meta.items():
             if value is None:
                 self._meta.pop(key, None)

@@ -11,6 +11,7 @@ from registry_core.storage.store import Store
 
 if TYPE_CHECKING:
     from registry_core.storage.sealing import KeyRing
+    from registry_core.storage.state_sum import SumKey
 
 __all__ = ["checked_path", "open_store"]
 
@@ -23,10 +24,12 @@ def open_store(
     *,
     read_only: bool,
     own: bool = True,
+    sum_key: Optional[bytes] = None,
 ) -> Store:
     """The store that the path's suffix names; without a path one in memory.
 
     `own` False: for a command by which root changes the registry of a service, whose folder belongs to another user.
+    `sum_key`: 32 bytes; see `NodeRegistry`.
     """
     if not isinstance(read_only, bool):
         raise ValidationError("read_only", read_only, "must be true or false")
@@ -40,6 +43,7 @@ def open_store(
 
         return MemoryStore()
     path = checked_path(persistence_path)
+    sums = None if sum_key is None else _sums(sum_key)
     keys = None if encryption_key is None else _keys(encryption_key)
     if path.suffix.lower() == ".json":
         from registry_core.storage.json_file import JsonFileStore
@@ -47,13 +51,21 @@ def open_store(
         return JsonFileStore(path, read_only=read_only, keys=keys, own=own)
     from registry_core.storage.sqlite.store import SqliteStore
 
-    return SqliteStore(path, read_only=read_only, keys=keys, own=own)
+    return SqliteStore(path, read_only=read_only, keys=keys, own=own, sum_key=sums)
 
 
 def _keys(given: object) -> KeyRing:
     from registry_core.storage.sealing import KeyRing
 
     return KeyRing.of(given)
+
+
+def _sums(given: object) -> SumKey:
+    from registry_core.storage.state_sum import SUM_KEY_BYTES, SumKey
+
+    if not isinstance(given, bytes) or len(given) != SUM_KEY_BYTES:
+        raise ValidationError("sum_key", "<not shown>", f"must be {SUM_KEY_BYTES} bytes")
+    return SumKey(given)
 
 
 def checked_path(value: object) -> Path:

@@ -25,8 +25,14 @@ from registry_core.models.status import Liveness
 from registry_core.models.times import time_from_text, time_to_text
 from registry_core.rules.reputation.evidence import stored_history
 from registry_core.storage.record_codec import checked_proof, checked_unknown, record_from_plain
+from registry_core.storage.tombstones import (
+    StoredTombstone,
+    TombstoneKey,
+    tombstone_from_plain,
+    tombstone_to_plain,
+)
 
-__all__ = ["evidence_by_name", "pack", "unpack"]
+__all__ = ["evidence_by_name", "pack", "pack_tombstone", "unpack", "unpack_tombstone"]
 
 _encode = msgspec.json.Encoder().encode
 _decode_map = msgspec.json.Decoder(dict[str, Any]).decode
@@ -43,12 +49,15 @@ _GPU = _defaults(Gpu, Gpu())
 _PLAIN_NODE = tuple((name, default) for name, default in _NODE.items() if name != "health")  # samples are kept apart
 _PLAIN_OFFER = tuple(_OFFER.items())
 _PLAIN_GPU = tuple(_GPU.items())
+_node_values = attrgetter(*(name for name, _default in _PLAIN_NODE))  # `__dict__` would stay with the caller's records
+_offer_values = attrgetter(*_OFFER)
+_gpu_values = attrgetter(*_GPU)
 
 
 def pack(record: NodeRecord) -> bytes:
     """The record as JSON in UTF-8, fields at their default left out."""
     node = record.node
-    plain = _beyond(node.__dict__, _PLAIN_NODE)
+    plain = _beyond(_PLAIN_NODE, _node_values(node))
     if node.capabilities is not _NODE["capabilities"]:
         plain["capabilities"] = _plain_offer(node.capabilities)
     for name, to_plain in _TO_PLAIN:
@@ -90,6 +99,19 @@ def evidence_by_name(plain: dict[str, Any]) -> dict[str, Any]:
             for name, item in evidence.items()
         }
     return plain
+
+
+def pack_tombstone(tombstone: StoredTombstone) -> bytes:
+    """As bytes, for stores that keep tombstones one by one."""
+    return _encode(tombstone_to_plain(tombstone))
+
+
+def unpack_tombstone(key: TombstoneKey, packed: bytes, *, newer: bool = False) -> StoredTombstone:
+    """What `pack_tombstone` made bytes of. Raises ValueError."""
+    try:
+        return tombstone_from_plain(key, _decode_map(packed), newer=newer)
+    except (msgspec.MsgspecError, RecursionError, TypeError) as error:
+        raise ValueError(str(error)) from None
 
 
 class _Shape(NamedTuple):
@@ -159,15 +181,15 @@ def _unpacked(stored: Any) -> NodeRecord:
 _NOTHING: FrozenMap[str, Any] = FrozenMap()
 
 
-def _beyond(values: Mapping[str, Any], defaults: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+def _beyond(defaults: tuple[tuple[str, Any], ...], values: tuple[Any, ...]) -> dict[str, Any]:
     """The fields whose value is not the default."""
-    return {name: values[name] for name, default in defaults if values[name] != default}
+    return {name: value for (name, default), value in zip(defaults, values) if value != default}
 
 
 def _plain_offer(offer: NodeCapabilities) -> dict[str, Any]:
-    plain = _beyond(offer.__dict__, _PLAIN_OFFER)
+    plain = _beyond(_PLAIN_OFFER, _offer_values(offer))
     if offer.gpus:
-        plain["gpus"] = [_beyond(gpu.__dict__, _PLAIN_GPU) for gpu in offer.gpus]
+        plain["gpus"] = [_beyond(_PLAIN_GPU, _gpu_values(gpu)) for gpu in offer.gpus]
     return plain
 
 

@@ -14,8 +14,9 @@ from registry_core.errors import DamagedStoreError
 from registry_core.models.columns import Columns
 from registry_core.models.record import NodeRecord
 from registry_core.models.status import NodeHealth, Sampled
+from registry_core.storage.tombstones import StoredTombstone, TombstoneKey
 
-__all__ = ["Change", "Delete", "Put", "Row", "Store", "Unreadable"]
+__all__ = ["Bury", "Change", "ChangedSince", "Delete", "Exhume", "Put", "Row", "Store", "Unreadable"]
 
 
 class Put(NamedTuple):
@@ -31,7 +32,19 @@ class Delete(NamedTuple):
     node_id: str
 
 
-Change = Union[Put, Delete]
+class Bury(NamedTuple):
+    """Keep this tombstone, in place of an earlier one of its key."""
+
+    tombstone: StoredTombstone
+
+
+class Exhume(NamedTuple):
+    """Keep no tombstone under this key. No error when there is none."""
+
+    key: TombstoneKey
+
+
+Change = Union[Put, Delete, Bury, Exhume]
 Unreadable = Callable[[DamagedStoreError], object]
 
 
@@ -46,6 +59,13 @@ class Row(NamedTuple):
     is_down: bool = False
 
 
+class ChangedSince(NamedTuple):
+    """Nodes that were put, in order of registration, and nodes that were removed and are not there now."""
+
+    put: list[str]
+    removed: list[str]
+
+
 class Store(ABC):
     """Where the registry's records are kept.
 
@@ -56,7 +76,7 @@ class Store(ABC):
     with the process, however it ends. Any number of readers may open beside a writer.
 
     **Threads.** One call of `commit`, `save_samples`, `refresh` or `close` at a time: the caller sees to it. `read`,
-    `read_many` and `meta` may run in any thread at any time, during a commit too, and then see the state
+    `read_many`, `tombstone` and `meta` may run in any thread at any time, during a commit too, and then see the state
     before it or the state after it, never a mixture within one record.
 
     **Order.** `rows` gives nodes by rising `Columns.sequence`.
@@ -112,6 +132,33 @@ class Store(ABC):
         """Every text that `meta` knows, by key: what moves with the registry to another store."""
 
     @abstractmethod
+    def tombstone(self, key: TombstoneKey) -> Optional[StoredTombstone]:
+        """The tombstone as last committed, or None. One that was damaged is a DamagedStoreError."""
+
+    @abstractmethod
+    def tombstones(self) -> Iterator[StoredTombstone]:
+        """Every tombstone that says more than that a node was removed, the oldest first."""
+
+    def last_change(self) -> int:
+        """The number of the last commit; 0 where commits are not numbered."""
+        return 0
+
+    def changed_since(self, change: int) -> Optional[ChangedSince]:  # noqa: ARG002 - see below
+        """What the commits behind this one changed. None where that is not known: then everything may have changed."""
+        return None
+
+    def state_sum(self) -> Optional[str]:
+        """The keyed sum over all records and tombstones as last committed, in hexadecimal digits.
+
+        It depends on nothing but them and the key. None for a store without one: a JSON file is for people's hands.
+        """
+        return None
+
+    def label_key(self) -> Optional[bytes]:
+        """The key of the hashes of labels in memory, where the store keeps one: the same at each opening."""
+        return None
+
+    @abstractmethod
     def commit(self, changes: Sequence[Change], meta: Mapping[str, Optional[str]]) -> None:
         """Make `changes` (in this order; a later one on the same id wins) and `meta` (None removes) lasting.
 
@@ -121,6 +168,7 @@ class Store(ABC):
         and the next commit may be tried. Raises ReadOnlyError when opened with `read_only`.
 
         A `Put` keeps the node's saved sample and `is_down`; a `Delete` followed by a `Put` starts without them.
+        Tombstones beyond their bounds (`tombstones.MOST_KEPT`) go in the same commit, the oldest first.
         """
 
     @abstractmethod

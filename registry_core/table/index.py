@@ -17,7 +17,7 @@ from registry_core.models.node import NodeCapabilities
 from registry_core.query.conditions import CONDITIONS, GpuDemand, has_gpus, least_hundredths
 from registry_core.query.node_query import NodeQuery
 from registry_core.table.ladder import CPU_THRESHOLDS, GB_THRESHOLDS, Ladder
-from registry_core.table.slots import Slots, hash_of_label
+from registry_core.table.slots import Slots
 
 __all__ = ["BitmapIndex"]
 
@@ -279,7 +279,7 @@ class BitmapIndex:
             place = self._scored.rfind(1, least, place)
 
     def _labelled(self, label: str) -> BitMap:
-        having = self._labels.get(hash_of_label(label))
+        having = self._labels.get(self._slots.label_hash(label))
         if having is None:
             return BitMap()
         return having if isinstance(having, BitMap) else BitMap((having,))

@@ -28,6 +28,7 @@ from registry_core.table.slots import (
     MEMORY,
     SEEN,
     SEEN_AT,
+    LabelHash,
     Slots,
 )
 
@@ -56,7 +57,9 @@ _DOWN = LIVENESS_CODE[Liveness.DOWN]
 class NodeTable:
     """All nodes in memory. Not thread-safe: the registry's lock guards it."""
 
-    def __init__(self, thresholds: HealthThresholds, default_interval_seconds: Optional[float]) -> None:
+    def __init__(
+        self, thresholds: HealthThresholds, default_interval_seconds: Optional[float], label_key: Optional[bytes] = None
+    ) -> None:
         self._rule = HealthRule(thresholds)
         self._default_interval = default_interval_seconds
         self._cordons = CordonEnds()
@@ -68,7 +71,7 @@ class NodeTable:
         self.is_held: Optional[Callable[[str], bool]] = None
         self._unreadable: set[int] = set()  # slots whose records are damaged: no query finds them
         self._flapping: dict[str, Flapping] = {}  # the nodes that fell silent lately, the latest last
-        self.slots = Slots()
+        self.slots = Slots(LabelHash(label_key))
 
     def put(self, columns: Columns, now: float) -> bool:
         """Take over the columns of a new or known node; True when it is new. No sign of life by itself."""

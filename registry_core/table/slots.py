@@ -7,17 +7,19 @@ Slots are handed out in order of registration and that order is kept.
 from __future__ import annotations
 
 import math
+import os
 import sys
 from array import array
 from datetime import datetime, timezone
+from hashlib import blake2b
 from typing import Optional
 
-from registry_core.models.columns import Columns, label_of_wallet, labels
+from registry_core.models.columns import Columns, label_of_tag, label_of_wallet, labels
 from registry_core.models.status import Admission, Liveness, NodeHealth
 from registry_core.models.trusted import health_sample
 from registry_core.rules.health import ALL_CONDITIONS, ALL_UNKNOWN
 
-__all__ = ["Slots"]
+__all__ = ["LabelHash", "Slots"]
 
 GAUGES = 6
 LOAD, MEMORY, DISK, SEEN, SEEN_AT, CPUS = range(GAUGES)
@@ -40,10 +42,41 @@ _NEWCOMER = Admission.PROBATION.value
 _MAY_WORK = {Admission.APPROVED.value, Admission.PROBATION.value}
 
 
+_TAG = label_of_tag("", "")[:1]
+MOST_TAGS_REMEMBERED = 10_000
+
+
+class LabelHash:
+    """64 bits of a label by BLAKE2b under a key: nobody outside can make two labels meet.
+
+    The same in each process that has the key, so that what is kept of an index can be read again.
+    """
+
+    __slots__ = ("_begun", "_tags")
+
+    def __init__(self, key: Optional[bytes] = None) -> None:
+        self._begun = blake2b(key=os.urandom(16) if key is None else key, digest_size=8, person=b"duxnet-label")
+        self._tags: dict[str, int] = {}  # many nodes have the same ones, and wallets of their own
+
+    def __call__(self, label: str) -> int:
+        """Its hash."""
+        known = self._tags.get(label)
+        if known is not None:
+            return known
+        begun = self._begun.copy()  # half of the cost of a new one
+        begun.update(label.encode("utf-8", "surrogatepass"))
+        made = int.from_bytes(begun.digest(), "little", signed=True)
+        if label[:1] == _TAG and len(self._tags) < MOST_TAGS_REMEMBERED:
+            self._tags[label] = made
+        return made
+
+
 class Slots:
     """Columns by slot. A removed node's slot stays empty."""
 
-    def __init__(self) -> None:
+    def __init__(self, label_hash: LabelHash) -> None:
+        self.label_hash = label_hash
+        self._no_wallet = label_hash(_WALLET)
         self.by_id: dict[str, int] = {}
         self.ids: list[Optional[str]] = []
         self.sequence = array("Q")
@@ -79,7 +112,7 @@ class Slots:
         self.storage_gb.append(columns.storage_gb)
         self.gpu_enabled.append(columns.gpu_enabled)
         self.gpus.append(sys.intern(columns.gpus))
-        self.label_hashes.append(_hashes(columns.labels))
+        self.label_hashes.append(self._hashes(columns.labels))
         self.may_work.append(columns.admission in _MAY_WORK)
         self.newcomer.append(columns.admission == _NEWCOMER)
         self.cordoned.append(columns.cordoned)
@@ -100,7 +133,7 @@ class Slots:
         self.storage_gb[slot] = columns.storage_gb
         self.gpu_enabled[slot] = columns.gpu_enabled
         self.gpus[slot] = sys.intern(columns.gpus)
-        self.label_hashes[slot] = _hashes(columns.labels)
+        self.label_hashes[slot] = self._hashes(columns.labels)
         self.may_work[slot] = columns.admission in _MAY_WORK
         self.newcomer[slot] = columns.admission == _NEWCOMER
         self.cordoned[slot] = columns.cordoned
@@ -132,6 +165,13 @@ class Slots:
     def labels(self, slot: int) -> array[int]:
         """The hashes of the slot's labels."""
         return array("q", self.label_hashes[slot])
+
+    def _hashes(self, packed: str) -> bytes:
+        """The hashes of the labels in a column, eight bytes each; one stands for "no wallet"."""
+        every = [self.label_hash(label) for label in labels(packed)]
+        if not packed.startswith(_WALLET):
+            every.append(self._no_wallet)
+        return array("q", every).tobytes()
 
     def kept(self) -> list[int]:
         """The slots that are not empty."""
@@ -190,19 +230,6 @@ class Slots:
             None if at != at else datetime.fromtimestamp(at, timezone.utc),
             ALL_CONDITIONS[self.conditions[slot]],
         )
-
-
-def hash_of_label(label: str) -> int:
-    """64 bits by SipHash under this process's own key: nobody outside can make two labels meet."""
-    return hash(label)
-
-
-def _hashes(packed: str) -> bytes:
-    """The hashes of the labels in a column, eight bytes each; one stands for "no wallet"."""
-    every = [hash(label) for label in labels(packed)]
-    if not packed.startswith(_WALLET):
-        every.append(hash(_WALLET))
-    return array("q", every).tobytes()
 
 
 def _or_nan(value: Optional[float]) -> float:

@@ -75,6 +75,18 @@ _KINDS = (
         "Plain http is answered to this machine and the configured proxies only",
         "come by https, or through the proxy; replace a token that was sent this way, others may have read it",
     ),
+    ProblemKind(
+        "unnamed-proxy",
+        403,
+        "A proxy on the coordinator's machine that is not named stands between",
+        'name it in the coordinator\'s settings, such as proxies = ["127.0.0.1"] in [coordinator]; or come without it',
+    ),
+    ProblemKind(
+        "foreign-origin",
+        403,
+        "Pages of others may not speak with a coordinator",
+        "serve the page from the coordinator's own address, by a proxy that sets no Origin",
+    ),
     ProblemKind("not-allowed", 403, "The caller may not do this", "use a token with the right role"),
     ProblemKind(
         "join-token",
@@ -99,6 +111,13 @@ _KINDS = (
     ProblemKind("events-compacted", 410, "Those events are no longer kept", "read the list again, then follow"),
     ProblemKind("too-large", 413, "The request is too large"),
     ProblemKind("wrong-content-type", 415, "The content must be application/json"),
+    ProblemKind("expectation-failed", 417, "Only 100-continue can be expected"),
+    ProblemKind(
+        "foreign-host",
+        421,
+        "The coordinator does not go by that name",
+        "have its operator add the name to hosts in [coordinator]; or come by IP address, or with a token",
+    ),
     ProblemKind("invalid", 422, "A value is not accepted"),
     ProblemKind("unknown-parameter", 422, "The query has a parameter that is not known here", "see /openapi.json"),
     ProblemKind("too-many-requests", 429, "Too many requests", "wait as long as Retry-After says"),

@@ -10,7 +10,7 @@ import pytest
 from agent.probe.deadline import Deadlines
 from agent.probe.source import LiveSource, Source, SourceError
 from agent.sampler import Sampler
-from tests.agent.running import until
+from tests.support.processes import until
 
 GIB = 2**30
 DISK = {"total": 100, "used": 50, "free": 30, "inodes": 10, "inodes_available": 10}

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from agent.status_line import StatusLine
-from tests.agent.running import command, environment
+from tests.support.processes import command, environment
 
 pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it
 

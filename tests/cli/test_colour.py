@@ -7,13 +7,15 @@ import pty
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 
 from duxnet.cli import main
+from duxnet.cli.output import print_table
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.models.node import Node
 from registry_core.models.status import Admission
-from tests.agent.running import command, environment
+from tests.support.processes import command, environment
 
 GREEN, YELLOW, RED, END = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 
@@ -83,3 +85,10 @@ def test_the_doctor_s_marks_are_in_colour(tmp_path: Path, capsys: pytest.Capture
     marks = [line for line in capsys.readouterr().out.splitlines() if line.startswith("\x1b")]
     assert any(line.startswith(f"{RED}PROBLEM{END} agent:") for line in marks)
     assert any(line.startswith(f"{GREEN}ok{END}      configuration:") for line in marks)
+
+
+def test_a_state_from_elsewhere_brings_no_escapes_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with click.Context(click.Command("list")) as context:
+        context.color = True
+        print_table(("STATE",), [("banned: \x1b[2J",)])
+    assert capsys.readouterr().out == f"STATE\n{RED}banned: \\x1b[2J{END}\n"

@@ -14,8 +14,8 @@ from duxnet.cli import COMMANDS, main
 from duxnet.cli.group import click_command, group
 from duxnet.cli.run import ended
 from registry_core.version import __version__
-from tests.agent.running import command, duxnet, duxnet_process, environment
-from tests.requirements import need_program
+from tests.support.processes import command, duxnet, duxnet_process, environment
+from tests.support.requirements import need_program
 
 STARTS = {  # command: what follows it, its exit code, and a part of what it says; other tests call it in this process
     "probe": (["--only", "host"], 0, "host name"),

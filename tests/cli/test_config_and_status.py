@@ -10,7 +10,7 @@ import pytest
 
 from duxnet.cli import main
 from duxnet.process.config_file import read_config_file
-from tests.agent.running import RunningAgent, duxnet
+from tests.support.processes import RunningAgent, duxnet
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 

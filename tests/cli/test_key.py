@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.agent.running import RunningAgent, duxnet, duxnet_process, environment, until
-from tests.coordinator.running import Running
+from tests.support.coordinators import Running
+from tests.support.processes import RunningAgent, duxnet, duxnet_process, environment, until
 
 
 @pytest.fixture

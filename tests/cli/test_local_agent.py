@@ -13,7 +13,7 @@ import pytest
 from agent.settings import AgentSettings, RegistrySettings, load_agent_settings
 from duxnet.cli.local_agent import find_local_agent
 from duxnet.process.errors import ConfigurationError
-from tests.agent.running import environment
+from tests.support.processes import environment
 
 
 @pytest.fixture(autouse=True)

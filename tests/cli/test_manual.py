@@ -6,7 +6,7 @@ import subprocess
 
 from duxnet.cli import COMMANDS
 from duxnet.cli.manual import manual_page
-from tests.requirements import need_program
+from tests.support.requirements import need_program
 
 
 def test_man_formats_the_page_without_a_complaint_and_every_command_is_in_it() -> None:

@@ -11,9 +11,9 @@ from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import ValidationError
 from registry_core.models.node import Node
 from registry_core.remote import RemoteOptions, RemoteRegistry
-from tests.agent.running import duxnet
-from tests.coordinator.running import Running
-from tests.identity.ethereum import Wallet
+from tests.support.coordinators import Running
+from tests.support.ethereum import Wallet
+from tests.support.processes import duxnet
 
 WALLET = Wallet(21)
 

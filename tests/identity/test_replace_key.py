@@ -23,7 +23,7 @@ from registry_core.identity.identity_files import ensure_identity, read_identity
 from registry_core.identity.node_key import load_node_key
 from registry_core.identity.replace_key import replace_key
 from registry_core.identity.succession import MOST_LINKS
-from tests.requirements import need_program
+from tests.support.requirements import need_program
 
 REPLACE = (
     "import sys, pathlib; from registry_core.identity.replace_key import replace_key; "

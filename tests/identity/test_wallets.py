@@ -8,7 +8,7 @@ import pytest
 
 from registry_core.errors import NotSupportedError, ValidationError
 from registry_core.identity.wallets import EthereumWallets, canonical_wallet, proof_message
-from tests.identity.ethereum import Wallet
+from tests.support.ethereum import Wallet
 
 # Published by the documentation of eth-account (`Account.sign_message`) and of web3.js (`accounts.sign`).
 PUBLISHED = [

@@ -12,9 +12,9 @@ import click
 import pytest
 
 from duxnet.cli.probe import OPTIONS, command, parsed_without_click
-from tests.agent.running import duxnet, duxnet_process
 from tests.probe.test_recordings import RECORDINGS
 from tests.probe.test_rules import disk_usage
+from tests.support.processes import duxnet, duxnet_process
 
 # Modules that `duxnet probe` must not load, and why
 FORBIDDEN = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.requirements import need_program
+from tests.support.requirements import need_program
 
 PROGRAM = """
 import os, sys

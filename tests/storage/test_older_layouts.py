@@ -24,10 +24,10 @@ from registry_core.storage.maintenance.verify import verify
 from registry_core.storage.older_records import of_older_layout
 from registry_core.storage.sealing import KeyRing, SealingKey
 from registry_core.testing import START
-from tests.core.builders import a_node
-from tests.identity.ethereum import Wallet
-from tests.storage.older import older_json, older_plain, older_sqlite
-from tests.storage.writers import KEY, content, digests
+from tests.support.builders import a_node
+from tests.support.ethereum import Wallet
+from tests.support.older_files import older_json, older_plain, older_sqlite
+from tests.support.writers import KEY, content, digests
 
 AT = START.timestamp()
 WALLET = Wallet(7)

@@ -15,7 +15,7 @@ from registry_core.identity.answer_signature import SignedAnswer, verify_answer
 from registry_core.identity.keys import public_key_text
 from registry_core.identity.signatures import SignedRequest
 from registry_core.wire.shapes import PROTOCOL
-from tests.wire.exchanges import GOLDEN, KEY, NOW, Plain, a_coordinator, answer_of
+from tests.support.exchanges import GOLDEN, KEY, NOW, Plain, a_coordinator, answer_of
 
 PUBLIC = Ed25519PrivateKey.from_private_bytes(KEY).public_key()
 OF_THE_MOMENT = {"last_heartbeat", "version", "protocol"}

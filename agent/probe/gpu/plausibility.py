@@ -64,7 +64,7 @@ def _text_checked(finding: GpuFinding, failures: list[Failure]) -> GpuFinding:
     for name in _TEXTS:
         value = getattr(finding, name).strip()
         try:
-            limits.text(name, value, f"gpu.{name}")
+            limits.displayable(name, value, f"gpu.{name}")
         except ValidationError as error:
             failures.append(
                 Failure("gpu", f"{name} of the GPU {finding.pci_address}: {error.rule}", "gpus", value[:200])

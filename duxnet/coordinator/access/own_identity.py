@@ -23,16 +23,18 @@ __all__ = ["CoordinatorIdentity", "ensure_coordinator_identity", "ensure_operato
 KEY_FILE = "coordinator.key"
 OPERATOR_TOKEN_FILE = "operator.token"  # noqa: S105 - a file's name
 _SECRET_DOMAIN = b"duxnet-session-secret-v1\x00"
+_SUM_DOMAIN = b"duxnet-state-sum-v1\x00"
 
 
 @dataclass(frozen=True)
 class CoordinatorIdentity:
-    """The key, what follows from it, and the secret that seals session tokens."""
+    """The key, what follows from it, the secret that seals session tokens, and the key of the registry's sums."""
 
     id: str
     public_key: str
     key: Ed25519PrivateKey
     secret: bytes
+    sum_key: bytes
 
     def __repr__(self) -> str:
         return f"CoordinatorIdentity({self.id})"
@@ -59,7 +61,9 @@ def identity_of(key: Ed25519PrivateKey) -> CoordinatorIdentity:
     public = key.public_key()
     seed = key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
     secret = hmac.digest(seed, _SECRET_DOMAIN, "sha256")
-    return CoordinatorIdentity(coordinator_id_of_key(raw_public_key(public)), public_key_text(public), key, secret)
+    sum_key = hmac.digest(seed, _SUM_DOMAIN, "sha256")
+    own_id = coordinator_id_of_key(raw_public_key(public))
+    return CoordinatorIdentity(own_id, public_key_text(public), key, secret, sum_key)
 
 
 def ensure_operator_token(state_dir: Path, token_store: TokenStore, now: float) -> Path:

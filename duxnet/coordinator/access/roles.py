@@ -1,25 +1,20 @@
 """Who is asking, and what that role may do: one table.
 
-Here: bearer tokens to callers, roles to permissions, the peer's address. Not here: registration by signature
-(`registration`), sessions of nodes (`sessions`).
+Here: bearer tokens to callers, roles to permissions. Not here: registration by signature
+(`registration`), where a request came from (`forwarding`), sessions of nodes (`sessions`).
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Callable, Optional
 
 from duxnet.coordinator.access.token_store import TokenStore
 from duxnet.coordinator.errors import Refused
-from duxnet.coordinator.settings import Network
-from registry_core.errors import ValidationError
-from registry_core.models.addresses import canonical_address
 
-__all__ = ["ANONYMOUS", "Access", "Caller", "Permission", "may_speak_plainly", "peer_address"]
+__all__ = ["ANONYMOUS", "Access", "Caller", "Permission"]
 
 
 class Permission(Enum):
@@ -100,38 +95,3 @@ class Access:
         if token is None or not token.is_valid(self._now()) or token.role not in _ALLOWED:
             raise Refused("token-required", "the token is not known, was revoked, has expired or is for joining only")
         return Caller(token.role, f"token {token.id} ({token.role})", token.wallet, f"token:{token.id}")
-
-
-def peer_address(connection: Optional[str], forwarded: Sequence[str], proxies: Iterable[Network]) -> Optional[str]:
-    """The address that a request came from. `forwarded` is X-Forwarded-For, in order; believed only hop by hop.
-
-    From the right: as long as the hop is a configured proxy, what it says of the hop before is believed.
-    """
-    networks = tuple(proxies)
-    address = _canonical(connection)
-    for hop in reversed(forwarded):
-        if address is None or not _is_within(address, networks):
-            break
-        earlier = _canonical(hop)
-        if earlier is None:
-            break
-        address = earlier
-    return address
-
-
-def may_speak_plainly(connection: str, proxies: Iterable[Network]) -> bool:
-    """May this peer use http without TLS? This machine's loopback and configured proxies; by the connection only."""
-    address = _canonical(connection)
-    return address is not None and (ipaddress.ip_address(address).is_loopback or _is_within(address, proxies))
-
-
-def _canonical(text: Optional[str]) -> Optional[str]:
-    try:
-        return canonical_address("address", (text or "").strip())
-    except ValidationError:
-        return None
-
-
-def _is_within(address: str, networks: Iterable[Network]) -> bool:
-    parsed = ipaddress.ip_address(address)
-    return any(parsed.version == network.version and parsed in network for network in networks)

@@ -6,6 +6,7 @@ A restart forgets sequences, not sessions: the first heartbeat after it is taken
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from typing import Callable, Optional
 
@@ -19,12 +20,16 @@ __all__ = ["Session", "Sessions"]
 BURST = 4.0
 """Heartbeats that a node may send at once; after that as many as `BEATS_PER_INTERVAL`."""
 BEATS_PER_INTERVAL = 4.0
+MOST_ATTEMPTS = 16
+"""How often one registration may be sent again, each time signed anew, since its answer was lost."""
 
 
 class Session:
     """The state of one node's present session."""
 
-    __slots__ = ("allowance", "answer", "expires", "gap", "generation", "refilled", "refusal", "sequence", "token")
+    __slots__ = (
+        *("allowance", "answer", "expires", "gap", "generation", "proofs", "refilled", "refusal", "sequence", "token"),
+    )
 
     def __init__(self, generation: int) -> None:
         self.generation = generation
@@ -34,6 +39,7 @@ class Session:
         self.expires = 0
         self.gap: Optional[Gap] = None
         self.refusal = ""  # why the node may not speak at all
+        self.proofs: list[bytes] = []  # of the registrations that it was given for
         self.allowance = BURST
         self.refilled = float("-inf")
 
@@ -61,15 +67,34 @@ class Sessions:
         self._kept = kept
         self._sessions: dict[str, Session] = {}
 
-    def begin(self, node_id: str, generation: int) -> None:
-        """The node registered with this generation: whatever was said in an earlier session ends."""
+    def begin(self, node_id: str, generation: int, proof: str) -> None:
+        """The node registered with this generation: whatever was said in an earlier session ends.
+
+        `proof` is what its signature was made of. The node signs each attempt anew, so that the same one again comes
+        from somebody who recorded it: raises Refused, and the session is not given away.
+        """
+        digest = hashlib.blake2b(proof.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         known = self._sessions.get(node_id)
         if known is None or known.generation != generation:
-            self._sessions[node_id] = Session(generation)
+            known = self._sessions[node_id] = Session(generation)
+        if digest in known.proofs or len(known.proofs) >= MOST_ATTEMPTS:
+            raise Refused("stale-generation", "this registration was taken already", current_generation=generation)
+        known.proofs.append(digest)
 
     def known(self, node_id: str) -> Optional[Session]:
         """The session of a node that was heard since the start, or None."""
         return self._sessions.get(node_id)
+
+    def judge(self, node_id: str) -> None:
+        """The node's admission has changed: may it still speak?"""
+        known = self._sessions.get(node_id)
+        if known is None:
+            return
+        kept = self._kept(node_id)
+        if kept is None:
+            self.forget(node_id)
+        else:
+            known.refusal = kept[1]
 
     def forget(self, node_id: str) -> None:
         """The node was removed."""

@@ -2,52 +2,60 @@
 
 Here: rows. Not here: what a role may do (`access`), nodes (`NodeRegistry`). Several processes may use it at once:
 `duxnet token` works beside a running coordinator. Secrets are kept as their hashes only. Reading has a connection of
-its own, so that nobody who reads waits for a commit.
+its own, so that nobody who reads waits for a commit. The file is opened as a registry's is: a damaged log is kept
+aside, each row has a checksum, and an older layout is brought up after a copy was put aside.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
-from registry_core.errors import DamagedStoreError, StoreError, UnsupportedSchemaError, ValidationError, reason_of
-from registry_core.files.opening import Folder
+from registry_core.errors import DamagedStoreError, ValidationError
+from registry_core.files.locks import locked_folder
 from registry_core.identity.tokens import hashed_secret, new_secret
+from registry_core.storage.sqlite.file_handles import UsedFile
+from registry_core.storage.sqlite.open import (
+    Kind,
+    check_files,
+    check_identity,
+    connect,
+    has_log,
+    hold_names,
+    make_database,
+    settle_log,
+    translated,
+    wal_of,
+)
+from registry_core.storage.sqlite.upgrade import run_statements, upgrade_file
 
-__all__ = ["ROLES", "Gone", "TokenStore", "TokenRow"]
+__all__ = ["ROLES", "RemovedBefore", "TokenRow", "TokenStore"]
 
 COORDINATOR_DB = "coordinator.db"
 ROLES = ("join", "reader", "rater", "operator")
-_SCHEMA = 1
+KIND = Kind(application_id=0x44555843, layout=2, supported="layouts 1 and 2 of coordinator.db", unmarked=1)
 
-TOMBSTONE_SECONDS = 30 * 86_400.0
-"""How long a removed node's generation is remembered. A replay dies with its signature, after minutes."""
 _TABLES = """
-CREATE TABLE IF NOT EXISTS tokens (
+CREATE TABLE tokens (
   id INTEGER PRIMARY KEY AUTOINCREMENT, hash TEXT NOT NULL UNIQUE, role TEXT NOT NULL, label TEXT NOT NULL,
-  wallet TEXT NOT NULL, created REAL NOT NULL, expires REAL, uses INTEGER, revoked REAL
+  wallet TEXT NOT NULL, created REAL NOT NULL, expires REAL, uses INTEGER, revoked REAL,
+  checksum INTEGER NOT NULL DEFAULT 0
 );
-CREATE TABLE IF NOT EXISTS joins (
+CREATE TABLE joins (
   token INTEGER NOT NULL REFERENCES tokens(id), node_id TEXT NOT NULL, at REAL NOT NULL,
-  PRIMARY KEY (token, node_id)
+  checksum INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (token, node_id)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS gone (
-  node_id TEXT PRIMARY KEY, generation INTEGER NOT NULL, ban TEXT NOT NULL, at REAL NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS gone_at ON gone (at) WHERE ban = '';
-CREATE TABLE IF NOT EXISTS gone_keys (
-  node_id TEXT PRIMARY KEY, links INTEGER NOT NULL, key TEXT NOT NULL, at REAL NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS gone_keys_at ON gone_keys (at);
 """
-MOST_GONE_KEYS = 100_000
-"""Of so many removed nodes whose key was replaced, the last ones, the newest key is remembered: about 20 MB."""
+_UPGRADE = """
+ALTER TABLE tokens ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE joins ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+"""
 
 
 @dataclass(frozen=True)
@@ -69,12 +77,14 @@ class TokenRow:
         return self.revoked is None and (self.expires is None or now < self.expires)
 
 
-class Gone(NamedTuple):
-    """What a removed node left: its last generation, why it was banned, after how many replacements it had which key.
+class RemovedBefore(NamedTuple):
+    """What layout 1 kept here of a removed node: its last generation, why it was banned, its newest key.
 
-    None where nothing is known of it; `ban` is empty where it was not banned.
+    `links` is how often its key was replaced. None where nothing is known of it; `ban` is empty without a ban.
     """
 
+    node_id: str
+    at: float
     generation: Optional[int]
     ban: Optional[str]
     links: Optional[int]
@@ -86,38 +96,65 @@ class TokenStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._location = str(path)
         self._lock = threading.RLock()
         self._reading_lock = threading.Lock()
         self._batch_thread: Optional[int] = None
         self._marks = 0
-        with self._translated():
-            with Folder(path.parent) as folder:
-                for ending in ("-wal", "-shm", "-journal"):
-                    folder.look(path.name + ending)
-                if folder.look(path.name) is None:  # SQLite would make it readable to others
-                    os.close(folder.open(path.name, os.O_RDWR | os.O_CREAT))
-            self._db = self._connected()
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            found = int(self._db.execute("PRAGMA user_version").fetchone()[0])
-            if found > _SCHEMA:
-                raise UnsupportedSchemaError(str(path), str(found), str(_SCHEMA))
-            self._db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={_SCHEMA}; COMMIT;")
-            self._reader = self._connected()
+        with self._translated("opened"), locked_folder(path.parent):  # one process at a time makes it, or brings it up
+            check_files(path, owned=True)
+            if not path.exists():
+                if has_log(path):
+                    raise DamagedStoreError(self._location, f"its log {wal_of(path).name} is there, but it is not")
+                make_database(path, KIND, _TABLES)
+            hold_names(path)
+            self._used: Optional[UsedFile] = UsedFile(path)
+            try:
+                self._open()
+            except BaseException:
+                self._used.end()
+                raise
 
-    def _connected(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, timeout=5.0, isolation_level=None, check_same_thread=False)
+    def _open(self) -> None:
+        check_identity(self._path, KIND)
+        settle_log(self._path, alone=False)
+        upgrade_file(self._path, _bring_up, kind=KIND)
+        self._db = connect(self._path, read_only=False)
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._check()
+            self._reader = connect(self._path, read_only=True)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _check(self) -> None:
+        (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise DamagedStoreError(self._location, f"SQLite finds it damaged ({ascii(found)[1:-1]})")
+        self.tokens_of(self._db)
+        for row in self._db.execute(_JOINS):
+            self._checked(row, f"that node {row[1]!a} joined by token {row[0]!a}")
+
+    def _checked(self, row: tuple[Any, ...], what: str) -> tuple[Any, ...]:
+        """The row without its checksum, its last value."""
+        if row[-1] != _checksum(row[:-1]):
+            raise DamagedStoreError(self._location, f"the record {what} does not match its checksum")
+        return row[:-1]
 
     def close(self) -> None:
         """Close the file. Closing twice is no error."""
         with self._lock, self._reading_lock:
             self._reader.close()
             self._db.close()
+            used, self._used = self._used, None
+            if used is not None:
+                used.end()
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[None]:
         """Changes of this thread inside are one commit, all or nothing. Without a change the file is not touched."""
-        with self._lock, self._translated():
+        with self._lock, self._translated("written"):
             self._batch_thread = threading.get_ident()
             self._marks = 0
             try:
@@ -158,86 +195,74 @@ class TokenStore:
         secret = new_secret(f"dux_{role}")
         expires = None if lifetime_seconds is None else now + lifetime_seconds
         with self._change() as db:
-            cursor = db.execute(
-                "INSERT INTO tokens (hash, role, label, wallet, created, expires, uses) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (hashed_secret(secret), role, label, wallet, now, expires, uses),
-            )
+            values = (hashed_secret(secret), role, label, wallet, float(now), _seconds(expires), uses, None)
+            cursor = db.execute(_INSERT, (*values, _checksum(values)))
             number = int(cursor.lastrowid or 0)
         return TokenRow(number, role, label, wallet, now, expires, uses, 0, None), secret
 
     def tokens(self) -> list[TokenRow]:
         """Every token, the oldest first."""
         with self._reading() as db:
-            return [TokenRow(*row) for row in db.execute(f"{_SELECT} GROUP BY t.id ORDER BY t.id")]
+            return self.tokens_of(db)
+
+    def tokens_of(self, db: sqlite3.Connection) -> list[TokenRow]:
+        """Every token that this connection sees."""
+        return [self._token(row) for row in db.execute(f"{_SELECT} ORDER BY t.id").fetchall()]
+
+    def _token(self, row: tuple[Any, ...]) -> TokenRow:
+        number, used, *kept = row
+        _hash, role, label, wallet, created, expires, uses, revoked = self._checked(tuple(kept), f"of token {number!a}")
+        return TokenRow(number, role, label, wallet, created, expires, uses, used, revoked)
 
     def revoke(self, number: int, now: float) -> bool:
         """Make a token worthless; False when there is none that was valid."""
         with self._change() as db:
-            return bool(
-                db.execute("UPDATE tokens SET revoked = ? WHERE id = ? AND revoked IS NULL", (now, number)).rowcount
-            )
+            row = db.execute(f"{_SELECT} WHERE t.id = ?", (number,)).fetchone()
+            if row is None or self._token(row).revoked is not None:
+                return False
+            values = (*row[2:-2], float(now))
+            db.execute("UPDATE tokens SET revoked = ?, checksum = ? WHERE id = ?", (now, _checksum(values), number))
+        return True
 
     def find(self, secret: str) -> Optional[TokenRow]:
         """The token with this secret, valid or not."""
         with self._reading() as db:
-            row = db.execute(f"{_SELECT} WHERE t.hash = ? GROUP BY t.id", (hashed_secret(secret),)).fetchone()
-        return TokenRow(*row) if row is not None else None
+            row = db.execute(f"{_SELECT} WHERE t.hash = ?", (hashed_secret(secret),)).fetchone()
+            return None if row is None else self._token(row)
 
     def join(self, secret: str, node_id: str, now: float) -> bool:
         """Use a join token for this node, durably. True when it may join, also when it did before by this token."""
         with self._change() as db:
-            row = db.execute(f"{_SELECT} WHERE t.hash = ? GROUP BY t.id", (hashed_secret(secret),)).fetchone()
-            token = TokenRow(*row) if row is not None else None
+            row = db.execute(f"{_SELECT} WHERE t.hash = ?", (hashed_secret(secret),)).fetchone()
+            token = None if row is None else self._token(row)
             if token is None or token.role != "join":
                 return False
-            if db.execute("SELECT 1 FROM joins WHERE token = ? AND node_id = ?", (token.id, node_id)).fetchone():
+            joined = db.execute(f"{_JOINS} WHERE token = ? AND node_id = ?", (token.id, node_id)).fetchone()
+            if joined is not None:
+                self._checked(joined, f"that node {node_id!a} joined by token {token.id}")
                 return token.revoked is None
             if not token.is_valid(now) or (token.uses is not None and token.used >= token.uses):
                 return False
-            db.execute("INSERT INTO joins (token, node_id, at) VALUES (?, ?, ?)", (token.id, node_id, now))
+            values = (token.id, node_id, float(now))
+            db.execute("INSERT INTO joins VALUES (?, ?, ?, ?)", (*values, _checksum(values)))
         return True
 
-    def bury(self, node_id: str, generation: int, ban: str, now: float) -> None:
-        """Remember of a node that is removed what a later registration must be judged by. Bounded: the oldest go.
+    def removed_before(self) -> list[RemovedBefore]:
+        """What layout 1 kept here of removed nodes; the registry keeps it now."""
+        with self._reading() as db:
+            if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'gone'").fetchone() is None:
+                return []
+            return [RemovedBefore(*row) for row in db.execute(_REMOVED_BEFORE)]
 
-        `ban` is why it was banned, or empty; bans are kept for good.
-        """
+    def forget_removed(self) -> None:
+        """The registry keeps what `removed_before` gave."""
         with self._change() as db:
-            db.execute(
-                "INSERT INTO gone VALUES (?, ?, ?, ?) ON CONFLICT (node_id) DO UPDATE SET "
-                "generation = max(generation, excluded.generation), ban = excluded.ban, at = excluded.at",
-                (node_id, generation, ban, now),
-            )
-            db.execute(
-                "DELETE FROM gone WHERE node_id IN (SELECT node_id FROM gone WHERE ban = '' AND at < ? "
-                "ORDER BY at LIMIT 100)",
-                (now - TOMBSTONE_SECONDS,),
-            )
-
-    def bury_key(self, node_id: str, links: int, key: str, now: float) -> None:
-        """Remember of a node that is removed which key it had after how many replacements. Bounded: the oldest go."""
-        with self._change() as db:
-            db.execute("INSERT OR REPLACE INTO gone_keys VALUES (?, ?, ?, ?)", (node_id, links, key, now))
-            db.execute(
-                "DELETE FROM gone_keys WHERE node_id IN "
-                "(SELECT node_id FROM gone_keys ORDER BY at DESC LIMIT -1 OFFSET ?)",
-                (MOST_GONE_KEYS,),
-            )
-
-    def gone(self, node_id: str) -> Gone:
-        """What is remembered of a node that was removed."""
-        if self._batch_thread != threading.get_ident():
-            with self._reading() as db:
-                return Gone(*db.execute(_GONE, (node_id,)).fetchone())
-        try:  # as each registration asks it
-            return Gone(*self._db.execute(_GONE, (node_id,)).fetchone())
-        except sqlite3.DatabaseError:
-            with self._translated():
-                raise
+            db.execute("DROP TABLE IF EXISTS gone")
+            db.execute("DROP TABLE IF EXISTS gone_keys")
 
     @contextlib.contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._translated():
+        with self._lock, self._translated("written"):
             if self._batch_thread is not None:  # ours: the lock keeps other threads out
                 if not self._db.in_transaction:
                     self._db.execute("BEGIN IMMEDIATE")
@@ -256,29 +281,44 @@ class TokenStore:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """For a thread that has a batch open, what that batch has changed."""
         if self._batch_thread == threading.get_ident():
-            with self._translated():
+            with self._translated("read"):
                 yield self._db
             return
-        with self._reading_lock, self._translated():
+        with self._reading_lock, self._translated("read"):
             yield self._reader
 
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise StoreError(str(self._path), f"cannot be used: {error}") from error
-            raise DamagedStoreError(str(self._path), f"is not a sound SQLite file: {error}") from error
-        except OSError as error:
-            raise StoreError(str(self._path), f"cannot be opened: {reason_of(error)}") from error
+    def _translated(self, doing: str) -> translated:
+        return translated(self._location, doing)
 
 
+def _bring_up(db: sqlite3.Connection, _found: int) -> None:
+    run_statements(db, _UPGRADE)
+    for number, _used, *kept, _none in db.execute(_SELECT).fetchall():
+        db.execute("UPDATE tokens SET checksum = ? WHERE id = ?", (_checksum(tuple(kept)), number))
+    for token, node_id, at, _none in db.execute(_JOINS).fetchall():
+        values = (_checksum((token, node_id, at)), token, node_id)
+        db.execute("UPDATE joins SET checksum = ? WHERE token = ? AND node_id = ?", values)
+
+
+def _checksum(values: tuple[Any, ...]) -> int:
+    return zlib.crc32(ascii(values).encode("ascii"))
+
+
+def _seconds(value: Optional[float]) -> Optional[float]:
+    return None if value is None else float(value)
+
+
+_INSERT = """
+INSERT INTO tokens (hash, role, label, wallet, created, expires, uses, revoked, checksum)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
 _SELECT = (
-    "SELECT t.id, t.role, t.label, t.wallet, t.created, t.expires, t.uses, count(j.node_id), t.revoked "
-    "FROM tokens t LEFT JOIN joins j ON j.token = t.id"
+    "SELECT t.id, (SELECT count(*) FROM joins WHERE token = t.id), "
+    "t.hash, t.role, t.label, t.wallet, t.created, t.expires, t.uses, t.revoked, t.checksum FROM tokens t"
 )
-_GONE = (
-    "SELECT g.generation, g.ban, k.links, k.key FROM (SELECT ? AS id) "
-    "LEFT JOIN gone g ON g.node_id = id LEFT JOIN gone_keys k ON k.node_id = id"
-)
+_JOINS = "SELECT token, node_id, at, checksum FROM joins"
+_REMOVED_BEFORE = """
+SELECT g.node_id, g.at, g.generation, g.ban, k.links, k.key FROM gone g LEFT JOIN gone_keys k USING (node_id)
+UNION ALL
+SELECT k.node_id, k.at, NULL, NULL, k.links, k.key FROM gone_keys k WHERE k.node_id NOT IN (SELECT node_id FROM gone)
+"""

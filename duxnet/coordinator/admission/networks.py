@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Optional
 
 from registry_core.errors import ValidationError
+from registry_core.models.addresses import is_public
 from registry_core.models.node import Node
 
 __all__ = ["is_counted", "near", "network_of", "quota_keys", "refuse_unreachable"]
@@ -18,7 +19,7 @@ _ALL_OF_IPV6 = 6
 def refuse_unreachable(node: Node) -> None:
     """On a public network a node announces only what can be reached from outside. Raises ValidationError."""
     for field, text in (("ip_address", node.ip_address), *(("addresses", each) for each in node.addresses)):
-        if not ipaddress.ip_address(text).is_global or ipaddress.ip_address(text).is_multicast:
+        if not is_public(text):
             raise ValidationError(
                 field, text, "must be an address that can be reached from the internet on this network"
             )

@@ -21,12 +21,13 @@ from duxnet.coordinator.access.own_identity import CoordinatorIdentity
 from duxnet.coordinator.access.roles import Access, Permission
 from duxnet.coordinator.access.token_store import TokenStore
 from duxnet.coordinator.admission.decision import Decision, Registrar, RegistrationRequest
+from duxnet.coordinator.admission.growth import Growth
 from duxnet.coordinator.admission.quotas import Quotas
 from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.http.messages import decoded
 from duxnet.coordinator.liveness.mass_failure import MassFailureDetector
 from duxnet.coordinator.settings import CoordinatorSettings
-from registry_core.embedded.host import Known
+from registry_core.embedded.host import Known, RemovedNode
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import ValidationError
 from registry_core.identity.answer_signature import OLD_SEAL_HEADER, SignedAnswer, old_seal, sign_answer
@@ -86,6 +87,7 @@ class AdmissionPipeline:
         self._mass_failure = mass_failure
         self._access = access
         self._registrar = Registrar(identity, settings)
+        self._growth = Growth(registry, settings.nodes_at_most, settings.new_nodes_per_minute)
         self._join_policy = settings.join_policy
         self.interval_seconds = settings.shortest_interval_seconds
 
@@ -157,18 +159,22 @@ class AdmissionPipeline:
     ) -> Decision:
         state = None if known is None else known.state
         if state is None or "links" not in state:  # removed before, and perhaps registered by an operator since
-            gone = self._token_store.gone(node.id)
-            if known is None and gone.generation is not None:
-                if gone.ban:
-                    raise Refused("banned", gone.ban)
-                if said.generation <= gone.generation < LAST_GENERATION:
-                    raise Refused(
-                        "stale-generation", "the node was removed after a later one", current_generation=gone.generation
-                    )
-            if gone.links is not None:
-                state = {**(state or {}), "links": gone.links, "key": gone.key}
+            removed = self._registry.host.removed(node.id)
+            if removed is not None:
+                if known is None:
+                    self._refuse_removed(removed, said.generation)
+                if removed.state.get("links"):
+                    state = {**(state or {}), "links": removed.state["links"], "key": removed.state["key"]}
         known_node = None if known is None else known.node
         return self._registrar.decide(request, said, node, known_node, state, self.interval_seconds)
+
+    @staticmethod
+    def _refuse_removed(removed: RemovedNode, generation: int) -> None:
+        if removed.ban:
+            raise Refused("banned", removed.ban)
+        last = removed.state.get("generation")
+        if isinstance(last, int) and generation <= last < LAST_GENERATION:
+            raise Refused("stale-generation", "the node was removed after a later one", current_generation=last)
 
     def _register(
         self, request: RegistrationRequest, said: Registration, decision: Decision, known: Optional[Known]
@@ -177,6 +183,8 @@ class AdmissionPipeline:
         node_id = decision.node.id
         pending = self._reason_to_wait(request.peer) if known is None else ""
         if known is None:
+            self._growth.take(request.peer)
+            self._make_room()
             if self._join_policy == "token" and not self._token_store.join(said.join_token, node_id, time.time()):
                 raise Refused("join-token", "the join token is not known, used up, revoked or expired")
             self._audit.note(f"node {node_id}", "registered", node_id, pending=pending)
@@ -186,12 +194,23 @@ class AdmissionPipeline:
             state=decision.host_state,
             pending_reason=pending,
         )
+        if known is None:
+            self._growth.came(node_id, request.peer)
         self._quotas.move(node_id, None if known is None else known.state.get("peer"), request.peer)
         if decision.contested and (known is None or known.node.cordon is None):
             self._audit.note("coordinator", "contested", node_id, reason=decision.contested)
             _log.warning("%s is cordoned: %s", node_id, decision.contested)
             self._registry.admin.cordon(node_id, reason=decision.contested, actor="coordinator")
         return kept
+
+    def _make_room(self) -> None:
+        """Where there are as many nodes as there may be, one that never worked goes, and leaves nothing behind."""
+        newcomer = self._growth.make_room(self._quotas.arrived)
+        if newcomer is None:
+            return
+        self._audit.note("coordinator", "removed", newcomer.node_id, reason="to make room: see nodes_at_most")
+        self._registry.deregister_node(newcomer.node_id)
+        self._quotas.move(newcomer.node_id, newcomer.peer, None)
 
     def _check_join_token(self, secret: str, unix_now: float) -> None:
         """Could this token let a new node in?"""

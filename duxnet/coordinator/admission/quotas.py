@@ -54,6 +54,11 @@ class Quotas:
         """The place in the commit under way to which `back_to` can return: how many moves there were."""
         return len(self._moves)
 
+    @property
+    def arrived(self) -> int:
+        """How many more nodes there are after the commit under way than before it."""
+        return sum((earlier is None) - (earlier is not None and peer is None) for earlier, peer in self._moves)
+
     def back_to(self, mark: int) -> None:
         """Take back the moves since the mark: their change was refused."""
         with self._lock:

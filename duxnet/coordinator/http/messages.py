@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
 from typing import Any, Callable, Optional, TypeVar, Union
 
 import msgspec
 
 from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.http.problem_answers import ProblemAnswer
+from duxnet.coordinator.http.security_headers import API_SECURITY
 
 __all__ = [
     "JSON",
@@ -68,7 +69,7 @@ class Request:
 class Response:
     """A whole answer. `content_type` b"": it has no body."""
 
-    __slots__ = ("body", "headers", "status")
+    __slots__ = ("body", "headers", "security", "status")
 
     def __init__(
         self,
@@ -76,9 +77,11 @@ class Response:
         content_type: bytes = JSON,
         status: int = 200,
         headers: Iterable[tuple[bytes, bytes]] = (),
+        security: Sequence[tuple[bytes, bytes]] = API_SECURITY,
     ) -> None:
         self.body = body
         self.status = status
+        self.security = security
         self.headers: list[tuple[bytes, bytes]] = [*headers]
         if content_type:
             self.headers.append((b"content-type", content_type))
@@ -174,12 +177,13 @@ async def send_response(answer: Answer, receive: Receive, send: Send, *, with_bo
 
 
 async def _send_whole(send: Send, answer: Response, *, with_body: bool = True) -> None:
-    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    headers = [*answer.headers, *answer.security]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body if with_body else b""})
 
 
 async def _send_stream(answer: StreamResponse, send: Send) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": answer.headers})
+    await send({"type": "http.response.start", "status": 200, "headers": [*answer.headers, *API_SECURITY]})
     async for chunk in answer.chunks:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})

@@ -39,6 +39,7 @@ class Route:
     reads: Optional[type] = None  # the body, where the handler itself decodes it
     example: Optional[Mapping[str, Any]] = None  # of the body
     is_asgi: bool = False  # the handler is given ASGI's scope, receive and send, and the parts of the path
+    any_host: bool = False  # it is answered by whatever name the coordinator is called: see `access.browsers`
     is_documented: bool = True
     name: str = ""  # "": the handler's
     description: str = ""  # "": the handler's docstring

@@ -12,7 +12,6 @@ from typing import Optional, Union
 
 import msgspec
 
-from duxnet.coordinator.access.roles import may_speak_plainly
 from duxnet.coordinator.coordinator import Coordinator
 from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.http.messages import (
@@ -39,9 +38,7 @@ class Heartbeats:
     def __init__(self, coordinator: Coordinator) -> None:
         self._beat = coordinator.beat
         self._counters = coordinator.counters
-        self._may_speak_plainly = lru_cache(maxsize=1024)(
-            lambda address: may_speak_plainly(address, coordinator.proxy_networks)
-        )
+        self._may_speak_plainly = lru_cache(maxsize=1024)(coordinator.forwarding.may_speak_plainly)
 
     def is_open_to(self, scheme: str, client: Optional[str]) -> bool:
         """Encrypted, or from where plain http is taken. `client` None: a socket in the file system."""

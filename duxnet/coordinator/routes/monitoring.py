@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from duxnet.coordinator.access.roles import Caller, Permission
@@ -16,13 +16,16 @@ from duxnet.coordinator.http.query_params import Discovery, EventsAsked
 from duxnet.coordinator.routes.metrics import OPENMETRICS, PLAIN, metrics_text
 from registry_core.errors import EventsCompacted
 from registry_core.events import Event
+from registry_core.models.addresses import is_destination
 from registry_core.models.times import time_to_text
+from registry_core.query.conditions import withheld
 
 __all__ = ["healthz", "metrics", "readyz", "service_discovery", "show_events"]
 
 MOST_FOLLOWERS = 1000
 KEEP_ALIVE_SECONDS = 15.0
 MOST_EVENTS = 1000
+FIRST_UNPRIVILEGED_PORT = 1024
 _STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -98,7 +101,11 @@ def metrics(request: Request, coordinator: Coordinator) -> Response:
 
 
 async def service_discovery(request: Request, coordinator: Coordinator, caller: Caller, query: Discovery) -> Response:
-    """Always the whole list. Shows addresses, so it needs a token unless the settings show them to all."""
+    """Nodes that admission and scheduling allow work, all at once, and none whose address is no other machine's.
+
+    Shows addresses, so it needs a token unless the settings show them to all. A port below 1024 is a target only where
+    `scrape_port` or the settings say so: on most machines it is no exporter's.
+    """
     if not coordinator.settings.show_addresses:
         caller.need(Permission.SEE_ADDRESSES)
     if coordinator.is_warming:  # Prometheus keeps the last list on an error
@@ -106,7 +113,9 @@ async def service_discovery(request: Request, coordinator: Coordinator, caller: 
     found = []
     for node in (await coordinator.node_search.find_in_thread(query.query())).nodes:
         port = query.scrape_port or node.port
-        if not port:
+        if not port or not is_destination(node.ip_address) or withheld(node):
+            continue
+        if port < FIRST_UNPRIVILEGED_PORT and not (query.scrape_port or coordinator.settings.low_ports):
             continue
         host = f"[{node.ip_address}]" if ipaddress.ip_address(node.ip_address).version == 6 else node.ip_address
         labels = {
@@ -114,10 +123,16 @@ async def service_discovery(request: Request, coordinator: Coordinator, caller: 
             "__meta_duxnet_hostname": node.hostname,
             "__meta_duxnet_liveness": str(node.liveness),
             "__meta_duxnet_ready": str(node.is_ready).lower(),
-            **{f"__meta_duxnet_tag_{_label(key)}": value for key, value in node.tags.items()},
+            **{f"__meta_duxnet_tag_{label}": value for label, value in _labels(node.tags).items()},
         }
         found.append({"targets": [f"{host}:{port}"], "labels": labels})
     return conditional_json(found, request)
+
+
+def _labels(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags by what Prometheus takes as a name. Where several have one name, a tag that is called just so has it."""
+    labels = {_label(key): value for key, value in tags.items()}
+    return {**labels, **{key: value for key, value in tags.items() if _label(key) == key}}
 
 
 def _label(key: str) -> str:

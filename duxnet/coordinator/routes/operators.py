@@ -24,13 +24,14 @@ __all__ = ["attach_wallet", "change_admission", "cordon", "report_outcome", "unc
 
 
 async def report_outcome(node_id: str, coordinator: Coordinator, caller: Caller, body: TaskOutcome) -> Response:
-    """Needs the token of a rater or operator. A rater never rates nodes of its own wallet.
+    """Needs the token of a rater or operator. A rater praises no node of its own wallet; faults of such nodes count,
+    since any node may state any wallet.
 
     `rater`: an operator names anybody; a rater nobody, or its own token as `token:ID`.
     """
     node = _known(coordinator, node_id)
-    if caller.owns(node.wallet_address):
-        raise Refused("not-allowed", "a rater may not rate nodes of its own wallet")
+    if body.success and caller.owns(node.wallet_address):
+        raise Refused("not-allowed", "a rater may not praise nodes of its own wallet")
     Outcome(body.success, body.task_id, body.dimension, body.weight, body.rater).checked()  # before it is logged
     caller.need_to_speak_as(body.rater)
     registry = coordinator.registry
@@ -65,7 +66,7 @@ async def change_admission(node_id: str, coordinator: Coordinator, caller: Calle
         body.reason,
         lambda: admin.set_admission(node_id, admission, reason=body.reason, actor=caller.name),
     )
-    coordinator.sessions.forget(node_id)  # read anew: a banned node's session speaks no more
+    coordinator.sessions.judge(node_id)  # read anew: a banned node's session speaks no more
     return _shown(coordinator, caller, node_id)
 
 
@@ -112,14 +113,14 @@ async def attach_wallet(node_id: str, coordinator: Coordinator, caller: Caller, 
             node_id, body.signature, actor=caller.name, quota=coordinator.settings.nodes_per_wallet
         ),
     )
-    coordinator.sessions.forget(node_id)  # the wallet's past may have banned it
+    coordinator.sessions.judge(node_id)  # the wallet's past may have banned it
     return json_response(reputation_to_plain(coordinator.registry.get_reputation(node_id)))
 
 
 async def _ordered(
     coordinator: Coordinator, caller: Caller, node_id: str, action: str, reason: str, change: Callable[[], None]
 ) -> None:
-    limits.text("reason", reason, "reason")
+    limits.displayable("reason", reason, "reason")
     if coordinator.registry.host.place(node_id) is None:
         raise UnknownNodeError(node_id)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Optional
 
-from duxnet.coordinator.access.roles import peer_address
 from duxnet.coordinator.admission.decision import RegistrationRequest
 from duxnet.coordinator.coordinator import Coordinator
 from duxnet.coordinator.errors import Refused
@@ -21,7 +20,6 @@ from registry_core.wire.shapes import MAX_REGISTRATION_BYTES
 
 __all__ = ["Registrations"]
 
-_FORWARDED = "x-forwarded-for"
 _READ = {
     name.encode("ascii"): name
     for name in (
@@ -31,7 +29,6 @@ _READ = {
         "content-type",
         AUDIENCE_HEADER,
         "authorization",
-        _FORWARDED,
     )
 }
 
@@ -59,7 +56,7 @@ class Registrations:
                 problem.headers.update(coordinator.admission.sign(request, answer))
             await send_problem(send, problem)
             return
-        await send_json(send, registered.body, registered.proof)
+        await send_json(send, registered.body, {**registered.proof, "cache-control": "no-store"})  # it has the session
 
     def _request(self, scope: Scope, node_id: str, body: bytes) -> RegistrationRequest:
         """The parts of a request that a registration needs. Raises Refused."""
@@ -67,9 +64,8 @@ class Registrations:
             raise Refused("too-large", f"a request has at most {MAX_REGISTRATION_BYTES} bytes")
         headers = _headers_by_name(scope["headers"])
         refuse_content_type(headers.get("content-type", "").encode("latin-1"))
-        hops = headers.pop(_FORWARDED, "").split(",") if self._coordinator.proxy_networks else ()
         client = scope.get("client")
-        peer = peer_address(None if client is None else client[0], hops, self._coordinator.proxy_networks)
+        peer = self._coordinator.forwarding.peer(None if client is None else client[0], scope["headers"])
         path, query = _path_below(scope), scope["query_string"].decode("latin-1")
         return RegistrationRequest(node_id, path, query, headers, body, peer)
 
@@ -82,10 +78,7 @@ def _headers_by_name(pairs: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
         if text is None:
             continue
         if text in headers:
-            if text != _FORWARDED:
-                raise Refused("malformed", f"the header {text} came more than once")
-            headers[text] += f",{value.decode('latin-1')}"  # a list, which may be in several lines
-            continue
+            raise Refused("malformed", f"the header {text} came more than once")
         headers[text] = value.decode("latin-1")
     return headers
 

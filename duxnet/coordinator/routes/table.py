@@ -20,6 +20,7 @@ from duxnet.coordinator.http.openapi import (
     openapi_document,
 )
 from duxnet.coordinator.http.routing import Route
+from duxnet.coordinator.http.security_headers import page_security
 from duxnet.coordinator.routes.heartbeat import Heartbeats
 from duxnet.coordinator.routes.monitoring import healthz, metrics, readyz, service_discovery, show_events
 from duxnet.coordinator.routes.nodes import leave, remove
@@ -56,6 +57,7 @@ def route_table(heartbeats: Heartbeats, registrations: Registrations) -> list[Ro
             reads=Registration,
             example={"node": {"id": "worker-1", "ip_address": "192.0.2.7"}, "generation": 1},
             is_asgi=True,
+            any_host=True,  # it proves itself
             name="register",
             description="Signed by the node's key (RFC 9421), or with an operator's token.",
         ),
@@ -70,6 +72,7 @@ def route_table(heartbeats: Heartbeats, registrations: Registrations) -> list[Ro
             reads=Heartbeat,
             example={"sequence": 7, "load_average": 0.5, "memory_usage": 41.5, "disk_usage": 63.2},
             is_asgi=True,
+            any_host=True,  # it proves itself
             name="heartbeat",
             description="With the session's token.",
         ),
@@ -110,7 +113,15 @@ def route_table(heartbeats: Heartbeats, registrations: Registrations) -> list[Ro
             "read",
             {_JSON: Explanation},
         ),
-        Route("GET", "/v1/coordinator", show_coordinator, "Who answers here", "read", {_JSON: CoordinatorInfo}),
+        Route(  # a node must know it before it can sign for it
+            "GET",
+            "/v1/coordinator",
+            show_coordinator,
+            "Who answers here",
+            "read",
+            {_JSON: CoordinatorInfo},
+            any_host=True,
+        ),
         # What raters and operators order
         Route(
             "POST",
@@ -187,8 +198,10 @@ def route_table(heartbeats: Heartbeats, registrations: Registrations) -> list[Ro
             {_JSON: list[ScrapeTarget]},
             takes_token=True,
         ),
-        Route("GET", "/healthz", healthz, "Does it run?", "watch", {_JSON: StatusView}),
-        Route("GET", "/readyz", readyz, "Is what it says the whole truth?", "watch", {_JSON: StatusView}),
+        Route("GET", "/healthz", healthz, "Does it run?", "watch", {_JSON: StatusView}, any_host=True),
+        Route(
+            "GET", "/readyz", readyz, "Is what it says the whole truth?", "watch", {_JSON: StatusView}, any_host=True
+        ),
     ]
     document = msgspec.json.encode(openapi_document(rows))
     return [*rows, *_pages(document)]
@@ -200,9 +213,10 @@ def _pages(document: bytes) -> list[Route]:
     Its links are relative, since a proxy may serve it below a path that is not known here.
     """
     page = Path(__file__).parents[1].joinpath("http", "api.html").read_bytes()
+    security = page_security(page)
 
     def show_page() -> Response:
-        return Response(page, b"text/html; charset=utf-8")
+        return Response(page, b"text/html; charset=utf-8", security=security)
 
     def show_document() -> Response:
         return Response(document, JSON)

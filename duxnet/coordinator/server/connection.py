@@ -16,10 +16,12 @@ from typing import Any, Optional, Union, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from duxnet.coordinator.access.forwarding import FORWARDING_HEADERS
 from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.front import PREPARED, Dispatcher, Matched
 from duxnet.coordinator.http.messages import Receive, Request, Response, Scope, Send, send_problem
 from duxnet.coordinator.http.problem_answers import ProblemAnswer, answer_to
+from duxnet.coordinator.http.security_headers import API_SECURITY, header_lines
 from registry_core.wire.shapes import MAX_HEARTBEAT_BYTES
 
 __all__ = ["MOST_CONNECTIONS", "BoundedProtocol", "sweep_connections"]
@@ -47,10 +49,15 @@ STOPPED_SECONDS = 5.0
 
 _PREFIX = b"/v1/nodes/"
 _SUFFIX = b"/heartbeat"
-_OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+_SECURITY = header_lines(API_SECURITY)
+_OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n" + _SECURITY + b"content-length: %d\r\n\r\n%b"
 _IDLE, _HEAD, _BODY = 0, 1, 2
+_VERSIONS = ("1.1", "1.0")
 _BODY_HEADERS = (b"content-length", b"transfer-encoding")
-_UNUSUAL_HEADERS = frozenset({*_BODY_HEADERS, b"expect", b"upgrade"})
+_UNUSUAL_HEADERS = frozenset({b"expect", b"upgrade", b"origin", b"content-encoding"})
+_LEAVES_LANE = frozenset({*_UNUSUAL_HEADERS, b"authorization", b"content-type"})  # these: come a second time
+_LEAVES_LANE_UNNAMED = _LEAVES_LANE | FORWARDING_HEADERS
+"""With one of them a request goes the long way, where it is looked at; the last: unless a named proxy sends it."""
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
@@ -108,6 +115,9 @@ class BoundedProtocol(HttpToolsProtocol):
     _refusal = "malformed"
     _reason = ""
     _is_open = False
+    _leaves_lane = _LEAVES_LANE_UNNAMED
+    _version: Optional[str] = None  # of the first request: nobody changes it
+    _host: Optional[bytes] = None  # the last that was found to be ours
     _read: Optional[Matched] = None  # the route of what is being read in the lane
     _node_id: Optional[str] = None  # of what is being received in the lane
     _authorization = _content_type = b""
@@ -157,6 +167,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self.late_at = self.loop.time() + HEAD_SECONDS
         self._is_open = self._heartbeats.is_open_to(self.scheme or "http", self._peer())
+        if self._dispatcher.is_proxy(self._peer()):
+            self._leaves_lane = _LEAVES_LANE
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self.late_at = self.idle_since = None
@@ -212,6 +224,11 @@ class BoundedProtocol(HttpToolsProtocol):
         ):
             self._reason = "Upgrade: a request that has it must have no body"
             raise ValueError(self._reason)  # the parser takes the body for what comes after the upgrade
+        if self._version is None:
+            self._version = self.parser.get_http_version()
+            if self._version not in _VERSIONS:
+                self._reason = "only HTTP/1.1 and HTTP/1.0 are spoken here"
+                raise ValueError(self._reason)
         if self._is_open and self.url.startswith(_PREFIX) and self._enters_lane():
             self._phase = _BODY
             return
@@ -222,8 +239,24 @@ class BoundedProtocol(HttpToolsProtocol):
                 return
         self._begin_request()
 
+    def _refuse_unusual_line(self) -> None:
+        """Raise ValueError for a request line that another program could take for something else than we do."""
+        if b"#" in self.url:
+            self._reason = "an address has no fragment"
+        elif not self.url.startswith(b"/") and self.url != b"*":
+            scheme, _, rest = self.url.partition(b"://")
+            named = [value.lower() for name, value in self.headers if name == b"host"]
+            if scheme.lower() in (b"http", b"https") and named == [rest.partition(b"/")[0].partition(b"?")[0].lower()]:
+                return
+            self._reason = "the address names another host than the header host"
+        else:
+            return
+        raise ValueError(self._reason)
+
     def _begin_request(self) -> None:
         """Have the application answer it, by uvicorn."""
+        if not self.url.startswith(b"/") or b"#" in self.url:
+            self._refuse_unusual_line()
         if self._is_answering():
             if len(self._earlier) >= MOST_PIPELINED:
                 raise ValueError("too many requests wait for their answers")
@@ -243,20 +276,25 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self.url.endswith(_SUFFIX):
             return False
         node_id = self.url[len(_PREFIX) : -len(_SUFFIX)]
-        if not node_id or b"/" in node_id or b"%" in node_id or b"?" in node_id:
+        if not node_id or b"/" in node_id or b"%" in node_id or b"?" in node_id or b"#" in node_id:
             return False
         if self.parser.get_method() != b"PUT" or self.flow.write_paused:
             return False
         if self._is_answering():
             return False
         authorization = content_type = b""
+        hosts = 0
         for name, value in self.headers:
-            if name == b"authorization":
+            if name == b"host":
+                hosts += 1
+            elif name == b"authorization" and not authorization:
                 authorization = value
-            elif name == b"content-type":
+            elif name == b"content-type" and not content_type:
                 content_type = value
-            elif name in (b"expect", b"upgrade"):
+            elif name in self._leaves_lane:
                 return False
+        if hosts != 1:
+            return False
         self._authorization, self._content_type = authorization, content_type
         self._said = b""
         self._node_id = node_id.decode("ascii", "replace")
@@ -266,13 +304,36 @@ class BoundedProtocol(HttpToolsProtocol):
         """The route, if this asks for what is answered at once, on a connection with nothing else under way."""
         if self.parser.get_method() != b"GET" or self.flow.write_paused or self._is_answering():
             return None
-        for name, _ in self.headers:
-            if name in _UNUSUAL_HEADERS:
+        hosts = []
+        has_token = False
+        for name, value in self.headers:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"authorization" and not has_token:
+                has_token = True
+            elif (
+                name == b"authorization"
+                or name in _UNUSUAL_HEADERS
+                or name in _BODY_HEADERS
+                or name in FORWARDING_HEADERS
+            ):
                 return None
+        if hosts != [self._host] and not self._knows_host(hosts):
+            return None
         path = self.url.partition(b"?")[0]
         if b"%" in path or b"#" in self.url or not self.url.isascii():
             return None
         return self._dispatcher.find_immediate(path.decode("ascii"))
+
+    def _knows_host(self, hosts: list[bytes]) -> bool:
+        """Is it one name, and ours? Looked at once a connection."""
+        try:
+            if len(hosts) != 1 or not self._dispatcher.accepts_host(hosts[0]):
+                return False
+        except Refused:  # the application says why
+            return False
+        self._host = hosts[0]
+        return True
 
     def _answer_read(self, matched: Matched) -> None:
         """Answer at once; an answer that is long or must be waited for is sent by uvicorn."""
@@ -389,7 +450,7 @@ def _response(answer: Union[bytes, ProblemAnswer], *, keep_alive: bool) -> bytes
     if not keep_alive:
         headers["connection"] = "close"
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+    return "\r\n".join([*lines, ""]).encode("latin-1") + _SECURITY + b"\r\n" + body
 
 
 def _written(answer: Response, *, keep_alive: bool) -> bytes:
@@ -397,6 +458,7 @@ def _written(answer: Response, *, keep_alive: bool) -> bytes:
     parts = [_STATUS_LINES[answer.status]]
     for name, value in answer.headers:
         parts += (name, b": ", value, b"\r\n")
+    parts.append(_SECURITY if answer.security is API_SECURITY else header_lines(answer.security))
     parts.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
     parts.append(answer.body)
     return b"".join(parts)

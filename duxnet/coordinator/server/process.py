@@ -16,10 +16,12 @@ import ssl
 import sys
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, Callable, Optional, cast
 
 import uvicorn
 
+from duxnet.coordinator.access.browsers import names_in_certificate
 from duxnet.coordinator.access.own_identity import OPERATOR_TOKEN_FILE
 from duxnet.coordinator.app import app_of, open_coordinator
 from duxnet.coordinator.coordinator import Coordinator
@@ -83,6 +85,8 @@ def _run(
     app = app_of(coordinator)
     most = _most_connections()
     context = _tls_context(settings)
+    if context is not None:
+        coordinator.host_names.of_certificate = _names_in(settings.tls_certificate)
     config = uvicorn.Config(
         cast("Any", app),
         http=cast(
@@ -125,6 +129,15 @@ def _tls_context(settings: CoordinatorSettings) -> Optional[ssl.SSLContext]:
     except OSError as error:  # a certificate that is none, a key that cannot be read; ssl.SSLError is one
         raise StoreError(_unreadable(certificate, key), f"cannot be used: {error.strerror or error}") from error
     return context
+
+
+def _names_in(certificate: str) -> frozenset[str]:
+    """The names that the certificate is for; a form of it that only TLS understands names none, and the log says so."""
+    try:
+        return names_in_certificate(Path(certificate))
+    except ValueError as error:
+        _log.warning("%s: names in it cannot be read, so only hosts counts: %s", certificate, error)
+        return frozenset()
 
 
 def _unreadable(certificate: str, key: str) -> str:
@@ -201,6 +214,7 @@ class _Server(uvicorn.Server):
                 # First elsewhere: a key of another certificate would leave the running context without any.
                 ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
                 self._context.load_cert_chain(certificate, key)
+                self._coordinator.host_names.of_certificate = _names_in(certificate)
         except OSError as error:  # ssl.SSLError is one
             which = _unreadable(certificate, key)
             _log.error("SIGHUP: %s cannot be used, the old one stays: %s", which, error.strerror or error)

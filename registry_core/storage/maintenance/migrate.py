@@ -19,7 +19,7 @@ from registry_core.storage.maintenance.verify import Progress
 from registry_core.storage.open_store import open_store
 from registry_core.storage.sealing import KeyRing
 from registry_core.storage.sqlite.store import SqliteStore
-from registry_core.storage.store import Put, Row, Store
+from registry_core.storage.store import Bury, Put, Row, Store
 
 __all__ = ["migrate", "rotate_key"]
 
@@ -37,7 +37,7 @@ def migrate(
     target_keys: Optional[KeyRing] = None,
     progress: Optional[Progress] = None,
 ) -> int:
-    """Write every record, sample and text of `source` to a new registry at `target`; returns the number of nodes.
+    """Write all that `source` holds to a new registry at `target`; returns the number of nodes.
 
     Nobody may have the source open for writing: what came in behind the copy would be lost. The source is left as
     it is. Raises StoreError; then there is no target.
@@ -83,6 +83,8 @@ def _move(old: Store, new: Store, rows: list[Row], progress: Progress) -> None:
         if row.sample is not None or row.is_down
     ]
     new.save_samples(samples, wait=True)
+    for tombstones in _pieces(old.tombstones(), at_once):
+        new.commit([Bury(tombstone) for tombstone in tombstones], {})
     new.commit([], dict(old.all_meta()))
 
 

@@ -6,7 +6,6 @@ Here: what is looked at and what is found. Not here: how it is printed (`duxnet.
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -29,10 +28,11 @@ from registry_core.storage.sqlite.open import (
     open_checked,
     read_state,
     sealer_for,
+    settled_scan,
+    sum_key_of,
     translated,
-    wal_of,
 )
-from registry_core.storage.sqlite.wal import WalReport, scan_wal
+from registry_core.storage.state_sum import SumKey
 
 __all__ = ["Progress", "Verification", "is_sqlite_file", "sealed_with", "verify"]
 
@@ -40,9 +40,11 @@ Progress = Callable[[int, int], None]
 """Called with how many nodes are done, of how many."""
 
 MOST_FINDINGS = 100
+_NO_SUM_KEY = (
+    "the key of its sums is not kept in it (a coordinator's follows from coordinator.key beside it): records were not "
+    "compared with their sums"
+)
 _NOT_OPENED = "sealed, and no key was given: only what can be checked without one was checked"
-_LOOKS_AT_THE_LOG = 4
-_BETWEEN_LOOKS_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,19 @@ def sealed_with(path: Path) -> tuple[bytes, ...]:
     return () if key_id is None else (key_id,)
 
 
-def verify(path: Path, keys: Optional[KeyRing] = None, progress: Optional[Progress] = None) -> Verification:
-    """Check the whole registry at `path`. Raises StoreError where there is none, and for keys that do not fit."""
+def verify(
+    path: Path,
+    keys: Optional[KeyRing] = None,
+    progress: Optional[Progress] = None,
+    *,
+    sum_key: Optional[SumKey] = None,
+) -> Verification:
+    """Check the whole registry at `path`. Raises StoreError where there is none, and for keys that do not fit.
+
+    `sum_key`: of the registry's sums, where the registry does not keep it itself.
+    """
     if is_sqlite_file(path) or path.suffix != ".json":
-        return _verify_sqlite(path, keys, progress or (lambda _done, _total: None))
+        return _verify_sqlite(path, keys, progress or (lambda _done, _total: None), sum_key)
     return _verify_json(path, keys)
 
 
@@ -134,19 +145,27 @@ def _verify_json(path: Path, keys: Optional[KeyRing]) -> Verification:
     return Verification(**result, schema=layout.SCHEMA, nodes=nodes)
 
 
-def _verify_sqlite(path: Path, keys: Optional[KeyRing], progress: Progress) -> Verification:
+def _verify_sqlite(path: Path, keys: Optional[KeyRing], progress: Progress, sum_key: Optional[SumKey]) -> Verification:
     location, found = str(path), _Found()
     result: dict[str, Any] = {"path": location, "kind": "sqlite"}
-    log = _settled_scan(path)
+    log = settled_scan(path)
     try:
         found_layout = check_identity(path)
         with translated(location, "read"), closing(connect(path, read_only=True)) as connection:
             connection.execute("BEGIN")  # all that follows sees one commit
             state = read_state(location, connection)
             keys = keys if state.sealed_with else None
-            result.update(_said(state), opened=keys is not None or not state.sealed_with)
-            _check_rows(connection, _row_checker(location, state, keys, found, found_layout), found, progress)
-            _check_state(state, keys, location, found)
+            opened = keys is not None or not state.sealed_with
+            result.update(_said(state), opened=opened)
+            rows = _rows(location, state, keys, found, found_layout)
+            if opened and state.sum is not None:
+                rows.sums = sum_key_of(state, rows, sum_key)
+                if rows.sums is None:
+                    found.note(_NO_SUM_KEY)
+            _check_rows(connection, rows, rows.check if opened else rows.check_sums, found, progress)
+            if found_layout >= layout.RECORDS_APART:
+                _check_tombstones(connection, rows.check_tombstone if opened else layout.check_tombstone_sum, found)
+            _check_state(state, rows, found, opened=opened)
             for (text,) in connection.execute(f"PRAGMA integrity_check({MOST_FINDINGS})"):
                 if text != "ok":
                     found.add(f"SQLite: {text}")
@@ -178,38 +197,28 @@ def _said(state: FileState) -> dict[str, Any]:
     }
 
 
-def _settled_scan(path: Path) -> WalReport:
-    """The log's state. A writer at work looks like damage for an instant, so damage must stay to be believed."""
-    with translated(str(path), "read"):
-        report = scan_wal(wal_of(path))
-        for _look in range(_LOOKS_AT_THE_LOG - 1):
-            if not report.has_damaged_tail:
-                break
-            time.sleep(_BETWEEN_LOOKS_SECONDS)
-            report = scan_wal(wal_of(path))
-    return report
-
-
-def _row_checker(
-    location: str, state: FileState, keys: Optional[KeyRing], found: _Found, found_layout: int
-) -> Callable[[tuple[Any, ...]], None]:
-    if keys is None and state.sealed_with:
-        return layout.check_sums
+def _rows(location: str, state: FileState, keys: Optional[KeyRing], found: _Found, found_layout: int) -> layout.Rows:
+    """How rows are read; those of a sealed registry without its key only as far as their checksums go."""
 
     def dropped(node_id: str, what: Sequence[str]) -> None:
         rule = "the next opening for writing drops, since it cannot be the registry's"
         found.note(f"of node {node_id} {rule}: {'; '.join(what)}")
 
-    older = found_layout < layout.RECORDS_APART
-    return layout.Rows(sealer_for(location, state, keys), newer=state.newer, older=older, dropped=dropped).check
+    older = found_layout if found_layout < layout.RECORDS_APART else 0
+    sealer = None if keys is None and state.sealed_with else sealer_for(location, state, keys)
+    return layout.Rows(sealer, newer=state.newer, older=older, dropped=dropped)
 
 
 def _check_rows(
-    connection: sqlite3.Connection, check: Callable[[tuple[Any, ...]], None], found: _Found, progress: Progress
+    connection: sqlite3.Connection,
+    rows: layout.Rows,
+    check: Callable[[tuple[Any, ...]], None],
+    found: _Found,
+    progress: Progress,
 ) -> None:
     (total,) = connection.execute("SELECT count(*) FROM nodes").fetchone()
     tally = layout.IndexTally()
-    for row in connection.execute(layout.EVERYTHING):
+    for row in connection.execute(rows.everything_sql):
         found.nodes += 1
         try:
             check(row)
@@ -219,21 +228,29 @@ def _check_rows(
         if found.nodes % 1000 == 0:
             progress(found.nodes, total)
     progress(found.nodes, total)
-    if not found.damage:  # a bad row is not in the tally
+    if found.damage:  # a bad row is not in the tally
+        return
+    try:
+        tally.compare(connection.execute(layout.INDEX_SUMS).fetchone())
+        if not rows.is_older:
+            tally.compare_sum(connection, rows.sums)
+    except layout.BadRow as error:
+        found.add(str(error))
+
+
+def _check_tombstones(connection: sqlite3.Connection, check: Callable[[tuple[Any, ...]], None], found: _Found) -> None:
+    for row in connection.execute(layout.EVERY_TOMBSTONE):
         try:
-            tally.compare(connection.execute(layout.INDEX_SUMS).fetchone())
+            check(row)
         except layout.BadRow as error:
             found.add(str(error))
 
 
-def _check_state(state: FileState, keys: Optional[KeyRing], location: str, found: _Found) -> None:
+def _check_state(state: FileState, rows: layout.Rows, found: _Found, *, opened: bool) -> None:
     rolled_back = state.values.get(ROLLED_BACK)
     if rolled_back is not None:
         found.notes.append(f"it was opened with a damaged log before: {rolled_back}")
-    if keys is None and state.sealed_with:
-        return
-    rows = layout.Rows(sealer_for(location, state, keys))
-    for key, value in state.values.items():
+    for key, value in state.values.items() if opened else ():
         if key.startswith(layout.META):
             try:
                 rows.opened_meta(key[len(layout.META) :], value)

@@ -8,19 +8,19 @@ from contextlib import closing
 from pathlib import Path
 from typing import Callable
 
-from registry_core.storage.sqlite.open import check_identity, connect, translated
+from registry_core.storage.sqlite.open import REGISTRY, Kind, check_identity, connect, translated
 
 __all__ = ["copy_sqlite"]
 
 _PAGES_AT_ONCE = 2_000  # 8 MB between two calls of `progress`
 
 
-def copy_sqlite(source: Path, temporary: Path, progress: Callable[[int, int], None]) -> None:
+def copy_sqlite(source: Path, temporary: Path, progress: Callable[[int, int], None], kind: Kind = REGISTRY) -> None:
     """Copy one commit of a database into the empty file `temporary`; `progress` counts pages. Raises StoreError."""
-    check_identity(source)
+    check_identity(source, kind)
     with translated(str(source), "copied"), closing(connect(source, read_only=True)) as connection:
         connection.execute("BEGIN")  # one commit for the whole copy, whatever the writer does meanwhile
-        connection.execute("SELECT count(*) FROM state").fetchone()
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         with closing(sqlite3.connect(temporary, isolation_level=None)) as copy:
 
             def told(_status: int, remaining: int, total: int) -> None:

@@ -13,11 +13,12 @@ import os
 import re
 import sqlite3
 import struct
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 from urllib.parse import quote
 
 from registry_core.errors import DamagedStoreError, SealedStoreError, StoreError, UnsupportedSchemaError, reason_of
@@ -26,18 +27,28 @@ from registry_core.files.opening import Folder, check_kind, read_regular
 from registry_core.storage.sealing import CannotOpen, KeyRing, Sealer, SealingKey
 from registry_core.storage.sqlite import rows as layout
 from registry_core.storage.sqlite.file_handles import read_head
+from registry_core.storage.sqlite.rows import LAST_COMMIT
 from registry_core.storage.sqlite.wal import WalReport, scan_wal
+from registry_core.storage.state_sum import SUM_KEY_BYTES, StateSum, SumKey
 
 __all__ = [
+    "REGISTRY",
     "FileState",
+    "Kind",
     "check_files",
     "check_identity",
+    "choose_sum_key",
     "connect",
+    "make_database",
     "make_new",
+    "new_label_key",
     "open_checked",
     "read_state",
     "sealer_for",
     "settle_log",
+    "settled_scan",
+    "sum_key_of",
+    "sum_state",
     "translated",
     "wal_of",
 ]
@@ -48,9 +59,11 @@ _MAGIC = b"SQLite format 3\x00"
 _MINOR = int(layout.SCHEMA.rpartition(".")[2])
 _SCHEMA_FORM = re.compile(r"duxnet\.nodes/([0-9]{1,9})\.([0-9]{1,9})\Z")
 _SUPPORTED = "duxnet.nodes/1.x"
-LAST_COMMIT = "last_commit"  # keys in `state`
-ROLLED_BACK = "rolled_back"
+ROLLED_BACK = "rolled_back"  # a key in `state`
+LABEL_KEY_BYTES = 16
 KEY_CHECK = "key_check:"  # before the id of a key
+_LOOKS_AT_THE_LOG = 4
+_BETWEEN_LOOKS_SECONDS = 0.05
 _SIGNS_OF_DAMAGE = ("malformed", "not a database", "decode", "no such", "unsupported file format", "datatype mismatch")
 
 WRITER_CACHE_KIB = 32 * 1024  # of SQLite's pages; more makes large batches faster, and is resident memory
@@ -66,6 +79,22 @@ class FileState(NamedTuple):
     last_commit: layout.Stamp
     newer: bool
     values: Mapping[str, Any]
+    sum: Optional[StateSum] = None
+
+
+class Kind(NamedTuple):
+    """What a database of ours is for: the number in its head, its newest layout, and how messages name what is read.
+
+    `unmarked` is the newest layout whose files had no number in their head.
+    """
+
+    application_id: int
+    layout: int
+    supported: str
+    unmarked: int = 0
+
+
+REGISTRY = Kind(layout.APPLICATION_ID, layout.LAYOUT, _SUPPORTED)
 
 
 class translated:  # noqa: N801 - read as a verb: `with translated(…)`
@@ -151,22 +180,72 @@ def has_log(path: Path) -> bool:
         return False
 
 
-def make_new(path: Path, ring: Optional[KeyRing]) -> None:
+def make_new(path: Path, ring: Optional[KeyRing], sum_key: Optional[SumKey] = None) -> None:
     """An empty registry at `path`, whole or not at all, for who holds its lock. Raises StoreError."""
-    with translated(str(path), "made"), appearing(path, overwrite=False, alone=True) as temporary:
-        store_id = os.urandom(16)
-        with closing(connect(temporary, read_only=False)) as connection:
-            connection.execute(f"PRAGMA application_id = {layout.APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {layout.LAYOUT}")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript("BEGIN;" + layout.CREATE)
-            state: list[tuple[str, object]] = [("schema", layout.SCHEMA), ("store_id", store_id)]
-            state += [
-                (LAST_COMMIT, layout.Stamp().to_text()),
-                *key_state([] if ring is None else [ring.newest], store_id),
-            ]
-            connection.executemany(layout.PUT_STATE, state)
-            connection.execute("COMMIT")
+    store_id = os.urandom(16)
+    used = [] if ring is None else [ring.newest]
+
+    def fill(connection: sqlite3.Connection) -> None:
+        state: list[tuple[str, object]] = [("schema", layout.SCHEMA), ("store_id", store_id)]
+        state += [(LAST_COMMIT, layout.Stamp().to_text()), *key_state(used, store_id)]
+        rows = layout.Rows(None if ring is None else Sealer(KeyRing(used), store_id))
+        state += [*choose_sum_key(rows, sum_key), sum_state(rows, 0, 0), new_label_key(rows)]
+        connection.executemany(layout.PUT_STATE, state)
+
+    make_database(path, REGISTRY, layout.CREATE, fill)
+
+
+def make_database(
+    path: Path, kind: Kind, create: str, fill: Callable[[sqlite3.Connection], None] = lambda _connection: None
+) -> None:
+    """An empty database of ours at `path`, whole or not at all. Raises StoreError."""
+    new = appearing(path, overwrite=False, alone=True)
+    with translated(str(path), "made"), new as place, closing(connect(place, read_only=False)) as connection:
+        connection.execute(f"PRAGMA application_id = {kind.application_id}")
+        connection.execute(f"PRAGMA user_version = {kind.layout}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript("BEGIN;" + create)
+        fill(connection)
+        connection.execute("COMMIT")
+
+
+def choose_sum_key(rows: layout.Rows, given: Optional[SumKey]) -> list[tuple[str, object]]:
+    """Let `rows` write with the key given, or with a new one; returns what `state` keeps of a new one."""
+    if given is not None:
+        rows.sums = given
+        return []
+    own = os.urandom(SUM_KEY_BYTES)
+    rows.sums = SumKey(own)
+    return [(layout.META + layout.SUM_KEY, rows.sealed_meta(layout.SUM_KEY, own.hex()))]
+
+
+def new_label_key(rows: layout.Rows) -> tuple[str, object]:
+    """A key of the hashes of labels, as `state` keeps it."""
+    return layout.META + layout.LABEL_KEY, rows.sealed_meta(layout.LABEL_KEY, os.urandom(LABEL_KEY_BYTES).hex())
+
+
+def sum_state(rows: layout.Rows, total: int, commit: int) -> tuple[str, object]:
+    """The sum that this commit left, as `state` keeps it."""
+    assert rows.sums is not None
+    return layout.STATE_SUM, StateSum.of(rows.sums, total, commit).to_text()
+
+
+def sum_key_of(state: FileState, rows: layout.Rows, given: Optional[SumKey] = None) -> Optional[SumKey]:
+    """The key that made the sums of a store; None where it is not at hand. Raises BadRow for one that is damaged."""
+    if state.sum is None:
+        return None
+    if given is not None and given.id == state.sum.key_id:
+        return given
+    kept = state.values.get(layout.META + layout.SUM_KEY)
+    if kept is None:
+        return None
+    try:
+        own = SumKey(bytes.fromhex(rows.opened_meta(layout.SUM_KEY, kept)))
+    except ValueError:
+        own = None
+    if own is None or own.id != state.sum.key_id:
+        raise layout.BadRow(None, None, f"of the registry as a whole ({layout.SUM_KEY}) is damaged")
+    return own
 
 
 def key_state(used: Sequence[SealingKey], store_id: bytes) -> list[tuple[str, object]]:
@@ -207,7 +286,7 @@ def hold_names(path: Path) -> None:
                 folder.hold(path.name + ending)
 
 
-def check_identity(path: Path) -> int:
+def check_identity(path: Path, kind: Kind = REGISTRY) -> int:
     """Look at the head of the file, without SQLite; returns its layout.
 
     Raises DamagedStoreError, UnsupportedSchemaError, StoreError.
@@ -221,10 +300,10 @@ def check_identity(path: Path) -> int:
         what = "it is empty" if not head else "it is not an SQLite database, or its head is damaged"
         raise DamagedStoreError(location, what)
     layout_version, application_id = struct.unpack(">I4xI", head[60:72])
-    if application_id != layout.APPLICATION_ID:
-        raise UnsupportedSchemaError(location, f"application {application_id:#x}, of another program", _SUPPORTED)
-    if layout_version > layout.LAYOUT:
-        raise UnsupportedSchemaError(location, f"SQLite layout {layout_version}, of a newer version", _SUPPORTED)
+    if application_id != kind.application_id and not (application_id == 0 and 0 < layout_version <= kind.unmarked):
+        raise UnsupportedSchemaError(location, f"application {application_id:#x}, of another program", kind.supported)
+    if layout_version > kind.layout:
+        raise UnsupportedSchemaError(location, f"SQLite layout {layout_version}, of a newer version", kind.supported)
     page_bytes, pages = struct.unpack(">H", head[16:18])[0], struct.unpack(">I", head[28:32])[0]
     page_bytes = 65536 if page_bytes == 1 else page_bytes
     if log_is_empty and size < pages * page_bytes:  # with a log, the head may run ahead of the file for a moment
@@ -245,6 +324,7 @@ def open_checked(path: Path, *, alone: bool) -> FileState:
 
 def read_state(location: str, connection: sqlite3.Connection) -> FileState:
     """The table `state`, checked. Raises DamagedStoreError and UnsupportedSchemaError."""
+    (found,) = connection.execute("PRAGMA user_version").fetchone()  # first: a writer may bring it up meanwhile
     values = dict(connection.execute("SELECT key, value FROM state"))
     schema, store_id = str(values.get("schema")), values.get("store_id")
     form = _SCHEMA_FORM.match(schema)
@@ -255,16 +335,32 @@ def read_state(location: str, connection: sqlite3.Connection) -> FileState:
             raise ValueError("store_id")
         sealed_with = tuple(bytes.fromhex(key_id) for key_id in json.loads(str(values.get("sealed_with"))))
         last_commit = layout.Stamp.of_text(values.get(LAST_COMMIT))
+        state_sum = None if found < layout.RECORDS_APART else StateSum.of_text(values.get(layout.STATE_SUM))
     except (ValueError, TypeError):
         raise DamagedStoreError(location, "its table `state` is damaged") from None
-    return FileState(schema, store_id, sealed_with, last_commit, int(form.group(2)) > _MINOR, values)
+    return FileState(schema, store_id, sealed_with, last_commit, int(form.group(2)) > _MINOR, values, state_sum)
 
 
-def settle_log(path: Path) -> WalReport:
-    """Before SQLite passes over a damaged tail in silence: look, and keep a copy where commits were lost."""
+def settled_scan(path: Path) -> WalReport:
+    """The log's state. A writer at work looks like damage for an instant, so damage must stay to be believed."""
+    with translated(str(path), "read"):
+        report = scan_wal(wal_of(path))
+        for _look in range(_LOOKS_AT_THE_LOG - 1):
+            if not report.has_damaged_tail:
+                break
+            time.sleep(_BETWEEN_LOOKS_SECONDS)
+            report = scan_wal(wal_of(path))
+    return report
+
+
+def settle_log(path: Path, *, alone: bool = True) -> WalReport:
+    """Before SQLite passes over a damaged tail in silence: look, and keep a copy where commits were lost.
+
+    `alone`: no other process can be writing to it.
+    """
     log = wal_of(path)
     with translated(str(path), "read"):
-        report = scan_wal(log)
+        report = scan_wal(log) if alone else settled_scan(path)
         if report.commits_surely_lost or report.header_damaged:
             moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
             copy = log.with_name(f"{log.name}.damaged-{moment}")

@@ -7,6 +7,7 @@ Here: SQL text and the way between records and rows. Not here: connections, file
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import zlib
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -17,10 +18,12 @@ from registry_core.models.record import NodeRecord
 from registry_core.models.status import Conditions, NodeHealth, Sampled
 from registry_core.models.times import time_to_text
 from registry_core.models.trusted import health_sample
-from registry_core.storage.packed_records import pack, unpack
+from registry_core.storage.packed_records import pack, pack_tombstone, unpack, unpack_tombstone
 from registry_core.storage.record_codec import is_read_back
 from registry_core.storage.sealing import CannotOpen, Sealer
+from registry_core.storage.state_sum import StateSum, SumKey, added
 from registry_core.storage.store import Put, Row
+from registry_core.storage.tombstones import Retention, StoredTombstone, TombstoneKey
 
 __all__ = ["APPLICATION_ID", "LAYOUT", "SCHEMA", "BadRow", "Rows", "id_hash"]
 
@@ -30,7 +33,7 @@ RECORDS_APART = 3
 """From this layout on what a node sent and what the registry knows are apart; records before are judged one by one."""
 SCHEMA = "duxnet.nodes/1.1"
 
-_CLEAR = (
+_COLUMNS = (
     ("id", "TEXT NOT NULL"),
     ("sequence", "INTEGER PRIMARY KEY"),
     ("score", "INTEGER NOT NULL"),
@@ -46,6 +49,11 @@ _CLEAR = (
     ("interval_seconds", "REAL NOT NULL"),
     ("gpus", "TEXT NOT NULL"),
 )
+_ACCOUNT = (
+    ("change", "INTEGER NOT NULL"),  # the number of the commit that wrote the row
+    ("sum", "BLOB NOT NULL"),  # of the record before sealing: see `state_sum`
+)
+_CLEAR = (*_COLUMNS, *_ACCOUNT)
 _BESIDE = (
     ("id_hash", "INTEGER NOT NULL UNIQUE"),
     ("labels", "NOT NULL"),  # wallet and tags: text, or sealed
@@ -55,20 +63,30 @@ _BESIDE = (
 )
 _ALL = (*_CLEAR, *_BESIDE)
 _WIDTH = len(_CLEAR)
+_OLD_WIDTH = len(_COLUMNS)  # of layouts 1 and 2
 _NAMES = [name for name, _kind in _ALL]
 _CLEAR_NAMES = ", ".join(f"nodes.{name}" for name, _kind in _CLEAR)
+_OLD_CLEAR_NAMES = _CLEAR_NAMES.replace("nodes.change, nodes.sum", "0, x''")
 
+CREATE_NODES = f"""
+CREATE TABLE nodes ({", ".join(f"{name} {kind}" for name, kind in _ALL)});
+CREATE INDEX nodes_change ON nodes (change);
+CREATE TRIGGER forget_sample AFTER DELETE ON nodes BEGIN
+  DELETE FROM samples WHERE sequence = old.sequence;
+END;
+CREATE TABLE removed (
+  kind TEXT NOT NULL, key TEXT NOT NULL, change INTEGER NOT NULL, at REAL NOT NULL, retention INTEGER NOT NULL,
+  sum BLOB NOT NULL, checksum INTEGER NOT NULL, content BLOB NOT NULL, PRIMARY KEY (kind, key)
+) WITHOUT ROWID;
+CREATE INDEX removed_order ON removed (retention, change);
+"""  # noqa: S608 - the names above, nobody's input
 CREATE = f"""
 CREATE TABLE state (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
-CREATE TABLE nodes ({", ".join(f"{name} {kind}" for name, kind in _ALL)});
 CREATE TABLE samples (
   sequence INTEGER PRIMARY KEY, load_average REAL, memory_usage REAL, disk_usage REAL, last_heartbeat REAL,
   is_down INTEGER NOT NULL DEFAULT 0
 );
-CREATE TRIGGER forget_sample AFTER DELETE ON nodes BEGIN
-  DELETE FROM samples WHERE sequence = old.sequence;
-END;
-"""  # noqa: S608 - the names above, nobody's input
+{CREATE_NODES}"""
 
 PUT = f"""
 INSERT INTO nodes ({", ".join(_NAMES)}) VALUES ({", ".join("?" * len(_ALL))})
@@ -85,7 +103,6 @@ SELECT {_CLEAR_NAMES}, labels, columns_checksum, id_hash,
   load_average, memory_usage, disk_usage, last_heartbeat, is_down
 FROM nodes LEFT JOIN samples USING (sequence) ORDER BY nodes.sequence
 """  # noqa: S608 - the names above
-START_OF_LAYOUT_1 = START.replace("is_down", "0")  # what only a reader ever sees: a writer brings the file up first
 # The same sums over the index alone: an entry that was changed would make a node vanish for those who ask by id.
 INDEX_SUMS = """
 SELECT count(*), ifnull(sum(id_hash & 4294967295), 0), ifnull(sum(id_hash >> 32), 0), ifnull(sum(sequence), 0)
@@ -100,8 +117,35 @@ READ_SEALED = f"SELECT {_CLEAR_NAMES}, record_checksum, record FROM nodes WHERE 
 _WHOLE = f"SELECT {_CLEAR_NAMES}, id_hash, labels, columns_checksum, record_checksum, record FROM nodes"  # noqa: S608 - the names above
 EVERYTHING = f"{_WHOLE} ORDER BY sequence"
 SOME = f"{_WHOLE} WHERE sequence > ? ORDER BY sequence LIMIT ?"
+SUMS = "SELECT id, sum FROM nodes WHERE id_hash IN ({})"
+CHANGED = "SELECT id FROM nodes INDEXED BY nodes_change WHERE change > ? ORDER BY sequence"
+CHANGE_SUMS = "SELECT count(*), ifnull(sum(change), 0), ifnull(sum(sequence), 0) FROM nodes INDEXED BY nodes_change"
+REMOVED_SINCE = f"""
+SELECT key FROM removed INDEXED BY removed_order
+WHERE retention IN ({", ".join(str(int(each)) for each in Retention)}) AND change > ? AND kind = 'node'
+ORDER BY change, key
+"""  # noqa: S608 - numbers
+PUT_TOMBSTONE = """
+INSERT OR REPLACE INTO removed (kind, key, change, at, retention, sum, checksum, content)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_TOMBSTONE = "SELECT kind, key, change, at, retention, sum, checksum, content FROM removed"
+ONE_TOMBSTONE = f"{_TOMBSTONE} WHERE kind = ? AND key = ?"
+EVERY_TOMBSTONE = f"{_TOMBSTONE} ORDER BY change, kind, key"
+SOME_TOMBSTONES = f"{_TOMBSTONE} WHERE retention = ? ORDER BY change, kind, key LIMIT ?"
+DELETE_TOMBSTONE = "DELETE FROM removed WHERE kind = ? AND key = ?"
+RETAINED = "SELECT retention, count(*) FROM removed GROUP BY retention"
 META = "registry:"  # before the keys of `meta` in the table `state`
+IDS = "SELECT id FROM nodes WHERE id_hash IN ({})"
 ALL_META = "SELECT key, value FROM state WHERE key GLOB 'registry:*'"
+STATE_SUM = "state_sum"  # keys in the table `state`
+LAST_COMMIT = "last_commit"
+FORGOTTEN = "forgotten"
+"""The newest change of a removal that has no tombstone any more."""
+SUM_KEY = "sum_key"
+"""The key of `meta` under which a store keeps the key of its sums, where it is its own."""
+LABEL_KEY = "label_key"
+"""The key of `meta` under which a store keeps the key of the hashes of labels."""
 PUT_STATE = "INSERT OR REPLACE INTO state VALUES (?, ?)"
 ONE_STATE = "SELECT value FROM state WHERE key = ?"
 DELETE_STATE = "DELETE FROM state WHERE key = ?"
@@ -150,25 +194,51 @@ def id_hash(node_id: str) -> int:
 
 
 class IndexTally:
-    """Adds up over the rows of `START` what `INDEX_SUMS` adds up over the index."""
+    """Adds up over the rows of `START` what `INDEX_SUMS` adds up over the index, and the sums of the rows."""
 
     def __init__(self) -> None:
-        self._count = self._low = self._high = self._sequences = 0
+        self._count = self._low = self._high = self._sequences = self._changes = 0
+        self.total = 0
 
     def add_started(self, row: tuple[Any, ...]) -> None:
         """One row of `START`, after it was checked."""
-        self.add(row[_WIDTH + 2], row[1])
+        self._add(row[_WIDTH + 2], row)
 
     def add_whole(self, row: tuple[Any, ...]) -> None:
         """One row of `EVERYTHING`, after it was checked."""
-        self.add(row[_WIDTH], row[1])
+        self._add(row[_WIDTH], row)
 
-    def add(self, place: int, sequence: int) -> None:
-        """One row."""
+    def _add(self, place: int, row: tuple[Any, ...]) -> None:
+        self.total += int.from_bytes(row[_WIDTH - 1], "big")
+        self._changes += row[_WIDTH - 2]
         self._count += 1
         self._low += place & 0xFFFFFFFF
         self._high += place >> 32
-        self._sequences += sequence
+        self._sequences += row[1]
+
+    def compare_sum(self, connection: sqlite3.Connection, key: Optional[SumKey]) -> None:
+        """Raises BadRow when rows and tombstones do not come to the sum that the last commit left.
+
+        Or when a tombstone does not match its checksum: its node would come back as a newcomer.
+        """
+        removed = 0
+        for row in connection.execute(_TOMBSTONE):
+            check_tombstone_sum(row)
+            removed += int.from_bytes(row[5], "big")
+        found = connection.execute(CHANGE_SUMS).fetchone()
+        if found != (self._count, self._changes, self._sequences):
+            raise BadRow(None, None, "is missing from the index of changes")
+        kept = dict(connection.execute("SELECT key, value FROM state WHERE key IN (?, ?)", (STATE_SUM, LAST_COMMIT)))
+        try:
+            state = StateSum.of_text(kept.get(STATE_SUM))
+            number = Stamp.of_text(kept.get(LAST_COMMIT)).number
+        except ValueError:
+            raise BadRow(None, None, "of the registry as a whole (its sum) is damaged") from None
+        if added(self.total, removed) != state.total or not state.is_marked(key, number):
+            what = "is missing, one too many, or not the one that the last commit left"
+            raise BadRow(
+                None, None, f"{what}: rows were put back, changed or removed by another hand; restore a backup"
+            )
 
     def compare(self, sums: tuple[int, ...]) -> None:
         """Raises BadRow when the index does not hold exactly the rows of the table."""
@@ -183,37 +253,67 @@ class Rows:
         self,
         sealer: Optional[Sealer],
         *,
+        sums: Optional[SumKey] = None,
         newer: bool = False,
-        older: bool = False,
+        older: int = 0,
         dropped: Callable[[str, Sequence[str]], None] = lambda _node_id, _what: None,
     ) -> None:
-        """`older`: the file is of layout 1 or 2; `dropped` is called with what of a record there is not believed."""
+        """`sums`: the key with which rows are written, and checked by `check` where it is there.
+
+        `older`: the file's layout where that is 1 or 2; `dropped` is called with what of a record is not believed.
+        """
         self._sealer = sealer
+        self.sums = sums
         self._newer = newer
-        self.older = older
         self._dropped = dropped
-        self.read_sql = READ_PLAIN if sealer is None else READ_SEALED
+        self.read_as(older)
+
+    def read_as(self, older: int) -> None:
+        """Read rows as the older layout has them, 1 or 2; 0: this one."""
+        self._older = older
+        names = _OLD_CLEAR_NAMES if older else _CLEAR_NAMES
+
+        def of_layout(sql: str) -> str:
+            return sql.replace(_CLEAR_NAMES, names)
+
+        self.start_sql = of_layout(START).replace("is_down", "0" if older == 1 else "is_down")
+        self.columns_sql = of_layout(COLUMNS)
+        self.everything_sql, self.some_sql = of_layout(EVERYTHING), of_layout(SOME)
+        self.read_sql = READ_PLAIN if self._sealer is None else of_layout(READ_SEALED)
         self.read_one_sql = self.read_sql.format("?")
         self.read_at_sql = self.read_sql.partition(" WHERE ")[0] + " WHERE sequence = ?"
 
-    def for_put(self, put: Put) -> tuple[Any, ...]:
+    def another(self) -> Rows:
+        """One that reads and writes as this one, to be given another key of sums."""
+        return Rows(self._sealer, sums=self.sums, newer=self._newer)
+
+    @property
+    def is_older(self) -> bool:
+        """Whether the file is of layout 1 or 2."""
+        return bool(self._older)
+
+    def for_put(self, put: Put, change: int) -> tuple[Any, ...]:
         """The values of `PUT`. Raises BadRow for a record that would not be read back as it is."""
-        columns = put.columns
-        clear = _clear(columns)
+        return self._values(_clear(put.columns), put.columns.labels, self._packed(put.record), change)
+
+    def _values(self, columns: Clear, labels: Labels, packed: bytes, change: int) -> tuple[Any, ...]:
+        """The row of this record. `labels` as bytes are left as they are: they are damaged."""
+        assert self.sums is not None
+        clear = (*columns, change, self.sums.of_node(str(columns[0]), packed))
         bound = _bound(clear)
-        labels: Labels = columns.labels
-        record = self._packed(put.record)
+        record = packed
         if self._sealer is not None:
-            labels = self._sealer.seal(columns.labels.encode("utf-8"), b"labels" + bound)
+            if isinstance(labels, str):
+                labels = self._sealer.seal(labels.encode("utf-8"), b"labels" + bound)
             record = self._sealer.seal(record, b"record" + bound)
-        place = id_hash(columns.node_id)
-        checksums = (_columns_checksum(bound, place, labels), _record_checksum(columns.node_id, record))
+        place = id_hash(columns[0])
+        checksums = (_columns_checksum(bound, place, labels), _record_checksum(columns[0], record))
         return (*clear, place, labels, *checksums, record)
 
     def started(self, row: tuple[Any, ...]) -> Row:
         """What `START` gives: columns and sample, checked."""
         clear, (labels, checksum, place) = row[:_WIDTH], row[_WIDTH : _WIDTH + 3]
-        bound = _bound(clear)
+        bound = self._bound(clear)
         if _columns_checksum(bound, place, labels) != checksum:
             raise BadRow(clear[0], clear[1], "its columns do not match their checksum")
         if self._sealer is not None:
@@ -222,23 +322,37 @@ class Rows:
 
     def read(self, row: tuple[Any, ...]) -> NodeRecord:
         """What `read_sql` gives: the record, checked."""
+        return self._unpacked(row[0], self._opened_record(row))
+
+    def _opened_record(self, row: tuple[Any, ...]) -> bytes:
         node_id, checksum, record = row[0], row[-2], row[-1]
         if not isinstance(record, bytes) or _record_checksum(node_id, record) != checksum:
             raise BadRow(node_id, None, "does not match its checksum")
         if self._sealer is not None:
             clear = row[:_WIDTH]
-            record = self._opened(clear, b"record", _bound(clear), record)
-        return self._unpacked(node_id, record)
+            record = self._opened(clear, b"record", self._bound(clear), record)
+        return record
 
     def check(self, row: tuple[Any, ...]) -> None:
         """Everything that can be checked of a row of `EVERYTHING`. Raises BadRow."""
         place, labels, columns_checksum = row[_WIDTH : _WIDTH + 3]
-        check_sums(row)
+        self.check_sums(row)
         if place != id_hash(row[0]):
             raise BadRow(row[0], row[1], "its index entry belongs to another node")
         columns = self.started((*row[:_WIDTH], labels, columns_checksum, place, *(None,) * 5)).columns
-        if columns_of(self.read(row)) != columns:
+        packed = self._opened_record(row)
+        if columns_of(self._unpacked(row[0], packed)) != columns:
             raise BadRow(row[0], row[1], "its columns do not follow from its record")
+        if self.sums is not None and not self._older and self.sums.of_node(row[0], packed) != row[_WIDTH - 1]:
+            raise BadRow(row[0], row[1], "its record is not the one that its sum was made of")
+
+    def check_sums(self, row: tuple[Any, ...]) -> None:
+        """What can be checked of a row of `EVERYTHING` without a key. Raises BadRow."""
+        clear, (place, labels, columns_checksum, record_checksum, record) = row[:_WIDTH], row[_WIDTH:]
+        if _columns_checksum(self._bound(clear), place, labels) != columns_checksum:
+            raise BadRow(clear[0], clear[1], "its columns do not match their checksum")
+        if not isinstance(record, bytes) or _record_checksum(clear[0], record) != record_checksum:
+            raise BadRow(clear[0], clear[1], "its record does not match its checksum")
 
     def rewrapped(self, row: tuple[Any, ...]) -> Optional[tuple[Any, ...]]:
         """The values of `REWRAP` that put a row of `EVERYTHING` under the newest key; None when it is."""
@@ -246,28 +360,89 @@ class Rows:
         sealer = self._sealer
         if sealer is None or (sealer.is_newest(labels) and sealer.is_newest(record)):
             return None
-        check_sums(row)
-        bound = _bound(clear)
+        self.check_sums(row)
+        bound = self._bound(clear)
         labels = sealer.seal(self._opened(clear, b"labels", bound, labels), b"labels" + bound)
         record = sealer.seal(self._opened(clear, b"record", bound, record), b"record" + bound)
         return (labels, _columns_checksum(bound, place, labels), _record_checksum(clear[0], record), record, clear[1])
 
-    def brought_up(self, row: tuple[Any, ...], newest: Rows) -> Optional[tuple[Any, ...]]:
-        """The values of `PUT` for a row of `EVERYTHING` that an older layout arranged otherwise; None where it did not.
+    def written_anew(self, row: tuple[Any, ...], newest: Rows, change: int) -> tuple[Any, ...]:
+        """The values of `PUT`, as `newest` writes them, for a row of `EVERYTHING`. Raises BadRow for a damaged one."""
+        self.check_sums(row)
+        clear, labels, bound = row[:_WIDTH], row[_WIDTH + 1], self._bound(row[:_WIDTH])
+        packed = self._opened_record(row)
+        record = self._unpacked(row[0], packed)
+        if self._older and not _is_arranged_as_today(record, packed):
+            return newest.for_put(Put(record, columns_of(record)), change)
+        if self._sealer is not None:
+            labels = self._opened(clear, b"labels", bound, labels).decode("utf-8")
+        return newest._values(clear[:_OLD_WIDTH], labels, packed, change)
 
-        Raises BadRow for a row that is not as written.
-        """
-        check_sums(row)
-        clear = row[:_WIDTH]
-        read = (*clear, *row[-2:]) if self._sealer is not None else (clear[0], *row[-2:])
-        record = self.read(read)
-        packed = self._opened(clear, b"record", _bound(clear), row[-1]) if self._sealer is not None else row[-1]
+    def damaged_anew(self, row: tuple[Any, ...], newest: Rows, change: int) -> tuple[Any, ...]:
+        """As `written_anew` for a damaged row: what is damaged stays as it is, so that it is found to be damaged."""
+        assert newest.sums is not None
+        clear, (place, labels, columns_checksum, record_checksum, record) = row[:_WIDTH], row[_WIDTH:]
+        bound = self._bound(clear)
+        raw = record if isinstance(record, bytes) else ascii(record).encode("ascii")
+        now = (*clear[:_OLD_WIDTH], change, newest.sums.of_node(str(clear[0]), raw))
+        if _columns_checksum(bound, place, labels) == columns_checksum:
+            bound_now = _bound(now)
+            if self._sealer is not None and newest._sealer is not None:
+                try:
+                    opened = self._opened(clear, b"labels", bound, labels)
+                    labels = newest._sealer.seal(opened, b"labels" + bound_now)
+                except BadRow:
+                    pass  # the seal does not match now either
+            columns_checksum = _columns_checksum(bound_now, place, labels)
+        return (*now, place, labels, columns_checksum, record_checksum, record)
+
+    def for_tombstone(self, tombstone: StoredTombstone, change: int) -> tuple[Any, ...]:
+        """The values of `PUT_TOMBSTONE`."""
+        assert self.sums is not None
+        content = pack_tombstone(tombstone)
+        key = tombstone.key
+        of_it = self.sums.of_tombstone(*key, content)
+        clear = (*key, change, float(tombstone.at), int(tombstone.retention), of_it)
+        if self._sealer is not None:
+            content = self._sealer.seal(content, b"removed" + _bound(clear))
+        return (*clear, zlib.crc32(content, zlib.crc32(_bound(clear))), content)
+
+    def tombstone(self, row: tuple[Any, ...]) -> StoredTombstone:
+        """What a row of the table `removed` says, checked."""
+        return self._unpacked_tombstone(row, self._opened_tombstone(row))
+
+    def check_tombstone(self, row: tuple[Any, ...]) -> None:
+        """Everything that can be checked of a row of the table `removed`. Raises BadRow."""
+        content = self._opened_tombstone(row)
+        found = self._unpacked_tombstone(row, content)
+        if found.retention != row[4] or found.at != row[3]:
+            raise _bad_tombstone(row, "its columns do not follow from it")
+        if self.sums is not None and self.sums.of_tombstone(row[0], row[1], content) != row[5]:
+            raise _bad_tombstone(row, "it is not the one that its sum was made of")
+
+    def rewrapped_tombstone(self, row: tuple[Any, ...]) -> Optional[tuple[Any, ...]]:
+        """The values of `PUT_TOMBSTONE` that put it under the newest key; None when it is."""
+        sealer = self._sealer
+        if sealer is None or sealer.is_newest(row[7]):
+            return None
+        content = sealer.seal(self._opened_tombstone(row), b"removed" + _bound(row[:6]))
+        return (*row[:6], zlib.crc32(content, zlib.crc32(_bound(row[:6]))), content)
+
+    def _opened_tombstone(self, row: tuple[Any, ...]) -> bytes:
+        check_tombstone_sum(row)
+        content: bytes = row[7]
+        if self._sealer is None:
+            return content
         try:
-            if is_read_back(record, unpack(packed)):
-                return None
-        except ValueError:
-            pass  # arranged as only an older layout does
-        return newest.for_put(Put(record, columns_of(record)))
+            return self._sealer.open(content, b"removed" + _bound(row[:6]))
+        except CannotOpen as error:
+            raise _bad_tombstone(row, str(error)) from None
+
+    def _unpacked_tombstone(self, row: tuple[Any, ...], content: bytes) -> StoredTombstone:
+        try:
+            return unpack_tombstone(TombstoneKey(row[0], row[1]), content, newer=self._newer)
+        except ValueError as error:
+            raise _bad_tombstone(row, str(error)) from None
 
     def sealed_meta(self, key: str, value: str) -> Labels:
         """A text of the registry as a whole, as it is kept."""
@@ -308,12 +483,15 @@ class Rows:
 
     def _unpacked(self, node_id: str, record: bytes) -> NodeRecord:
         try:
-            found = self._of_older_layout(node_id, record) if self.older else unpack(record, newer=self._newer)
+            found = self._of_older_layout(node_id, record) if self._older else unpack(record, newer=self._newer)
         except ValueError as error:
             raise BadRow(node_id, None, f"cannot be understood: {error}") from None
         if found.node.id != node_id:
             raise BadRow(node_id, None, "belongs to another node")
         return found
+
+    def _bound(self, clear: Clear) -> bytes:
+        return _bound(clear[:_OLD_WIDTH] if self._older else clear)
 
     def _of_older_layout(self, node_id: str, record: bytes) -> NodeRecord:
         from registry_core.storage.older_records import unpack_older
@@ -324,13 +502,33 @@ class Rows:
         return found
 
 
-def check_sums(row: tuple[Any, ...]) -> None:
-    """What can be checked of a row of `EVERYTHING` without a key. Raises BadRow."""
-    clear, (place, labels, columns_checksum, record_checksum, record) = row[:_WIDTH], row[_WIDTH:]
-    if _columns_checksum(_bound(clear), place, labels) != columns_checksum:
-        raise BadRow(clear[0], clear[1], "its columns do not match their checksum")
-    if not isinstance(record, bytes) or _record_checksum(clear[0], record) != record_checksum:
-        raise BadRow(clear[0], clear[1], "its record does not match its checksum")
+def _is_arranged_as_today(record: NodeRecord, packed: bytes) -> bool:
+    try:
+        return is_read_back(record, unpack(packed))
+    except ValueError:
+        return False
+
+
+def change_of(row: tuple[Any, ...]) -> int:
+    """The change number of a row of `EVERYTHING`, or of the values of `PUT`."""
+    return int(row[_WIDTH - 2])
+
+
+def sum_of(row: tuple[Any, ...]) -> bytes:
+    """The sum of a row of `EVERYTHING`, or of the values of `PUT`."""
+    found: bytes = row[_WIDTH - 1]
+    return found
+
+
+def check_tombstone_sum(row: tuple[Any, ...]) -> None:
+    """What can be checked of a row of the table `removed` without a key. Raises BadRow."""
+    if not isinstance(row[7], bytes) or zlib.crc32(row[7], zlib.crc32(_bound(row[:6]))) != row[6]:
+        raise _bad_tombstone(row, "it does not match its checksum")
+
+
+def _bad_tombstone(row: tuple[Any, ...], what: str) -> BadRow:
+    name = f"{str(row[0])[:16]!a} {str(row[1])[:128]!a}"
+    return BadRow(None, None, f"of what is kept of the removed {name} is damaged: {what}")
 
 
 REWRAP = "UPDATE nodes SET labels = ?, columns_checksum = ?, record_checksum = ?, record = ? WHERE sequence = ?"
@@ -367,12 +565,18 @@ def _clear(columns: Columns) -> Clear:
 
 def _bound(clear: Clear) -> bytes:
     """The columns as bytes. `ascii`, not `repr`: what `repr` escapes changes with Python's Unicode tables."""
-    return ascii(clear).encode("ascii")
+    if len(clear) != _WIDTH:
+        return ascii(clear).encode("ascii")
+    return ascii(clear[:-1]).encode("ascii") + _as_bytes(clear[-1])  # the sum
+
+
+def _as_bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else ascii(value).encode("ascii")
 
 
 def _columns(clear: Clear, labels: str) -> Columns:
     (node_id, sequence, score, admission, cordoned, until, left) = clear[:7]
-    (cores, memory, storage, gpu, host, every, gpus) = clear[7:]
+    (cores, memory, storage, gpu, host, every, gpus) = clear[7:_OLD_WIDTH]
     return Columns(
         node_id, sequence, score, admission, cordoned == 1, until, left == 1, cores, memory, storage, gpu == 1, host,
         every, gpus, labels,

@@ -31,7 +31,7 @@ from registry_core.storage.sqlite import rows as layout
 from registry_core.storage.sqlite.file_handles import UsedFile
 from registry_core.storage.sqlite.open import (
     KEY_CHECK,
-    LAST_COMMIT,
+    LABEL_KEY_BYTES,
     ROLLED_BACK,
     WRITER_CACHE_KIB,
     FileState,
@@ -45,13 +45,23 @@ from registry_core.storage.sqlite.open import (
     open_checked,
     sealer_for,
     settle_log,
+    sum_key_of,
+    sum_state,
     translated,
     wal_of,
 )
+from registry_core.storage.sqlite.removed import RemovedTable, forgotten_at
 from registry_core.storage.sqlite.rows import Stamp, id_hash
 from registry_core.storage.sqlite.sample_writer import Samples, SampleWriter
 from registry_core.storage.sqlite.wal import WalReport
-from registry_core.storage.store import Change, Put, Row, Store, Unreadable
+from registry_core.storage.state_sum import SumKey, added
+from registry_core.storage.store import Bury, Change, ChangedSince, Delete, Put, Row, Store, Unreadable
+from registry_core.storage.tombstones import (
+    NODE,
+    StoredTombstone,
+    TombstoneKey,
+    tombstones_of_rings,
+)
 
 __all__ = ["SqliteStore"]
 
@@ -90,8 +100,15 @@ class SqliteStore(Store):
     lazy = True
 
     def __init__(
-        self, path: Path, *, read_only: bool = False, keys: Optional[KeyRing] = None, own: bool = True
+        self,
+        path: Path,
+        *,
+        read_only: bool = False,
+        keys: Optional[KeyRing] = None,
+        own: bool = True,
+        sum_key: Optional[SumKey] = None,
     ) -> None:
+        """`sum_key`: of the sums, where the file shall not keep a key of its own."""
         self.read_only = read_only
         self.location = str(path)
         self._path = Path(os.path.realpath(path)) if read_only else own_place(path, "the folder of a registry", own=own)
@@ -101,6 +118,9 @@ class SqliteStore(Store):
         self._writer: Optional[sqlite3.Connection] = None
         self._writing = threading.Lock()
         self._last_commit = Stamp()
+        self._sum_key = sum_key
+        self._total = 0  # of the sums, as last committed
+        self._removed = RemovedTable(self.location)
         self._version = 0
         self._lock: Optional[PidLock] = None if read_only else lock_beside(self._path)
         self._used: Optional[UsedFile] = None
@@ -119,12 +139,14 @@ class SqliteStore(Store):
             connection.execute("BEGIN")  # both see the same commit
             try:
                 (found,) = connection.execute("PRAGMA user_version").fetchone()
-                self._rows.older = found < layout.RECORDS_APART
-                for row in connection.execute(layout.START if found > 1 else layout.START_OF_LAYOUT_1):
+                self._rows.read_as(found if found < layout.RECORDS_APART else 0)
+                for row in connection.execute(self._rows.start_sql):
                     started = self._rows.started(row)
                     tally.add_started(row)
                     yield started
                 tally.compare(connection.execute(layout.INDEX_SUMS).fetchone())
+                if not self._rows.is_older:
+                    tally.compare_sum(connection, self._rows.sums)
             finally:
                 connection.execute("ROLLBACK")
 
@@ -168,7 +190,7 @@ class SqliteStore(Store):
     def columns(self, node_id: str) -> Optional[Columns]:
         """One look-up in the index."""
         with self._reader("read") as connection:
-            row = connection.execute(layout.COLUMNS, (id_hash(node_id), node_id)).fetchone()
+            row = connection.execute(self._rows.columns_sql, (id_hash(node_id), node_id)).fetchone()
             return None if row is None else self._rows.started(row).columns
 
     def meta(self, key: str) -> Optional[str]:
@@ -177,26 +199,113 @@ class SqliteStore(Store):
         return None if row is None else self._rows.opened_meta(key, row[0])
 
     def all_meta(self) -> dict[str, str]:
-        """One statement."""
+        """One statement. Keys are not among them: they belong to this file."""
+        return {key: text for key, text in self._all_texts().items() if key not in (layout.SUM_KEY, layout.LABEL_KEY)}
+
+    def label_key(self) -> Optional[bytes]:
+        """One look-up."""
+        text = self.meta(layout.LABEL_KEY)
+        if text is None:
+            return None
+        try:
+            key = bytes.fromhex(text)
+        except ValueError:
+            key = b""
+        if len(key) != LABEL_KEY_BYTES:
+            raise DamagedStoreError(
+                self.location, f"a record of the registry as a whole ({layout.LABEL_KEY}) is damaged"
+            )
+        return key
+
+    def _all_texts(self) -> dict[str, str]:
         with self._reader("read") as connection:
             kept = connection.execute(layout.ALL_META).fetchall()
             return {
                 key[len(layout.META) :]: self._rows.opened_meta(key[len(layout.META) :], value) for key, value in kept
             }
 
+    def tombstone(self, key: TombstoneKey) -> Optional[StoredTombstone]:
+        """One look-up."""
+        if self._rows.is_older:
+            return next((found for found in self.tombstones() if found.key == key), None)
+        row = self._one(layout.ONE_TOMBSTONE, *key)
+        with translated(self.location, "read"):
+            found = None if row is None else self._rows.tombstone(row)
+        return None if found is None or found.says_nothing else found
+
+    def tombstones(self) -> Iterator[StoredTombstone]:
+        """One statement."""
+        if self._rows.is_older:
+            yield from tombstones_of_rings(self.location, self.all_meta(), time.time())[0]
+            return
+        with self._reader("read") as connection:
+            for row in connection.execute(layout.EVERY_TOMBSTONE):
+                found = self._rows.tombstone(row)
+                if not found.says_nothing:
+                    yield found
+
+    def last_change(self) -> int:
+        """One look-up."""
+        row = self._one(layout.ONE_STATE, layout.LAST_COMMIT)
+        with translated(self.location, "read"):
+            return Stamp.of_text(None if row is None else row[0]).number
+
+    def changed_since(self, change: int) -> Optional[ChangedSince]:
+        """Two looks into indexes."""
+        with self._reader("read") as connection:
+            connection.execute("BEGIN")  # all that follows sees one commit
+            try:
+                if self._rows.is_older or not forgotten_at(connection) <= change <= self.last_change():
+                    return None
+                put = [node_id for (node_id,) in connection.execute(layout.CHANGED, (change,))]
+                removed = [node_id for (node_id,) in connection.execute(layout.REMOVED_SINCE, (change,))]
+                there = {row[0] for row in _of_nodes(connection, layout.IDS, removed)}
+                return ChangedSince(put, [node_id for node_id in removed if node_id not in there])
+            finally:
+                connection.execute("ROLLBACK")
+
+    def state_sum(self) -> Optional[str]:
+        """One look-up."""
+        row = self._one(layout.ONE_STATE, layout.STATE_SUM)
+        return None if row is None else str(row[0]).partition(" ")[0]
+
     def commit(self, changes: Sequence[Change], meta: Mapping[str, Optional[str]]) -> None:
         """One transaction, one flush of the log."""
         if self.read_only:
             raise ReadOnlyError(f"{self.location} is open for reading only")
-        deleted, puts = _settled(changes)
-        with self._writing, translated(self.location, "written"), self._transaction() as connection:
-            if deleted:
-                connection.executemany(layout.DELETE, ((id_hash(node_id), node_id) for node_id in deleted))
-            if puts:
-                self._put(connection, puts)
+        settled = _Settled(changes)
+        with self._writing, translated(self.location, "written"):
+            if not self._has_right_sums():
+                self._make_sums_anew()
             stamp = Stamp(self._last_commit.number + 1, time.time_ns() // 1_000_000)
-            self._put_state(connection, meta, stamp)
-        self._last_commit = stamp
+            try:
+                with self._transaction() as connection:
+                    total = self._write(connection, settled, stamp)
+                    self._put_state(connection, meta)
+                    commit = [(layout.LAST_COMMIT, stamp.to_text()), sum_state(self._rows, total, stamp.number)]
+                    connection.executemany(layout.PUT_STATE, commit)
+            except BaseException:
+                self._removed.roll_back()
+                raise
+            self._last_commit, self._total = stamp, total
+
+    def _write(self, connection: sqlite3.Connection, settled: _Settled, stamp: Stamp) -> int:
+        """Write nodes and tombstones; returns the total of the sums after that."""
+        deleted, puts = settled.deleted, list(settled.puts.values())
+        was, removed = 0, []
+        if deleted or puts:
+            gone = list(dict.fromkeys((*deleted, *settled.puts)))
+            found = dict(_of_nodes(connection, layout.SUMS, gone))
+            was = sum(int.from_bytes(of_it, "big") for of_it in found.values())
+            removed = [TombstoneKey(NODE, each) for each in deleted if each in found and each not in settled.puts]
+        if deleted:
+            connection.executemany(layout.DELETE, ((id_hash(node_id), node_id) for node_id in deleted))
+        total = added(self._total, -was)
+        if puts:
+            total = added(total, self._put(connection, puts, stamp.number))
+        if removed or settled.tombstones:
+            total = added(total, self._removed.write(connection, self._rows, settled.tombstones, removed, stamp))
+        return total
 
     def save_samples(self, samples: Iterable[Sampled], *, wait: bool) -> None:
         """By default left to a thread, which writes a few thousand at a time without flushing."""
@@ -248,8 +357,12 @@ class SqliteStore(Store):
                 connection.executemany(layout.REWRAP, changed)
             behind, done = piece[-1][1], done + len(changed)
             progress(done, total)
+        for place in range(0, len(tombstones := self._all(layout.EVERY_TOMBSTONE)), _REWRAPPED_AT_ONCE):
+            with self._writing, translated(self.location, "written"), self._transaction() as connection:
+                anew = map(self._rows.rewrapped_tombstone, tombstones[place : place + _REWRAPPED_AT_ONCE])
+                connection.executemany(layout.PUT_TOMBSTONE, [values for values in anew if values is not None])
         with self._writing, translated(self.location, "written"), self._transaction() as connection:
-            self._put_state(connection, dict(self.all_meta()), self._last_commit)
+            self._put_state(connection, dict(self._all_texts()))
             connection.execute("DELETE FROM state WHERE key GLOB ?", (KEY_CHECK + "*",))
             connection.executemany(layout.PUT_STATE, key_state([self._keys.newest], self._store_id))
         return done
@@ -282,7 +395,7 @@ class SqliteStore(Store):
         if not exists and self.read_only:
             raise StoreError(self.location, "does not exist; a registry is made by opening it for writing")
         if not exists:
-            make_new(self._path, self._keys)
+            make_new(self._path, self._keys, self._sum_key)
         if not self.read_only:
             hold_names(self._path)
         with translated(self.location, "read"):
@@ -293,11 +406,14 @@ class SqliteStore(Store):
         if layout_found < layout.LAYOUT and not self.read_only:
             from registry_core.storage.sqlite.upgrade import bring_up
 
-            bring_up(self._path, sealer)
+            bring_up(self._path, sealer, sum_key=self._sum_key)
             state = open_checked(self._path, alone=True)
-        self._rows = layout.Rows(sealer, newer=state.newer, dropped=self._log_dropped)
-        self._rows.older = self.read_only and layout_found < layout.RECORDS_APART
+        older = layout_found if self.read_only and layout_found < layout.RECORDS_APART else 0
+        self._rows = layout.Rows(sealer, newer=state.newer, older=older, dropped=self._log_dropped)
         self._last_commit = state.last_commit
+        with translated(self.location, "read"):
+            self._rows.sums = sum_key_of(state, self._rows, self._sum_key)
+        self._total = 0 if state.sum is None else state.sum.total
         self._store_id = state.store_id
         with translated(self.location, "opened"):
             if not self.read_only:
@@ -361,10 +477,37 @@ class SqliteStore(Store):
             raise StoreError(self.location, "was closed")
         return _Transaction(self._writer)
 
-    def _put(self, connection: sqlite3.Connection, puts: list[Put]) -> None:
-        values = (self._rows.for_put(put) for put in puts)
-        if connection.executemany(layout.PUT, values).rowcount == len(puts):
-            return
+    def _has_right_sums(self) -> bool:
+        key = self._rows.sums
+        return key is not None and (self._sum_key is None or key.id == self._sum_key.id)
+
+    def _make_sums_anew(self) -> None:
+        """Before the first commit with another key: its owner is another one now, or keeps its key elsewhere."""
+        from registry_core.storage.sqlite.upgrade import make_sums_anew
+
+        before = self._rows.sums
+        try:
+            with self._transaction() as connection:
+                total = make_sums_anew(self._path, connection, self._rows, self._sum_key)
+                connection.execute(layout.PUT_STATE, sum_state(self._rows, total, self._last_commit.number))
+        except BaseException:
+            self._rows.sums = before
+            raise
+        self._total = total
+
+    def _put(self, connection: sqlite3.Connection, puts: list[Put], change: int) -> int:
+        """Write the records; returns the total of their sums."""
+        total = 0
+
+        def values() -> Iterator[tuple[Any, ...]]:
+            nonlocal total
+            for put in puts:
+                row = self._rows.for_put(put, change)
+                total += int.from_bytes(layout.sum_of(row), "big")
+                yield row
+
+        if connection.executemany(layout.PUT, values()).rowcount == len(puts):
+            return total
         for put in puts:  # at least one node changed its place in the order: its row and its sample move
             node_id, sequence = put.columns.node_id, put.columns.sequence
             (old,) = connection.execute(layout.FIND, (id_hash(node_id), node_id)).fetchone() or (None,)
@@ -373,10 +516,11 @@ class SqliteStore(Store):
             if old != sequence:
                 connection.execute(layout.MOVE_SAMPLE, (sequence, old))
                 connection.execute(layout.DELETE, (id_hash(node_id), node_id))
-                connection.execute(layout.PUT, self._rows.for_put(put))
+                connection.execute(layout.PUT, self._rows.for_put(put, change))
+        return total
 
-    def _put_state(self, connection: sqlite3.Connection, meta: Mapping[str, Optional[str]], stamp: Stamp) -> None:
-        rows: list[tuple[str, object]] = [(LAST_COMMIT, stamp.to_text())]
+    def _put_state(self, connection: sqlite3.Connection, meta: Mapping[str, Optional[str]]) -> None:
+        rows: list[tuple[str, object]] = []
         for key, value in meta.items():
             if value is None:
                 connection.execute(layout.DELETE_STATE, (layout.META + key,))
@@ -403,14 +547,29 @@ class SqliteStore(Store):
         return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
 
 
-def _settled(changes: Sequence[Change]) -> tuple[list[str], list[Put]]:
-    """What remains of changes in order: the ids to delete first, then one put for each id."""
-    puts: dict[str, Put] = {}
-    deleted: dict[str, None] = {}
-    for change in changes:
-        if isinstance(change, Put):
-            puts[change.columns.node_id] = change
-        else:
-            puts.pop(change.node_id, None)
-            deleted[change.node_id] = None
-    return list(deleted), list(puts.values())
+class _Settled:
+    """What remains of changes in order: the ids to delete first, then one put for each id, and tombstones."""
+
+    def __init__(self, changes: Sequence[Change]) -> None:
+        self.puts: dict[str, Put] = {}
+        self.deleted: dict[str, None] = {}
+        self.tombstones: dict[TombstoneKey, Optional[StoredTombstone]] = {}
+        for change in changes:
+            if isinstance(change, Put):
+                self.puts[change.columns.node_id] = change
+            elif isinstance(change, Delete):
+                self.puts.pop(change.node_id, None)
+                self.deleted[change.node_id] = None
+            elif isinstance(change, Bury):
+                self.tombstones[change.tombstone.key] = change.tombstone
+            else:
+                self.tombstones[change.key] = None
+
+
+def _of_nodes(connection: sqlite3.Connection, sql: str, node_ids: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """The rows of `sql`, whose first column is the id, for these nodes."""
+    for start in range(0, len(node_ids), _READ_AT_ONCE):
+        asked = set(node_ids[start : start + _READ_AT_ONCE])
+        for row in connection.execute(sql.format(",".join("?" * len(asked))), [id_hash(each) for each in asked]):
+            if row[0] in asked:
+                yield row

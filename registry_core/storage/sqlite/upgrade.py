@@ -1,4 +1,4 @@
-"""Bringing a file of an older layout to this one, after a copy of it was put aside.
+"""Bringing a file of an older layout to this one, after a copy of it was put aside; and making all sums anew.
 
 Here: the steps from layout to layout, and the order copy, change, mark. A new layout adds a line here.
 """
@@ -7,26 +7,46 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Optional
+from typing import Any, Callable, Optional
 
 from registry_core.files.atomic import appearing, kept_aside
 from registry_core.storage.older_records import log_dropped
 from registry_core.storage.sealing import Sealer
+from registry_core.storage.sqlite import rows as layout
 from registry_core.storage.sqlite.copy import copy_sqlite
-from registry_core.storage.sqlite.open import connect, translated
-from registry_core.storage.sqlite.rows import LAYOUT, PUT, RECORDS_APART, SCHEMA, SOME, BadRow, Rows
+from registry_core.storage.sqlite.open import (
+    REGISTRY,
+    Kind,
+    choose_sum_key,
+    connect,
+    new_label_key,
+    read_state,
+    sum_state,
+    translated,
+)
+from registry_core.storage.sqlite.rows import LAYOUT, RECORDS_APART, SCHEMA, BadRow, Rows
+from registry_core.storage.state_sum import SumKey, added
+from registry_core.storage.tombstones import tombstones_of_rings
 
-__all__ = ["UPGRADES", "bring_up"]
+__all__ = ["UPGRADES", "bring_up", "make_sums_anew", "upgrade_file"]
 
 _log = logging.getLogger(__name__)
 
+_LAYOUT_3 = f"""
+ALTER TABLE nodes RENAME TO nodes_before;
+DROP TRIGGER forget_sample;
+{layout.CREATE_NODES}
+UPDATE state SET value = '{SCHEMA}' WHERE key = 'schema' AND value = 'duxnet.nodes/1.0';
+"""  # noqa: S608 - ours
+
 UPGRADES: Mapping[int, str] = {
     1: "ALTER TABLE samples ADD COLUMN is_down INTEGER NOT NULL DEFAULT 0",
-    2: f"UPDATE state SET value = '{SCHEMA}' WHERE key = 'schema' AND value = 'duxnet.nodes/1.0'",  # noqa: S608 - ours
+    2: _LAYOUT_3,
 }
 """Layout → the SQL that makes the next one of it."""
 
@@ -37,46 +57,130 @@ def bring_up(
     path: Path,
     sealer: Optional[Sealer] = None,
     *,
+    sum_key: Optional[SumKey] = None,
     upgrades: Mapping[int, str] = UPGRADES,
     wanted: int = LAYOUT,
 ) -> None:
-    """Change the file at `path` to the layout `wanted`, in one transaction, if it is older. Raises StoreError.
+    """Change the registry at `path` to the layout `wanted`, in one transaction, if it is older. Raises StoreError.
 
     The caller holds the writer's lock. A crash leaves the old layout or the new one, and the copy in any case.
-    `sealer`: of a registry that is sealed.
+    `sealer`: of a registry that is sealed. `sum_key`: of its sums, where it shall not keep one itself.
     """
+
+    def step(connection: sqlite3.Connection, found: int) -> None:
+        for older in range(found, wanted):
+            run_statements(connection, upgrades[older])
+        if found < RECORDS_APART <= wanted:
+            before = Rows(sealer, older=found, dropped=partial(log_dropped, str(path)))
+            _to_layout_3(path, connection, before, Rows(sealer), sum_key)
+
+    upgrade_file(path, step, wanted=wanted)
+
+
+def upgrade_file(
+    path: Path, step: Callable[[sqlite3.Connection, int], None], *, kind: Kind = REGISTRY, wanted: Optional[int] = None
+) -> None:
+    """Change the database at `path` by `step`, which is given its layout, in one transaction, if it is older.
+
+    A copy of it is kept beside. Raises StoreError.
+    """
+    target = kind.layout if wanted is None else wanted
     with translated(str(path), "upgraded"), closing(connect(path, read_only=False)) as connection:
         found = _layout(connection)
-        if found >= wanted:
+        if found >= target:
             return
         aside = kept_aside(path, f"layout-{found}")
         with appearing(aside, overwrite=False) as temporary:
-            copy_sqlite(path, temporary, lambda _done, _total: None)
+            copy_sqlite(path, temporary, lambda _done, _total: None, kind)
         connection.execute("BEGIN IMMEDIATE")
-        for layout in range(found, wanted):
-            for statement in upgrades[layout].split(";"):
-                connection.execute(statement)
-        if found < RECORDS_APART:
-            _take_records_apart(path, connection, sealer)
-        connection.execute(f"PRAGMA user_version = {wanted}")
+        if _layout(connection) >= target:  # another process was faster
+            connection.execute("ROLLBACK")
+            return
+        step(connection, found)
+        connection.execute(f"PRAGMA application_id = {kind.application_id}")
+        connection.execute(f"PRAGMA user_version = {target}")
         connection.execute("COMMIT")
-    _log.warning("%s was brought from layout %d to %d; the old file is kept as %s", path, found, wanted, aside.name)
+    _log.warning("%s was brought from layout %d to %d; the old file is kept as %s", path, found, target, aside.name)
 
 
-def _take_records_apart(path: Path, connection: sqlite3.Connection, sealer: Optional[Sealer]) -> None:
-    """Write each record anew that is arranged otherwise today. One that is damaged stays as it is, and is named."""
-    older = Rows(sealer, older=True, dropped=partial(log_dropped, str(path)))
-    newer = Rows(sealer)
+def run_statements(connection: sqlite3.Connection, sql: str) -> None:
+    """Each statement of `sql`, without the commit that sqlite3's own way puts before them."""
+    statement = ""
+    for part in sql.split(";"):
+        statement += part + ";"
+        if sqlite3.complete_statement(statement):
+            connection.execute(statement)
+            statement = ""
+
+
+def _to_layout_3(
+    path: Path, connection: sqlite3.Connection, before: Rows, newest: Rows, sum_key: Optional[SumKey]
+) -> None:
+    """Write each record anew, with its sum; and what was kept of removed nodes as tombstones."""
+    number = read_state(str(path), connection).last_commit.number
+    kept = choose_sum_key(newest, sum_key)
+    sql = before.some_sql.replace(" FROM nodes ", " FROM nodes_before AS nodes ")
+    total = _written_anew(path, connection, before, newest, sql, number)
+    connection.execute("DROP TABLE nodes_before")
+    meta = {}
+    for key, value in connection.execute(layout.ALL_META).fetchall():
+        try:
+            meta[key[len(layout.META) :]] = before.opened_meta(key[len(layout.META) :], value)
+        except BadRow as error:
+            _log.error("%s: %s; it stays as it is", path, error)
+    found, left = tombstones_of_rings(str(path), meta, time.time())
+    for tombstone in found:
+        values = newest.for_tombstone(tombstone, number)
+        connection.execute(layout.PUT_TOMBSTONE, values)
+        total = added(total, int.from_bytes(values[5], "big"))
+    connection.executemany(layout.DELETE_STATE, ((layout.META + key,) for key in meta.keys() - left.keys()))
+    kept += [(layout.FORGOTTEN, str(number)), sum_state(newest, total, number), new_label_key(newest)]
+    connection.executemany(layout.PUT_STATE, kept)
+
+
+def make_sums_anew(path: Path, connection: sqlite3.Connection, rows: Rows, key: Optional[SumKey]) -> int:
+    """Make all sums with `key`, or a new one of the store's own; returns the total. Inside a transaction.
+
+    `rows` reads and writes with the new key from now on.
+    """
+    newest = rows.another()
+    kept = choose_sum_key(newest, key)
+    total = _written_anew(path, connection, rows, newest, rows.some_sql, None)
+    for row in connection.execute(layout.EVERY_TOMBSTONE).fetchall():
+        try:
+            values = newest.for_tombstone(rows.tombstone(row), row[2])
+        except BadRow as error:
+            _log.error("%s: %s; it stays as it is", path, error)
+            values = row
+        connection.execute(layout.PUT_TOMBSTONE, values)
+        total = added(total, int.from_bytes(values[5], "big"))
+    connection.execute(layout.DELETE_STATE, (layout.META + layout.SUM_KEY,))
+    connection.executemany(layout.PUT_STATE, kept)
+    rows.sums = newest.sums
+    return total
+
+
+def _written_anew(
+    path: Path, connection: sqlite3.Connection, before: Rows, newest: Rows, sql: str, change: Optional[int]
+) -> int:
+    """Each row as `newest` writes it; returns the total of their sums. One that is damaged stays so, and is named."""
+    total = 0
+    for row in _rows(connection, sql):
+        number = layout.change_of(row) if change is None else change
+        try:
+            values = before.written_anew(row, newest, number)
+        except BadRow as error:
+            _log.error("%s: %s; it stays as it is", path, error)
+            values = before.damaged_anew(row, newest, number)
+        connection.execute(layout.PUT, values)
+        total = added(total, int.from_bytes(layout.sum_of(values), "big"))
+    return total
+
+
+def _rows(connection: sqlite3.Connection, sql: str) -> Iterator[tuple[Any, ...]]:
     behind = -1
-    while piece := connection.execute(SOME, (behind, _AT_ONCE)).fetchall():
-        for row in piece:
-            try:
-                changed = older.brought_up(row, newer)
-            except BadRow as error:
-                _log.error("%s: %s; it stays as it is", path, error)
-                continue
-            if changed is not None:
-                connection.execute(PUT, changed)
+    while piece := connection.execute(sql, (behind, _AT_ONCE)).fetchall():
+        yield from piece
         behind = piece[-1][1]
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pytest
 
 from agent.probe.gpu.nvml_call import NvmlCaller
-from tests.requirements import need_program
+from tests.support.requirements import need_program
 
 _SOURCE = Path(__file__).with_name("fake_nvml.c")
 

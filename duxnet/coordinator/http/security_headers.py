@@ -1,0 +1,42 @@
+"""What every answer says to browsers: what may run, who may frame it, what goes on to others. See `access.browsers`."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+
+__all__ = ["API_SECURITY", "header_lines", "page_security"]
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+_EVERYWHERE = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+API_SECURITY: Headers = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    *_EVERYWHERE,
+)
+
+
+def page_security(page: bytes) -> Headers:
+    """For a page that runs the scripts and styles that stand in it, fetches from its own address, and nothing else."""
+    policy = (
+        "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"frame-ancestors 'none'; script-src {_hashes(page, b'script')}; style-src {_hashes(page, b'style')}"
+    )
+    return ((b"content-security-policy", policy.encode("ascii")), *_EVERYWHERE)
+
+
+def header_lines(headers: Headers) -> bytes:
+    """As HTTP/1.1 writes them."""
+    return b"".join(b"%b: %b\r\n" % header for header in headers)
+
+
+def _hashes(page: bytes, element: bytes) -> str:
+    texts = re.findall(b"<%b>(.*?)</%b>" % (element, element), page, re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(text).digest()).decode("ascii") for text in texts]
+    return " ".join(f"'sha256-{digest}'" for digest in digests)
