@@ -142,10 +142,10 @@ def run_click(command: click.Command, arguments: Sequence[str], name: str) -> in
         )
     except click.exceptions.Exit as ending:
         return ending.exit_code
-    except SystemExit as ending:
-        if isinstance(ending.__context__, BrokenPipeError):  # click turns it into an exit
-            raise ending.__context__ from None
-        raise
+    except SystemExit:
+        if "_DUXNET_COMPLETE" in os.environ:
+            raise
+        raise BrokenPipeError from None  # apart from completion, click exits by itself only for a broken pipe
     except click.Abort:  # Ctrl-C
         return _INTERRUPTED
     except click.ClickException as error:
