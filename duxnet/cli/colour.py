@@ -9,7 +9,7 @@ from duxnet.process.terminal import is_terminal
 __all__ = ["painted"]
 
 _GREEN, _RED, _YELLOW = 32, 31, 33
-_GOOD = {"ready", "valid", "ok", "yes"}
+_GOOD = {"ready", "valid", "ok"}
 _BAD = ("down", "banned", "suspended", "critical", "problem", "damaged")
 
 

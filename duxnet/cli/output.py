@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -13,6 +14,8 @@ from duxnet.process.terminal import say, say_text
 from registry_core.errors import printable
 
 __all__ = ["age_text", "print_json", "print_pairs", "print_table", "time_text", "value_text"]
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z")  # as `registry_core.models.times` writes it
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> None:
@@ -70,4 +73,6 @@ def value_text(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(value_text, value))
+    if isinstance(value, str) and _TIME.fullmatch(value):
+        return time_text(value)
     return f"{value:.10g}" if isinstance(value, float) else str(value)

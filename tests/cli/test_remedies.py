@@ -80,7 +80,16 @@ def test_a_setting_that_is_refused_is_shown_as_the_file_has_it(
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(True, "yes"), (False, "no"), (0.1, "0.1"), (4.0, "4"), (["a", True], "a, yes"), (3, "3"), ("None", "None")],
+    [
+        (True, "yes"),
+        (False, "no"),
+        (0.1, "0.1"),
+        (4.0, "4"),
+        (["a", True], "a, yes"),
+        (3, "3"),
+        ("None", "None"),
+        ("2026-12-24T18:00:00.123Z", "2026-12-24T18:00:00Z"),
+    ],
 )
 def test_values_are_shown_in_words(value: Any, shown: str) -> None:
     assert value_text(value) == shown
