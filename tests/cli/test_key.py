@@ -54,7 +54,7 @@ def test_a_stopped_agent_comes_back_as_the_same_node_with_the_new_key(state_dir:
     done = duxnet("key", "rotate", "--state-dir", state_dir)
     assert done.returncode == 0, done.stderr
     assert "replaced    1 of 16 possible times" in done.stdout
-    assert "No agent runs here" in done.stderr
+    assert "No agent is running here" in done.stderr
     assert "PRIVATE" not in done.stdout + done.stderr
 
     after = told(state_dir, "show")
@@ -71,7 +71,7 @@ def test_a_running_agent_takes_the_new_key_up_when_it_reloads(state_dir: Path) -
     with RunningAgent(state_dir) as agent:
         agent.wait_for_reports()
         done = duxnet("key", "rotate", "--state-dir", state_dir)
-        assert f"at once: kill -HUP {agent.process.pid}" in done.stderr
+        assert f"at once after: kill -HUP {agent.process.pid}" in done.stderr
         agent.process.send_signal(signal.SIGHUP)
         agent.wait_for_log("registered again: public_key changed")
         shown = told(state_dir, "show")
