@@ -174,7 +174,7 @@ def rotate_key_command(
     place = path or _default_path(config)
     keys = keys_of(place, key_file, config, needed=True)
     if keys is None:
-        raise SealedStoreError(str(place), "it is not sealed, so that there is no key to change")
+        raise SealedStoreError(str(place), "it is not sealed, so it has no key to change")
     if generate:
         file = key_file or find_local_agent(config).key_file
         if file is None:

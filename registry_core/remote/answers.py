@@ -105,7 +105,7 @@ def understood(answer: Answer, read: Callable[[Mapping[str, Any]], T], plain: Ma
 
 
 def _odd(answer: Answer, error: Exception) -> UnreachableError:
-    return UnreachableError(answer.address, f"its answer is not that of a coordinator: {safe_text(str(error))}")
+    return UnreachableError(answer.address, f"does not answer like a coordinator: {safe_text(str(error))}")
 
 
 def raise_for(answer: Answer, node_id: str = "") -> NoReturn:

@@ -124,7 +124,7 @@ class Registrar:
             )
         reply = decoded(answer, RegistrationReply)
         if not reply.session:
-            raise UnreachableError(answer.address, "its answer is not that of a coordinator: it has no session")
+            raise UnreachableError(answer.address, "does not answer like a coordinator: the reply has no session")
         return NodeSession(reply.session, reply.generation, reply.interval_seconds)
 
     def _exchange(self, node: Node, interval_seconds: float, coordinator: CoordinatorInfo) -> tuple[Answer, str]:
@@ -206,7 +206,7 @@ class Registrar:
         if info.protocol < PROTOCOL:
             raise RefusedError(
                 "protocol",
-                f"the coordinator at {answer.address} supports protocol {info.protocol}, this node needs {PROTOCOL}: "
+                f"the coordinator at {answer.address} speaks protocol {info.protocol}, this node {PROTOCOL}: "
                 "upgrade the coordinator",
             )
         if not self._pinned:

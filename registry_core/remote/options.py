@@ -26,9 +26,9 @@ class RemoteOptions:
 
     `token` is a bearer token of an operator, reader or rater; `join_token` admits a node. `coordinator_id` pins the
     coordinator (otherwise the first one is pinned). `ca_file` is added to the system's certificates. Plain http to
-    another machine needs `allow_plaintext`. `proxy` is http://[USER:PASSWORD@]HOST:PORT, for addresses of other machines; none
-    is taken from the environment. `interval_seconds` is how often the node reports: all time-outs and attempts of one
-    call fit inside it. Raises ValidationError, which shows no token and no password.
+    another machine needs `allow_plaintext`. `proxy` is http://[USER:PASSWORD@]HOST:PORT, for addresses of other
+    machines; none is taken from the environment. `interval_seconds` is how often the node reports: all time-outs and
+    attempts of one call fit inside it. Raises ValidationError, which shows no token and no password.
     """
 
     token: str = ""

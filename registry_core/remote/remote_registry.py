@@ -253,11 +253,11 @@ class RemoteRegistry(Queries):
         answer = self._good("GET", "/v1/nodes", "node", query=parameters, nodes=wanted)
         page = decoded(answer, _Page)
         if len(page.nodes) > wanted:
-            raise _odd(answer, f"it has {len(page.nodes)} nodes; at most {wanted} were requested")
+            raise _odd(answer, f"{len(page.nodes)} nodes, but at most {wanted} were requested")
         if page.next in cursors and page.next is not None:
-            raise _odd(answer, f"its list is endless: the cursor {shown(page.next)} is repeated")
+            raise _odd(answer, f"the list is endless: the cursor {shown(page.next)} is repeated")
         if len(cursors) > MOST_PAGES:
-            raise _odd(answer, f"its list is endless: it has more than {MOST_PAGES} pages")
+            raise _odd(answer, f"the list is endless: more than {MOST_PAGES} pages")
         return NodePage(_nodes_in(answer, page.nodes), page.next or None, page.degraded, page.damaged)
 
     def count(self, query: NodeQuery) -> int:
@@ -425,4 +425,4 @@ def _nodes_in(answer: Answer, texts: Sequence[Union[bytes, msgspec.Raw]]) -> lis
 
 
 def _odd(answer: Answer, what: str) -> UnreachableError:
-    return UnreachableError(answer.address, f"its answer is not that of a coordinator: {safe_text(what)}")
+    return UnreachableError(answer.address, f"does not answer like a coordinator: {safe_text(what)}")

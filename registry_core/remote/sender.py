@@ -290,7 +290,7 @@ def _seconds(text: str, most: float) -> Optional[float]:
 
 
 _CERTIFICATE_REMEDIES = (
-    ("is not valid for", "issue it for that name, or use a name that it has"),
+    ("is not valid for", "issue it for that name, or use the name that it has"),
     ("has expired", "renew it, or set this machine's clock"),
     ("not yet valid", "set this machine's clock"),
 )
