@@ -40,7 +40,7 @@ def test_before_the_first_start_there_is_no_key_to_show_and_none_is_made(state_d
     for command in ("show", "rotate"):
         done = duxnet("key", command, "--state-dir", state_dir)
         assert done.returncode == 1
-        assert "node.key': is not there: the first start of the agent makes it" in done.stderr
+        assert "node.key': does not exist; the first start of the agent makes it" in done.stderr
     assert not state_dir.exists()
 
 

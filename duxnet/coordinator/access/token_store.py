@@ -105,7 +105,9 @@ class TokenStore:
             check_files(path, owned=True)
             if not path.exists():
                 if has_log(path):
-                    raise DamagedStoreError(self._location, f"its log {wal_of(path).name} is there, but it is not")
+                    raise DamagedStoreError(
+                        self._location, f"its log {wal_of(path).name} exists, but the file does not"
+                    )
                 make_database(path, KIND, _TABLES)
             hold_names(path)
             self._used: Optional[UsedFile] = UsedFile(path)
@@ -131,7 +133,7 @@ class TokenStore:
     def _check(self) -> None:
         (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
-            raise DamagedStoreError(self._location, f"SQLite finds it damaged ({ascii(found)[1:-1]})")
+            raise DamagedStoreError(self._location, f"SQLite reports damage ({ascii(found)[1:-1]})")
         self.tokens_of(self._db)
         for row in self._db.execute(_JOINS):
             self._checked(row, f"that node {row[1]!a} joined by token {row[0]!a}")

@@ -510,7 +510,7 @@ def test_over_tls_a_node_trusts_the_ca_file_and_nothing_else(tmp_path: Path) -> 
         trusted = duxnet("nodes", "list", "--registry", running.address, DUXNET_REGISTRY__CA_FILE=str(certificate))
         assert trusted.returncode == 0, trusted.stderr
         plain = duxnet("nodes", "list", "--registry", running.address.replace("https:", "http:"))
-        assert "Then the address begins with https://" in plain.stderr
+        assert "if the server uses TLS, use https://" in plain.stderr
     given = {"DUXNET_COORDINATOR__TLS_CERTIFICATE": str(certificate), "DUXNET_COORDINATOR__TLS_KEY": "/nowhere.key"}
     refused = duxnet_process("coordinator", "--state-dir", tmp_path / "state", "--port", 0, **given)
     assert "'/nowhere.key': cannot be used: No such file" in refused.stderr
