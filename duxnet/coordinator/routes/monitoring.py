@@ -12,7 +12,7 @@ from duxnet.coordinator.access.roles import Caller, Permission
 from duxnet.coordinator.coordinator import Coordinator
 from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.http.messages import Answer, Request, Response, StreamResponse, conditional_json
-from duxnet.coordinator.http.query_params import Discovery, EventsAsked
+from duxnet.coordinator.http.query_params import Discovery, EventsQuery
 from duxnet.coordinator.routes.metrics import OPENMETRICS, PLAIN, metrics_text
 from registry_core.errors import EventsCompacted
 from registry_core.events import Event
@@ -34,7 +34,7 @@ _STREAM_HEADERS = [
 """A proxy keeps no stream, and nginx would hold it back until a buffer is full."""
 
 
-async def show_events(request: Request, coordinator: Coordinator, query: EventsAsked) -> Answer:
+async def show_events(request: Request, coordinator: Coordinator, query: EventsQuery) -> Answer:
     """A page of events; with `Accept: text/event-stream` a stream that resumes by Last-Event-ID. 410 when compacted."""
     ring, since = coordinator.registry.events, query.since
     if "text/event-stream" in request.header(b"accept"):

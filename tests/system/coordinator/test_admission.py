@@ -452,7 +452,7 @@ def test_networks_are_counted_as_documented() -> None:
     ("environ", "wanted"),
     [
         ({"DUXNET_COORDINATOR__HOST": "0.0.0.0"}, "only with TLS"),
-        ({"DUXNET_COORDINATOR__TLS_KEY": "/x"}, "go together"),
+        ({"DUXNET_COORDINATOR__TLS_KEY": "/x"}, "must be set together"),
         ({"DUXNET_COORDINATOR__PORT": "99999"}, "coordinator.port"),
         ({"DUXNET_COORDINATOR__PROXIES": '["not a network"]'}, "coordinator.proxies"),
         ({"DUXNET_COORDINATOR__JOIN": "maybe"}, "coordinator.join"),
