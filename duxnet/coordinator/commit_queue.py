@@ -163,9 +163,7 @@ class CommitQueue:
         """Log when changes can no longer be stored, and when they can again. Callers get the error itself."""
         fails = str(error) if isinstance(error, StoreError) else ""
         if fails and not self._fails:
-            _log.error(
-                "registrations and operators' changes cannot be stored; heartbeats are still accepted: %s", fails
-            )
+            _log.error("registrations and operators' changes cannot be stored, heartbeats still can: %s", fails)
         elif self._fails and not fails:
             _log.warning("registrations and operators' changes are stored again")
         self._fails = fails

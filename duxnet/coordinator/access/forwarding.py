@@ -92,12 +92,11 @@ class Forwarding:
         if len(set(reported)) > 1:
             raise Refused(
                 "malformed",
-                "X-Forwarded-For and Forwarded name different clients: configure the proxy to remove the header that it does not set",
+                "X-Forwarded-For and Forwarded name different clients: "
+                "configure the proxy to remove the header that it does not set",
             )
         if not reported and any(name in FORWARDING_HEADERS for name, _ in headers):
-            raise Refused(
-                "malformed", "the proxy does not name the client: configure it to send X-Forwarded-For or Forwarded"
-            )
+            raise Refused("malformed", "the proxy does not name the client: set X-Forwarded-For or Forwarded there")
         return reported[0] if reported else _canonical(client)
 
     def _last_hop(self, client: str, hops: list[str]) -> str:
@@ -153,9 +152,7 @@ def _address_of(hop: str) -> str:
     found = _HOP.fullmatch(hop)
     address = None if found is None else _canonical(found[1] or found[2] or found[3])
     if address is None:  # `unknown` and `_names` too (RFC 7239, 6.2 and 6.3)
-        raise Refused(
-            "malformed", f"the proxy names the client {shown(hop)}, which is not an address: {_REMEDY_OF_HOP}"
-        )
+        raise Refused("malformed", f"the proxy names {shown(hop)} as the client, not an address: {_REMEDY_OF_HOP}")
     return address
 
 

@@ -59,7 +59,7 @@ def _node_view() -> Any:
         module=__name__,
         namespace={
             "__doc__": "One node as it is now. Callers with a token see its addresses. `extra` holds fields that it "
-            "sent and this version does not know; `last_gap` is the last outage that it reported since this coordinator started."
+            "sent and this version does not know; `last_gap` is the last outage that it reported since the start."
         },
     )
 

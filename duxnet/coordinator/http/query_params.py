@@ -87,7 +87,7 @@ def _read(query_string: bytes, kind: type[Q]) -> Q:
     for name, value in _pairs(query_string):
         if name not in known:
             raise Refused(
-                "unknown-parameter", f"{shown(name)} is not a parameter of this endpoint; {_instead(name, known)}"
+                "unknown-parameter", f"{shown(name)} is not a parameter of this endpoint; {_hint(name, known)}"
             )
         if name in REPEATABLE:
             given.setdefault(name, []).append(value)

@@ -487,7 +487,7 @@ def test_a_port_in_use_a_missing_certificate_and_a_lost_key_are_told(tmp_path: P
     (tmp_path / "lost" / "coordinator.key").unlink()
     refused = duxnet_process("coordinator", "--state-dir", tmp_path / "lost", "--port", 0)
     assert refused.returncode == 1
-    assert "nodes would not know this coordinator again" in refused.stderr
+    assert "nodes would not recognise this coordinator" in refused.stderr
     assert not (tmp_path / "lost" / "coordinator.key").exists()
 
 
