@@ -1,7 +1,7 @@
-"""What the coordinator does as time passes: pulses, silence, breakers, pacing, removal. One task of the event loop.
+"""The periodic work of the coordinator: liveness, breakers, pacing, removal. One task of the event loop.
 
-Here: the order of these at each pulse. Not here: their rules (`registry_core.rules`). What a pulse costs depends on
-what changed since the last one, not on how many nodes there are.
+Here: the order of these at each pulse. Not here: their rules (`registry_core.rules`). The cost of a pulse depends on
+what changed since the last one, not on the number of nodes.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ _log = logging.getLogger("duxnet.coordinator")
 PULSES_PER_INTERVAL = 8
 LONGEST_PULSE_SECONDS = 0.25
 TOLERATED_PULSES = 2.0
-"""So many pulses late is a busy moment; beyond that the coordinator stood still, and time with it."""
+"""How many pulses late is still normal. After a longer delay the clock has stopped (`liveness.listening_clock`)."""
 REMOVED_PER_PULSE = 50
 SYNC_PULSES = 4
 SETTLED_PER_SYNC = 500
-"""Nodes whose hours of attendance are written at once: a million of them take half an hour of each."""
+"""Nodes whose hours of attendance are written at once. A million nodes take half an hour of each hour."""
 RESTORED_AT_ONCE_SECONDS = 0.002
 RESTORING_SHARE = 0.1
 RESTORING_SHARE_COUNTED = 0.5
-"""How much of the loop's time the look at all nodes after a start may take; the second, while newcomers wait for it."""
+"""The share of the loop's time for reading all nodes after a start; the second, while new nodes wait for it."""
 _GONE = (Liveness.DOWN, Liveness.LEFT)
 
 
 class BackgroundLoop:
-    """Keeps one coordinator going."""
+    """Runs the periodic work of one coordinator."""
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
         self._seen_index = coordinator.registry.events.last_index
         self._gone_since: dict[str, float] = {}  # down or left, when
         self._order: deque[tuple[float, str]] = deque()
-        self._note_all_gone()  # before the start: their time is counted from now on
+        self._note_all_gone()  # gone before the start: counted from now on
 
     async def run(self) -> None:
-        """Until cancelled. Restores what the last run knew of networks, then pulses."""
+        """Pulse until cancelled, and restore the networks of registered nodes meanwhile."""
         coordinator = self._coordinator
         restoring = asyncio.ensure_future(self._restore())
         period = pulse_seconds(coordinator.settings.shortest_interval_seconds)
@@ -69,16 +69,16 @@ class BackgroundLoop:
             restoring.cancel()
 
     async def pulse(self, *, sync: bool = True) -> None:
-        """One turn."""
+        """Do the work of one pulse."""
         coordinator = self._coordinator
         stood = coordinator.clock.pulse()
         if stood > 1.0:
-            _log.warning("stood still for %.1f s; no node is blamed for that time", stood)
+            _log.warning("stood still for %.1f s; this time does not count against nodes", stood)
         coordinator.registry.tick()
         self._follow()
         now = coordinator.clock.monotonic()
         opened, closed = coordinator.mass_failure.judge(now, coordinator.interval_seconds)
-        self._tell(opened, closed)
+        self._log_breakers(opened, closed)
         self._pace()
         coordinator.registration_limiter.forget()
         coordinator.ticked()
@@ -96,7 +96,7 @@ class BackgroundLoop:
         try:
             await _in_thread(lambda: host.settle_hours(SETTLED_PER_SYNC))
         except StoreError as error:
-            _log.error("hours of attendance: %s", error)
+            _log.error("hours of attendance cannot be written: %s", error)
 
     def _follow(self) -> None:
         ring = self._coordinator.registry.events
@@ -110,7 +110,7 @@ class BackgroundLoop:
             self._seen_index = event.index
             try:
                 self._note(event)
-            except StoreError as error:  # one record that cannot be read; time goes on for all others
+            except StoreError as error:  # one unreadable record; the others are followed
                 self._cannot_follow(event.node_id, error)
 
     def _cannot_follow(self, node_id: str, error: StoreError) -> None:
@@ -131,7 +131,7 @@ class BackgroundLoop:
         place = coordinator.registry.host.place(event.node_id)
         if place is None:
             return
-        if event.kind is EventKind.ADMISSION:  # whoever decided it: a ban ends the session
+        if event.kind is EventKind.ADMISSION:  # a ban ends the session
             coordinator.sessions.judge(event.node_id)
         if event.kind is EventKind.LIVENESS:
             if event.details.get("from") == "live" and event.details.get("to") != "left":
@@ -169,11 +169,14 @@ class BackgroundLoop:
         silent = place.liveness is not Liveness.LIVE
         mass_failure.put(node_id, domain=domain, wallet=wallet, silent=silent, now=self._coordinator.clock.monotonic())
 
-    def _tell(self, opened: Iterable[str], closed: Iterable[str]) -> None:
+    def _log_breakers(self, opened: Iterable[str], closed: Iterable[str]) -> None:
         for name in opened:
-            _log.warning("breaker %s opened: many approved nodes fell silent at once; nobody is called down", name)
+            _log.warning(
+                "breaker %s opened: many approved nodes went silent at once; until they recover, none is marked down",
+                name,
+            )
         for name in closed:
-            _log.warning("breaker %s closed: who stays silent is taken for down", name)
+            _log.warning("breaker %s closed: nodes that stay silent are marked down", name)
 
     def _pace(self) -> None:
         coordinator = self._coordinator
@@ -196,14 +199,14 @@ class BackgroundLoop:
                 return
             since, node_id = self._order.popleft()
             if self._gone_since.get(node_id) != since:
-                continue  # it came back, and perhaps went again later
+                continue  # it returned, and may have left again
             try:
                 place = coordinator.registry.host.place(node_id)
                 if place is None or place.liveness not in _GONE:
                     self._gone_since.pop(node_id, None)
                     continue
                 await coordinator.remove(node_id, "retention")
-            except DamagedStoreError as error:  # it stays until somebody mends it
+            except DamagedStoreError as error:  # it stays until an operator repairs it
                 _log.error("cannot remove %s: %s", node_id, error)
                 self._gone_since.pop(node_id, None)
                 continue
@@ -214,9 +217,9 @@ class BackgroundLoop:
             coordinator.counters["removed"] += 1
 
     async def _restore(self) -> None:
-        """Of which networks registered nodes are, some at a time, so that the loop goes on meanwhile.
+        """Restore the networks of registered nodes, a few at a time, so that the loop is not blocked.
 
-        Only what is approved, or counted by a quota, has its record read.
+        Only the records of approved nodes and of those that a quota counts are read.
         """
         quotas, host = self._coordinator.quotas, self._coordinator.registry.host
         begun = time.monotonic()
@@ -226,7 +229,7 @@ class BackgroundLoop:
                 quotas.recount(node_id, host.state)
                 if place is not None and place.is_approved:
                     self._note_member(node_id, place)
-            except StoreError as error:  # one record that cannot be read; all others are known
+            except StoreError as error:  # one unreadable record; the others are restored
                 self._cannot_follow(node_id, error)
             if time.monotonic() - begun > RESTORED_AT_ONCE_SECONDS:
                 share = RESTORING_SHARE_COUNTED if quotas.are_counting else RESTORING_SHARE
@@ -240,5 +243,5 @@ async def _in_thread(work: Callable[[], object]) -> None:
 
 
 def pulse_seconds(shortest_interval_seconds: float) -> float:
-    """How often the loop pulses."""
+    """The time between two pulses."""
     return min(LONGEST_PULSE_SECONDS, shortest_interval_seconds / PULSES_PER_INTERVAL)

@@ -1,7 +1,7 @@
-"""The coordinator behind its routes: what a registration, a heartbeat or an order does, whatever carries it.
+"""The coordinator behind its routes: what a registration, a heartbeat or a removal does.
 
-Here: who may take which step, and how many at once. Not here: HTTP (`app`, `heartbeat`), how a node is taken in
-(`pipeline`), time (`background`).
+Here: permissions, and limits of concurrent work. Not here: HTTP (`front`, `routes`), the steps of a registration
+(`admission.pipeline`), periodic work (`background`).
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ __all__ = ["Coordinator"]
 _log = logging.getLogger("duxnet.coordinator")
 
 WARMING_INTERVALS = 3.0
-"""After a start, how long the list is not yet the whole truth: nodes have not all been heard again."""
+"""How long after a start lists may be incomplete, since not all nodes have reported again."""
 
 
 class HeartbeatAnswer(msgspec.Struct, omit_defaults=True):
-    """As `HeartbeatReply`, with the record itself."""
+    """As `HeartbeatReply`, with the record of health itself."""
 
     interval_seconds: float
     health: NodeHealth
@@ -65,7 +65,7 @@ _encode_answer = msgspec.json.Encoder().encode
 
 
 class Coordinator:
-    """One coordinator. Its coroutines and `beat` belong to one event loop."""
+    """One coordinator. Its coroutines and `beat` are used in one event loop."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Coordinator:
         self.followers = 0
         self.is_stopping = False
         self._next_tick: Optional[asyncio.Event] = (
-            None  # made by who waits: in Python 3.9 it is bound to the loop of then
+            None  # made when first needed: in Python 3.9 it is bound to the current loop
         )
         self.registration_limiter = RegistrationLimiter(settings.registrations_at_once)
         self.quotas = Quotas(settings.nodes_per_address, settings.nodes_per_network, registry.host.ids)
@@ -112,26 +112,26 @@ class Coordinator:
         self.commit_queue = CommitQueue(registry, token_store, audit, self.quotas)
         self.node_search = NodeSearch(registry)
         self.pace(settings.shortest_interval_seconds)
-        registry.count_nodes()  # makes the index now, and not while somebody waits for the first list
+        registry.count_nodes()  # builds the index now, not during the first request
         registry.host.hold_down(self.mass_failure.is_held)
 
     @property
     def is_warming(self) -> bool:
-        """Has it just started, so that a node that is not live may only not have reported yet?"""
+        """Has it just started, so that nodes may be missing that have not reported yet?"""
         return self.clock.monotonic() - self.started < WARMING_INTERVALS * self.interval_seconds
 
     @property
     def is_degraded(self) -> bool:
-        """Is a breaker open: are silent nodes perhaps alive?"""
+        """Is a breaker open, so that silent nodes may be alive?"""
         return bool(self.mass_failure.open_breakers)
 
     def pace(self, interval_seconds: float) -> None:
-        """Ask nodes to report this often, and judge them by it."""
+        """Set the interval at which nodes must report, and by which their liveness is judged."""
         self.interval_seconds = self.admission.interval_seconds = interval_seconds
         self.registry.host.pace(interval_seconds)
 
     def ticked(self) -> None:
-        """Wake who waits for the next pulse."""
+        """Wake the callers of `next_tick`."""
         waiting, self._next_tick = self._next_tick, None
         if waiting is not None:
             waiting.set()
@@ -146,7 +146,7 @@ class Coordinator:
             return
 
     def info(self) -> CoordinatorInfo:
-        """Who this is."""
+        """The identity and settings that every caller may see."""
         return CoordinatorInfo(
             id=self.identity.id,
             public_key=self.identity.public_key,
@@ -160,16 +160,16 @@ class Coordinator:
         )
 
     async def register(self, request: RegistrationRequest) -> Registered:
-        """A node registers, or an operator registers it; what follows, once it is durable.
+        """Register a node, for itself or for an operator. Returns the result once it is durable.
 
-        Raises Refused and our other errors. Where too many wait already, each caller is told to come again at another
-        time; operators are exempt.
+        Raises RegistryError, usually Refused. If too many registrations wait already, callers get a randomised
+        Retry-After; operators are exempt.
         """
         network = near(request.peer)
         has_room = self.registration_limiter.has_room(network)
         if has_room and self.quotas.are_counting:
             has_room = self.registry.host.place(request.node_id) is not None
-        if not has_room and not self._is_order(request):
+        if not has_room and not self._is_by_operator(request):
             raise self.registration_limiter.turned_away()
         self.registration_limiter.enter(network)
         try:
@@ -183,56 +183,62 @@ class Coordinator:
         self.counters["registrations"] += 1
         return registered
 
-    def _is_order(self, request: RegistrationRequest) -> bool:
-        """Does it show an operator's token? Raises Refused for one that is none."""
+    def _is_by_operator(self, request: RegistrationRequest) -> bool:
+        """Does the request have an operator's token? Raises Refused for another token."""
         headers = request.headers
         if "signature-input" in headers or "authorization" not in headers:
             return False
         self.access.caller(headers["authorization"]).need(Permission.OPERATE)
         return True
 
-    def beat(self, authorization: str, node_id: str, said: Heartbeat) -> bytes:
-        """A heartbeat: the answer's body. Soft: waits for nothing. Raises Refused and our other errors."""
+    def beat(self, authorization: str, node_id: str, heartbeat: Heartbeat) -> bytes:
+        """Accept a heartbeat. Returns the answer's body, without waiting for the disk. Raises RegistryError."""
         token = _bearer(authorization)
         if token.startswith("dux_"):
             self.access.caller(authorization).need(Permission.OPERATE)
-            return self._taken(node_id, said, by_operator=True)
+            return self._taken(node_id, heartbeat, by_operator=True)
         session = self.sessions.of_token(token, node_id, time.time())
-        if said.sequence <= session.sequence:
-            if said.sequence == session.sequence:
+        if heartbeat.sequence <= session.sequence:
+            if heartbeat.sequence == session.sequence:
                 return session.answer
-            raise Refused("stale-sequence", f"sequence {said.sequence} is not above {session.sequence}")
-        if said.gap is not None:
-            for name, text in (("from", said.gap.begin), ("to", said.gap.to), ("reason", said.gap.reason)):
+            raise Refused("stale-sequence", f"sequence {heartbeat.sequence} is not above {session.sequence}")
+        if heartbeat.gap is not None:
+            for name, text in (
+                ("from", heartbeat.gap.begin),
+                ("to", heartbeat.gap.to),
+                ("reason", heartbeat.gap.reason),
+            ):
                 limits.refuse_hidden(f"gap.{name}", text)
         wait = session.take(self.clock.monotonic(), self.interval_seconds)
         if wait:
-            raise Refused("too-many-requests", "more heartbeats than asked for", retry_after_seconds=wait)
-        answer = self._taken(node_id, said)
-        session.sequence = said.sequence
+            raise Refused("too-many-requests", "more heartbeats than requested", retry_after_seconds=wait)
+        answer = self._taken(node_id, heartbeat)
+        session.sequence = heartbeat.sequence
         session.answer = answer
-        if said.gap is not None:
-            session.gap = said.gap
+        if heartbeat.gap is not None:
+            session.gap = heartbeat.gap
         return answer
 
-    def _taken(self, node_id: str, said: Heartbeat, *, by_operator: bool = False) -> bytes:
+    def _taken(self, node_id: str, heartbeat: Heartbeat, *, by_operator: bool = False) -> bytes:
         reasons: list[Withheld] = []
         if not self.registry.host.may_be_given_work(node_id):
             node = self.registry.get_node(node_id)
-            if node is None:  # removed in the same instant
+            if node is None:  # removed at the same moment
                 raise UnknownNodeError(node_id)
-            if node.admission is Admission.BANNED and not by_operator:  # whoever banned it, and however
+            if node.admission is Admission.BANNED and not by_operator:  # however it was banned
                 raise Refused("banned", node.admission_reason)
             reasons = [Withheld(each.condition, each.found, each.remedy) for each in withheld(node)]
-        health = self.registry.update_node_health(node_id, said.load_average, said.memory_usage, said.disk_usage)
+        health = self.registry.update_node_health(
+            node_id, heartbeat.load_average, heartbeat.memory_usage, heartbeat.disk_usage
+        )
         return _encode_answer(
             HeartbeatAnswer(self.interval_seconds, health, bool(self.mass_failure.open_breakers), reasons)
         )
 
     async def remove(self, node_id: str, actor: str, *, by_operator: bool = False) -> bool:
-        """Remove a node for good; False when it was not there. What a later registration is judged by is kept.
+        """Remove a node. Returns False if it was not registered. What a later registration is checked against is kept.
 
-        An operator removes it whatever its record holds: of one that is damaged only a ban is kept.
+        An operator may also remove a damaged record, of which only a ban is kept.
         """
         was_there = await self.commit_queue.run(lambda: self._removed(node_id, actor, by_operator=by_operator))
         if was_there:
@@ -240,9 +246,9 @@ class Coordinator:
         return was_there
 
     def _removed(self, node_id: str, actor: str, *, by_operator: bool = False) -> bool:
-        """In the committing thread."""
+        """Called in the commit thread."""
         host = self.registry.host
-        known = host.remains(node_id) if by_operator else host.known(node_id)  # only an operator decides on damage
+        known = host.remains(node_id) if by_operator else host.known(node_id)  # only operators remove damaged records
         if known is None:
             return False
         self.audit.note(actor, "removed", node_id)
@@ -253,11 +259,11 @@ class Coordinator:
         return True
 
     def speaks_for(self, authorization: str, node_id: str) -> Session:
-        """The node's session that the header proves. Raises Refused."""
+        """Returns the node's session for the token in the header. Raises Refused."""
         return self.sessions.of_token(_bearer(authorization), node_id, time.time())
 
     def is_authenticated(self, authorization: str) -> bool:
-        """Is it a valid token of a caller, or of a node's session? What it allows is another question."""
+        """Is it a valid token of a caller or of a node's session, whatever it permits?"""
         if not authorization:
             return False
         token = authorization.partition(" ")[2]
@@ -274,7 +280,7 @@ class Coordinator:
         return None if known is None else _session_terms(known)
 
     def close(self) -> None:
-        """Finish what is being committed; close the log, the ledger and the registry."""
+        """Finish the current commit; close the audit log, the token store and the registry."""
         self.node_search.close()
         self.commit_queue.close()
         self.audit.close()
@@ -283,14 +289,14 @@ class Coordinator:
 
 
 def _session_terms(known: Known) -> tuple[int, str]:
-    """The generation of the node's session, -1 where it has none, and why the node is banned, or ""."""
+    """The generation of the node's session, or -1 without one, and the reason of its ban, or ""."""
     generation = known.state.get("generation")
     ban = (known.node.admission_reason or "banned") if known.node.admission is Admission.BANNED else ""
     return generation if isinstance(generation, int) else -1, ban
 
 
 def _judged_by_later(state: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """What a later registration of a removed node is judged by: its last generation, and the newest key it had."""
+    """What a later registration of a removed node is checked against: its last generation and its newest key."""
     kept = {}
     generations = [each for each in (state.get("generation"), earlier.get("generation")) if isinstance(each, int)]
     if generations:
@@ -304,5 +310,5 @@ def _judged_by_later(state: Mapping[str, Any], earlier: Mapping[str, Any]) -> di
 def _bearer(authorization: str) -> str:
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer":
-        raise Refused("token-required", "a node sends Authorization: Bearer with its session's token")
+        raise Refused("token-required", "header authorization: must be Bearer with the session token of the node")
     return token

@@ -178,14 +178,14 @@ class AdmissionPipeline:
         if isinstance(last, int) and generation <= last < LAST_GENERATION:
             raise Refused(
                 "stale-generation",
-                "a later generation of the node was removed",
+                "the node was removed after a later one",
                 current_generation=last,
             )
 
     def _register(
         self, request: RegistrationRequest, registration: Registration, decision: Decision, known: Optional[Known]
     ) -> Node:
-        """Store the token's use, the audit line and the record. After a crash in between, the node's retry completes."""
+        """Store token use, audit line and record. After a crash in between, the node's retry completes them."""
         node_id = decision.node.id
         pending = self._reason_to_wait(request.peer) if known is None else ""
         if known is None:

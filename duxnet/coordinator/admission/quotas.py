@@ -20,7 +20,7 @@ __all__ = ["Quotas"]
 class Quotas:
     """The commit thread moves nodes; the event loop recounts them after a restart.
 
-    A limit of 0 means no limit. `registered` returns the ids that must be counted; it is called only if there is a limit.
+    A limit of 0 means no limit. `registered` returns the ids to count; it is called only if there is a limit.
     """
 
     def __init__(self, per_address: int, per_network: int, registered: Callable[[], Iterable[str]]) -> None:

@@ -1,4 +1,4 @@
-"""Routes for machines that watch: events, metrics, service discovery, health of the coordinator itself."""
+"""Routes for monitoring: events, metrics, service discovery, health of the coordinator itself."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ _STREAM_HEADERS = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
-"""A proxy keeps no stream, and nginx would hold it back until a buffer is full."""
+"""Proxies must not cache the stream, and nginx must not buffer it."""
 
 
 async def show_events(request: Request, coordinator: Coordinator, query: EventsQuery) -> Answer:
-    """A page of events; with `Accept: text/event-stream` a stream that resumes by Last-Event-ID. 410 when compacted."""
+    """A page of events, or with `Accept: text/event-stream` a stream, which Last-Event-ID resumes. 410 if compacted."""
     ring, since = coordinator.registry.events, query.since
     if "text/event-stream" in request.header(b"accept"):
         last = request.header(b"last-event-id")
         if last and not (last.isascii() and last.isdigit() and len(last) < 19):
-            raise Refused("invalid", "Last-Event-ID must be the index of an event")
+            raise Refused("invalid", "header last-event-id: must be the index of an event")
         index = int(last) if last else (ring.last_index if since is None else since)
         ring.after(index)  # 410 before the stream begins
         if coordinator.followers >= MOST_FOLLOWERS:
-            raise Refused("busy", "too many follow the events", retry_after_seconds=30)
+            raise Refused("busy", "too many clients follow the events", retry_after_seconds=30)
         return StreamResponse(_frames(coordinator, index), _STREAM_HEADERS)
     index = ring.last_index if since is None else since
     found = ring.after(index)
@@ -66,7 +66,7 @@ async def _frames(coordinator: Coordinator, index: int) -> AsyncGenerator[bytes,
         while not coordinator.is_stopping:
             try:
                 found = ring.after(index)
-            except EventsCompacted as error:  # it fell behind the ring: read the list again
+            except EventsCompacted as error:  # the client is too slow: it must read the list again
                 yield b"event: reset\ndata: {}\n\n"
                 index = error.oldest_index - 1 if error.oldest_index > 0 else ring.last_index
                 continue
@@ -94,21 +94,21 @@ def _plain(event: Event) -> dict[str, Any]:
 
 
 def metrics(request: Request, coordinator: Coordinator) -> Response:
-    """OpenMetrics where the caller accepts it, else Prometheus' text format."""
+    """OpenMetrics if the caller accepts it, else Prometheus' text format."""
     openmetrics = "application/openmetrics-text" in request.header(b"accept")
     text = metrics_text(coordinator, openmetrics=openmetrics)
     return Response(text.encode(), (OPENMETRICS if openmetrics else PLAIN).encode())
 
 
 async def service_discovery(request: Request, coordinator: Coordinator, caller: Caller, query: Discovery) -> Response:
-    """Nodes that admission and scheduling allow work, all at once, and none whose address is no other machine's.
+    """All nodes that may be given work and whose address other machines can use.
 
-    Shows addresses, so it needs a token unless the settings show them to all. A port below 1024 is a target only where
-    `scrape_port` or the settings say so: on most machines it is no exporter's.
+    Needs a token, since it shows addresses, unless show_addresses is set. A port below 1024 is a target only with
+    `scrape_port` or the setting low_ports: on most machines it is not an exporter's.
     """
     if not coordinator.settings.show_addresses:
         caller.need(Permission.SEE_ADDRESSES)
-    if coordinator.is_warming:  # Prometheus keeps the last list on an error
+    if coordinator.is_warming:  # on an error, Prometheus keeps the last list
         raise Refused("warming-up", "", retry_after_seconds=coordinator.interval_seconds)
     found = []
     for node in (await coordinator.node_search.find_in_thread(query.query())).nodes:
@@ -130,7 +130,7 @@ async def service_discovery(request: Request, coordinator: Coordinator, caller: 
 
 
 def _labels(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags by what Prometheus takes as a name. Where several have one name, a tag that is called just so has it."""
+    """Tags by Prometheus label name. If several tags get the same name, a tag whose key is that name wins."""
     labels = {_label(key): value for key, value in tags.items()}
     return {**labels, **{key: value for key, value in tags.items() if _label(key) == key}}
 
@@ -140,12 +140,12 @@ def _label(key: str) -> str:
 
 
 def healthz(request: Request, coordinator: Coordinator) -> Response:
-    """200 as long as it answers."""
+    """200 while the coordinator runs."""
     return conditional_json(_status("ok", coordinator), request)
 
 
 def readyz(request: Request, coordinator: Coordinator) -> Response:
-    """503 for three intervals after a start, while nodes are heard again."""
+    """503 for three intervals after a start, until all live nodes have reported."""
     if coordinator.is_warming:
         raise Refused("warming-up", "", retry_after_seconds=coordinator.interval_seconds)
     return conditional_json(_status("ready", coordinator), request)
@@ -153,6 +153,6 @@ def readyz(request: Request, coordinator: Coordinator) -> Response:
 
 def _status(word: str, coordinator: Coordinator) -> dict[str, Any]:
     breakers = list(coordinator.mass_failure.open_breakers)
-    # The time, so that `duxnet doctor` on a node can say how far the two clocks are apart.
+    # `duxnet doctor` on a node compares this time with its own clock.
     now = time_to_text(coordinator.clock.now())
     return {"status": word, "degraded": bool(breakers), "breakers": breakers, "time": now}

@@ -24,8 +24,8 @@ __all__ = ["attach_wallet", "change_admission", "cordon", "report_outcome", "unc
 
 
 async def report_outcome(node_id: str, coordinator: Coordinator, caller: Caller, body: TaskOutcome) -> Response:
-    """Needs the token of a rater or operator. A rater may not report successes of nodes that name its own wallet; faults
-    of such nodes count, since any node may name any wallet.
+    """Needs the token of a rater or operator. A rater may not report successes of nodes that name its own wallet;
+    faults of such nodes count, since any node may name any wallet.
 
     `rater`: an operator may give any; a rater gives none, or its own token as `token:ID`.
     """

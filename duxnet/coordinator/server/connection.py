@@ -122,7 +122,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _read: Optional[Matched] = None  # the route of a GET in the fast path
     _node_id: Optional[str] = None  # of a heartbeat in the fast path
     _authorization = _content_type = b""
-    _heartbeat = b""
+    _heartbeat_body = b""
 
     def __init__(
         self,
@@ -297,7 +297,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if hosts != 1:
             return False
         self._authorization, self._content_type = authorization, content_type
-        self._heartbeat = b""
+        self._heartbeat_body = b""
         self._node_id = node_id.decode("ascii", "replace")
         return True
 
@@ -357,8 +357,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._node_id is None:
             super().on_body(body)
             return
-        self._heartbeat += body
-        if len(self._heartbeat) > MAX_HEARTBEAT_BYTES:
+        self._heartbeat_body += body
+        if len(self._heartbeat_body) > MAX_HEARTBEAT_BYTES:
             self._refusal = "too-large"
             raise ValueError(f"a heartbeat body has at most {MAX_HEARTBEAT_BYTES} bytes")
 
@@ -374,7 +374,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._rest()  # if the answer was sent before the body arrived
             return
         node_id, self._node_id = self._node_id, None
-        answer = self._heartbeats.answer(node_id, self._authorization, self._content_type, self._heartbeat)
+        answer = self._heartbeats.answer(node_id, self._authorization, self._content_type, self._heartbeat_body)
         keep_alive = self.parser.should_keep_alive()
         if type(answer) is bytes and keep_alive:
             self.transport.write(_OK % (len(answer), answer))
