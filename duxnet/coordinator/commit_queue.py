@@ -48,7 +48,7 @@ class _Waiting:
 
 
 class _Part(Protocol):
-    """A store that can undo a single change of the current commit. The registry does not need it: it refuses first."""
+    """A store that can undo a single change of the current commit. The registry stages none when it refuses."""
 
     def mark(self) -> int:
         """Returns the position in the current commit, for `back_to`."""

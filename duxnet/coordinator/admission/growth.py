@@ -89,7 +89,7 @@ class Growth:
             if self._peer_of(newcomer.node_id) is not None:  # it may have completed a task since, or be gone
                 return newcomer
         self._look_again_at = self._monotonic() + LOOK_AGAIN_SECONDS
-        detail = "nodes_at_most is reached, and no node can be removed: each has completed a task or an operator set it"
+        detail = "nodes_at_most is reached, and no node can be removed: each has worked or is managed by an operator"
         raise Refused("busy", detail, retry_after_seconds=LOOK_AGAIN_SECONDS + secrets.randbelow(60))
 
     def came(self, node_id: str, peer: Optional[str]) -> None:

@@ -106,9 +106,7 @@ def _pairs(query_string: bytes) -> list[tuple[str, str]]:
     """Decoded names and values. Raises Refused."""
     try:
         text = query_string.decode("ascii")
-        if (
-            "%" not in text and "+" not in text and text.count("&") < MOST_PARAMETERS
-        ):  # the usual case, in a third of the time
+        if "%" not in text and "+" not in text and text.count("&") < MOST_PARAMETERS:  # usual, and 3 times as fast
             return [(name, value) for name, _, value in [part.partition("=") for part in text.split("&") if part]]
         return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS)
     except ValueError:

@@ -58,7 +58,7 @@ class Registrations:
             return
         await send_json(
             send, registered.body, {**registered.proof, "cache-control": "no-store"}
-        )  # holds the session token
+        )  # holds a session token
 
     def _request(self, scope: Scope, node_id: str, body: bytes) -> RegistrationRequest:
         """The parts of a request that a registration needs. Raises Refused."""

@@ -451,7 +451,7 @@ def test_networks_are_counted_as_documented() -> None:
 @pytest.mark.parametrize(
     ("environ", "wanted"),
     [
-        ({"DUXNET_COORDINATOR__HOST": "0.0.0.0"}, "only with TLS"),
+        ({"DUXNET_COORDINATOR__HOST": "0.0.0.0"}, "needs TLS"),
         ({"DUXNET_COORDINATOR__TLS_KEY": "/x"}, "must be set together"),
         ({"DUXNET_COORDINATOR__PORT": "99999"}, "coordinator.port"),
         ({"DUXNET_COORDINATOR__PROXIES": '["not a network"]'}, "coordinator.proxies"),
@@ -578,7 +578,7 @@ def test_a_certificate_whose_key_does_not_fit_leaves_the_old_one_in_force(tmp_pa
             other.replace(certificate)
         assert running.process is not None
         running.process.send_signal(signal.SIGHUP)
-        until(lambda: "cannot be used, the old one stays" in running.output(), "a refusal")
+        until(lambda: "cannot be used, so the old one stays in use" in running.output(), "a refusal")
         assert running.certificate() == old
 
 
