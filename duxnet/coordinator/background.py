@@ -50,7 +50,7 @@ _GONE = (Liveness.DOWN, Liveness.LEFT)
 
 
 class BackgroundLoop:
-    """Keeps one coordinator going."""
+    """Runs the periodic work of one coordinator."""
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
@@ -153,7 +153,7 @@ class BackgroundLoop:
         try:
             await _in_thread(lambda: host.settle_hours(SETTLED_PER_SYNC))
         except StoreError as error:
-            _log.error("hours of attendance: %s", error)
+            _log.error("hours of attendance cannot be written: %s", error)
 
     def _follow(self) -> None:
         ring = self._coordinator.registry.events
@@ -256,7 +256,7 @@ class BackgroundLoop:
         for name in opened:
             _log.warning("breaker %s opened: many nodes fell silent at once; nobody is called down", name)
         for name in closed:
-            _log.warning("breaker %s closed: who stays silent is taken for down", name)
+            _log.warning("breaker %s closed: nodes that stay silent are marked down", name)
 
     def _pace(self) -> None:
         coordinator = self._coordinator
@@ -280,14 +280,14 @@ class BackgroundLoop:
                 return
             since, node_id = self._order.popleft()
             if self._gone_since.get(node_id) != since:
-                continue  # it came back, and perhaps went again later
+                continue  # it returned, and may have left again
             try:
                 place = coordinator.registry.host.place(node_id)
                 if place is None or place.liveness not in _GONE:
                     self._gone_since.pop(node_id, None)
                     continue
                 await coordinator.remove(node_id, "retention")
-            except DamagedStoreError as error:  # it stays until somebody mends it
+            except DamagedStoreError as error:  # it stays until an operator repairs it
                 _log.error("cannot remove %s: %s", node_id, error)
                 self._gone_since.pop(node_id, None)
                 continue
@@ -348,5 +348,5 @@ async def _in_thread(work: Callable[[], object]) -> None:
 
 
 def pulse_seconds(shortest_interval_seconds: float) -> float:
-    """How often the loop pulses."""
+    """The time between two pulses."""
     return min(LONGEST_PULSE_SECONDS, shortest_interval_seconds / PULSES_PER_INTERVAL)

@@ -147,11 +147,11 @@ def test_at_a_coordinator_the_node_stays_the_same_and_a_copy_from_before_is_refu
         fork = told(tmp_path / "before", "rotate")  # the old key signs another successor
         assert fork["node_id"] == first["id"]
         with RunningAgent(tmp_path / "before", *to_it) as thief:
-            thief.wait_for_log("the node's key was replaced since, and only the newer one speaks for it")
+            thief.wait_for_log("the node's key was replaced, and only the newer one is valid")
         assert shown()["public_key"] == newest
         assert coordinator.call("DELETE", f"/v1/nodes/{first['id']}", token=coordinator.operator_token())[0] == 204
         with RunningAgent(tmp_path / "before", *to_it) as thief:
-            thief.wait_for_log("the node's key was replaced since, and only the newer one speaks for it")
+            thief.wait_for_log("the node's key was replaced, and only the newer one is valid")
         with RunningAgent(state_dir, *to_it) as agent:
             agent.wait_for_reports(2)
             until(lambda: shown()["public_key"] == newest, "the node with its newest key")

@@ -54,7 +54,7 @@ def test_every_list_goes_on_without_a_damaged_node_and_tells(tmp_path: Path) -> 
         for asked in ("/v1/nodes/node-0", "/v1/nodes/node-0/explain", "/v1/nodes/node-0/reputation"):
             status, _, problem = running.call("GET", asked)
             assert (status, problem["type"]) == (503, "urn:duxnet:problem:store-failed")
-            assert "what is kept of node 'node-0' is damaged" in problem["detail"]
+            assert "the record of node 'node-0' is damaged" in problem["detail"]
             assert "nodes.db" not in str(problem)  # where it lies is nobody's business
         assert "duxnet_damaged_records 2\n" in running.call("GET", "/metrics")[2]
         assert 'duxnet_nodes{state="registered"} 4' in running.call("GET", "/metrics")[2]

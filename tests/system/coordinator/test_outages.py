@@ -249,7 +249,7 @@ def test_a_refused_agent_says_what_to_do_and_does_not_hammer(tmp_path: Path) -> 
         assert "for 1 node;" in made.stderr
         with an_agent(tmp_path, running, "wrong", DUXNET_REGISTRY__JOIN_TOKEN=running.operator_token()) as agent:
             status = until(lambda: (s := agent.status()).get("problem") and s, "a problem")
-            assert "no join token of this network" in status["problem"]
+            assert "not a join token of this network" in status["problem"]
         with an_agent(tmp_path, running, DUXNET_REGISTRY__JOIN_TOKEN=made.stdout.strip()) as agent:
             assert agent.wait_for_reports(1)["problem"] is None
         with an_agent(tmp_path, running, "second", DUXNET_REGISTRY__JOIN_TOKEN=made.stdout.strip()) as agent:
