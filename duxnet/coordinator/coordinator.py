@@ -214,14 +214,14 @@ class Coordinator:
         self.access.caller(headers["authorization"]).need(Permission.OPERATE)
         return True
 
-    def beat(self, authorization: str, node_id: str, said: Heartbeat) -> bytes:
+    def beat(self, authorization: str, node_id: str, heartbeat: Heartbeat) -> bytes:
         """A heartbeat: the answer's body. Soft: waits for nothing. Raises Refused and our other errors."""
         if _bearer(authorization).startswith("dux_"):
             self.access.caller(authorization).need(Permission.OPERATE)
-            return self._taken(node_id, said)
+            return self._taken(node_id, heartbeat)
         session = self.speaks_for(authorization, node_id)
-        if said.sequence <= session.sequence:
-            if said.sequence == session.sequence:
+        if heartbeat.sequence <= session.sequence:
+            if heartbeat.sequence == session.sequence:
                 return session.answer
             raise Refused("stale-sequence", f"sequence {heartbeat.sequence} is not above {session.sequence}")
         if heartbeat.gap is not None:
@@ -241,7 +241,7 @@ class Coordinator:
             session.gap = heartbeat.gap
         return answer
 
-    def _taken(self, node_id: str, said: Heartbeat) -> bytes:
+    def _taken(self, node_id: str, heartbeat: Heartbeat) -> bytes:
         reasons: list[Withheld] = []
         if not self.registry.host.may_be_given_work(node_id):
             node = self.registry.get_node(node_id)

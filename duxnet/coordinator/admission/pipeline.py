@@ -106,9 +106,9 @@ class AdmissionPipeline:
         challenge = self._registrar.check_time(claimed.parameters, unix_now)
         node = self._registrar.node_of(request, registration)
         if self._join_policy == "token" and self._registry.host.place(node.id) is None:
-            self._check_join_token(said.join_token, unix_now)
-        self._registrar.check_signature(request, said, node, claimed, challenge, unix_now)
-        return partial(self._keep, request, said, node, claimed.parameters.created, unix_now)
+            self._check_join_token(registration.join_token, unix_now)
+        self._registrar.check_signature(request, registration, node, claimed, challenge, unix_now)
+        return partial(self._keep, request, registration, node, claimed.parameters.created, unix_now)
 
     def _prepare_order(self, authorization: str, node_id: str, registration: Registration) -> Callable[[], Registered]:
         caller = self._access.caller(authorization)
@@ -121,17 +121,17 @@ class AdmissionPipeline:
     def _keep(
         self,
         request: RegistrationRequest,
-        said: Registration,
+        registration: Registration,
         node: Node,
         signed_at: int,
         unix_now: float,
     ) -> Registered:
         """What follows from a registration that its node has proven, and what is kept of it."""
         known = self._registry.host.known(node.id)
-        decision = self._decided(request, said, node, known)
-        kept = known.node if known and decision.repeated else self._register(request, said, decision, known)
+        decision = self._decided(request, registration, node, known)
+        kept = known.node if known and decision.repeated else self._register(request, registration, decision, known)
         if decision.repeated and signed_at < int(self._started_unix):  # perhaps answered then: see `Sessions.begin`
-            raise Refused("stale-generation", "it was signed before this start", current_generation=said.generation)
+            raise Refused("stale-generation", "it was signed before this start", current_generation=registration.generation)
         seconds = self._settings.session_hours * 3600
         token = SessionToken(node.id, registration.generation, int(unix_now + seconds))
         session = seal_session(token, self._identity.secret)

@@ -11,7 +11,7 @@ from duxnet.coordinator.access.roles import Caller, Permission
 from duxnet.coordinator.coordinator import Coordinator
 from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.http.messages import Answer, Request, Response, StreamResponse, conditional_json
-from duxnet.coordinator.http.query_params import Discovery, EventsAsked
+from duxnet.coordinator.http.query_params import Discovery, EventsQuery
 from duxnet.coordinator.places import Holder
 from duxnet.coordinator.routes.metrics import OPENMETRICS, PLAIN, metrics_text
 from registry_core.errors import EventsCompacted
@@ -33,7 +33,7 @@ _STREAM_HEADERS = [
 """Proxies must not cache the stream, and nginx must not buffer it."""
 
 
-async def show_events(request: Request, coordinator: Coordinator, caller: Caller, query: EventsAsked) -> Answer:
+async def show_events(request: Request, coordinator: Coordinator, caller: Caller, query: EventsQuery) -> Answer:
     """A page of events; with `Accept: text/event-stream` a stream that resumes by Last-Event-ID. 410 when compacted.
 
     Who waits takes a place: 503 where its network, or all callers with a token, have all of theirs.

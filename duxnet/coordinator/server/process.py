@@ -275,7 +275,7 @@ async def _serve(
     address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     work = [
         asyncio.ensure_future(sweep_connections(cast("Any", server.server_state.connections), most_connections)),
-        asyncio.ensure_future(_tell_manager(server, coordinator, notifier, address, ready)),
+        asyncio.ensure_future(_notify_manager(server, coordinator, notifier, address, ready)),
     ]
     for each in work:
         each.add_done_callback(partial(_stop_if_failed, server))
