@@ -146,4 +146,4 @@ def _note_failed(coordinator: Coordinator, background: asyncio.Future[None]) -> 
     """Have `/healthz` say it, and our own server end: a host that serves the application itself looks at that."""
     if not background.cancelled():
         coordinator.background_failure = background.exception()
-        _log.critical("background work ended: nobody is called down any more", exc_info=background.exception())
+        _log.critical("background work ended: no node is marked down any more", exc_info=background.exception())

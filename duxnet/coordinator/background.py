@@ -31,7 +31,7 @@ _log = logging.getLogger("duxnet.coordinator")
 PULSES_PER_INTERVAL = 8
 LONGEST_PULSE_SECONDS = 0.25
 TOLERATED_PULSES = 2.0
-"""So many pulses late is a busy moment; beyond that the coordinator stood still, and time with it."""
+"""A pulse that is late by at most this many is a busy moment; beyond that the coordinator stood still, and time with it."""
 FAILING_SECONDS = 60.0
 """How long pulses may fail before the process ends: a start anew may help, waiting has not."""
 REMOVED_PER_PULSE = 50
@@ -59,7 +59,7 @@ class BackgroundLoop:
         self._order: deque[tuple[float, str]] = deque()
         self._lost_voice: dict[str, float] = {}  # not approved and fell silent, when
         self._failing: set[str] = set()  # steps and chores that failed when they were last done
-        self._told_no_voices = False
+        self._has_warned_no_voices = False
         self._note_all_gone()  # before the start: their time is counted from now on
 
     async def run(self) -> None:
@@ -254,7 +254,7 @@ class BackgroundLoop:
 
     def _tell(self, opened: Iterable[str], closed: Iterable[str]) -> None:
         for name in opened:
-            _log.warning("breaker %s opened: many nodes fell silent at once; nobody is called down", name)
+            _log.warning("breaker %s opened: many nodes went silent at once; none is marked down", name)
         for name in closed:
             _log.warning("breaker %s closed: nodes that stay silent are marked down", name)
 
@@ -332,15 +332,15 @@ class BackgroundLoop:
             not self._coordinator.mass_failure.can_open
             and sum(self._coordinator.registry.host.counts()) >= GLOBAL_LIMIT.least
         )
-        if is_off and not self._told_no_voices:
+        if is_off and not self._has_warned_no_voices:
             _log.warning(
                 "the mass-failure breaker is off: should this machine lose its network, every silent node is called "
                 "down; it needs %d nodes that are approved (duxnet nodes approve), or were live for about a week",
                 GLOBAL_LIMIT.least,
             )
-        elif self._told_no_voices and not is_off:
+        elif self._has_warned_no_voices and not is_off:
             _log.info("the mass-failure breaker is on: enough nodes are approved, or were live for about a week")
-        self._told_no_voices = is_off
+        self._has_warned_no_voices = is_off
 
 
 async def _in_thread(work: Callable[[], object]) -> None:

@@ -115,7 +115,7 @@ class Dispatcher:
                 answer = self.answer(found, _request(scope, body))
         if not isinstance(answer, (Response, StreamResponse)):
             answer = await (while_there(answer, receive) if method in ("GET", "HEAD") else answer)
-            if answer is None:  # nobody waits for it any more
+            if answer is None:  # its client has gone
                 return
         await send_response(answer, receive, send, with_body=method != "HEAD")
 

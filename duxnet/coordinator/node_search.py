@@ -36,7 +36,7 @@ class NodeSearch:
     def find(self, query: NodeQuery, holder: Callable[[], Holder]) -> Union[NodePage, Awaitable[NodePage]]:
         """What answers the query, without damaged nodes, or what to await for it; see `NodeRegistry.find_nodes`.
 
-        `holder` says who asks, where that is to be known.
+        `holder` names the caller, where it is known.
         """
         if query.limit is not None and not query.min_uptime_probability:
             return self.damaged.find(query)

@@ -1,6 +1,6 @@
 """When those are to come again who found no place for their registration.
 
-Here: the time that a crowd is spread over. Not here: how many places there are and who may have them (`places`), what
+Here: the time over which many clients are spread. Not here: how many places there are and who may have them (`places`), what
 a registration is (`pipeline`), quotas of nodes that are in (`quotas`).
 """
 

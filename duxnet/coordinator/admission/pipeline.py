@@ -131,7 +131,8 @@ class AdmissionPipeline:
         decision = self._decided(request, registration, node, known)
         kept = known.node if known and decision.repeated else self._register(request, registration, decision, known)
         if decision.repeated and signed_at < int(self._started_unix):  # perhaps answered then: see `Sessions.begin`
-            raise Refused("stale-generation", "it was signed before this start", current_generation=registration.generation)
+            generation = registration.generation
+            raise Refused("stale-generation", "it was signed before this start", current_generation=generation)
         seconds = self._settings.session_hours * 3600
         token = SessionToken(node.id, registration.generation, int(unix_now + seconds))
         session = seal_session(token, self._identity.secret)

@@ -1,4 +1,4 @@
-"""Who of the nodes with a voice is silent, by network, so that a mass failure is told from many single ones.
+"""Who of the nodes with a voice is silent, by network, so that a mass failure is distinguished from many single ones.
 
 Here: counting, and the state of the breakers. Not here: the thresholds (`registry_core.rules.breaker`), following the
 registry's events (`background`). No method iterates over all nodes: the state is the recent silences and a few counters
@@ -65,7 +65,7 @@ class _Voices:
 
 
 class MassFailureDetector:
-    """The nodes that have a voice. Written by the event loop; `is_held` may be asked from any thread.
+    """The nodes that have a voice. Written by the event loop; `is_held` may be called from any thread.
 
     The global breaker counts each public network once, and each verified wallet once. It opens when too many fell
     silent in both counts, so that neither many nodes in one network nor many networks of one wallet can open it.

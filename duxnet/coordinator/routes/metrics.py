@@ -40,7 +40,11 @@ def metrics_text(coordinator: Coordinator, *, openmetrics: bool) -> str:
         if name.startswith(("refused ", "heartbeat refused ")):
             route, _, kind = name.rpartition("refused ")
             page.sample("duxnet_refused_total", counters[name], f'kind="{kind}",route="{route.strip() or "other"}"')
-    page.gauge("duxnet_heartbeat_interval_seconds", "What nodes are asked for.", coordinator.interval_seconds)
+    page.gauge(
+        "duxnet_heartbeat_interval_seconds",
+        "The interval that nodes are requested to keep.",
+        coordinator.interval_seconds,
+    )
     page.gauge("duxnet_loop_lag_seconds", "How late the loop was at its last pulse.", coordinator.loop_lag_seconds)
     age = round(coordinator.last_pulse_age_seconds, 3)
     page.gauge("duxnet_last_pulse_age_seconds", "How long ago the background work last did its round.", age)

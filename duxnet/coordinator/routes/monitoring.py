@@ -36,7 +36,7 @@ _STREAM_HEADERS = [
 async def show_events(request: Request, coordinator: Coordinator, caller: Caller, query: EventsQuery) -> Answer:
     """A page of events; with `Accept: text/event-stream` a stream that resumes by Last-Event-ID. 410 when compacted.
 
-    Who waits takes a place: 503 where its network, or all callers with a token, have all of theirs.
+    A waiting caller takes a place: 503 where its network, or all callers with a token, have all of theirs.
     """
     ring, feed, since = coordinator.registry.events, coordinator.event_feed, query.since
     if "text/event-stream" in request.header(b"accept"):
@@ -127,13 +127,13 @@ def _label(key: str) -> str:
 
 
 def healthz(request: Request, coordinator: Coordinator) -> Response:
-    """503 when its background work stands still: then nobody is called down, and it is to be started anew."""
+    """503 when its background work has stopped: then no node is marked down, and it must be restarted."""
     _refuse_standing_still(coordinator)
     return conditional_json(_status("ok", coordinator), request)
 
 
 def readyz(request: Request, coordinator: Coordinator) -> Response:
-    """As `healthz`, and 503 for three intervals after a start, while nodes are heard again."""
+    """As `healthz`, and 503 for three intervals after a start, until nodes have reported again."""
     _refuse_standing_still(coordinator)
     if coordinator.is_warming:
         raise Refused("warming-up", "", retry_after_seconds=coordinator.interval_seconds)

@@ -30,7 +30,7 @@ async def report_outcome(node_id: str, coordinator: Coordinator, caller: Caller,
 
     `rater`: an operator may give any; a rater gives none, or its own token as `token:ID`.
     """
-    # Any node may name a wallet to keep its owner from rating it, or be removed before its fault is told.
+    # Any node may name a wallet to keep its owner from rating it, or be removed before its fault is reported.
     if body.success and caller.owns(_known(coordinator, node_id).wallet_address):
         raise Refused("not-allowed", "a rater may not report successes of nodes that name its own wallet")
     Outcome(body.success, body.task_id, body.dimension, body.weight, body.rater).checked()  # before it is logged

@@ -304,7 +304,7 @@ async def _notify_manager(
     address: str,
     ready: Optional[Callable[[str], None]],
 ) -> None:
-    """Say that it listens, then feed the watchdog as long as it pulses; end streams when it is asked to stop.
+    """Say that it listens, then feed the watchdog as long as it pulses; end streams when it is stopped.
 
     Raises what the background work ended with.
     """
