@@ -34,7 +34,7 @@ _COPY_BYTES = 128 * 1024 * 1024
 _ROOM_BYTES = 1 << 30  # free space below which nothing is written
 _MOST_LANES = 512
 _BUSY_SHARE = 0.25  # above it the machine does something else, and the figures say little
-NEEDS_BLAKE3 = "needs blake3: pip install 'duxnet-registry[prove]'"
+NEEDS_BLAKE3 = "needs blake3: pip install blake3"
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ def coordinator(
         from duxnet.coordinator.settings import CoordinatorSettings
     except ImportError as error:
         raise click.ClickException(
-            f"the coordinator's parts are not installed ({error.name}): pip install 'duxnet-registry[coordinator]'"
+            f"the coordinator needs the extra `coordinator` ({error.name} is missing): "
+            "in the checkout of DuxNet, pip install '.[coordinator]'"
         ) from None
     flags = {
         "coordinator.host": host,
