@@ -226,7 +226,8 @@ class Registry(Reporting, Queries, Protocol):
 
         With `task_id` a task counts once (the last 1,024 of 30 days). `weight`: above 0, at most 5; a result that was
         proven wrong weighs 5. `rater`: the id of the node whose opinion this is; None means that you verified it.
-        `dimension` is `correctness` or `performance`. Raises ValidationError, UnknownNodeError.
+        `dimension` is `correctness` or `performance`. A failure of a node that was removed counts when it comes back,
+        where anything is kept of it. Raises ValidationError, UnknownNodeError.
         """
 
     def get_node(self, node_id: str) -> Optional[Node]:

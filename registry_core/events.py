@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import Callable
 
 from registry_core.errors import EventsCompacted
 from registry_core.models import limits
@@ -61,6 +62,12 @@ class EventRing:
         self._last_index = last_index
         self._changed = threading.Condition()
         self._closed = False
+        self._watchers: tuple[Callable[[], None], ...] = ()
+
+    def watch(self, call: Callable[[], None]) -> None:
+        """Have `call` called after each change, in the thread that made it and under a lock: it must not wait."""
+        with self._changed:
+            self._watchers = (*self._watchers, call)
 
     @property
     def last_index(self) -> int:
@@ -88,20 +95,25 @@ class EventRing:
         with self._changed:
             self._last_index += 1
             self._events.append(Event(self._last_index, at, kind, node_id, details))
-            self._changed.notify_all()
+            self._wake()
 
     def restart(self, last_index: int) -> None:
         """Forget what is kept and go on from a higher index: the state was read anew."""
         with self._changed:
             self._events.clear()
             self._last_index = max(last_index, self._last_index)
-            self._changed.notify_all()
+            self._wake()
 
     def close(self) -> None:
         """Wake who waits; nothing more will come."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def _wake(self) -> None:
+        self._changed.notify_all()
+        for call in self._watchers:
+            call()
 
     def _refuse_gap(self, index: int) -> None:
         oldest = self._last_index - len(self._events) + 1

@@ -10,7 +10,8 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, closing, suppress
+from contextlib import ExitStack, asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -130,19 +131,19 @@ def app_of(coordinator: Coordinator) -> Dispatcher:
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         background = asyncio.ensure_future(BackgroundLoop(coordinator).run())
-        background.add_done_callback(_told_if_failed)
+        background.add_done_callback(partial(_note_failed, coordinator))
         try:
             yield
         finally:
-            coordinator.is_stopping = True
-            coordinator.ticked()
+            coordinator.event_feed.close()
             background.cancel()
-            with suppress(asyncio.CancelledError):
-                await background
+            await asyncio.gather(background, return_exceptions=True)  # what failed was logged when it did
 
     return Dispatcher(coordinator, lifespan)
 
 
-def _told_if_failed(background: asyncio.Future[None]) -> None:
-    if not background.cancelled() and background.exception() is not None:
-        _log.critical("time stands still: nobody is called down any more; restart", exc_info=background.exception())
+def _note_failed(coordinator: Coordinator, background: asyncio.Future[None]) -> None:
+    """Have `/healthz` say it, and our own server end: a host that serves the application itself looks at that."""
+    if not background.cancelled():
+        coordinator.background_failure = background.exception()
+        _log.critical("background work ended: nobody is called down any more", exc_info=background.exception())

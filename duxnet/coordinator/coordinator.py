@@ -6,7 +6,6 @@ Here: who may take which step, and how many at once. Not here: HTTP (`app`, `hea
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ from duxnet.coordinator.access.audit_log import AuditLog
 from duxnet.coordinator.access.browsers import HostNames
 from duxnet.coordinator.access.forwarding import Forwarding
 from duxnet.coordinator.access.own_identity import CoordinatorIdentity
-from duxnet.coordinator.access.roles import ANONYMOUS, Access, Permission
+from duxnet.coordinator.access.roles import ANONYMOUS, Access, Caller, Permission
 from duxnet.coordinator.access.sessions import Session, Sessions
 from duxnet.coordinator.access.token_store import TokenStore
 from duxnet.coordinator.admission.backpressure import RegistrationLimiter
@@ -29,10 +28,13 @@ from duxnet.coordinator.admission.pipeline import AdmissionPipeline, Registered
 from duxnet.coordinator.admission.quotas import Quotas
 from duxnet.coordinator.commit_queue import CommitQueue
 from duxnet.coordinator.errors import Refused
+from duxnet.coordinator.event_feed import EventFeed
+from duxnet.coordinator.http.messages import Request
 from duxnet.coordinator.json_cache import EncodedNodes
 from duxnet.coordinator.liveness.listening_clock import ListeningClock
 from duxnet.coordinator.liveness.mass_failure import MassFailureDetector
 from duxnet.coordinator.node_search import NodeSearch
+from duxnet.coordinator.places import Holder, WaitingPlaces
 from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.embedded.host import Known
 from registry_core.embedded.node_registry import NodeRegistry
@@ -48,6 +50,12 @@ __all__ = ["Coordinator"]
 
 _log = logging.getLogger("duxnet.coordinator")
 
+OLD_PULSE_SECONDS = 10.0
+"""Pulses come four times a second and more. Longer than any honest work of the loop, shorter than people wait."""
+MOST_FOLLOWERS = 500
+"""Streams and long polls of strangers, and as many of callers with a token. Some 20 KiB each."""
+MOST_LEAVING = 1000
+"""Nodes whose leave or removal is being committed, a quarter of a second's work; and as many of operators."""
 WARMING_INTERVALS = 3.0
 """After a start, how long the list is not yet the whole truth: nodes have not all been heard again."""
 
@@ -85,18 +93,18 @@ class Coordinator:
         self.mass_failure = MassFailureDetector()
         self.encoded = EncodedNodes()
         self.access = Access(token_store, time.time)
-        self.sessions = Sessions(identity.secret, self._kept)
+        self.sessions = Sessions(identity.secret, self._kept_generation)
         self.counters: Counter[str] = Counter()
         self.forwarding = Forwarding(settings.proxy_networks())
         self.host_names = HostNames([settings.host, *settings.hosts])
         self.interval_seconds = settings.shortest_interval_seconds
         self.loop_lag_seconds = 0.0
         self.started = clock.monotonic()
-        self.followers = 0
-        self.is_stopping = False
-        self._next_tick: Optional[asyncio.Event] = (
-            None  # made by who waits: in Python 3.9 it is bound to the loop of then
-        )
+        self._last_pulse = time.monotonic()
+        self.background_failure: Optional[BaseException] = None
+        self.event_feed = EventFeed(registry.events)
+        self.bound_followers(MOST_FOLLOWERS)
+        self.leaving = WaitingPlaces(MOST_LEAVING, "nodes leave at once", retry_after_seconds=1)
         self.registration_limiter = RegistrationLimiter(settings.registrations_at_once)
         self.quotas = Quotas(settings.nodes_per_address, settings.nodes_per_network, registry.host.ids)
         self.admission = AdmissionPipeline(
@@ -130,20 +138,35 @@ class Coordinator:
         self.interval_seconds = self.admission.interval_seconds = interval_seconds
         self.registry.host.pace(interval_seconds)
 
-    def ticked(self) -> None:
-        """Wake who waits for the next pulse."""
-        waiting, self._next_tick = self._next_tick, None
-        if waiting is not None:
-            waiting.set()
+    def pulsed(self) -> None:
+        """The background loop has done all that time asks for."""
+        self._last_pulse = time.monotonic()
 
-    async def next_tick(self, seconds: float) -> None:
-        """Return at the next pulse, or after `seconds`."""
-        if self._next_tick is None:
-            self._next_tick = asyncio.Event()
-        try:
-            await asyncio.wait_for(self._next_tick.wait(), seconds)
-        except asyncio.TimeoutError:
-            return
+    @property
+    def last_pulse_age_seconds(self) -> float:
+        """How long ago that was; by a clock that goes on when the loop does not."""
+        return time.monotonic() - self._last_pulse
+
+    @property
+    def is_pulsing(self) -> bool:
+        """Does time go on for the nodes?"""
+        return self.background_failure is None and self.last_pulse_age_seconds < OLD_PULSE_SECONDS
+
+    @property
+    def followers(self) -> int:
+        """How many wait for events."""
+        return self.following.in_hand
+
+    def bound_followers(self, most: int) -> None:
+        """Before it serves: let strangers have no more places for streams and long polls than this."""
+        places = max(1, min(most, MOST_FOLLOWERS))
+        self.following = WaitingPlaces(places, "callers follow the events", retry_after_seconds=30)
+
+    def holder(self, request: Request, caller: Caller) -> Holder:
+        """In whose place a request waits."""
+        if caller is not ANONYMOUS:
+            return Holder(caller.name, has_token=True)
+        return Holder(near(self.forwarding.peer(request.client, request.headers)), has_token=False)
 
     def info(self) -> CoordinatorInfo:
         """Who this is."""
@@ -193,11 +216,10 @@ class Coordinator:
 
     def beat(self, authorization: str, node_id: str, said: Heartbeat) -> bytes:
         """A heartbeat: the answer's body. Soft: waits for nothing. Raises Refused and our other errors."""
-        token = _bearer(authorization)
-        if token.startswith("dux_"):
+        if _bearer(authorization).startswith("dux_"):
             self.access.caller(authorization).need(Permission.OPERATE)
-            return self._taken(node_id, said, by_operator=True)
-        session = self.sessions.of_token(token, node_id, time.time())
+            return self._taken(node_id, said)
+        session = self.speaks_for(authorization, node_id)
         if said.sequence <= session.sequence:
             if said.sequence == session.sequence:
                 return session.answer
@@ -215,14 +237,12 @@ class Coordinator:
             session.gap = said.gap
         return answer
 
-    def _taken(self, node_id: str, said: Heartbeat, *, by_operator: bool = False) -> bytes:
+    def _taken(self, node_id: str, said: Heartbeat) -> bytes:
         reasons: list[Withheld] = []
         if not self.registry.host.may_be_given_work(node_id):
             node = self.registry.get_node(node_id)
             if node is None:  # removed in the same instant
                 raise UnknownNodeError(node_id)
-            if node.admission is Admission.BANNED and not by_operator:  # whoever banned it, and however
-                raise Refused("banned", node.admission_reason)
             reasons = [Withheld(each.condition, each.found, each.remedy) for each in withheld(node)]
         health = self.registry.update_node_health(node_id, said.load_average, said.memory_usage, said.disk_usage)
         return _encode_answer(
@@ -253,8 +273,13 @@ class Coordinator:
         return True
 
     def speaks_for(self, authorization: str, node_id: str) -> Session:
-        """The node's session that the header proves. Raises Refused."""
-        return self.sessions.of_token(_bearer(authorization), node_id, time.time())
+        """The node's session that the header proves. Raises Refused, also where the node is banned by now."""
+        session = self.sessions.of_token(_bearer(authorization), node_id, time.time())
+        if not self.registry.host.may_be_given_work(node_id):
+            node = self.registry.get_node(node_id)
+            if node is not None and node.admission is Admission.BANNED:
+                raise Refused("banned", node.admission_reason or "banned")
+        return session
 
     def is_authenticated(self, authorization: str) -> bool:
         """Is it a valid token of a caller, or of a node's session? What it allows is another question."""
@@ -269,9 +294,9 @@ class Coordinator:
         session = open_session(token, self.identity.secret)
         return session is not None and session.expires > time.time()
 
-    def _kept(self, node_id: str) -> Optional[tuple[int, str]]:
+    def _kept_generation(self, node_id: str) -> Optional[int]:
         known = self.registry.host.known(node_id)
-        return None if known is None else _session_terms(known)
+        return None if known is None else _session_terms(known)[0]
 
     def close(self) -> None:
         """Finish what is being committed; close the log, the ledger and the registry."""

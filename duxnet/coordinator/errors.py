@@ -6,7 +6,14 @@ from typing import Optional
 
 from registry_core.errors import RegistryError
 
-__all__ = ["Refused"]
+__all__ = ["Refused", "WorkEnded"]
+
+
+class WorkEnded(RegistryError):  # noqa: N818 - it reads as what happened
+    """A part of the coordinator that must go on has ended, so that the process ends."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"background work ended, so that the coordinator ends: {error!r}")
 
 
 class Refused(RegistryError):  # noqa: N818 - it reads as what happened

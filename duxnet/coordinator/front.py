@@ -24,6 +24,7 @@ from duxnet.coordinator.http.messages import (
     problem_response,
     refuse_content_type,
     send_response,
+    while_there,
 )
 from duxnet.coordinator.http.problem_answers import counted
 from duxnet.coordinator.http.routing import Route, Router
@@ -113,7 +114,9 @@ class Dispatcher:
                     return
                 answer = self.answer(found, _request(scope, body))
         if not isinstance(answer, (Response, StreamResponse)):
-            answer = await answer
+            answer = await (while_there(answer, receive) if method in ("GET", "HEAD") else answer)
+            if answer is None:  # nobody waits for it any more
+                return
         await send_response(answer, receive, send, with_body=method != "HEAD")
 
     def _checked(self, scope: Scope, method: str) -> Union[Matched, Response]:
@@ -211,7 +214,8 @@ def _request(scope: Scope, body: bytes) -> Request:
     method, headers = scope["method"], scope["headers"]
     if method == "HEAD":  # as GET (RFC 9110, 9.3.2); without Accept, since a stream of events would have no end
         method, headers = "GET", [item for item in headers if item[0] != b"accept"]
-    return Request(method, scope["path"], scope["query_string"], headers, body)
+    client = scope.get("client")
+    return Request(method, scope["path"], scope["query_string"], headers, body, client[0] if client else None)
 
 
 def _path_of(scope: Scope) -> str:

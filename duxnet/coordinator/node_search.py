@@ -9,9 +9,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Optional, Union
+from typing import Callable, Optional, Union
 
-from duxnet.coordinator.errors import Refused
+from duxnet.coordinator.places import Holder, WaitingPlaces
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import DamagedStoreError, StoreError
 from registry_core.query.node_query import NodePage, NodeQuery
@@ -20,7 +20,8 @@ __all__ = ["NodeSearch", "Damaged"]
 
 LOOK_AT_MOST = 1000
 """Nodes that a page looks at for `min_uptime_probability`, 0.1 ms each. More: fuller pages, longer waits for others."""
-MOST_WAITING = 16
+MOST_WAITING = 8
+"""Questions of strangers that may wait, and as many of callers with a token."""
 
 
 class NodeSearch:
@@ -28,31 +29,35 @@ class NodeSearch:
 
     def __init__(self, registry: NodeRegistry) -> None:
         self.damaged = Damaged(registry)
-        self._waiting = 0
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-question")
+        self._places = WaitingPlaces(MOST_WAITING, "questions look at many nodes", retry_after_seconds=5)
+        self._strangers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-question")
+        self._known = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-question-by-token")
 
-    def find(self, query: NodeQuery) -> Union[NodePage, Awaitable[NodePage]]:
-        """What answers the query, without damaged nodes, or what to await for it; see `NodeRegistry.find_nodes`."""
+    def find(self, query: NodeQuery, holder: Callable[[], Holder]) -> Union[NodePage, Awaitable[NodePage]]:
+        """What answers the query, without damaged nodes, or what to await for it; see `NodeRegistry.find_nodes`.
+
+        `holder` says who asks, where that is to be known.
+        """
         if query.limit is not None and not query.min_uptime_probability:
             return self.damaged.find(query)
-        return self.find_in_thread(query)
+        return self.find_in_thread(query, holder())
 
-    async def find_in_thread(self, query: NodeQuery) -> NodePage:
-        """As `find`. Raises Refused where too many wait already."""
-        if self._waiting >= MOST_WAITING:
-            raise Refused("busy", "too many ask what looks at many nodes", retry_after_seconds=5)
+    async def find_in_thread(self, query: NodeQuery, holder: Holder) -> NodePage:
+        """As `find`. Raises Refused where too many wait already. A question whose caller is cancelled is not looked up.
+
+        Who has a token waits for no stranger's question.
+        """
         look_at_most = None if query.limit is None else LOOK_AT_MOST
-        self._waiting += 1
-        try:
+        thread = self._known if holder.has_token else self._strangers
+        with self._places.taken(holder):
             return await asyncio.get_running_loop().run_in_executor(
-                self._thread, lambda: self.damaged.find(query, look_at_most)
+                thread, lambda: self.damaged.find(query, look_at_most)
             )
-        finally:
-            self._waiting -= 1
 
     def close(self) -> None:
         """Finish what is being answered."""
-        self._thread.shutdown(wait=True)
+        self._strangers.shutdown(wait=True)
+        self._known.shutdown(wait=True)
 
 
 _log = logging.getLogger("duxnet.coordinator")

@@ -22,6 +22,8 @@ from registry_core.models.record import NodeRecord
 from registry_core.models.status import Admission, Liveness
 from registry_core.rules.liveness import MAX_INTERVAL_SECONDS
 from registry_core.rules.registration import Terms
+from registry_core.rules.reputation import is_steady
+from registry_core.rules.reputation.stored_evidence import state_of
 
 __all__ = ["Known", "LivenessCounts", "Place", "RegistryHost", "RemovedNode"]
 
@@ -164,6 +166,11 @@ class RegistryHost:
             if slot is None:
                 return None
             return Place(bool(slots.may_work[slot] and not slots.newcomer[slot]), table.liveness(slot))
+
+    def is_steady(self, node_id: str) -> bool:
+        """Was the node there for about a week, with at most one break? Reads its record."""
+        record = self._transactions.visible_record(node_id)
+        return record is not None and is_steady(state_of(record))
 
     def ids(self) -> list[str]:
         """All nodes, in order of registration."""

@@ -126,6 +126,20 @@ class LiveState(AbstractContextManager[NodeTable]):
                 return []
             return self.uptime.waiting(record.node.id)
 
+    def hours_until_removed(self, record: NodeRecord) -> list[HourObserved]:
+        """As `hours_waiting`, with what was seen of the hour under way; for a node that is removed now."""
+        with self._lock:
+            slots, node_id = self._table.slots, record.node.id
+            slot = slots.by_id.get(node_id)
+            if slot is None or slots.sequence[slot] != record.sequence:
+                return []
+            return self.uptime.until(node_id, self._table.liveness(slot), self._clock.monotonic())
+
+    def hours_open(self) -> Optional[float]:
+        """Hours of the registry's own time since it opened, in which it judged silence; None: it does not."""
+        with self._lock:
+            return self.uptime.hours_open(self._clock.monotonic())
+
     def hours_settled(self, node_id: str) -> None:
         """They are now."""
         with self._lock:
@@ -146,7 +160,7 @@ class LiveState(AbstractContextManager[NodeTable]):
             now, at = self._clock.monotonic(), self._clock.now()
             for change in changes:
                 if isinstance(change, Put):
-                    self._put(change, now, at)
+                    self._put(change, now)
                 elif isinstance(change, Delete):
                     slot = self._table.slots.by_id.get(change.node_id)
                     self._table.remove(change.node_id)
@@ -161,21 +175,24 @@ class LiveState(AbstractContextManager[NodeTable]):
             self._changes += 1
             self._due = -float("inf")
 
-    def _put(self, change: Put, now: float, at: datetime) -> None:
+    def _put(self, change: Put, now: float) -> None:
         columns = change.columns
         if self._table.put(columns, now):
             self.uptime.arrived(columns.node_id, now)
         slot = self._table.slots.by_id[columns.node_id]
         self._node_cache.forget(slot)
-        if columns.left:
-            self._set_left(slot, columns.node_id, at)
 
-    def _set_left(self, slot: int, node_id: str, at: datetime) -> None:
-        before = self._table.liveness(slot)
-        self._table.leave(slot)
-        self._node_cache.changed(slot)
-        if before is not Liveness.LEFT:
-            self._tell_liveness(node_id, before, Liveness.LEFT, at)
+    def leave(self, node_id: str) -> None:
+        """The node has left in good order; until it is heard again, whatever else changes about it."""
+        with self._lock:
+            slot = self._table.slots.by_id.get(node_id)
+            if slot is None:
+                return
+            before = self._table.liveness(slot)
+            self._table.leave(slot)
+            self._node_cache.changed(slot)
+            if before is not Liveness.LEFT:
+                self._tell_liveness(node_id, before, Liveness.LEFT, self._clock.now())
 
     def sign_of_life(self, node_id: str) -> None:
         """The node was heard: it is live, from now on for another interval."""

@@ -187,6 +187,7 @@ class NodeRegistry(Queries):
             record = self._transactions.existing(node_id, unit)
             if record.node.liveness is not Liveness.LEFT:
                 self._transactions.put(unit, record_with(record, node=node_with(record.node, liveness=Liveness.LEFT)))
+            unit.soft.append(lambda: self._live_state.leave(record.node.id))
 
     def update_node_reputation(
         self,
@@ -201,6 +202,10 @@ class NodeRegistry(Queries):
         """Record the outcome of one task; see `Registry.update_node_reputation`."""
         outcome = Outcome(task_success, task_id, dimension, weight, rater).checked()
         with self._transactions.command() as unit:
+            if not task_success and self._transactions.record(limits.lookup_key(node_id), unit) is None:
+                reputation = self._reputations.add_to_removed(unit, node_id, outcome)
+                if reputation is not None:
+                    return reputation
             return self._reputations.add(unit, self._transactions.existing(node_id, unit), outcome)
 
     def get_node(self, node_id: str) -> Optional[Node]:

@@ -26,12 +26,16 @@ from registry_core.models.reputation import Evidence, Reputation
 from registry_core.models.status import Admission
 from registry_core.models.trusted import evidence_of
 from registry_core.rules.reputation import (
+    DEFAULT_POLICY,
+    EvidenceState,
     Outcome,
     StandingChange,
     Tombstone,
     evidence_from_ratings,
     network_mean,
     reputation_of,
+    with_absence,
+    with_outcome,
     with_rating_batch,
 )
 from registry_core.rules.reputation.counted_tasks import CountedTasks
@@ -50,6 +54,9 @@ _log = logging.getLogger(__name__)
 
 _READ_AT_ONCE = 500
 _UPTIME = "network.uptime"
+_WATCHED = "network.watched_hours"
+_MOST_ABSENT_HOURS = 720.0
+"""No longer absence counts: what a node did before it is forgotten by then."""
 
 
 class Reputations:
@@ -66,12 +73,12 @@ class Reputations:
         self._settling_hour = 0
         self._uptimes = [Evidence()]  # summed up over the pass under way
         self._rater_weights: Mapping[str, float] = {}
+        self._watched_before: Optional[float] = None  # not read yet
         self._unreadable: set[Optional[str]] = set()  # nodes of which that was said already
 
     def add(self, unit: UnitOfWork, record: NodeRecord, outcome: Outcome) -> Reputation:
         """Count an outcome for the node of `record`."""
-        if outcome.rater == record.node.id:
-            raise ValidationError("rater", outcome.rater, "must be another node: none rates itself")
+        _refuse_own(outcome, record.node.id)
         hours = self._live_state.hours_waiting(record)
         found = after_outcome(record, outcome, self._clock.now().timestamp(), hours, self._rater_weights)
         if found is None:
@@ -81,6 +88,16 @@ class Reputations:
         if hours:
             self._live_state.hours_settled(record.node.id)
         return reputation
+
+    def add_to_removed(self, unit: UnitOfWork, node_id: str, outcome: Outcome) -> Optional[Reputation]:
+        """Count a fault of a node that was removed meanwhile, which it finds when it is back. None: nothing is kept."""
+        _refuse_own(outcome, node_id)
+        found = self.tombstones.of_node(unit, node_id)
+        if found is None:
+            return None
+        left = with_outcome(found.left, outcome, self._clock.now().timestamp(), self._rater_weights)
+        self.tombstones.bury_node(unit, node_id, left, found.reason)
+        return reputation_of(left.evidence, left.standing)
 
     @property
     def hours_are_due(self) -> bool:
@@ -100,6 +117,7 @@ class Reputations:
                 self._settle(unit, node_id)
             if not self._unsettled:
                 self._transactions.put_text(unit, _UPTIME, repr(network_mean(self._uptimes)))
+                self._watched_hours(unit)
                 self._uptimes = [Evidence()]
         if not self._unsettled:
             self._live_state.all_settled(self._settling_hour)
@@ -111,13 +129,30 @@ class Reputations:
 
     def network_uptime(self) -> float:
         """The share of windows that nodes stayed live, as the last full pass of `settle_hours` left it."""
-        text = self._store.meta(_UPTIME)
+        return self._stored_number(_UPTIME, network_mean(()), 1.0)
+
+    def _stored_number(self, name: str, default: float, most: float) -> float:
+        text = self._store.meta(name)
         if text is None:
-            return network_mean(())
+            return default
         try:
-            return limits.number(_UPTIME, float(text), 0.0, 1.0)
+            return limits.number(name, float(text), 0.0, most)
         except ValueError as error:
-            raise DamagedStoreError(self._store.location, f"meta.{_UPTIME}: {error}") from None
+            raise DamagedStoreError(self._store.location, f"meta.{name}: {error}") from None
+
+    def _watched_hours(self, unit: UnitOfWork) -> Optional[float]:
+        """For how many hours this registry has judged silence, over all its starts; None: it does not.
+
+        `unit` keeps it.
+        """
+        hours = self._live_state.hours_open()
+        if hours is None:
+            return None
+        if self._watched_before is None:
+            self._watched_before = self._stored_number(_WATCHED, 0.0, 1e9)
+        watched = self._watched_before + hours
+        self._transactions.put_text(unit, _WATCHED, repr(watched))
+        return watched
 
     def weigh_ratings(self, seeds: Collection[str]) -> int:
         """One pass over all ratings; returns how many nodes' evidence changed."""
@@ -185,7 +220,7 @@ class Reputations:
         now = self._clock.now().timestamp()
         if before is None:
             left = self.tombstones.take(unit, record.node.id)
-            return record if left is None else _with_past(record, left)
+            return record if left is None else _with_past(record, self._after_absence(unit, left))
         if proven_wallet(before) and not proven_wallet(record):
             self.wallets.leave(unit, before)
         if record.node.admission is not Admission.SUSPENDED:
@@ -196,11 +231,26 @@ class Reputations:
         _tell(unit, record, change)
         return kept
 
+    def _after_absence(self, unit: UnitOfWork, left: Tombstone) -> Tombstone:
+        """What a node left, with the time since its removal."""
+        since = left.evidence.removed_at_hours
+        if since is None:
+            return left
+        now = self._watched_hours(unit)
+        absent = 0.0 if now is None else min(max(0.0, now - since), _MOST_ABSENT_HOURS)
+        return replace(left, evidence=replace(with_absence(left.evidence, absent), removed_at_hours=None))
+
     def remember(self, unit: UnitOfWork, record: NodeRecord, host: Optional[HostPart] = None) -> None:
-        """The node is removed: keep its reputation, and what its host keeps of it."""
+        """The node is removed: keep its reputation with the hours until now, and what its host keeps of it."""
         self.wallets.leave(unit, record)
-        left = Tombstone(replace(state_of(record), tasks=CountedTasks()), record.node.admission)
-        self.tombstones.bury_node(unit, record.node.id, left, record.node.admission_reason, host)
+        now, node = self._clock.now().timestamp(), record.node
+        state = state_of(after_hours(record, self._live_state.hours_until_removed(record), now))
+        state = replace(state, tasks=CountedTasks())
+        if node.admission in (Admission.PROBATION, Admission.PENDING) and _says_nothing(state):
+            state = EvidenceState()
+        else:
+            state = replace(state, removed_at_hours=self._watched_hours(unit))
+        self.tombstones.bury_node(unit, node.id, Tombstone(state, node.admission), node.admission_reason, host)
 
     def prove_wallet(
         self,
@@ -221,6 +271,31 @@ class Reputations:
         unit.events.append((EventKind.REPUTATION, kept.node.id, FrozenMap(details)))
         if change is not None:
             _tell(unit, before, change)
+
+
+def _refuse_own(outcome: Outcome, node_id: str) -> None:
+    if outcome.rater == node_id:
+        raise ValidationError("rater", outcome.rater, "must be another node: none rates itself")
+
+
+_NEWCOMER = EvidenceState()
+_ATTENDANCE = (
+    "first_seen_seconds",
+    "availability",
+    "observed_hours",
+    "uptime",
+    "window_hours",
+    "window_intact",
+    "away_hours",
+    "excused_hours",
+)
+
+
+def _says_nothing(state: EvidenceState) -> bool:
+    """Is there only attendance, and too little for it to count? Else whoever comes and goes pushes others out."""
+    if state.observed_hours >= DEFAULT_POLICY.availability_min_hours:
+        return False
+    return replace(state, **{name: getattr(_NEWCOMER, name) for name in _ATTENDANCE}) == _NEWCOMER
 
 
 def _with_past(record: NodeRecord, left: Tombstone) -> NodeRecord:

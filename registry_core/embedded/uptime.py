@@ -7,7 +7,9 @@ Hours that were not settled when the process ends were not observed: that is nob
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+from copy import copy
 from typing import Optional
 
 from registry_core.models.status import Liveness
@@ -20,33 +22,35 @@ MOST_HOURS = 720
 """Hours that wait to be settled; older ones are forgotten. A host that settles them hourly never comes near."""
 
 _WHOLE = HourObserved(1.0)
-_ABSENT = HourObserved(0.0, observed_share=0.0, live_at_start=False)
+_AWAY = HourObserved(0.0, observed_share=0.0, live_at_start=False, away_share=1.0)
 _DOWN = HourObserved(0.0, live_at_start=False)
 
 
 class _Note:
-    """One node's hour so far. `state` None: not to be judged (it left, or is not registered yet)."""
+    """One node's hour so far. `state` None: not to be judged (it is not registered yet)."""
 
-    def __init__(self, since: float, state: Optional[bool]) -> None:
+    def __init__(self, since: float, state: Optional[Liveness]) -> None:
         self.since = since
         self.state = state
-        self.live_at_start = state is True
-        self.live = 0.0
-        self.down = 0.0
+        self.live_at_start = state is Liveness.LIVE
+        self.fell = False
+        self.seconds: Counter[Optional[Liveness]] = Counter()
 
-    def turn(self, at: float, state: Optional[bool]) -> None:
-        elapsed = max(0.0, at - self.since)
-        if self.state is True:
-            self.live += elapsed
-        elif self.state is False:
-            self.down += elapsed
+    def turn(self, at: float, state: Optional[Liveness]) -> None:
+        self.seconds[self.state] += max(0.0, at - self.since)  # type: ignore[assignment]  # typeshed: whole numbers
+        self.fell |= self.state is Liveness.LIVE and state is not Liveness.LIVE
         self.since, self.state = max(at, self.since), state
 
     def hour(self) -> HourObserved:
-        seen = self.live + self.down
-        if seen <= 0.0:
-            return _ABSENT
-        return HourObserved(min(1.0, self.live / seen), min(1.0, seen / HOUR_SECONDS), self.live_at_start)
+        live, away = self.seconds[Liveness.LIVE], self.seconds[Liveness.LEFT]
+        seen = live + self.seconds[Liveness.DOWN]
+        return HourObserved(
+            min(1.0, live / seen) if seen else 0.0,
+            min(1.0, seen / HOUR_SECONDS),
+            self.live_at_start,
+            min(1.0, away / HOUR_SECONDS),
+            self.fell,
+        )
 
 
 class UptimeTracker:
@@ -73,7 +77,7 @@ class UptimeTracker:
         """A node that was not registered before is live."""
         if self._start is not None:
             note = self._notes.setdefault(node_id, _Note(self._start, None))
-            note.turn(now, True)
+            note.turn(now, Liveness.LIVE)
             note.live_at_start = False
             self._settled[node_id] = self.now_hour
 
@@ -87,6 +91,19 @@ class UptimeTracker:
             note = self._notes[node_id] = _Note(self._start, None if came_up_down else _state(before))
         note.turn(now, _state(after))
 
+    def hours_open(self, now: float) -> Optional[float]:
+        """For how many hours the registry has judged silence since it opened; None: it does not."""
+        return None if self._start is None else self.now_hour + (now - self._start) / HOUR_SECONDS
+
+    def until(self, node_id: str, liveness: Liveness, now: float) -> list[HourObserved]:
+        """As `waiting`, with the part of the hour under way that ends now, for a node that is removed."""
+        if self._start is None:
+            return []
+        note = copy(self._notes.get(node_id)) or _Note(self._start, _state(liveness))
+        note.seconds = note.seconds.copy()
+        note.turn(now, Liveness.LEFT)
+        return [*self.waiting(node_id), note.hour()]
+
     def gone(self, node_id: str) -> None:
         """The node was removed."""
         for kept in (self._notes, self._unlike, self._settled):
@@ -96,7 +113,7 @@ class UptimeTracker:
         """The hour is over; `down` and `left` are the nodes in these states now."""
         assert self._start is not None
         end = self._start + HOUR_SECONDS
-        for node_id, whole in (*((n, _DOWN) for n in down), *((n, _ABSENT) for n in left)):
+        for node_id, whole in (*((n, _DOWN) for n in down), *((n, _AWAY) for n in left)):
             if node_id not in self._notes:
                 self._unlike.setdefault(node_id, {})[self.now_hour] = whole
         for node_id, note in self._notes.items():
@@ -126,7 +143,6 @@ class UptimeTracker:
         self._settled = {node_id: first for node_id, first in self._settled.items() if first > hour}
 
 
-def _state(liveness: Liveness) -> Optional[bool]:
-    if liveness is Liveness.LEFT:
-        return None
-    return liveness is not Liveness.DOWN
+def _state(liveness: Liveness) -> Liveness:
+    """What counts: whether a node is suspect does not."""
+    return Liveness.LIVE if liveness is Liveness.SUSPECT else liveness

@@ -25,8 +25,9 @@ DERIVED_NAMES = ("is_healthy", "is_ready")
 
 HISTORY_NAMES = (
     "first_seen_seconds", "settled", "open_batch", "open_at_seconds", "verified_tasks", "performance", "availability",
-    "observed_hours", "uptime", "window_hours", "window_intact", "ratings", "raters", "suspensions",
-    "suspended_at_seconds", "failed_since_standing", "standing_by_operator", "tasks",
+    "observed_hours", "uptime", "window_hours", "window_intact", "away_hours", "excused_hours",
+    "removed_at_hours", "ratings", "raters", "suspensions", "suspended_at_seconds", "failed_since_standing",
+    "standing_by_operator", "tasks",
 )  # fmt: skip
 """The fields of `rules.reputation.EvidenceState`, which this layer cannot import; a test compares them."""
 

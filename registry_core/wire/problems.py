@@ -126,6 +126,12 @@ _KINDS = (
     ProblemKind("not-supported", 501, "This coordinator cannot do that"),
     ProblemKind("busy", 503, "The coordinator is busy", _AGAIN),
     ProblemKind("warming-up", 503, "The coordinator has just started", _AGAIN),
+    ProblemKind(
+        "standing-still",
+        503,
+        "The coordinator's background work stands still: no node is called down",
+        "look at the coordinator's log, and restart it where its service manager does not",
+    ),
     ProblemKind("store-failed", 503, "The coordinator cannot keep this now", _AGAIN),
     ProblemKind("disk-full", 507, "The coordinator's disk is full", _AGAIN),
 )

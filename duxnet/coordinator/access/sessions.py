@@ -27,9 +27,7 @@ MOST_ATTEMPTS = 16
 class Session:
     """The state of one node's present session."""
 
-    __slots__ = (
-        *("allowance", "answer", "expires", "gap", "generation", "proofs", "refilled", "refusal", "sequence", "token"),
-    )
+    __slots__ = ("allowance", "answer", "expires", "gap", "generation", "proofs", "refilled", "sequence", "token")
 
     def __init__(self, generation: int) -> None:
         self.generation = generation
@@ -38,7 +36,6 @@ class Session:
         self.token = ""  # the one that was opened last, and its end: the next heartbeat has the same
         self.expires = 0
         self.gap: Optional[Gap] = None
-        self.refusal = ""  # why the node may not speak at all
         self.proofs: list[bytes] = []  # of the registrations that it was given for
         self.allowance = BURST
         self.refilled = float("-inf")
@@ -60,9 +57,9 @@ def same(known: str, given: str) -> bool:
 
 
 class Sessions:
-    """Sessions by node id. `kept` gives (generation, why it is banned or "") of a registered node, or None."""
+    """Sessions by node id. `kept` gives the generation of a registered node, or None."""
 
-    def __init__(self, secret: bytes, kept: Callable[[str], Optional[tuple[int, str]]]) -> None:
+    def __init__(self, secret: bytes, kept: Callable[[str], Optional[int]]) -> None:
         self._secret = secret
         self._kept = kept
         self._sessions: dict[str, Session] = {}
@@ -85,17 +82,6 @@ class Sessions:
         """The session of a node that was heard since the start, or None."""
         return self._sessions.get(node_id)
 
-    def judge(self, node_id: str) -> None:
-        """The node's admission has changed: may it still speak?"""
-        known = self._sessions.get(node_id)
-        if known is None:
-            return
-        kept = self._kept(node_id)
-        if kept is None:
-            self.forget(node_id)
-        else:
-            known.refusal = kept[1]
-
     def forget(self, node_id: str) -> None:
         """The node was removed."""
         self._sessions.pop(node_id, None)
@@ -106,8 +92,6 @@ class Sessions:
         if session is not None and session.token and same(session.token, token_text):
             if session.expires <= unix_now:
                 raise Refused("session-expired", "the session's time is over")
-            if session.refusal:
-                raise Refused("banned", session.refusal)
             return session
         return self._opened(token_text, node_id, unix_now)
 
@@ -124,15 +108,12 @@ class Sessions:
             raise Refused("session-expired", "the node has registered again since")
         if token.expires <= unix_now:
             raise Refused("session-expired", "the session's time is over")
-        if session.refusal:
-            raise Refused("banned", session.refusal)
         session.token, session.expires = token_text, token.expires
         return session
 
     def _restored(self, node_id: str) -> Session:
-        kept = self._kept(node_id)
-        if kept is None:
+        generation = self._kept(node_id)
+        if generation is None:
             raise UnknownNodeError(node_id)
-        session = self._sessions[node_id] = Session(kept[0])
-        session.refusal = kept[1]
+        session = self._sessions[node_id] = Session(generation)
         return session

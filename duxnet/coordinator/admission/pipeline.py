@@ -86,6 +86,7 @@ class AdmissionPipeline:
         self._quotas = quotas
         self._mass_failure = mass_failure
         self._access = access
+        self._started_unix = time.time()
         self._registrar = Registrar(identity, settings)
         self._growth = Growth(registry, settings.nodes_at_most, settings.new_nodes_per_minute)
         self._join_policy = settings.join_policy
@@ -107,7 +108,7 @@ class AdmissionPipeline:
         if self._join_policy == "token" and self._registry.host.place(node.id) is None:
             self._check_join_token(said.join_token, unix_now)
         self._registrar.check_signature(request, said, node, claimed, challenge, unix_now)
-        return partial(self._keep, request, said, node, unix_now)
+        return partial(self._keep, request, said, node, claimed.parameters.created, unix_now)
 
     def _prepare_order(self, authorization: str, node_id: str, said: Registration) -> Callable[[], Registered]:
         caller = self._access.caller(authorization)
@@ -117,11 +118,20 @@ class AdmissionPipeline:
             raise ValidationError("node.id", node.id, "must be the id in the address")
         return partial(self._keep_order, caller.name, said, node)
 
-    def _keep(self, request: RegistrationRequest, said: Registration, node: Node, unix_now: float) -> Registered:
+    def _keep(
+        self,
+        request: RegistrationRequest,
+        said: Registration,
+        node: Node,
+        signed_at: int,
+        unix_now: float,
+    ) -> Registered:
         """What follows from a registration that its node has proven, and what is kept of it."""
         known = self._registry.host.known(node.id)
         decision = self._decided(request, said, node, known)
         kept = known.node if known and decision.repeated else self._register(request, said, decision, known)
+        if decision.repeated and signed_at < int(self._started_unix):  # perhaps answered then: see `Sessions.begin`
+            raise Refused("stale-generation", "it was signed before this start", current_generation=said.generation)
         seconds = self._settings.session_hours * 3600
         token = SessionToken(node.id, said.generation, int(unix_now + seconds))
         session = seal_session(token, self._identity.secret)

@@ -35,7 +35,10 @@ __all__ = [
     "send_json",
     "send_problem",
     "send_response",
+    "while_there",
 ]
+
+T = TypeVar("T")
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -47,18 +50,28 @@ _NO_BODY = (204, 304)
 
 
 class Request:
-    """What a route reads. `path` is decoded, and whole where this is mounted; header names are lower case."""
+    """What a route reads. `path` is decoded, and whole where this is mounted; header names are lower case.
 
-    __slots__ = ("body", "headers", "method", "path", "query_string")
+    `client` is the address that the connection came from; None: a socket in the file system.
+    """
+
+    __slots__ = ("body", "client", "headers", "method", "path", "query_string")
 
     def __init__(
-        self, method: str, path: str, query_string: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes = b""
+        self,
+        method: str,
+        path: str,
+        query_string: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes = b"",
+        client: Optional[str] = None,
     ) -> None:
         self.method = method
         self.path = path
         self.query_string = query_string
         self.headers = headers
         self.body = body
+        self.client = client
 
     def header(self, name: bytes) -> str:
         """Its value, "" where there is none. Several are one list (RFC 9110, 5.3)."""
@@ -90,11 +103,12 @@ class Response:
 
 
 class StreamResponse:
-    """An answer without a foreseen end."""
+    """An answer without a foreseen end: its first chunk, made already, and the generator of all others."""
 
-    __slots__ = ("chunks", "headers")
+    __slots__ = ("chunks", "first", "headers")
 
-    def __init__(self, chunks: AsyncGenerator[bytes, None], headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, first: bytes, chunks: AsyncGenerator[bytes, None], headers: list[tuple[bytes, bytes]]) -> None:
+        self.first = first
         self.chunks = chunks
         self.headers = headers
 
@@ -163,17 +177,23 @@ async def send_response(answer: Answer, receive: Receive, send: Send, *, with_bo
     if isinstance(answer, Response):
         await _send_whole(send, answer, with_body=with_body)
         return
-    sending = asyncio.ensure_future(_send_stream(answer, send))
+    try:
+        await while_there(_send_stream(answer, send), receive)
+    finally:
+        await answer.chunks.aclose()
+
+
+async def while_there(work: Awaitable[T], receive: Receive) -> Optional[T]:
+    """What `work` returns or raises; None where the client goes first, which ends the work."""
+    working = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_until_gone(receive))
     try:
-        await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if sending.done():
-            sending.result()  # raises what it failed with
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
     finally:
-        sending.cancel()
+        working.cancel()
         gone.cancel()
-        await asyncio.gather(sending, gone, return_exceptions=True)  # what failed was raised above
-        await answer.chunks.aclose()
+        await asyncio.gather(working, gone, return_exceptions=True)  # what failed was raised above
 
 
 async def _send_whole(send: Send, answer: Response, *, with_body: bool = True) -> None:
@@ -184,6 +204,7 @@ async def _send_whole(send: Send, answer: Response, *, with_body: bool = True) -
 
 async def _send_stream(answer: StreamResponse, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [*answer.headers, *API_SECURITY]})
+    await send({"type": "http.response.body", "body": answer.first, "more_body": True})
     async for chunk in answer.chunks:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
@@ -192,9 +213,6 @@ async def _send_stream(answer: StreamResponse, send: Send) -> None:
 async def _until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-T = TypeVar("T")
 
 
 def body_as(body: bytes, kind: type[T]) -> T:

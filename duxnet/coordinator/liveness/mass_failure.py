@@ -1,4 +1,4 @@
-"""Who of the approved nodes is silent, by network, so that a mass failure is told from many single ones.
+"""Who of the nodes with a voice is silent, by network, so that a mass failure is told from many single ones.
 
 Here: counting, fed by the registry's events, and the state of the breakers. Not here: the thresholds
 (`registry_core.rules.breaker`), following events (`background`). Nothing here walks over all nodes: what is kept is
@@ -65,7 +65,7 @@ class _Voices:
 
 
 class MassFailureDetector:
-    """The approved nodes. Written by the event loop; `is_held` may be asked from any thread.
+    """The nodes that have a voice. Written by the event loop; `is_held` may be asked from any thread.
 
     The global breaker hears each public network once, and each verified wallet once: it opens when too many fell silent
     in both counts, so that neither many nodes in one network nor many networks of one wallet can open it. Wallets only
@@ -97,10 +97,20 @@ class MassFailureDetector:
         """Is it counted already, so that its domain need not be told again?"""
         return node_id in self._members
 
+    def is_silent(self, node_id: str) -> bool:
+        """Is it counted as silent?"""
+        member = self._members.get(node_id)
+        return member is not None and member.silent
+
+    @property
+    def can_open(self) -> bool:
+        """Are there enough voices for the global breaker ever to open?"""
+        return len(self._networks.alive) + self._networks.lost(self._networks.silent) >= GLOBAL_LIMIT.least
+
     def put(
         self, node_id: str, *, domain: Optional[str], silent: bool, now: float, wallet: Optional[str] = None
     ) -> None:
-        """What is now known of an approved node. None: as before; where it is new, a domain by itself, no wallet."""
+        """What is now known of a node with a voice. None: as before; where it is new, a domain by itself, no wallet."""
         was = self._members.get(node_id)
         if was is not None:
             self._count(was, -1)

@@ -38,6 +38,11 @@ def metrics_text(coordinator: Coordinator, *, openmetrics: bool) -> str:
             page.sample("duxnet_refused_total", counters[name], f'kind="{kind}",route="{route.strip() or "other"}"')
     page.gauge("duxnet_heartbeat_interval_seconds", "What nodes are asked for.", coordinator.interval_seconds)
     page.gauge("duxnet_loop_lag_seconds", "How late the loop was at its last pulse.", coordinator.loop_lag_seconds)
+    age = round(coordinator.last_pulse_age_seconds, 3)
+    page.gauge("duxnet_last_pulse_age_seconds", "How long ago the background work last did its round.", age)
+    failures = counters["background failures"]
+    page.counter("duxnet_background_failures", "Steps of the background work that failed.", failures)
+    page.gauge("duxnet_followers", "Streams and long polls that wait for events.", coordinator.followers)
     page.counter("duxnet_missed_seconds", "How long the coordinator stood still.", coordinator.clock.missed_seconds)
     page.gauge(
         "duxnet_breakers_open", "Mass-failure breakers that are open.", len(coordinator.mass_failure.open_breakers)

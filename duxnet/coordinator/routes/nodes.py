@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from duxnet.coordinator.access.roles import Permission
+from duxnet.coordinator.access.roles import ANONYMOUS, Permission
 from duxnet.coordinator.coordinator import Coordinator
 from duxnet.coordinator.http.messages import Request, Response
 from registry_core.errors import UnknownNodeError
@@ -13,7 +13,8 @@ __all__ = ["leave", "remove"]
 async def leave(node_id: str, request: Request, coordinator: Coordinator) -> Response:
     """With the session's token: the node is `left`, not `down`, until it is heard again."""
     coordinator.speaks_for(request.header(b"authorization"), node_id)
-    await coordinator.commit_queue.run(lambda: coordinator.registry.leave(node_id))
+    with coordinator.leaving.taken(coordinator.holder(request, ANONYMOUS)):
+        await coordinator.commit_queue.run(lambda: coordinator.registry.leave(node_id))
     return Response(b'{"done":true}')
 
 
@@ -28,6 +29,8 @@ async def remove(node_id: str, request: Request, coordinator: Coordinator) -> Re
     else:
         coordinator.speaks_for(authorization, node_id)
         actor = f"node {node_id}"
-    if not await coordinator.remove(node_id, actor, by_operator=by_operator):
-        raise UnknownNodeError(node_id)
+        caller = ANONYMOUS
+    with coordinator.leaving.taken(coordinator.holder(request, caller)):
+        if not await coordinator.remove(node_id, actor, by_operator=by_operator):
+            raise UnknownNodeError(node_id)
     return Response(b"", b"", 204)

@@ -24,14 +24,15 @@ __all__ = ["attach_wallet", "change_admission", "cordon", "report_outcome", "unc
 
 
 async def report_outcome(node_id: str, coordinator: Coordinator, caller: Caller, body: TaskOutcome) -> Response:
-    """Needs the token of a rater or operator. A rater praises no node of its own wallet; faults of such nodes count,
-    since any node may state any wallet.
+    """Needs the token of a rater or operator. A rater praises no node that names its own wallet; a fault counts always.
+
+    A fault of a node that was removed meanwhile counts when it is back.
 
     `rater`: an operator names anybody; a rater nobody, or its own token as `token:ID`.
     """
-    node = _known(coordinator, node_id)
-    if body.success and caller.owns(node.wallet_address):
-        raise Refused("not-allowed", "a rater may not praise nodes of its own wallet")
+    # Any node may name a wallet to keep its owner from rating it, or be removed before its fault is told.
+    if body.success and caller.owns(_known(coordinator, node_id).wallet_address):
+        raise Refused("not-allowed", "a rater may not report successes of nodes that name its own wallet")
     Outcome(body.success, body.task_id, body.dimension, body.weight, body.rater).checked()  # before it is logged
     caller.need_to_speak_as(body.rater)
     registry = coordinator.registry
@@ -66,7 +67,6 @@ async def change_admission(node_id: str, coordinator: Coordinator, caller: Calle
         body.reason,
         lambda: admin.set_admission(node_id, admission, reason=body.reason, actor=caller.name),
     )
-    coordinator.sessions.judge(node_id)  # read anew: a banned node's session speaks no more
     return _shown(coordinator, caller, node_id)
 
 
@@ -113,7 +113,6 @@ async def attach_wallet(node_id: str, coordinator: Coordinator, caller: Caller, 
             node_id, body.signature, actor=caller.name, quota=coordinator.settings.nodes_per_wallet
         ),
     )
-    coordinator.sessions.judge(node_id)  # the wallet's past may have banned it
     return json_response(reputation_to_plain(coordinator.registry.get_reputation(node_id)))
 
 

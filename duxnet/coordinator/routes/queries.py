@@ -39,7 +39,7 @@ def list_nodes(
 
     With `min_uptime_probability` a page may hold fewer nodes than asked for, and go on: it looks at 1,000 at most.
     """
-    found = coordinator.node_search.find(query.page_query)
+    found = coordinator.node_search.find(query.page_query, lambda: coordinator.holder(request, caller))
     if isinstance(found, NodePage):
         return _page(found, request, coordinator, caller)
     return _page_later(found, request, coordinator, caller)

@@ -338,7 +338,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def _answer_read(self, matched: Matched) -> None:
         """Answer at once; an answer that is long or must be waited for is sent by uvicorn."""
         path, _, query_string = self.url.partition(b"?")
-        answer = self._dispatcher.answer(matched, Request("GET", path.decode("ascii"), query_string, self.headers))
+        request = Request("GET", path.decode("ascii"), query_string, self.headers, client=self._peer())
+        answer = self._dispatcher.answer(matched, request)
         if type(answer) is not Response or len(answer.body) > PIECE_BYTES:
             self._begin_request()
             cast("Any", self.scope)[PREPARED] = answer  # its task has not begun
@@ -423,7 +424,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_stuck(now):
             self.transport.abort()  # to close would be to wait until all is taken
         elif self.late_at is not None and self.late_at < now:
-            if self.flow.read_paused:  # it is we who do not listen
+            if self.flow.read_paused or (self._phase is _HEAD and self._is_answering()):  # it waits for us
                 self.late_at = now + HEAD_SECONDS
             else:
                 self.refuse("too-slow")

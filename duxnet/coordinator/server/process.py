@@ -25,6 +25,7 @@ from duxnet.coordinator.access.browsers import names_in_certificate
 from duxnet.coordinator.access.own_identity import OPERATOR_TOKEN_FILE
 from duxnet.coordinator.app import app_of, open_coordinator
 from duxnet.coordinator.coordinator import Coordinator
+from duxnet.coordinator.errors import WorkEnded
 from duxnet.coordinator.server.connection import MOST_CONNECTIONS, BoundedProtocol, sweep_connections
 from duxnet.coordinator.server.tls_listener import Handshakes
 from duxnet.coordinator.settings import CoordinatorSettings
@@ -37,6 +38,8 @@ _log = logging.getLogger("duxnet.coordinator")
 
 STOP_SECONDS = 5
 BACKLOG = 2048
+FOLLOWERS_SHARE = 8
+"""An eighth of all connections is for strangers' streams and long polls, with shares and tokens' at most half."""
 FILES_BESIDE_CONNECTIONS = 256
 """The registry's files, its readers, the log. Fewer would let connections take them."""
 SWITCH_SECONDS = 0.0005
@@ -84,6 +87,7 @@ def _run(
 ) -> None:
     app = app_of(coordinator)
     most = _most_connections()
+    coordinator.bound_followers(most // FOLLOWERS_SHARE)
     context = _tls_context(settings)
     if context is not None:
         coordinator.host_names.of_certificate = _names_in(settings.tls_certificate)
@@ -269,14 +273,28 @@ async def _serve(
     host, port = listener.getsockname()[:2]
     scheme = "https" if settings.tls_certificate else "http"
     address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-    sweeper = asyncio.ensure_future(sweep_connections(cast("Any", server.server_state.connections), most_connections))
-    watcher = asyncio.ensure_future(_tell_manager(server, coordinator, notifier, address, ready))
+    work = [
+        asyncio.ensure_future(sweep_connections(cast("Any", server.server_state.connections), most_connections)),
+        asyncio.ensure_future(_tell_manager(server, coordinator, notifier, address, ready)),
+    ]
+    for each in work:
+        each.add_done_callback(partial(_stop_if_failed, server))
     try:
         await server.serve(sockets=[listener])
     finally:
         notifier.stopping()
-        for task in (sweeper, watcher):
-            task.cancel()
+        for each in work:
+            each.cancel()
+        ended = await asyncio.gather(*work, return_exceptions=True)
+    for error in ended:
+        if isinstance(error, Exception):
+            raise WorkEnded(error)
+
+
+def _stop_if_failed(server: uvicorn.Server, work: asyncio.Future[None]) -> None:
+    if not work.cancelled() and work.exception() is not None:
+        _log.critical("work ended that must go on: the coordinator ends", exc_info=work.exception())
+        server.should_exit = True
 
 
 async def _tell_manager(
@@ -286,7 +304,10 @@ async def _tell_manager(
     address: str,
     ready: Optional[Callable[[str], None]],
 ) -> None:
-    """Say that it listens, then feed the watchdog as long as the loop pulses; end streams when it is asked to stop."""
+    """Say that it listens, then feed the watchdog as long as it pulses; end streams when it is asked to stop.
+
+    Raises what the background work ended with.
+    """
     while not server.started:
         await asyncio.sleep(0.01)
     gc.collect()
@@ -305,14 +326,13 @@ async def _tell_manager(
     if ready is not None:
         ready(address)
     rest = min(notifier.watchdog_seconds / 3 if notifier.watchdog_seconds else 1.0, 1.0)
-    while True:
-        await coordinator.next_tick(rest)
-        notifier.watchdog()
-        if server.should_exit:
-            coordinator.is_stopping = True
-            coordinator.ticked()
-            return
-        await asyncio.sleep(rest / 4)
+    while not server.should_exit:
+        await asyncio.sleep(rest / 2)
+        if coordinator.background_failure is not None:
+            raise coordinator.background_failure
+        if coordinator.is_pulsing:
+            notifier.watchdog()
+    coordinator.event_feed.close()
 
 
 def _policy(coordinator: Coordinator) -> str:

@@ -5,7 +5,7 @@ most about 20 KB, mostly task ids) and, after deregistration, a `Tombstone` for 
 
 | When | Call |
 |---|---|
-| registration | what the node left under its key, else a newcomer's |
+| registration | what the node left under its key, `with_absence` since then; else a newcomer's |
 | proof of a wallet | `with_wallet(own, of_wallet)`: the faults of the wallet's other nodes come along |
 | `update_node_reputation` | `record(state, Outcome(…), at_seconds)`; the same object back: nothing to do |
 | each hour of its own time | `with_hour(state, HourObserved(…))` for each node; `network_mean` for the priors |
@@ -21,11 +21,13 @@ from registry_core.rules.reputation.admission_policy import StandingChange, next
 from registry_core.rules.reputation.availability import (
     HourObserved,
     expected_uptime,
+    is_steady,
     network_mean,
+    with_absence,
     with_hour,
 )
 from registry_core.rules.reputation.beta import beta_quantile, lower_bound
-from registry_core.rules.reputation.carry_over import Tombstone, is_faulty, starting_record, with_wallet
+from registry_core.rules.reputation.carry_over import Tombstone, is_faulty, starting_record, with_outcome, with_wallet
 from registry_core.rules.reputation.counted_tasks import CountedTasks
 from registry_core.rules.reputation.evidence import EvidenceState
 from registry_core.rules.reputation.explore import draw, explored
@@ -61,13 +63,16 @@ __all__ = [
     "expected_uptime",
     "explored",
     "is_faulty",
+    "is_steady",
     "lower_bound",
     "network_mean",
     "next_standing",
     "record",
     "reputation_of",
     "starting_record",
+    "with_absence",
     "with_hour",
+    "with_outcome",
     "with_rating_batch",
     "with_standing",
     "with_wallet",

@@ -14,9 +14,13 @@ from registry_core.models.trusted import evidence_of
 from registry_core.rules.reputation.evidence import EvidenceState, forgetting_sum
 from registry_core.rules.reputation.policy import DEFAULT_POLICY, ReputationPolicy
 
-__all__ = ["HourObserved", "expected_uptime", "network_mean", "with_hour"]
+__all__ = ["HourObserved", "expected_uptime", "is_steady", "network_mean", "with_absence", "with_hour"]
 
 _ROUNDING = 1e-9
+_MONTH_HOURS = 720.0
+_STEADY_SUCCESSES = 14.0
+_STEADY_FAILURES = 1.5
+"""With forgetting: six days without a break, and no two breaks within the last two days."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +29,19 @@ class HourObserved:
 
     `observed_share` (0 to 1) is the part in which the node could be judged: without the time in which the registry or
     the node's whole failure domain was out, or before it registered. `live_share` is how much of that it was live.
+    `away_share` is the part after the node left in good order. `fell`: it was live and then was not, or left.
     """
 
     live_share: float
     observed_share: float = 1.0
     live_at_start: bool = True
+    away_share: float = 0.0
+    fell: bool = False
 
     def __post_init__(self) -> None:
         limits.number("live_share", self.live_share, 0.0, 1.0)
         limits.number("observed_share", self.observed_share, 0.0, 1.0)
+        limits.number("away_share", self.away_share, 0.0, 1.0)
 
 
 def with_hour(state: EvidenceState, hour: HourObserved, policy: ReputationPolicy = DEFAULT_POLICY) -> EvidenceState:
@@ -41,33 +49,84 @@ def with_hour(state: EvidenceState, hour: HourObserved, policy: ReputationPolicy
 
     Forgetting goes by hours observed: two halves of an hour give what the hour gives.
     """
-    if hour.observed_share == 0.0:
+    if hour.observed_share == hour.away_share == 0.0:
         return state
-    units = hour.observed_share / policy.availability_unit_hours
-    seen = evidence_of(units * hour.live_share, units * (1.0 - hour.live_share))
-    uptime, window_hours, intact = _window_after(state, hour, policy)
+    if hour.observed_share > 0.0:
+        live_hours = hour.observed_share * hour.live_share
+        state = _with_observed(state, live_hours, hour.observed_share - live_hours, policy)
+        state = _with_less_away(state, hour.observed_share, policy)
+    if hour.away_share > 0.0:
+        state = _with_away(state, hour.away_share, policy)
+    return _with_window(state, hour, policy)
+
+
+def with_absence(state: EvidenceState, hours: float, policy: ReputationPolicy = DEFAULT_POLICY) -> EvidenceState:
+    """The evidence of a node that comes back `hours` of the registry's time after it was removed."""
+    return _end_window(_with_away(state, hours, policy), state.window_hours + hours, intact=False, policy=policy)
+
+
+def _with_observed(state: EvidenceState, live: float, down: float, policy: ReputationPolicy) -> EvidenceState:
+    """The evidence after hours in which the node was judged."""
+    unit = policy.availability_unit_hours
     return replace(
         state,
-        availability=forgetting_sum(state.availability, seen, policy.availability_kept),
-        observed_hours=state.observed_hours + hour.observed_share,
-        uptime=uptime,
-        window_hours=window_hours,
-        window_intact=intact,
+        availability=forgetting_sum(
+            state.availability, evidence_of(live / unit, down / unit), policy.availability_kept
+        ),
+        observed_hours=state.observed_hours + live + down,
     )
 
 
-def _window_after(state: EvidenceState, hour: HourObserved, policy: ReputationPolicy) -> tuple[Evidence, float, bool]:
-    """The windows counted, and the one under way. A window begins in an hour that the node began live."""
-    if state.window_hours == 0.0 and not hour.live_at_start:
-        return state.uptime, 0.0, False
-    whole = hour.live_at_start and hour.live_share >= 1.0 - _ROUNDING
-    intact = whole and (state.window_intact or state.window_hours == 0.0)
-    hours = state.window_hours + hour.observed_share
+def _with_less_away(state: EvidenceState, hours: float, policy: ReputationPolicy) -> EvidenceState:
+    """The evidence after `hours` in which the node regained some of what it may be away."""
+    if state.away_hours == 0.0:
+        return state
+    away = max(0.0, state.away_hours - hours * policy.excused_hours_a_month / _MONTH_HOURS)
+    return replace(state, away_hours=away, excused_hours=min(state.excused_hours, away))
+
+
+def _with_away(state: EvidenceState, hours: float, policy: ReputationPolicy) -> EvidenceState:
+    """The evidence after `hours` of good leave or removal: excused, until they are more than maintenance takes.
+
+    What was excused in the last month counts then too, so that who leaves each hour gains nothing by it.
+    """
+    most = policy.excused_hours_a_month
+    away, excused = state.away_hours + hours, state.excused_hours + hours
+    if away > most:
+        state, excused = _with_observed(state, 0.0, excused, policy), 0.0
+    state = replace(state, away_hours=min(away, 2.0 * most), excused_hours=excused)
+    return _with_less_away(state, hours, policy)
+
+
+def _with_window(state: EvidenceState, hour: HourObserved, policy: ReputationPolicy) -> EvidenceState:
+    """The evidence after the hour's part of a window. One begins where the node is live at a full hour, or returns."""
+    length = hour.observed_share + hour.away_share
+    stayed = not hour.fell and (hour.live_share >= 1.0 - _ROUNDING or not hour.live_at_start)
+    if state.window_hours > 0.0:
+        return _end_window(
+            state,
+            state.window_hours + length,
+            intact=state.window_intact and stayed and hour.live_at_start,
+            policy=policy,
+        )
+    if hour.live_share * hour.observed_share == 0.0:
+        return state
+    begun = length if hour.live_at_start else hour.live_share * hour.observed_share
+    return _end_window(state, begun, intact=stayed, policy=policy)
+
+
+def _end_window(state: EvidenceState, hours: float, *, intact: bool, policy: ReputationPolicy) -> EvidenceState:
+    """The evidence after the window under way has gone on to `hours`."""
     if hours < policy.availability_unit_hours - _ROUNDING:
-        return state.uptime, hours, intact
-    kept = policy.availability_kept
+        return replace(state, window_hours=hours, window_intact=intact)
     outcome = Evidence(1.0, 0.0) if intact else Evidence(0.0, 1.0)
-    return forgetting_sum(state.uptime, outcome, kept), 0.0, False
+    uptime = forgetting_sum(state.uptime, outcome, policy.availability_kept)
+    return replace(state, uptime=uptime, window_hours=0.0, window_intact=False)
+
+
+def is_steady(state: EvidenceState) -> bool:
+    """Has the node been there for about a week, with at most one break?"""
+    return state.uptime.successes >= _STEADY_SUCCESSES and state.uptime.failures <= _STEADY_FAILURES
 
 
 def expected_uptime(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Optional
 
+from registry_core.models.frozen import FrozenMap
 from registry_core.models.status import Admission
+from registry_core.rules.reputation.admission_policy import next_standing, with_standing
 from registry_core.rules.reputation.counted_tasks import CountedTasks
 from registry_core.rules.reputation.evidence import EvidenceState
+from registry_core.rules.reputation.outcomes import Outcome, record
 from registry_core.rules.reputation.policy import DEFAULT_POLICY, ReputationPolicy
 from registry_core.rules.reputation.scoring import reputation_of
 
-__all__ = ["Tombstone", "is_faulty", "starting_record", "with_wallet"]
+__all__ = ["Tombstone", "is_faulty", "starting_record", "with_outcome", "with_wallet"]
 
 #: worst first; a new key under a wallet never starts above probation
 _RANK = (Admission.BANNED, Admission.SUSPENDED, Admission.PENDING, Admission.PROBATION, Admission.APPROVED)
@@ -56,6 +59,17 @@ def starting_record(
         suspended_at_seconds=max(kept.evidence.suspended_at_seconds for kept in before),
     )
     return Tombstone(evidence, standing)
+
+
+def with_outcome(
+    left: Tombstone, outcome: Outcome, now_seconds: float, rater_weights: Mapping[str, float] = FrozenMap()
+) -> Tombstone:
+    """What a removed node left, after an outcome that was reported since; its standing follows as if it were here."""
+    evidence = record(left.evidence, outcome, now_seconds, rater_weights=rater_weights)
+    change = None if evidence.standing_by_operator else next_standing(left.standing, evidence, now_seconds)
+    if change is None:
+        return replace(left, evidence=evidence)
+    return Tombstone(with_standing(evidence, change, now_seconds), change.to)
 
 
 def is_faulty(kept: Tombstone, policy: ReputationPolicy = DEFAULT_POLICY) -> bool:

@@ -73,6 +73,15 @@ class EvidenceState:
     window_intact: bool = False
     """Live throughout the window under way."""
 
+    away_hours: float = 0.0
+    """Hours of good leave or removal in the last month, about."""
+
+    excused_hours: float = 0.0
+    """Those of them that have not counted as absence so far."""
+
+    removed_at_hours: Optional[float] = None
+    """Of a removed node: when, in hours of the registry's own time. None where silence was not judged."""
+
     ratings: Evidence = Evidence()
     """What the last rating batch made of `raters`."""
 

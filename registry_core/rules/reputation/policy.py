@@ -58,6 +58,10 @@ class ReputationPolicy:
     availability_min_hours: float = 24.0
     """Availability counts from this many hours observed on: a whole day, so that time of day says nothing."""
 
+    excused_hours_a_month: float = 12.0
+    """Hours of good leave or removal in 30 days that do not count as absence (judgement): maintenance. Beyond them all
+    count, those too."""
+
     performance_kept: float = 0.95
     """What is left of performance evidence after one more measurement (judgement)."""
 
@@ -124,6 +128,7 @@ class ReputationPolicy:
         limits.number("wrong_result_weight", self.wrong_result_weight, 0.001, self.most_weight)
         for name in ("approval_days", "suspension_days", "availability_min_hours", "suspension_evidence"):
             limits.number(name, getattr(self, name), 0.0, 100_000.0)
+        limits.number("excused_hours_a_month", self.excused_hours_a_month, 0.0, 720.0)
         for name in ("ratings_per_node", "tasks_remembered", "task_memory_days", "approval_tasks"):
             limits.integer(name, getattr(self, name), 0, 1_000_000)
         if self.approval_mean <= self.suspension_mean:

@@ -289,10 +289,10 @@ def test_an_agent_that_must_wait_is_told_why_and_by_whom_it_is_mended(tmp_path: 
         (note,) = status["warnings"]
         assert "admission is pending (approval): an operator approves the node" in note
         told = duxnet("status", "--state-dir", tmp_path / "agent")
-        assert "no work is given to this node" in told.stdout
+        assert "this node gets no work" in told.stdout
         examined = duxnet("doctor", "--state-dir", tmp_path / "agent")
         assert examined.returncode == 1
-        assert "PROBLEM work: no work is given to this node" in examined.stdout
+        assert "PROBLEM work: this node gets no work" in examined.stdout
         path = f"/v1/nodes/{status['node_id']}/admission"
         assert running.call("PUT", path, {"admission": "approved"}, running.operator_token())[0] == 200
         until(lambda: agent.status()["warnings"] == [], "approved")
