@@ -35,7 +35,7 @@ _COPY_BYTES = 128 * 1024 * 1024
 _ROOM_BYTES = 1 << 30  # minimum free space for the disk measurements
 _MOST_LANES = 512
 _BUSY_SHARE = 0.25  # a busier machine is running something else, and the figures mean little
-NEEDS_BLAKE3 = "needs blake3: pip install 'duxnet-registry[prove]'"
+NEEDS_BLAKE3 = "needs blake3: pip install blake3"
 
 
 @dataclass(frozen=True)

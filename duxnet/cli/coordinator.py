@@ -35,8 +35,8 @@ def coordinator(
         from duxnet.coordinator.settings import CoordinatorSettings
     except ImportError as error:
         raise click.ClickException(
-            f"the libraries of the coordinator are not installed ({error.name}): install duxnet with the extra "
-            "`coordinator`, in a checkout with `pip install -e '.[coordinator]'`"
+            f"the coordinator needs the extra `coordinator` ({error.name} is missing): "
+            "in the checkout of DuxNet, pip install '.[coordinator]'"
         ) from None
     flags = {
         "coordinator.host": host,

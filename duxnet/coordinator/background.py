@@ -31,9 +31,9 @@ _log = logging.getLogger("duxnet.coordinator")
 PULSES_PER_INTERVAL = 8
 LONGEST_PULSE_SECONDS = 0.25
 TOLERATED_PULSES = 2.0
-"""A pulse that is late by at most this many is a busy moment; beyond that the coordinator stood still, and time with it."""
+"""A pulse that is late by at most this many is a busy moment; beyond that the coordinator stood still."""
 FAILING_SECONDS = 60.0
-"""How long pulses may fail before the process ends: a start anew may help, waiting has not."""
+"""How long pulses may fail before the process ends: a restart may help, waiting has not."""
 REMOVED_PER_PULSE = 50
 SYNC_PULSES = 4
 SETTLED_PER_SYNC = 500

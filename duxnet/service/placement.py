@@ -76,10 +76,12 @@ def check_placement(placement: Placement, unit: Unit, hidden: Iterable[Path] = H
 def remedy(placement: Placement, unit: Unit) -> str:
     """The commands for a virtual environment, and those for pipx."""
     extra = "[coordinator]" if unit == COORDINATOR else ""
-    source = str(placement.checkout) if placement.checkout is not None else "duxnet-registry"
+    # Never the package's bare name: an index may give another's package of that name to a command that runs as root.
+    source = str(placement.checkout) if placement.checkout is not None else "SOURCE"
     wanted = f"'{source}{extra}'"
+    where = "" if placement.checkout is not None else "; SOURCE is the checkout or wheel that DuxNet came from"
     return (
-        "Install it for all users, with a system Python (package python3-venv):\n"
+        f"Install it for all users, with a system Python (package python3-venv{where}):\n"
         f"  sudo /usr/bin/python3 -m venv /opt/duxnet && sudo /opt/duxnet/bin/pip install {wanted}\n"
         f"  sudo /opt/duxnet/bin/{unit.install_command}\n"
         "or with pipx:\n"

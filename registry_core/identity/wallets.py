@@ -73,7 +73,8 @@ def _recovered(signed: bytes, signature: bytes) -> str:
         from Crypto.Hash import keccak
     except ImportError:
         raise NotSupportedError(
-            "verifying Ethereum wallets needs the extra `ethereum`: pip install 'duxnet-registry[ethereum]'"
+            "verifying an Ethereum wallet needs the extra `ethereum`: "
+            "in the checkout of DuxNet, pip install '.[ethereum]'"
         ) from None
     digest = keccak.new(digest_bits=256, data=signed).digest()
     try:

@@ -1,7 +1,7 @@
-"""When those are to come again who found no place for their registration.
+"""When clients whose registration found no place should try again.
 
-Here: the time over which many clients are spread. Not here: how many places there are and who may have them (`places`), what
-a registration is (`pipeline`), quotas of nodes that are in (`quotas`).
+Here: the time over which many clients are spread. Not here: how many places there are and who may have them
+(`places`), what a registration is (`pipeline`), quotas of registered nodes (`quotas`).
 """
 
 from __future__ import annotations

@@ -193,7 +193,7 @@ def test_without_nvidia_ml_py_the_reason_says_how_to_get_it(monkeypatch: pytest.
     # the finder is what says "not installed": uninstalling it for one test would be slower and no truer
     monkeypatch.setattr(nvml_call, "find_spec", lambda _name: None)
     answer = nvml_answer(NvmlCaller().ask((FIRST,)))
-    assert answer.reason.endswith("pip install 'duxnet-registry[nvidia]'")
+    assert answer.reason.endswith("pip install nvidia-ml-py")
 
 
 def test_our_own_settings_are_kept_from_the_vendors_library(fake_library: Path) -> None:

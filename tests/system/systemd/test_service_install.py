@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -170,11 +171,19 @@ def test_a_place_that_a_hardened_unit_cannot_see_is_refused_with_two_commands(tm
     assert f"the command is below {tmp_path}" in refused.value.reason
     commands = [line.strip() for line in refused.value.remedy.splitlines() if line.startswith("  ")]
     assert commands == [
-        "sudo /usr/bin/python3 -m venv /opt/duxnet && sudo /opt/duxnet/bin/pip install 'duxnet-registry'",
+        "sudo /usr/bin/python3 -m venv /opt/duxnet && sudo /opt/duxnet/bin/pip install 'SOURCE'",
         "sudo /opt/duxnet/bin/duxnet service install",
-        "sudo PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install --python /usr/bin/python3 'duxnet-registry'",
+        "sudo PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install --python /usr/bin/python3 'SOURCE'",
         "sudo /usr/local/bin/duxnet service install",
     ]
+
+
+def test_from_a_checkout_the_commands_install_that_checkout(tmp_path: Path) -> None:
+    placement = replace(placement_in(tmp_path / "venv"), checkout=Path("/srv/duxnet"))
+    with pytest.raises(CommandError) as refused:
+        check_placement(placement, COORDINATOR, hidden=(tmp_path,))
+    assert "pip install '/srv/duxnet[coordinator]'" in refused.value.remedy
+    assert "SOURCE" not in refused.value.remedy
 
 
 def test_an_interpreter_that_a_hardened_unit_cannot_see_is_refused_wherever_its_link_lies(tmp_path: Path) -> None:
@@ -189,7 +198,7 @@ def test_an_interpreter_that_a_hardened_unit_cannot_see_is_refused_wherever_its_
 def test_the_commands_for_a_coordinator_bring_its_extra(tmp_path: Path) -> None:
     with pytest.raises(CommandError) as refused:
         check_placement(placement_in(tmp_path / "venv"), COORDINATOR, hidden=(tmp_path,))
-    assert "'duxnet-registry[coordinator]'" in refused.value.remedy
+    assert "'SOURCE[coordinator]'" in refused.value.remedy
     assert "service install --coordinator" in refused.value.remedy
 
 
