@@ -66,7 +66,7 @@ def test_every_list_goes_on_without_a_damaged_node_and_tells(tmp_path: Path) -> 
                 remote.get_node("node-0")
         listed = duxnet("nodes", "list", "--registry", running.address)
         assert listed.returncode == 0
-        assert "2 left out" in listed.stderr
+        assert "2 nodes are left out" in listed.stderr
         for node_id in ("node-0", "node-2"):
             assert running.output().count(f"{node_id} is left out of lists") == 1
         assert "duxnet registry verify" in running.output()
@@ -176,7 +176,7 @@ def test_so_does_the_embedded_registry_and_the_command_line(tmp_path: Path) -> N
         assert [error.node_id for error in told] == ["node-4"]
     listed = duxnet("nodes", "list", "--registry", str(path))
     assert listed.returncode == 0
-    assert "1 left out" in listed.stderr
+    assert "1 node is left out" in listed.stderr
     for command in ("ban", "remove"):
         done = duxnet("nodes", command, "node-4", "--registry", str(path))
         assert done.returncode == 0, done.stderr

@@ -20,6 +20,8 @@ from agent.probe.hanging_mounts import MountQuestions, Place, hanging_place, is_
 from agent.probe.source import LiveSource
 from agent.state_dir import AgentRunningError, StateDir, holder_text
 
+pytestmark = pytest.mark.xdist_group("timing")  # its mounts are seen by all who look at this machine
+
 MOUNTS = (
     "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n"
     "2 1 0:40 / {folder}/nfs rw - nfs4 nas:/export rw\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from agent.probe.masking import masked
 from agent.probe.options import ProbeOptions
 from agent.probe.recording import Recorder, RecordingSource
@@ -67,6 +69,7 @@ def test_masking_twice_changes_nothing_more() -> None:
     assert masked(masked(SECRETS)) == masked(SECRETS)
 
 
+@pytest.mark.xdist_group("timing")  # beside no test that mounts something
 def test_this_machine_recorded_and_masked_is_offered_the_same() -> None:
     recorder = Recorder(LiveSource())
     live = ProbeRunner(recorder, ProbeOptions("/")).run()
