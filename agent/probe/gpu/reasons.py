@@ -12,8 +12,7 @@ MOST_CHARACTERS = 256  # the registry's limit for `gpu.reason`
 _PASS_THROUGH = ("vfio-pci", "pci-stub", "pciback", "xen-pciback", "uio_pci_generic")
 
 LIBRARY_NOT_INSTALLED = (
-    "library-not-installed: nvidia-ml-py is not installed, so the GPU cannot be queried; "
-    "pip install nvidia-ml-py"
+    "library-not-installed: nvidia-ml-py is not installed, so the GPU cannot be queried; pip install nvidia-ml-py"
 )
 NOT_OFFERED = (
     "not-offered: the driver does not give this GPU to this process; "
