@@ -32,6 +32,7 @@ check: environment ## lint, formatting, types, import direction, code that nothi
 	$(BIN)/mypy $(wildcard $(SOURCES))
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_dead_code.py
+	$(BIN)/python tools/check_prose.py
 
 format: environment ## fix and format with ruff
 	$(BIN)/ruff check --fix .

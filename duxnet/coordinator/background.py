@@ -31,9 +31,9 @@ _log = logging.getLogger("duxnet.coordinator")
 PULSES_PER_INTERVAL = 8
 LONGEST_PULSE_SECONDS = 0.25
 TOLERATED_PULSES = 2.0
-"""So many pulses late is a busy moment; beyond that the coordinator stood still, and time with it."""
+"""A pulse that is late by at most this many is a busy moment; beyond that the coordinator stood still."""
 FAILING_SECONDS = 60.0
-"""How long pulses may fail before the process ends: a start anew may help, waiting has not."""
+"""How long pulses may fail before the process ends: a restart may help, waiting has not."""
 REMOVED_PER_PULSE = 50
 SYNC_PULSES = 4
 SETTLED_PER_SYNC = 500
@@ -50,7 +50,7 @@ _GONE = (Liveness.DOWN, Liveness.LEFT)
 
 
 class BackgroundLoop:
-    """Keeps one coordinator going."""
+    """Runs the periodic work of one coordinator."""
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
@@ -59,7 +59,7 @@ class BackgroundLoop:
         self._order: deque[tuple[float, str]] = deque()
         self._lost_voice: dict[str, float] = {}  # not approved and fell silent, when
         self._failing: set[str] = set()  # steps and chores that failed when they were last done
-        self._told_no_voices = False
+        self._has_warned_no_voices = False
         self._note_all_gone()  # before the start: their time is counted from now on
 
     async def run(self) -> None:
@@ -153,7 +153,7 @@ class BackgroundLoop:
         try:
             await _in_thread(lambda: host.settle_hours(SETTLED_PER_SYNC))
         except StoreError as error:
-            _log.error("hours of attendance: %s", error)
+            _log.error("hours of attendance cannot be written: %s", error)
 
     def _follow(self) -> None:
         ring = self._coordinator.registry.events
@@ -254,9 +254,9 @@ class BackgroundLoop:
 
     def _tell(self, opened: Iterable[str], closed: Iterable[str]) -> None:
         for name in opened:
-            _log.warning("breaker %s opened: many nodes fell silent at once; nobody is called down", name)
+            _log.warning("breaker %s opened: many nodes went silent at once; none is marked down", name)
         for name in closed:
-            _log.warning("breaker %s closed: who stays silent is taken for down", name)
+            _log.warning("breaker %s closed: nodes that stay silent are marked down", name)
 
     def _pace(self) -> None:
         coordinator = self._coordinator
@@ -280,14 +280,14 @@ class BackgroundLoop:
                 return
             since, node_id = self._order.popleft()
             if self._gone_since.get(node_id) != since:
-                continue  # it came back, and perhaps went again later
+                continue  # it returned, and may have left again
             try:
                 place = coordinator.registry.host.place(node_id)
                 if place is None or place.liveness not in _GONE:
                     self._gone_since.pop(node_id, None)
                     continue
                 await coordinator.remove(node_id, "retention")
-            except DamagedStoreError as error:  # it stays until somebody mends it
+            except DamagedStoreError as error:  # it stays until an operator repairs it
                 _log.error("cannot remove %s: %s", node_id, error)
                 self._gone_since.pop(node_id, None)
                 continue
@@ -332,15 +332,15 @@ class BackgroundLoop:
             not self._coordinator.mass_failure.can_open
             and sum(self._coordinator.registry.host.counts()) >= GLOBAL_LIMIT.least
         )
-        if is_off and not self._told_no_voices:
+        if is_off and not self._has_warned_no_voices:
             _log.warning(
                 "the mass-failure breaker is off: should this machine lose its network, every silent node is called "
                 "down; it needs %d nodes that are approved (duxnet nodes approve), or were live for about a week",
                 GLOBAL_LIMIT.least,
             )
-        elif self._told_no_voices and not is_off:
+        elif self._has_warned_no_voices and not is_off:
             _log.info("the mass-failure breaker is on: enough nodes are approved, or were live for about a week")
-        self._told_no_voices = is_off
+        self._has_warned_no_voices = is_off
 
 
 async def _in_thread(work: Callable[[], object]) -> None:
@@ -348,5 +348,5 @@ async def _in_thread(work: Callable[[], object]) -> None:
 
 
 def pulse_seconds(shortest_interval_seconds: float) -> float:
-    """How often the loop pulses."""
+    """The time between two pulses."""
     return min(LONGEST_PULSE_SECONDS, shortest_interval_seconds / PULSES_PER_INTERVAL)

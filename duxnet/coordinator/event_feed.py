@@ -16,7 +16,7 @@ from registry_core.models.times import time_to_text
 __all__ = ["EventFeed"]
 
 GATHERED_SECONDS = 0.05
-"""Who waits is woken so much later, for all that happened meanwhile: a storm of events costs one wake-up in each."""
+"""Delay before waiting callers are woken, for all that happened meanwhile: a storm of events costs one wake-up each."""
 MOST_EVENTS = 1000
 """Events in one page, and in one piece of a stream."""
 
@@ -86,7 +86,7 @@ class EventFeed:
             self._is_waking = True
             try:
                 self._loop.call_soon_threadsafe(self._wake_soon, self._loop)
-            except RuntimeError:  # the loop was closed: nobody waits in it any more
+            except RuntimeError:  # the loop was closed, and no caller waits in it any more
                 self._is_waking = False
 
     def _wake_soon(self, loop: asyncio.AbstractEventLoop) -> None:

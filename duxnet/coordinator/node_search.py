@@ -1,6 +1,6 @@
-"""Questions for nodes: a page is found at once, what must look at many nodes in a thread, one after the other.
+"""Searches for nodes. A page is found at once; a search that must examine many nodes runs in a thread, one at a time.
 
-Here: which goes where, and how many may wait. Not here: finding (`NodeRegistry`), queries from requests (`requests`).
+Not here: finding nodes (`NodeRegistry`), parsing queries (`http.query_params`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_WAITING = 8
 
 
 class NodeSearch:
-    """Belongs to one event loop."""
+    """Used in one event loop."""
 
     def __init__(self, registry: NodeRegistry) -> None:
         self.damaged = Damaged(registry)
@@ -36,7 +36,7 @@ class NodeSearch:
     def find(self, query: NodeQuery, holder: Callable[[], Holder]) -> Union[NodePage, Awaitable[NodePage]]:
         """What answers the query, without damaged nodes, or what to await for it; see `NodeRegistry.find_nodes`.
 
-        `holder` says who asks, where that is to be known.
+        `holder` names the caller, where it is known.
         """
         if query.limit is not None and not query.min_uptime_probability:
             return self.damaged.find(query)
@@ -63,11 +63,11 @@ class NodeSearch:
 _log = logging.getLogger("duxnet.coordinator")
 
 LOGGED_ONE_BY_ONE = 1000
-"""So many are named in the log; of more it says only that there are more."""
+"""How many damaged nodes are logged by name."""
 
 
 class Damaged:
-    """The nodes that were found damaged so far. Thread-safe."""
+    """The nodes found damaged so far. Thread-safe."""
 
     def __init__(self, registry: NodeRegistry) -> None:
         self._registry = registry
@@ -77,7 +77,7 @@ class Damaged:
         return self._registry.host.left_out
 
     def note(self, error: StoreError) -> bool:
-        """Leave the node out that this error is about, if it says that one record is damaged. False: it was already."""
+        """Leave out the node that the error names as damaged. Returns False if it was left out already."""
         if not isinstance(error, DamagedStoreError) or error.node_id is None:
             return True
         if not self._registry.host.leave_out(error):
@@ -85,15 +85,15 @@ class Damaged:
         self._logged += 1
         if self._logged <= LOGGED_ONE_BY_ONE:
             _log.error(
-                "%s is left out of lists: %s; `duxnet registry verify` names all that is damaged: restore a backup, or "
+                "%s is left out of lists: %s; `duxnet registry verify` lists all damaged records: restore a backup, or "
                 "remove, ban or overwrite the node",
                 error.node_id,
                 error,
             )
         elif self._logged == LOGGED_ONE_BY_ONE + 1:
-            _log.error("more records are damaged: the rest is not named here, see `duxnet registry verify`")
+            _log.error("more records are damaged and not logged: see `duxnet registry verify`")
         return True
 
     def find(self, query: NodeQuery, look_at_most: Optional[int] = None) -> NodePage:
-        """As `NodeRegistry.find_nodes`, without the damaged ones, which the page counts."""
+        """As `NodeRegistry.find_nodes`, without damaged nodes, whose number is in the page."""
         return self._registry.find_nodes(query, look_at_most=look_at_most, unreadable=self.note)

@@ -16,8 +16,8 @@ from duxnet.coordinator.errors import Refused
 __all__ = ["Holder", "Places", "WaitingPlaces"]
 
 SHARE = 8
-"""An eighth of the places may be had by each network when all are taken, beyond them: one that takes them all keeps
-nobody else out."""
+"""When all places are taken, each network may still have an eighth of that number beyond them, so that one network that
+takes them all keeps no other out."""
 
 
 class Places:
@@ -57,7 +57,7 @@ class Places:
 
 
 class Holder(NamedTuple):
-    """Who waits: a caller with a token, by its name, or anybody of a network."""
+    """The owner of a place: a caller with a token, by its name, or any client of a network."""
 
     name: str
     has_token: bool

@@ -1,7 +1,7 @@
-"""When those are to come again who found no place for their registration.
+"""When clients whose registration found no place should try again.
 
-Here: the time that a crowd is spread over. Not here: how many places there are and who may have them (`places`), what
-a registration is (`pipeline`), quotas of nodes that are in (`quotas`).
+Here: the time over which many clients are spread. Not here: how many places there are and who may have them
+(`places`), what a registration is (`pipeline`), quotas of registered nodes (`quotas`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from duxnet.coordinator.places import Places
 __all__ = ["RegistrationLimiter"]
 
 LET_IN_PER_SECOND = 2000
-"""So many registrations a second are counted on when a crowd is told when to come again. More than one core does: they
-come again in vain; fewer: they wait while nobody does anything."""
+"""Registrations per second that Retry-After assumes. If this is more than one core can handle, clients come back too
+early; if less, the coordinator is idle while they wait."""
 LONGEST_SPREAD_SECONDS = 60
 FORGETTING = 0.95
-"""Of those turned away, the share that is remembered a pulse later: half of them after 3.4 seconds."""
+"""The share of refused registrations that still counts a pulse later: half of them count after 3.4 seconds."""
 
 
 class RegistrationLimiter(Places):
@@ -27,7 +27,7 @@ class RegistrationLimiter(Places):
     _turned_away = 0.0
 
     def turned_away(self) -> Refused:
-        """Come back later, each at another time, spread the wider the more there are."""
+        """Returns the refusal. Its Retry-After is random, over a longer time if many were refused lately."""
         self._turned_away += 1
         spread_seconds = min(LONGEST_SPREAD_SECONDS, 5 + int(self._turned_away / LET_IN_PER_SECOND))
         return Refused(
@@ -35,5 +35,5 @@ class RegistrationLimiter(Places):
         )
 
     def forget(self) -> None:
-        """A pulse later."""
+        """Reduce the count of refused registrations, once a pulse."""
         self._turned_away *= FORGETTING

@@ -1,6 +1,6 @@
-"""One HTTP request and its answer, whatever carries them, and the ASGI messages that do.
+"""HTTP requests and answers, and the ASGI messages that carry them.
 
-Here: reading a request, making an answer, sending it. Not here: which address means what (`routing`).
+Here: reading a request, making an answer, sending it. Not here: finding the route (`routing`).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 JSON = b"application/json"
 _NO_BODY = (204, 304)
-"""Statuses whose answers have neither a body nor a length."""
+"""Statuses of answers without body and Content-Length."""
 
 
 class Request:
@@ -74,13 +74,13 @@ class Request:
         self.client = client
 
     def header(self, name: bytes) -> str:
-        """Its value, "" where there is none. Several are one list (RFC 9110, 5.3)."""
+        """The header's value, or "". Several values are joined to one list (RFC 9110, 5.3)."""
         values = [value for key, value in self.headers if key == name]
         return b", ".join(values).decode("latin-1") if values else ""
 
 
 class Response:
-    """A whole answer. `content_type` b"": it has no body."""
+    """A complete answer. An empty `content_type` means no body."""
 
     __slots__ = ("body", "headers", "security", "status")
 
@@ -117,7 +117,7 @@ Answer = Union[Response, StreamResponse]
 
 
 def json_response(content: object) -> Response:
-    """A success."""
+    """A successful JSON answer."""
     return Response(msgspec.json.encode(content))
 
 
@@ -127,9 +127,9 @@ def conditional_json(
     headers: Iterable[tuple[bytes, bytes]] = (),
     summary: Optional[bytes] = None,
 ) -> Response:
-    """A JSON answer with an ETag, or 304 where the caller has it already.
+    """A JSON answer with an ETag, or 304 if the caller has it already.
 
-    `summary` differs whenever the content does; without it the tag is made of the whole body.
+    The tag is a hash of `summary`, which must change whenever the content does, or of the whole body without one.
     """
     body = msgspec.json.encode(content)
     tag = b'"%b"' % hashlib.sha256(body if summary is None else summary).hexdigest()[:24].encode()
@@ -141,18 +141,18 @@ def conditional_json(
 
 
 def _names(known: str, tag: str) -> bool:
-    """Is the tag in If-None-Match? A proxy that compresses makes a tag weak."""
+    """Is the tag in If-None-Match? A proxy that compresses an answer makes its tag weak."""
     return any(item.strip() in (tag, f"W/{tag}", "*") for item in known.split(","))
 
 
 def problem_response(problem: ProblemAnswer) -> Response:
-    """An error answer. Its headers name the content type."""
+    """An error answer. The content type is among its headers."""
     headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in problem.headers.items()]
     return Response(problem.body, b"", problem.status, headers)
 
 
 async def body_of(receive: Receive, most_bytes: int) -> Optional[bytes]:
-    """The body, or as much of it as shows that it has more than `most_bytes`; None: the client has gone."""
+    """Returns the body, read until it exceeds `most_bytes`, or None if the client has disconnected."""
     message = await receive()
     body: bytes = message.get("body", b"")
     while message.get("more_body") and len(body) <= most_bytes:
@@ -162,7 +162,7 @@ async def body_of(receive: Receive, most_bytes: int) -> Optional[bytes]:
 
 
 async def send_json(send: Send, body: bytes, headers: Optional[Mapping[str, str]] = None) -> None:
-    """Send a success."""
+    """Send a successful JSON answer."""
     more = [(name.encode("ascii"), value.encode("latin-1")) for name, value in (headers or {}).items()]
     await _send_whole(send, Response(body, JSON, 200, more))
 
@@ -173,7 +173,7 @@ async def send_problem(send: Send, problem: ProblemAnswer) -> None:
 
 
 async def send_response(answer: Answer, receive: Receive, send: Send, *, with_body: bool = True) -> None:
-    """Send an answer; without its body to a HEAD request. A stream ends when the client goes."""
+    """Send an answer, to a HEAD request without its body. A stream ends when the client disconnects."""
     if isinstance(answer, Response):
         await _send_whole(send, answer, with_body=with_body)
         return
@@ -216,12 +216,12 @@ async def _until_gone(receive: Receive) -> None:
 
 
 def body_as(body: bytes, kind: type[T]) -> T:
-    """The body as a `kind`. Raises Refused."""
+    """Decodes a JSON body as `kind`. Raises Refused."""
     return decoded(body, lambda given: msgspec.json.decode(given, type=kind))
 
 
 def decoded(body: bytes, decode: Callable[[bytes], T]) -> T:
-    """What a decoder of msgspec makes of the body. Raises Refused."""
+    """Decodes a body with msgspec. Raises Refused."""
     try:
         return decode(body)
     except msgspec.ValidationError as error:
@@ -231,8 +231,8 @@ def decoded(body: bytes, decode: Callable[[bytes], T]) -> T:
 
 
 def refuse_content_type(content_type: bytes) -> None:
-    """Raise Refused unless it is JSON in UTF-8."""
-    if content_type == JSON:  # as nearly all write it
+    """Raise Refused unless the content type is JSON in UTF-8."""
+    if content_type == JSON:  # the usual form
         return
     media_type, _, parameters = content_type.decode("latin-1").partition(";")
     charset = parameters.strip().lower().replace('"', "")

@@ -1,4 +1,4 @@
-"""Routes for machines that watch: events, metrics, service discovery, health of the coordinator itself."""
+"""Routes for monitoring: events, metrics, service discovery, health of the coordinator itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from duxnet.coordinator.access.roles import Caller, Permission
 from duxnet.coordinator.coordinator import Coordinator
 from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.http.messages import Answer, Request, Response, StreamResponse, conditional_json
-from duxnet.coordinator.http.query_params import Discovery, EventsAsked
+from duxnet.coordinator.http.query_params import Discovery, EventsQuery
 from duxnet.coordinator.places import Holder
 from duxnet.coordinator.routes.metrics import OPENMETRICS, PLAIN, metrics_text
 from registry_core.errors import EventsCompacted
@@ -30,19 +30,19 @@ _STREAM_HEADERS = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
-"""A proxy keeps no stream, and nginx would hold it back until a buffer is full."""
+"""Proxies must not cache the stream, and nginx must not buffer it."""
 
 
-async def show_events(request: Request, coordinator: Coordinator, caller: Caller, query: EventsAsked) -> Answer:
+async def show_events(request: Request, coordinator: Coordinator, caller: Caller, query: EventsQuery) -> Answer:
     """A page of events; with `Accept: text/event-stream` a stream that resumes by Last-Event-ID. 410 when compacted.
 
-    Who waits takes a place: 503 where its network, or all callers with a token, have all of theirs.
+    A waiting caller takes a place: 503 where its network, or all callers with a token, have all of theirs.
     """
     ring, feed, since = coordinator.registry.events, coordinator.event_feed, query.since
     if "text/event-stream" in request.header(b"accept"):
         last = request.header(b"last-event-id")
         if last and not (last.isascii() and last.isdigit() and len(last) < 19):
-            raise Refused("invalid", "Last-Event-ID must be the index of an event")
+            raise Refused("invalid", "header last-event-id: must be the index of an event")
         index = int(last) if last else (ring.last_index if since is None else since)
         ring.after(index)  # 410 before the stream begins
         frames = _frames(coordinator, index, coordinator.holder(request, caller))
@@ -80,21 +80,21 @@ async def _frames(coordinator: Coordinator, index: int, holder: Holder) -> Async
 
 
 def metrics(request: Request, coordinator: Coordinator) -> Response:
-    """OpenMetrics where the caller accepts it, else Prometheus' text format."""
+    """OpenMetrics if the caller accepts it, else Prometheus' text format."""
     openmetrics = "application/openmetrics-text" in request.header(b"accept")
     text = metrics_text(coordinator, openmetrics=openmetrics)
     return Response(text.encode(), (OPENMETRICS if openmetrics else PLAIN).encode())
 
 
 async def service_discovery(request: Request, coordinator: Coordinator, caller: Caller, query: Discovery) -> Response:
-    """Nodes that admission and scheduling allow work, all at once, and none whose address is no other machine's.
+    """All nodes that may be given work and whose address other machines can use.
 
-    Shows addresses, so it needs a token unless the settings show them to all. A port below 1024 is a target only where
-    `scrape_port` or the settings say so: on most machines it is no exporter's.
+    Needs a token, since it shows addresses, unless show_addresses is set. A port below 1024 is a target only with
+    `scrape_port` or the setting low_ports: on most machines it is not an exporter's.
     """
     if not coordinator.settings.show_addresses:
         caller.need(Permission.SEE_ADDRESSES)
-    if coordinator.is_warming:  # Prometheus keeps the last list on an error
+    if coordinator.is_warming:  # on an error, Prometheus keeps the last list
         raise Refused("warming-up", "", retry_after_seconds=coordinator.interval_seconds)
     found = []
     holder = coordinator.holder(request, caller)
@@ -117,7 +117,7 @@ async def service_discovery(request: Request, coordinator: Coordinator, caller: 
 
 
 def _labels(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags by what Prometheus takes as a name. Where several have one name, a tag that is called just so has it."""
+    """Tags by Prometheus label name. If several tags get the same name, a tag whose key is that name wins."""
     labels = {_label(key): value for key, value in tags.items()}
     return {**labels, **{key: value for key, value in tags.items() if _label(key) == key}}
 
@@ -127,13 +127,13 @@ def _label(key: str) -> str:
 
 
 def healthz(request: Request, coordinator: Coordinator) -> Response:
-    """503 when its background work stands still: then nobody is called down, and it is to be started anew."""
+    """503 when its background work has stopped: then no node is marked down, and it must be restarted."""
     _refuse_standing_still(coordinator)
     return conditional_json(_status("ok", coordinator), request)
 
 
 def readyz(request: Request, coordinator: Coordinator) -> Response:
-    """As `healthz`, and 503 for three intervals after a start, while nodes are heard again."""
+    """As `healthz`, and 503 for three intervals after a start, until nodes have reported again."""
     _refuse_standing_still(coordinator)
     if coordinator.is_warming:
         raise Refused("warming-up", "", retry_after_seconds=coordinator.interval_seconds)
@@ -148,6 +148,6 @@ def _refuse_standing_still(coordinator: Coordinator) -> None:
 
 def _status(word: str, coordinator: Coordinator) -> dict[str, Any]:
     breakers = list(coordinator.mass_failure.open_breakers)
-    # The time, so that `duxnet doctor` on a node can say how far the two clocks are apart.
+    # `duxnet doctor` on a node compares this time with its own clock.
     now = time_to_text(coordinator.clock.now())
     return {"status": word, "degraded": bool(breakers), "breakers": breakers, "time": now}

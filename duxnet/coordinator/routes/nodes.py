@@ -1,4 +1,4 @@
-"""Routes that nodes use to go: leave, remove. Registration and heartbeat: `registration`, `heartbeat`."""
+"""Routes by which nodes leave or are removed. See `registration` and `heartbeat` for the others of nodes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["leave", "remove"]
 
 
 async def leave(node_id: str, request: Request, coordinator: Coordinator) -> Response:
-    """With the session's token: the node is `left`, not `down`, until it is heard again."""
+    """Needs the session's token. The node is `left`, not `down`, until it reports again."""
     coordinator.speaks_for(request.header(b"authorization"), node_id)
     with coordinator.leaving.taken(coordinator.holder(request, ANONYMOUS)):
         await coordinator.commit_queue.run(lambda: coordinator.registry.leave(node_id))
@@ -19,7 +19,7 @@ async def leave(node_id: str, request: Request, coordinator: Coordinator) -> Res
 
 
 async def remove(node_id: str, request: Request, coordinator: Coordinator) -> Response:
-    """With the node's own session, or an operator's token; with that whatever the node's record holds."""
+    """Needs the session's token or an operator's token. An operator may also remove a damaged record."""
     authorization = request.header(b"authorization")
     by_operator = authorization.lower().startswith("bearer dux_") or not authorization
     if by_operator:

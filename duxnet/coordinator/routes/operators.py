@@ -1,4 +1,4 @@
-"""Routes of raters and operators: outcomes of tasks, admission, cordons. Each is logged before it is done."""
+"""Routes of raters and operators: outcomes of tasks, admission, cordons. The audit log records each one."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ async def report_outcome(node_id: str, coordinator: Coordinator, caller: Caller,
 
     A fault of a node that was removed meanwhile counts when it is back.
 
-    `rater`: an operator names anybody; a rater nobody, or its own token as `token:ID`.
+    `rater`: an operator may give any; a rater gives none, or its own token as `token:ID`.
     """
-    # Any node may name a wallet to keep its owner from rating it, or be removed before its fault is told.
+    # Any node may name a wallet to keep its owner from rating it, or be removed before its fault is reported.
     if body.success and caller.owns(_known(coordinator, node_id).wallet_address):
         raise Refused("not-allowed", "a rater may not report successes of nodes that name its own wallet")
     Outcome(body.success, body.task_id, body.dimension, body.weight, body.rater).checked()  # before it is logged
@@ -54,10 +54,10 @@ async def report_outcome(node_id: str, coordinator: Coordinator, caller: Caller,
 
 
 async def change_admission(node_id: str, coordinator: Coordinator, caller: Caller, body: AdmissionChange) -> Response:
-    """Needs an operator's token. A ban works whatever the node's record holds."""
+    """Needs an operator's token. A ban also works if the node's record is damaged."""
     admission = limits.choice("admission", body.admission, Admission)
     node = _banned(coordinator, node_id) if admission is Admission.BANNED else _known(coordinator, node_id)
-    check_admission(node.admission, admission)  # what makes no sense is refused before it is logged
+    check_admission(node.admission, admission)  # refuse an impossible change before logging
     admin = coordinator.registry.admin
     await _ordered(
         coordinator,
@@ -71,7 +71,7 @@ async def change_admission(node_id: str, coordinator: Coordinator, caller: Calle
 
 
 async def cordon(node_id: str, coordinator: Coordinator, caller: Caller, body: CordonOrder) -> Response:
-    """Needs an operator's token. Until `until`, or until the cordon is lifted."""
+    """Needs an operator's token. The cordon ends at `until`, or when it is lifted."""
     until = time_from_text("until", body.until)
     await _ordered(
         coordinator,
@@ -98,10 +98,10 @@ async def uncordon(node_id: str, coordinator: Coordinator, caller: Caller) -> Re
 
 
 async def attach_wallet(node_id: str, coordinator: Coordinator, caller: Caller, body: WalletProof) -> Response:
-    """Needs an operator's token. The faults of the wallet's other proven nodes come along; beyond the wallet's quota a
-    node on probation must wait.
+    """Needs an operator's token. Faults of the wallet's other proven nodes also count for this one; beyond the wallet's
+    quota, a node on probation must wait.
     """
-    check_proof(_known(coordinator, node_id), body.signature)  # what proves nothing is refused before it is logged
+    check_proof(_known(coordinator, node_id), body.signature)  # refuse an invalid proof before logging
     admin = coordinator.registry.admin
     await _ordered(
         coordinator,
@@ -138,7 +138,7 @@ def _known(coordinator: Coordinator, node_id: str) -> Node:
 
 
 def _banned(coordinator: Coordinator, node_id: str) -> Node:
-    """The node that shall be banned: where its record is damaged, what is left of it."""
+    """The node to ban; if its record is damaged, what can still be read of it."""
     found = coordinator.registry.host.remains(node_id)
     if found is None:
         raise UnknownNodeError(node_id)

@@ -1,17 +1,17 @@
-"""From evidence about a node to its reputation: pure functions, no I/O, no clock.
+"""From evidence about a node to its reputation: pure functions without I/O or clock.
 
-How the registry uses this. It keeps one `EvidenceState` for each node beside its record (`to_plain`, `from_plain`; at
-most about 20 KB, mostly task ids) and, after deregistration, a `Tombstone` for its key and, if verified, its wallet.
+The registry stores one `EvidenceState` with each node's record (`to_plain`, `from_plain`; at most about 20 KB, mostly
+task ids) and, after deregistration, a `Tombstone` for its key and for its wallet if that was proven. It calls:
 
 | When | Call |
 |---|---|
-| registration | what the node left under its key, `with_absence` since then; else a newcomer's |
-| proof of a wallet | `with_wallet(own, of_wallet)`: the faults of the wallet's other nodes come along |
-| `update_node_reputation` | `record(state, Outcome(…), at_seconds)`; the same object back: nothing to do |
+| registration | the tombstone of the node's key, `with_absence` since then; otherwise a newcomer's state |
+| proof of a wallet | `with_wallet(own, of_wallet)`: adds the faults of the wallet's other nodes |
+| `update_node_reputation` | `record(state, Outcome(…), at_seconds)`; returns the same object if nothing changed |
 | each hour of its own time | `with_hour(state, HourObserved(…))` for each node; `network_mean` for the priors |
-| every few minutes with raters | `evidence_from_ratings(triples, seeds)` over all `raters`, then `with_rating_batch` |
-| after each of these | `reputation_of(state, standing, network_live_mean)`: score for the index, reasons for people |
-| the same, unless an operator set it | `next_standing(standing, state, now)`; on a change `with_standing` |
+| every few minutes if there are ratings | `evidence_from_ratings(triples, seeds)`, then `with_rating_batch` |
+| after each of these | `reputation_of(state, standing, network_live_mean)`: score and reasons |
+| after each, unless an operator set the standing | `next_standing(standing, state, now)`, then `with_standing` |
 | queries | `expected_uptime`, `audit_probability`, `explored` |
 """
 

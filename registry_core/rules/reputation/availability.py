@@ -1,6 +1,6 @@
-"""What the registry's own liveness record says of a node: how much of the time it is there, and whether it will stay.
+"""Availability from the registry's own observations: the share of time a node is live, and its expected uptime.
 
-Here: one observation for each node and hour, and the expected uptime. Not here: when a node counts as live.
+There is one observation per node and hour; `rules.liveness` decides when a node counts as live.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _STEADY_FAILURES = 1.5
 
 @dataclass(frozen=True)
 class HourObserved:
-    """One node's hour of the registry's time.
+    """The observation of one node in one hour.
 
-    `observed_share` (0 to 1) is the part in which the node could be judged: without the time in which the registry or
-    the node's whole failure domain was out, or before it registered. `live_share` is how much of that it was live.
-    `away_share` is the part after the node left in good order. `fell`: it was live and then was not, or left.
+    `observed_share` (0 to 1) is the part in which the node could be judged: not while the registry or the node's whole
+    failure domain was down, nor before it registered. `live_share` is the share of that part in which it was live.
+    `away_share` is the part after the node left on purpose. `fell`: it was live and then was not, or left.
     """
 
     live_share: float
@@ -45,9 +45,9 @@ class HourObserved:
 
 
 def with_hour(state: EvidenceState, hour: HourObserved, policy: ReputationPolicy = DEFAULT_POLICY) -> EvidenceState:
-    """The evidence after one more hour. An hour that was not observed changes nothing and forgets nothing.
+    """The evidence after one more hour; an hour that was not observed changes nothing.
 
-    Forgetting goes by hours observed: two halves of an hour give what the hour gives.
+    Forgetting depends on the time observed: two half hours have the same effect as one hour.
     """
     if hour.observed_share == hour.away_share == 0.0:
         return state
@@ -61,7 +61,7 @@ def with_hour(state: EvidenceState, hour: HourObserved, policy: ReputationPolicy
 
 
 def with_absence(state: EvidenceState, hours: float, policy: ReputationPolicy = DEFAULT_POLICY) -> EvidenceState:
-    """The evidence of a node that comes back `hours` of the registry's time after it was removed."""
+    """The evidence of a node that returns `hours` of observed time after its removal."""
     return _end_window(_with_away(state, hours, policy), state.window_hours + hours, intact=False, policy=policy)
 
 
@@ -78,7 +78,7 @@ def _with_observed(state: EvidenceState, live: float, down: float, policy: Reput
 
 
 def _with_less_away(state: EvidenceState, hours: float, policy: ReputationPolicy) -> EvidenceState:
-    """The evidence after `hours` in which the node regained some of what it may be away."""
+    """The evidence after `hours` in which the node regained some of its excused hours."""
     if state.away_hours == 0.0:
         return state
     away = max(0.0, state.away_hours - hours * policy.excused_hours_a_month / _MONTH_HOURS)
@@ -86,9 +86,9 @@ def _with_less_away(state: EvidenceState, hours: float, policy: ReputationPolicy
 
 
 def _with_away(state: EvidenceState, hours: float, policy: ReputationPolicy) -> EvidenceState:
-    """The evidence after `hours` of good leave or removal: excused, until they are more than maintenance takes.
+    """The evidence after `hours` in which the node had left or was removed: excused up to the monthly maximum.
 
-    What was excused in the last month counts then too, so that who leaves each hour gains nothing by it.
+    Beyond the maximum, hours excused in the last month count too, so that leaving every hour gains nothing.
     """
     most = policy.excused_hours_a_month
     away, excused = state.away_hours + hours, state.excused_hours + hours
@@ -99,7 +99,7 @@ def _with_away(state: EvidenceState, hours: float, policy: ReputationPolicy) -> 
 
 
 def _with_window(state: EvidenceState, hour: HourObserved, policy: ReputationPolicy) -> EvidenceState:
-    """The evidence after the hour's part of a window. One begins where the node is live at a full hour, or returns."""
+    """The evidence with the hour added to its window. It starts when the node is live at a full hour or returns."""
     length = hour.observed_share + hour.away_share
     stayed = not hour.fell and (hour.live_share >= 1.0 - _ROUNDING or not hour.live_at_start)
     if state.window_hours > 0.0:
@@ -116,7 +116,7 @@ def _with_window(state: EvidenceState, hour: HourObserved, policy: ReputationPol
 
 
 def _end_window(state: EvidenceState, hours: float, *, intact: bool, policy: ReputationPolicy) -> EvidenceState:
-    """The evidence after the window under way has gone on to `hours`."""
+    """The evidence after the current window has grown to `hours`."""
     if hours < policy.availability_unit_hours - _ROUNDING:
         return replace(state, window_hours=hours, window_intact=intact)
     outcome = Evidence(1.0, 0.0) if intact else Evidence(0.0, 1.0)
@@ -125,7 +125,7 @@ def _end_window(state: EvidenceState, hours: float, *, intact: bool, policy: Rep
 
 
 def is_steady(state: EvidenceState) -> bool:
-    """Has the node been there for about a week, with at most one break?"""
+    """Whether the node was live for about a week, with at most one interruption."""
     return state.uptime.successes >= _STEADY_SUCCESSES and state.uptime.failures <= _STEADY_FAILURES
 
 
@@ -135,10 +135,10 @@ def expected_uptime(
     network_windows_mean: float = DEFAULT_POLICY.availability_prior_mean,
     policy: ReputationPolicy = DEFAULT_POLICY,
 ) -> float:
-    """P(a node that is live now stays live for the next `hours`), a calibrated guess and no bound.
+    """P(a node that is live now stays live for the next `hours`): a calibrated estimate, not a bound.
 
-    Beta with forgetting over windows of `availability_unit_hours`, with the network's mean as prior; other horizons by
-    a constant rate of failure, p^(hours / unit). Raises ValidationError for hours below 0.
+    Beta distribution with forgetting over windows of `availability_unit_hours`, with the network's mean as prior; other
+    horizons by a constant failure rate, p^(hours / unit). Raises ValidationError for negative hours.
     """
     limits.number("hours", hours, 0.0, 100_000.0)
     strength = policy.availability_prior_strength
@@ -148,7 +148,7 @@ def expected_uptime(
 
 
 def network_mean(records: Iterable[Evidence], policy: ReputationPolicy = DEFAULT_POLICY) -> float:
-    """The mean over all nodes' evidence, drawn to the policy's own by its strength while there is little."""
+    """The mean over all nodes' evidence, with the policy's prior mean while there is little evidence."""
     successes = policy.availability_prior_strength * policy.availability_prior_mean
     weight = policy.availability_prior_strength
     for evidence in records:
@@ -164,5 +164,5 @@ def prior_of_availability(mean: float, policy: ReputationPolicy = DEFAULT_POLICY
 
 
 def _kept_inside(mean: float) -> float:
-    """A prior of exactly 0 or 1 could never be moved."""
+    """The mean limited to 0.01 … 0.99, since evidence could never change a prior of exactly 0 or 1."""
     return min(max(limits.number("network mean", mean, 0.0, 1.0), 0.01), 0.99)

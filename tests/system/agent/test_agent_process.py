@@ -72,7 +72,7 @@ def test_killed_and_started_again_it_is_the_same_node(state_dir: Path) -> None:
         agent.stop(signal.SIGKILL)
         gone = duxnet("status", "--state-dir", state_dir)
         assert gone.returncode == 1
-        assert "gone without saying so" in gone.stdout
+        assert "ended without a clean shutdown" in gone.stdout
         assert desk_says(state_dir)["liveness"] == "down"
     with RunningAgent(state_dir) as agent:
         second = agent.wait_for_reports()

@@ -168,7 +168,7 @@ def test_a_place_that_a_hardened_unit_cannot_see_is_refused_with_two_commands(tm
     placement = placement_in(tmp_path / "venv")
     with pytest.raises(CommandError) as refused:
         check_placement(placement, AGENT, hidden=(tmp_path,))
-    assert f"the command lies below {tmp_path}" in refused.value.reason
+    assert f"the command is below {tmp_path}" in refused.value.reason
     commands = [line.strip() for line in refused.value.remedy.splitlines() if line.startswith("  ")]
     assert commands == [
         "sudo /usr/bin/python3 -m venv /opt/duxnet && sudo /opt/duxnet/bin/pip install 'SOURCE'",
@@ -191,7 +191,7 @@ def test_an_interpreter_that_a_hardened_unit_cannot_see_is_refused_wherever_its_
     hidden.mkdir()
     interpreter = hidden / "python3"
     interpreter.write_text("")
-    with pytest.raises(CommandError, match="the Python interpreter lies below"):
+    with pytest.raises(CommandError, match="the Python interpreter is below"):
         check_placement(placement_in(tmp_path / "opt", interpreter=interpreter), AGENT, hidden=(hidden,))
 
 
@@ -208,5 +208,5 @@ def test_a_folder_closed_to_others_is_refused_with_its_name() -> None:
         placement = placement_in(Path(name) / "opt")
         check_placement(placement, AGENT, hidden=())
         (Path(name) / "opt/lib").chmod(0o700)
-        with pytest.raises(CommandError, match="lib is closed to others"):
+        with pytest.raises(CommandError, match="lib is closed to other users"):
             check_placement(placement, AGENT, hidden=())
