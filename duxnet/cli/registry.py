@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Optional
@@ -42,7 +42,7 @@ _overwrite = click.option("--overwrite", is_flag=True, help="Replace what is at 
 
 @click.group("registry", cls=SuggestingGroup)
 def registry() -> None:
-    """Check, back up, restore, move and seal the file of a registry.
+    """Check, back up, restore, move and seal the file of a registry, or a whole state folder.
 
     verify and backup work beside a running agent or coordinator; the others need it stopped. A sealed registry
     stays sealed in every copy. Keys are never given on the command line, where every user could read them.
@@ -57,6 +57,7 @@ def registry() -> None:
 def verify_command(path: Optional[Path], key_file: Optional[Path], config: Optional[str], output: str) -> int:
     """Read everything and check it; the default is the registry of the agent on this machine.
 
+    PATH is the file of a registry, or a state folder: then tokens and keys are checked too.
     Exit code 0: whole. 3: whole up to the last commit, behind which the log does not check (a process that was
     killed while it wrote leaves that too). 1: damaged, each place is named.
     """
@@ -64,11 +65,24 @@ def verify_command(path: Optional[Path], key_file: Optional[Path], config: Optio
     from registry_core.storage.maintenance.verify import verify
 
     place = path or _default_path(config)
+    if place.is_dir():
+        return _verify_folder(place, key_file, config, output)
     with _progress("checked", "nodes") as progress:
         keys = keys_of(place, key_file, config, needed=False)
         found = verify(place, keys, progress, sum_key=_sum_key_beside(place))
     _print_verification(found, output)
     return _verification_code(found)
+
+
+def _verify_folder(folder: Path, key_file: Optional[Path], config: Optional[str], output: str) -> int:
+    from duxnet.cli.registry_client import keys_of
+    from duxnet.coordinator.state_folder import REGISTRIES, verify_folder
+
+    with _progress("checked", "nodes") as progress:
+        path = next((folder / name for name in REGISTRIES if (folder / name).exists()), None)
+        keys = None if path is None else keys_of(path, key_file, config, needed=False)
+        found = verify_folder(folder, keys, progress)
+    return _print_folder(str(folder), found, output)
 
 
 def _sum_key_beside(path: Path) -> Optional[SumKey]:
@@ -85,15 +99,33 @@ def _sum_key_beside(path: Path) -> Optional[SumKey]:
 @click.argument("source", type=_path)
 @click.argument("target", type=_path)
 @_overwrite
+@click.option("--with-keys", is_flag=True, help="Of a state folder, copy keys and the operator's token too.")
 @format_option
-def backup_command(source: Path, target: Path, overwrite: bool, output: str) -> int:
-    """Copy the registry SOURCE as its last commit left it to TARGET, and check the copy."""
+def backup_command(source: Path, target: Path, overwrite: bool, with_keys: bool, output: str) -> int:
+    """Copy the registry SOURCE as its last commit left it to TARGET, and check the copy.
+
+    SOURCE may be a state folder; then TARGET is a folder that holds nothing else. Keys and operator.token stay out of
+    it without --with-keys: keep them elsewhere, since a coordinator or node without its key is another one.
+    """
+    if source.is_dir():
+        return _back_up_folder(source, target, overwrite, with_keys, output)
+    if with_keys:
+        raise click.UsageError("--with-keys is for a state folder")
     from registry_core.storage.maintenance.backup import backup
 
     with _progress("copied", "pages") as progress:
         found = backup(source, target, overwrite=overwrite, progress=progress)
     _print_verification(found, output)
     return _verification_code(found)
+
+
+def _back_up_folder(source: Path, target: Path, overwrite: bool, with_keys: bool, output: str) -> int:
+    from duxnet.coordinator.state_folder import back_up_folder
+
+    with _progress("copied", "pages") as progress:
+        made = back_up_folder(source, target, secrets=with_keys, overwrite=overwrite, progress=progress)
+    lists = {"copied": list(made.copied), "left_out": list(made.left_out)}
+    return _print_folder(made.path, made.found, output, **lists)
 
 
 @registry.command("restore")
@@ -104,13 +136,27 @@ def backup_command(source: Path, target: Path, overwrite: bool, output: str) -> 
 def restore_command(backup: Path, target: Path, overwrite: bool, output: str) -> int:
     """Put BACKUP, after a check, in the place of the registry TARGET.
 
-    With --overwrite the registry that was there is kept beside it under a name with the time.
+    With --overwrite the registry that was there is kept beside it under a name with the time. BACKUP and TARGET may be
+    state folders: registry and tokens are put in place, keys and other files only where TARGET has none.
     """
+    if backup.is_dir():
+        return _restore_folder(backup, target, overwrite, output)
     from registry_core.storage.maintenance.backup import restore
 
     with _progress("checked", "nodes") as progress:
         aside = restore(backup, target, overwrite=overwrite, progress=progress)
     _answer(output, "restoration", {"restored": str(target), "kept": None if aside is None else str(aside)})
+    return 0
+
+
+def _restore_folder(backup: Path, target: Path, overwrite: bool, output: str) -> int:
+    from duxnet.coordinator.state_folder import restore_folder
+
+    with _progress("checked", "nodes") as progress:
+        kept, missing = restore_folder(backup, target, overwrite=overwrite, progress=progress)
+    if missing:
+        say(f"before the next start, put {' and '.join(missing)} into {target}", err=True)
+    _answer(output, "restoration", {"restored": str(target), "kept": ", ".join(kept.values()) or None})
     return 0
 
 
@@ -235,6 +281,23 @@ def _default_path(config: Optional[str]) -> Path:
     return Path(target)
 
 
+def _print_folder(folder: str, found: Sequence[Verification], output: str, **lists: list[str]) -> int:
+    if output == "json":
+        from duxnet.cli.output import print_json
+
+        files = [each.to_plain() for each in found]
+        whole = all(each.is_whole for each in found)
+        print_json({"schema": "duxnet.state-folder/1.0", "path": folder, "is_whole": whole, **lists, "files": files})
+    else:
+        from duxnet.cli.output import print_pairs
+
+        print_pairs([(name.replace("_", " "), ", ".join(names)) for name, names in lists.items() if names])
+        for each in found:
+            _print_verification(each, output)
+    codes = [_verification_code(each) for each in found]
+    return EXIT_DAMAGED if EXIT_DAMAGED in codes else max(codes, default=0)
+
+
 def _print_verification(found: Verification, output: str) -> None:
     if output == "json":
         from duxnet.cli.output import print_json
@@ -243,7 +306,9 @@ def _print_verification(found: Verification, output: str) -> None:
         return
     from duxnet.cli.output import print_pairs
 
-    pairs = [("registry", found.path), ("kind", found.kind)]
+    pairs = [(found.kind if found.kind in ("tokens", "key") else "registry", found.path)]
+    if found.kind not in ("tokens", "key"):
+        pairs.append(("kind", found.kind))
     if found.schema:  # what a file sealed as a whole does not tell without its key
         pairs += [("schema", found.schema), ("nodes", f"{found.nodes:,}")]
     if found.sealed_with:
