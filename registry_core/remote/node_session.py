@@ -267,7 +267,5 @@ def _kept(path: Path) -> Optional[_Kept]:
     try:
         return msgspec.json.decode(content, type=_Kept)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise DamagedStoreError(
-            str(path),
-            f"{error}; restore it from a backup, or remove it: then the node trusts the coordinator that answers next",
-        ) from None
+        remedy = "restore it from a backup, or remove it: then the node trusts the coordinator that answers next"
+        raise DamagedStoreError(str(path), f"{ascii(str(error))[1:-1]}; {remedy}") from None

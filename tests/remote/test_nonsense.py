@@ -375,3 +375,19 @@ def test_a_file_that_would_unpin_the_coordinator_is_damaged(kept: dict[str, obje
     (tmp_path / "remote.json").write_text(json.dumps(kept))
     with pytest.raises(DamagedStoreError, match=r"remote\.json.*restore it from a backup, or remove it"):
         RemoteRegistry(FIRST, state_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        lambda remote: remote.deregister_node("n1a"),
+        lambda remote: remote.admin.ban("n1a", reason="x"),
+        lambda remote: remote.admin.cordon("n1a", reason="x"),
+        lambda remote: remote.register_node(Node("192.0.2.1", id="n1a")),
+    ],
+)
+@respx.mock
+def test_a_page_that_answers_well_to_everything_has_done_nothing(order: Callable[[RemoteRegistry], object]) -> None:
+    respx.route().mock(return_value=httpx.Response(200, html="<html>Please sign in to the network"))
+    with a_remote() as remote, pytest.raises(UnreachableError, match="does not answer like a coordinator"):
+        order(remote)
