@@ -1,4 +1,4 @@
-# Everything from PyPI is set up here, in a virtual environment of its own. Needs: Python 3.9+ with venv, make.
+# Dependencies are installed from PyPI into a virtual environment in this folder. Needs Python 3.9+ with venv, and make.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ SOURCES := registry_core agent duxnet tests benchmarks evaluation tools
 SECONDS := 600
 WORKERS := 2
 
-# Each target looks first whether the environment is whole, and makes it where it is not: a fraction of a second.
+# Each target first checks the environment, in a fraction of a second, and makes it if it is missing or broken.
 SET_UP = @$(PYTHON) tools/environment.py $(VENV)
 SET_UP_DEV = $(SET_UP) dev
 
@@ -23,7 +23,7 @@ run: ## probe this machine, register it in an embedded registry, report until st
 environment: ## set up what the targets below need, and nothing more
 	$(SET_UP_DEV)
 
-test: environment ## all tests but the slow proofs, in under four minutes on two cores
+test: environment ## all tests but the slow ones, in under four minutes on two cores
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 check: environment ## lint, formatting, types, import direction, code that nothing uses
@@ -32,12 +32,13 @@ check: environment ## lint, formatting, types, import direction, code that nothi
 	$(BIN)/mypy $(wildcard $(SOURCES))
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_dead_code.py
+	$(BIN)/python tools/check_prose.py
 
-format: environment ## let ruff mend and format
+format: environment ## fix and format with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-slow: environment ## the proofs that take minutes, in under twenty
+slow: environment ## the tests that take minutes, in under twenty
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 proofs: environment ## before a release: new examples for the laws, thousands of kills, the long soak (an hour)

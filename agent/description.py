@@ -1,6 +1,6 @@
-"""What a node says about itself: from a probe's report and the settings to the record that is registered.
+"""Builds the record that a node registers from the probe's report and the settings.
 
-Also how that reads in one line, and when it has changed enough to be registered again.
+Also summarises it in one line, and decides when it has changed enough to be registered again.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["NO_ADDRESS", "changed_fields", "describe", "offer_text"]
 
-NO_ADDRESS = "127.0.0.1"  # what a node says that no other machine can reach: a record must hold an address
+NO_ADDRESS = "127.0.0.1"  # used when no other machine can reach the node: a record must hold an address
 
-# Below this a size is the same: storage on a shared or compressing file system wavers with every write of others.
+# Smaller differences are ignored: on a shared or compressing file system the size varies with every write.
 SAME_SIZE_SHARE = 0.01
 _SIZES = ("memory_gb", "storage_gb")
 _DESCRIPTION = (
@@ -31,7 +31,7 @@ _DESCRIPTION = (
 
 
 def describe(report: ProbeReport, identity: NodeIdentity, settings: AgentSettings) -> Node:
-    """The record to register. Without any address of its own the node says `NO_ADDRESS`."""
+    """The record to register. Its address is `NO_ADDRESS` if the node has no other."""
     addresses = tuple(report.addresses)
     return Node(
         id=identity.id,
@@ -49,7 +49,7 @@ def describe(report: ProbeReport, identity: NodeIdentity, settings: AgentSetting
 
 
 def changed_fields(before: Node, now: Node) -> list[str]:
-    """The names of what differs between two descriptions; sizes only when they differ by more than 1 %."""
+    """The names of the fields that differ between two records; sizes only if they differ by more than 1 %."""
     changed = [name for name in _DESCRIPTION if getattr(before, name) != getattr(now, name)]
     old, new = before.capabilities, now.capabilities
     close = {name: getattr(old, name) for name in _SIZES if _is_close(getattr(old, name), getattr(new, name))}

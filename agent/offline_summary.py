@@ -1,6 +1,6 @@
-"""What is kept of an outage: when it began, how many samples it holds, and each gauge's smallest, mean and largest.
+"""The summary of an outage: its start and end, the number of samples, and the minimum, mean and maximum of each gauge.
 
-Constant in size however long it lasts. Delivering it is the remote registry's part.
+Its size does not depend on the length of the outage. The remote registry delivers it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _GAUGES = ("load_average", "memory_usage", "disk_usage")
 
 @dataclass(frozen=True)
 class Range:
-    """What was seen of one gauge. `count` is of the samples that could read it."""
+    """The values of one gauge. `count` is the number of samples in which it could be read."""
 
     smallest: float
     largest: float
@@ -48,7 +48,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Gap:
-    """`begin` and `end` are UTC, of the first and the newest undelivered sample."""
+    """`begin` and `end` are the times (UTC) of the first and the newest undelivered sample."""
 
     begin: datetime
     end: datetime
@@ -62,7 +62,7 @@ class Gap:
         return cls(moment, moment, 0, reason, {}).with_sample(sample, moment)
 
     def with_sample(self, sample: Sample, moment: datetime) -> Gap:
-        """One sample more."""
+        """The gap with one more sample."""
         ranges = {name: _wider(self.ranges.get(name), getattr(sample, name)) for name in _GAUGES}
         known = {name: found for name, found in ranges.items() if found is not None}
         return replace(self, end=moment, samples=self.samples + 1, ranges=known)
@@ -78,18 +78,18 @@ class Gap:
         }
 
     def __str__(self) -> str:
-        return f"{self.samples} undelivered samples since {time_to_text(self.begin)}"
+        return f"{self.samples} undelivered sample{'' if self.samples == 1 else 's'} since {time_to_text(self.begin)}"
 
 
 def keep_gap(path: Path, gap: Gap) -> None:
-    """Keep the gap over a restart of the agent. A full disk keeps nothing; the status file reports that."""
+    """Store the gap, so that it survives a restart. A full disk is ignored here; the status file reports it."""
     counts = {name: found.count for name, found in gap.ranges.items()}
     with suppress(StoreError):
         replace_file(path, json.dumps({**gap.to_plain(), "counts": counts}).encode() + b"\n", durable=False)
 
 
 def kept_gap(path: Path) -> Optional[Gap]:
-    """The gap that an earlier run could not deliver; None where there is none, or none that can be read."""
+    """The gap that an earlier run could not deliver; None if there is none or it cannot be read."""
     try:
         plain = json.loads(read_file(path, LARGEST_FILE_BYTES))
         begin, end = time_from_text("from", plain["from"]), time_from_text("to", plain["to"])
@@ -101,7 +101,7 @@ def kept_gap(path: Path) -> Optional[Gap]:
 
 
 def forget_gap(path: Path) -> None:
-    """It was delivered."""
+    """Delete the stored gap, after its delivery."""
     with suppress(OSError):
         path.unlink()
 

@@ -1,4 +1,4 @@
-"""From the text that names a registry to the registry: a path is opened in this process, an address over HTTP."""
+"""Opens the registry that a text names: a path is opened in this process, an address over HTTP."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["OwnNode", "check_target", "is_address", "open_registry"]
 
 
 def is_address(target: str) -> bool:
-    """True for something like `http://…`, which is reached over the network."""
+    """True for a URL such as `http://…`, which is reached over the network."""
     return "://" in target
 
 
 def check_target(target: str) -> None:
-    """Refuse what can be no registry, without opening it. Raises ValidationError."""
+    """Raise ValidationError for a text that cannot name a registry, without opening it."""
     if is_address(target):
         if not target.startswith(("http://", "https://")):
             raise ValidationError("registry", target, "must be a path, or an address with http:// or https://")
@@ -38,9 +38,9 @@ def check_target(target: str) -> None:
 
 @dataclass(frozen=True)
 class OwnNode:
-    """Who speaks to a coordinator as a node: where its key lies, how often it reports, which machine and boot it is.
+    """The node that connects to a coordinator: the folder of its key, its report interval, its machine and boot.
 
-    `join_token` is the one from systemd; one in the settings goes before it.
+    `join_token` comes from systemd; the one in the settings has priority.
     """
 
     state_dir: Path
@@ -74,7 +74,7 @@ def open_registry(
 
 
 def _remote(target: str, given: dict[str, Any], own_node: Optional[OwnNode]) -> Registry:
-    from registry_core.remote import RemoteOptions, RemoteRegistry  # httpx, which an embedded registry does without
+    from registry_core.remote import RemoteOptions, RemoteRegistry  # loads httpx, only needed here
 
     if own_node is not None:
         import secrets
@@ -82,7 +82,7 @@ def _remote(target: str, given: dict[str, Any], own_node: Optional[OwnNode]) -> 
         given.update(
             interval_seconds=own_node.interval_seconds,
             machine_hint=own_node.machine_hint,
-            # Each start is one of its own: two agents of one boot with a copied key are found out as two boots are.
+            # A new suffix at each start: two agents with a copied key are detected even within the same boot.
             boot_id=f"{own_node.boot_id}.{secrets.token_hex(4)}",
             join_token=given.get("join_token") or own_node.join_token,
         )

@@ -1,7 +1,7 @@
-"""Between the node and its registry: registers it, reports samples, and keeps what could not be delivered.
+"""Registers the node, reports its samples, and keeps what could not be delivered.
 
-Knows only the `Reporting` part of the contract. What is kept through an outage is the newest sample and one summary of
-the gap.
+Uses only the `Reporting` part of the registry's contract. During an outage it keeps the newest sample and one summary
+of the gap.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _log = logging.getLogger("agent.report")
 
 GAP_FILE = "outage.json"
 REFUSED_PAUSE_INTERVALS = 20
-"""After refusals that only a person can mend, how many reports are kept back at most before the registry is asked
-again. It begins with one and doubles, since what was refused may be mended soon."""
+"""After refusals that only a person can fix: the maximum number of reports to hold back before the next attempt. The
+number starts at one and doubles, because the cause may be fixed soon."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How reporting goes: the newest health from the registry, the reason of a failure going on, and counts.
+    """The state of reporting: the newest health from the registry, the reason of an ongoing failure, and counts.
 
-    `withheld` is why the registry gives this node no work although it reports.
+    `withheld` lists why the registry gives this node no work although it reports.
     """
 
     health: Optional[NodeHealth] = None
@@ -47,24 +47,24 @@ class Standing:
 
 @dataclass(frozen=True)
 class Description:
-    """What is registered: the record, and how often this node means to report."""
+    """What is registered: the record, and the interval at which this node reports."""
 
     node: Node
     interval_seconds: float
 
     def changed_since(self, before: Description) -> list[str]:
-        """The names of what differs; empty when it is not worth a registration."""
+        """The names of the fields that differ; empty if a new registration is not needed."""
         changed = changed_fields(before.node, self.node)
         return [*changed, "interval"] if self.interval_seconds != before.interval_seconds else changed
 
 
 class Reporter:
-    """Safe to call from the sampling and the probing thread at once."""
+    """Sends registrations and reports. Safe to call from the sampling and the probing thread at once."""
 
     def __init__(self, registry: Reporting, clock: Optional[Clock] = None, gap_file: Optional[Path] = None) -> None:
         self._registry = registry
         self._gap_file = gap_file
-        self._pause = 0  # reports to keep back
+        self._pause = 0  # reports to hold back
         self._refusals = 0  # in a row
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
@@ -75,13 +75,13 @@ class Reporter:
 
     @property
     def requested_interval_seconds(self) -> float:
-        """How often the registry asks this node to report; 0 where it does not ask."""
+        """The report interval that the registry requests; 0 if it requests none."""
         return self._registry.requested_interval_seconds
 
     def describe(self, description: Description) -> bool:
-        """Take a new description; register it when it differs from the registered one. True when it is registered.
+        """Register `description` if it differs from the registered one. True when it is registered.
 
-        A registration that fails is tried again with each report.
+        A registration that fails is retried with each report.
         """
         with self._lock:
             if self._registered is not None and not description.changed_since(self._registered):
@@ -96,11 +96,11 @@ class Reporter:
             return True
 
     def report(self, sample: Sample) -> bool:
-        """Deliver a sample; True when it arrived. An unknown node registers again; other errors are kept and logged."""
+        """Deliver a sample; True if it was delivered. An unknown node is registered again; other errors are logged."""
         with self._lock:
             if self._pause > 0:
                 self._pause -= 1
-                self._keep_back(sample, self.standing.problem or "refused")
+                self._hold_back(sample, self.standing.problem or "refused")
                 return False
             try:
                 if self._wanted is not None:
@@ -109,11 +109,11 @@ class Reporter:
             except RegistryError as error:
                 self._failed(error, sample)
                 return False
-            self._arrived(health)
+            self._delivered(health)
             return True
 
     def try_now(self) -> None:
-        """Ask the registry with the next report, whatever it answered before. Waits for nothing."""
+        """Send the next report without waiting, whatever the registry answered before."""
         self._pause = 0
         self._registry.forget_waits()
 
@@ -123,11 +123,11 @@ class Reporter:
             try:
                 self._registry.leave(self._registered.node.id)
             except RegistryError as error:
-                _log.warning("could not take leave: %s", error)
+                _log.warning("cannot report to the registry that this node is leaving: %s", error)
         try:
             self._registry.close()
         except RegistryError as error:
-            _log.warning("the newest sample is not kept: %s", error)
+            _log.warning("the newest sample could not be saved: %s", error)
 
     def _deliver(self, sample: Sample) -> NodeHealth:
         registered = self._registered
@@ -153,7 +153,7 @@ class Reporter:
         _log.info("registered%s", again, extra={"fields": {"node_id": wanted.node.id}})
         self._registered, self._wanted = wanted, None
 
-    def _arrived(self, health: NodeHealth) -> None:
+    def _delivered(self, health: NodeHealth) -> None:
         if self.standing.problem is not None:
             _log.info("reporting again%s", f" after {self.gap}" if self.gap else "")
         self._forget_gap()
@@ -168,17 +168,17 @@ class Reporter:
 
     def _failed(self, error: RegistryError, sample: Optional[Sample]) -> None:
         problem = str(error)
-        if problem != self.standing.problem:  # once, not at every interval
+        if problem != self.standing.problem:  # log it once, not at every interval
             _log.error("cannot report: %s", problem, extra={"fields": {"problem": type(error).__name__}})
         if isinstance(error, RefusedError):
             self._pause = min(2**self._refusals, REFUSED_PAUSE_INTERVALS)
             self._refusals = min(self._refusals + 1, REFUSED_PAUSE_INTERVALS)
         if sample is not None:
-            self._keep_back(sample, problem)
+            self._hold_back(sample, problem)
         else:
             self.standing = replace(self.standing, problem=problem)
 
-    def _keep_back(self, sample: Sample, problem: str) -> None:
+    def _hold_back(self, sample: Sample, problem: str) -> None:
         now = self._clock.now()
         self.gap = self.gap.with_sample(sample, now) if self.gap else Gap.begun(sample, now, problem)
         if self._gap_file is not None:

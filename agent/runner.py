@@ -1,6 +1,6 @@
-"""The agent as a process: starts, keeps the schedule, answers signals, stops cleanly.
+"""The agent as a process: starts, runs the schedule, handles signals, stops cleanly.
 
-Not here: reports to the registry (`reporter`), measuring (`sampler`, `probe`), the plan (`schedule`), what people see
+Other modules report to the registry (`reporter`), measure (`sampler`, `probe`), plan (`schedule`) and show the status
 (`status_publisher`).
 """
 
@@ -42,17 +42,20 @@ __all__ = ["Agent"]
 
 _log = logging.getLogger("agent")
 
-CLOSE_SECONDS = 1.2  # SIGTERM to exit is promised within 2 s, whatever the disk does
-MISSED_INTERVALS = 4  # an embedded registry calls its own node down after this many intervals of silence
+CLOSE_SECONDS = 1.2  # the agent promises to exit within 2 s after SIGTERM, even if a disk hangs
+MISSED_INTERVALS = 4  # an embedded registry marks its node as down after this many intervals
+MOST_FAILURES = 5
+"""After this many reports in a row that failed by a fault of the program the agent exits, so that systemd restarts it.
+Errors of the registry or the network do not count."""
 SAMPLE = "sample"
 REPORT = "report"
 JOIN_TOKEN_CREDENTIAL = "join-token"  # noqa: S105 - a name, as in LoadCredential= of the unit
 
 
 class Agent:
-    """One agent from start to stop. Making it raises ConfigurationError, starting it RegistryError too.
+    """One agent from start to stop. The constructor raises ConfigurationError, `start` also RegistryError.
 
-    `load_settings` gives the settings as they are now; `once` keeps the terminal for the answer.
+    `load_settings` returns the current settings; `once` leaves the terminal to the result.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class Agent:
         self._sample: Optional[Sample] = None
         self._paced_interval = 0.0  # nothing is planned yet
         self._unreachable = False
-        self._doing = SAMPLE  # what the job of that name is at: measuring, or the report of it
+        self._doing = SAMPLE  # what that job is doing now: measuring or reporting
 
     @property
     def _agent(self) -> AgentSettings:
@@ -81,47 +84,51 @@ class Agent:
         return self._settings.section("registry", RegistrySettings)
 
     def start(self) -> None:
-        """Everything up to the first report."""
-        _log.info("duxnet agent %s starts; configuration: %s", __version__, self._settings.config_file or "defaults")
+        """Do everything up to the first report."""
+        _log.info("starting duxnet agent %s; configuration: %s", __version__, self._settings.config_file or "defaults")
         self._state = StateDir(self._agent.state_path(self._environ))
         self._status_publisher.use_folder(self._state.path)
         self._identity = ensure_identity(self._state.path)
         self._use_probes()
         self._found = self._probes.run()
         self._node = self._describe()
-        self._warnings = self._notice_a_copied_folder()
+        self._warnings = self._check_for_copied_folder()
         self._target = self._registry.target or str(self._state.path / REGISTRY_FILE)
         self._reporter = Reporter(self._open_registry(), gap_file=self._state.path / GAP_FILE)
-        self._log_who_and_what()
+        self._log_start()
         self._describe_to_registry()
         delivered = self._send_report()
-        self._inbox.stop_at_once = False  # before anything says that it runs: from here on it stops cleanly
+        self._inbox.stop_at_once = False  # before the status says "running": from here on a signal stops it cleanly
         self._publish_report(delivered=delivered)
         self._plan()
 
     def run(self) -> int:
-        """Keep the schedule until SIGTERM or SIGINT; the exit code."""
+        """Run the schedule until SIGTERM or SIGINT; returns the exit code."""
         self._status_publisher.ready(self._status())
         try:
             while (arrived := self._inbox.take()) in (None, signal.SIGHUP):
                 if arrived is signal.SIGHUP:
                     self._reload()
                 wait_seconds = self._schedule.run_due()
+                if self._schedule.failures(SAMPLE) >= MOST_FAILURES:
+                    _log.critical("%d reports in a row failed with errors of the agent itself: it ends", MOST_FAILURES)
+                    self._stop("it cannot report")
+                    return EXIT_RUNTIME
                 if self._schedule.is_progressing():
                     self._status_publisher.notifier.watchdog()
                 self._draw()
                 self._inbox.wait(min(wait_seconds, self._status_publisher.longest_wait_seconds()))
             self._stop(arrived.name if arrived else "")
-        except StopRequested as stop:  # in the middle of a reload
+        except StopRequested as stop:  # during a reload
             self._stop(str(stop))
         return 0
 
     def once(self) -> int:
-        """End after the first report; the exit code says whether it was delivered and whole."""
+        """Stop after the first report; returns the exit code, which shows whether it was delivered and complete."""
         standing = self._reporter.standing
         whole = not self._found.errors and self._sample is not None and not self._sample.failures
         line = self._status().line()
-        self._stop("one report was asked for")
+        self._stop("one report was requested")
         say(line)
         if standing.problem is not None:
             return EXIT_RUNTIME
@@ -138,10 +145,11 @@ class Agent:
         self._status_publisher.save(self._status("stopped"))
         if closing.is_alive():
             what = "a network" if is_address(self._target) else "a disk"
-            _log.warning("left %s that does not answer; what was registered is kept", what)
+            _log.warning("exiting without waiting for %s that does not answer; the registration is kept", what)
         else:
-            self._state.close()  # nothing of ours writes there any more, whatever the kernel may hold of this process
-        _log.info("stopped after %d delivered reports", self._reporter.standing.delivered)
+            self._state.close()  # this process no longer writes there, even if the kernel keeps it alive
+        delivered = self._reporter.standing.delivered
+        _log.info("stopped after %d delivered report%s", delivered, "" if delivered == 1 else "s")
 
     def _use_probes(self) -> None:
         options = self._agent.probe_options(self._environ, self._registry.target)
@@ -155,7 +163,7 @@ class Agent:
         if unreachable and not self._unreachable:
             _log.warning(
                 "found no address that other machines can reach: this node is registered as %s; "
-                "agent.override.primary_address names another",
+                "set agent.override.primary_address to the right one",
                 NO_ADDRESS,
             )
         self._unreachable = unreachable
@@ -195,18 +203,18 @@ class Agent:
         keys = find_keys(self._registry.key_path(), self._environ)
         return open_registry(self._target, heartbeat_timeout_seconds=timeout_seconds, keys=keys)
 
-    def _notice_a_copied_folder(self) -> tuple[str, ...]:
+    def _check_for_copied_folder(self) -> tuple[str, ...]:
         before = self._state.moved_from(self._found.host["machine_hint"])
         if before is None:
             return ()
         text = (
-            f"{self._state.path} was used on another machine before. If it was moved, all is well; if it was copied, "
+            f"{self._state.path} was used on another machine before. If it was moved, do nothing; if it was copied, "
             "two machines now share one identity: on this one, stop the agent, remove the folder and start again"
         )
         _log.warning("%s", text)
         return (text,)
 
-    def _log_who_and_what(self) -> None:
+    def _log_start(self) -> None:
         fields = {"node_id": self._identity.id, "registry": self._target, "state_dir": str(self._state.path)}
         _log.info("node %(node_id)s, state in %(state_dir)s, registry %(registry)s", fields, extra={"fields": fields})
         _log.info("offers %s", offer_text(self._node.capabilities))
@@ -228,22 +236,24 @@ class Agent:
     def _probe(self, names: Optional[list[str]]) -> None:
         with self._probing:
             known = self._found.errors
-            self._notice_a_new_key()
+            self._check_for_new_key()
             self._found = self._probes.run(names)
             self._node = self._describe()
         self._log_probe_errors(known)
         self._describe_to_registry()
 
-    def _notice_a_new_key(self) -> bool:
-        """Take up what `duxnet key rotate` made; True when it did. What cannot be read is left for the next time."""
+    def _check_for_new_key(self) -> bool:
+        """Use the key that `duxnet key rotate` made; True if there is one. The next run retries a failed read."""
         try:
             found = read_identity(self._state.path)
         except RegistryError as error:
-            _log.warning("the node's key cannot be looked at: %s", error)
+            _log.warning("cannot read the node's key: %s", error)
             return False
         if found.id != self._identity.id:
             _log.warning(
-                "%s holds the key of another node, %s: takes effect at the next start", self._state.path, found.id
+                "%s now holds the key of another node, %s; it takes effect at the next start",
+                self._state.path,
+                found.id,
             )
             return False
         if found.public_key == self._identity.public_key:
@@ -253,7 +263,7 @@ class Agent:
         return True
 
     def _log_probe_errors(self, known: Collection[Failure]) -> None:
-        """Each once, and not at every round."""
+        """Log each error once, not at every run."""
         logged = {(error.probe, error.message) for error in known}
         for error in self._found.errors:
             if (error.probe, error.message) not in logged:
@@ -277,7 +287,7 @@ class Agent:
         self._follow_the_pace()
 
     def _follow_the_pace(self) -> None:
-        """Report as often as the registry asks, where that is less often than this node would."""
+        """Use the interval that the registry requests, if it is longer than this node's own."""
         interval = max(self._agent.interval_seconds, self._reporter.requested_interval_seconds)
         if interval != self._paced_interval and self._paced_interval:
             self._paced_interval = interval
@@ -292,17 +302,17 @@ class Agent:
         self._status_publisher.draw(self._status(), age, self._schedule.seconds_to_next(SAMPLE))
 
     def _reload(self) -> None:
-        """Take over a changed configuration; a bad one changes nothing. Raises StopRequested, RegistryError."""
+        """Apply a changed configuration; an invalid one changes nothing. Raises StopRequested, RegistryError."""
         self._status_publisher.notifier.reloading()
         self._inbox.stop_at_once = True
         try:
             self._use_settings(self._load_settings())
         except ConfigurationError as error:
             for problem in error.problems:
-                _log.error("the new configuration is refused: %s", problem)
+                _log.error("the new configuration is invalid: %s", problem)
             _log.error("the old configuration is kept")
         with self._probing:
-            if replaced := self._notice_a_new_key():
+            if replaced := self._check_for_new_key():
                 self._node = self._describe()
         self._reporter.try_now()
         if replaced:
@@ -312,15 +322,15 @@ class Agent:
         self._status_publisher.ready(self._status())
 
     def _use_settings(self, new: Settings) -> None:
-        """Apply what a running agent can: all but the state directory and the way to the registry."""
+        """Apply all settings but those of the state directory and the registry, which need a restart."""
         old_agent = self._agent
         changed = new.changed_since(self._settings)
         fixed = [name for name in changed if name == "agent.state_dir" or name.startswith("registry.")]
         if fixed:
-            _log.warning("%s: takes effect at the next start", ", ".join(fixed))
+            _log.warning("%s: the change takes effect at the next start", ", ".join(fixed))
         self._settings = new
         self._status_publisher.set_up_logs(new.section("log", LogSettings))
-        _log.info("configuration read again; changed: %s", ", ".join(changed) or "nothing")
+        _log.info("configuration reloaded; changed: %s", ", ".join(changed) or "nothing")
         if self._agent == old_agent:
             return
         self._schedule.drop_all()

@@ -1,7 +1,7 @@
-"""One sample of how the machine fares: load, memory, disk, CPU. Each gauge may fail alone; a failed one is None.
+"""Takes samples of the machine's usage: load, memory, disk, CPU. A gauge that fails is None; the others still work.
 
-Memory and disk are judged within the same limits that the probes report. What the node offers is the probe's; this is
-read every few seconds and must cost next to nothing.
+Memory and disk are measured within the same limits that the probes report. The probes measure what the node offers;
+a sample is taken every few seconds and must be cheap.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ DISK_DEADLINE_SECONDS = 1.0  # a dead network mount never answers, and the next 
 
 @dataclass(frozen=True)
 class Sample:
-    """`load_average` is the host's over 1 minute; the others are percentages, 0 to 100. None: could not be read.
+    """`load_average` is the host's over 1 minute; the others are percentages, 0 to 100. None: it could not be read.
 
-    `cpu_usage` is the share of all CPUs of the host that was busy since the sample before; None in the first.
-    `failures` says which gauge could not be read and why.
+    `cpu_usage` is how busy all CPUs of the host were since the previous sample; None in the first one.
+    `failures` lists the gauges that could not be read, with the reason.
     """
 
     load_average: Optional[float] = None
@@ -44,9 +44,9 @@ class Sample:
 
 
 class Sampler:
-    """Reads from the probe's source, so that the limits of a container hold here too.
+    """Reads from the probe's source, so that the limits of a container apply here too.
 
-    Keeps the calls that are still out: a dead mount costs one thread, not one a sample.
+    Remembers unfinished calls: a dead mount costs one thread, not one for each sample.
     """
 
     def __init__(self, source: Source, work_dir: str, deadlines: Optional[Deadlines] = None) -> None:
@@ -58,7 +58,7 @@ class Sampler:
         self._busy_and_total: Optional[tuple[float, float]] = None
 
     def take(self) -> Sample:
-        """The gauges now. Not to be called from two threads at once."""
+        """Read all gauges. Must not be called from two threads at once."""
         failures: list[str] = []
         return Sample(
             load_average=_gauge("load", self._source.load_average, failures),
@@ -69,10 +69,10 @@ class Sampler:
         )
 
     def memory_percent(self) -> Optional[float]:
-        """Percent of the memory in use, of the tightest limit where there is one; None where nothing tells.
+        """Percentage of memory in use, relative to the tightest limit if there is one; None if it is unknown.
 
-        Huge pages that were set aside and the memory of GPUs count neither as memory nor as used. Page cache that
-        gives way is not use.
+        Reserved huge pages and the memory of GPUs count neither as memory nor as used. Page cache that can be
+        reclaimed does not count as used.
         """
         memory = main_memory(self._source)
         if memory is None:
@@ -84,17 +84,17 @@ class Sampler:
             used = groups.memory_used_bytes(limit)
             if used is not None and limit.limit_bytes > 0:
                 percents.append(100 * used / limit.limit_bytes)
-        return round(min(100.0, max(0.0, *percents)), 2)  # the host can be fuller than the container's own share
+        return round(min(100.0, max(0.0, *percents)), 2)  # the host can be fuller than the container
 
     def _present_groups(self) -> Cgroups:
-        """The mounts are read again only when this process was moved to another group."""
+        """The control groups; the mounts are read again only if this process was moved to another group."""
         own_group = self._source.read_text("/proc/self/cgroup")
         if self._groups is None or own_group != self._own_group:
             self._groups, self._own_group = Cgroups(self._source), own_group
         return self._groups
 
     def disk_percent(self) -> Optional[float]:
-        """As df counts: used of what is used or available, blocks kept back for root not counted; None without any.
+        """As df counts: used / (used + available), without blocks reserved for root; None if that sum is 0.
 
         Raises MissedDeadline, OSError, SourceError.
         """
@@ -107,7 +107,7 @@ class Sampler:
         return round(100 * used / (used + available), 2) if used + available > 0 else None
 
     def _cpu(self) -> Optional[float]:
-        """From our own differences: psutil.cpu_percent(None) keeps a baseline for each thread and says 0.0 first."""
+        """Computed here, because psutil.cpu_percent(None) keeps a baseline for each thread and first returns 0.0."""
         times = self._source.cpu_times()
         # the kernel counts guest time in user time as well
         total = sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)

@@ -1,6 +1,6 @@
-"""The sections [agent] and [registry]: what an operator may say about this node, checked once at start.
+"""The sections [agent] and [registry]: the operator's settings for this node, checked once at start.
 
-Every default here stands in `config.example.toml`. Empty text and 0 mean "not set".
+`config.example.toml` lists every default. Empty text and 0 mean "not set".
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from registry_core.models import limits
 
 __all__ = ["AGENT_SECTIONS", "AgentSettings", "RegistrySettings", "ReserveSettings", "load_agent_settings"]
 
-SHORTEST_INTERVAL_SECONDS = 0.1  # for tests; a real node gains nothing below a few seconds
-LONGEST_INTERVAL_SECONDS = 900.0  # the contract with every registry: silence beyond that is an outage
+SHORTEST_INTERVAL_SECONDS = 0.1  # for tests; in production a few seconds are short enough
+LONGEST_INTERVAL_SECONDS = 900.0  # agreed with every registry: longer silence is an outage
 
 
 class ReserveSettings(Section):
-    """[agent.reserve]: kept back from what is offered. GB is 10⁹ bytes."""
+    """[agent.reserve]: resources that are not offered. GB is 10⁹ bytes."""
 
     cpus: Annotated[Whole, Field(ge=0, le=limits.MAX_CPUS)] = 0
     memory_gb: Annotated[Number, Field(ge=0, le=limits.MAX_MEMORY_GB)] = 0.0
@@ -33,7 +33,7 @@ class ReserveSettings(Section):
 
 
 class AgentSettings(Section):
-    """[agent]: who this node is and how often it reports."""
+    """[agent]: the identity of this node and how often it reports."""
 
     interval_seconds: Annotated[Number, Field(ge=SHORTEST_INTERVAL_SECONDS, le=LONGEST_INTERVAL_SECONDS)] = 15.0
     state_dir: PathText = ""
@@ -67,7 +67,7 @@ class AgentSettings(Section):
         return checked
 
     def state_path(self, environ: Mapping[str, str]) -> Path:
-        """The folder that holds key, id and embedded registry: as set, systemd's, or the user's."""
+        """The folder of the key, the id and the embedded registry: as set, else systemd's, else the user's."""
         if self.state_dir:
             return Path(self.state_dir).absolute()
         return Path(default_state_folder(environ))
@@ -87,7 +87,7 @@ class RegistrySettings(Section):
     coordinator_id: str = ""
     ca_file: PathText = ""
     allow_plaintext: bool = False
-    proxy: SecretStr = SecretStr("")  # it may hold a password
+    proxy: SecretStr = SecretStr("")  # it may contain a password
 
     @field_validator("target")
     @classmethod
@@ -111,7 +111,7 @@ class RegistrySettings(Section):
         return value
 
     def remote_options(self) -> dict[str, Any]:
-        """What these settings say of `RemoteOptions`."""
+        """The arguments of `RemoteOptions` that these settings give."""
         return {
             "token": self.token.get_secret_value(),
             "join_token": self.join_token.get_secret_value(),
@@ -122,7 +122,7 @@ class RegistrySettings(Section):
         }
 
     def key_path(self) -> Optional[Path]:
-        """The key file, if one is set."""
+        """The path of the key file, if one is set."""
         return Path(self.encryption_key_file).absolute() if self.encryption_key_file else None
 
 

@@ -1,6 +1,6 @@
-"""The agent's folder: one agent at a time, and whether the folder still lies on the machine where it was made.
+"""The agent's state directory: allows one agent at a time and detects that the folder was moved to another machine.
 
-The identity itself is `registry_core.identity`; the embedded registry has its own lock besides.
+`registry_core.identity` manages the identity in it; the embedded registry has a lock of its own.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class AgentRunningError(StoreError):
     """Another agent uses this folder. `holder_pid` is its process id where known."""
 
     def __init__(self, path: str, holder_pid: Optional[int]) -> None:
-        super().__init__(path, f"{holder_text(holder_pid)}, or give --state-dir")
+        super().__init__(path, f"{holder_text(holder_pid)}, or choose another one with --state-dir")
         self.holder_pid = holder_pid
 
 
 class StateDir:
-    """Holds the lock from its making until `close`. Raises AgentRunningError, StoreError."""
+    """Holds the lock from construction until `close`. Raises AgentRunningError, StoreError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -42,15 +42,15 @@ class StateDir:
         except StoreInUseError as error:
             raise AgentRunningError(str(path), error.holder_pid) from None
         except StoreError as error:
-            if isinstance(error.__cause__, OSError):  # a folder in which no file can be made
+            if isinstance(error.__cause__, OSError):  # no file can be created in the folder
                 why = f"cannot be used as a state directory: {reason_of(error.__cause__)}"
                 raise StoreError(str(path), why) from error.__cause__
             raise
 
     def moved_from(self, machine_hint: Optional[str]) -> Optional[str]:
-        """The hint of the machine where this folder was used last, when that is another one than `machine_hint`.
+        """The hint of the machine where this folder was last used, if it differs from `machine_hint`.
 
-        Remembers the present one. A machine that has no hint (no machine-id) never counts as another one.
+        Stores the current one. A machine without a hint (no machine-id) never counts as a different one.
         """
         if not machine_hint:
             return None
@@ -71,24 +71,24 @@ class StateDir:
 
 
 def holder_of(path: Path) -> Optional[int]:
-    """The process id of the agent that uses the folder `path` now; None when none does, or it is not known."""
+    """The process id of the agent that uses the folder `path` now; None if there is none or it is unknown."""
     return pid_of_holder(path / LOCK_FILE)
 
 
 def holder_text(holder_pid: Optional[int]) -> str:
-    """Who holds the lock, for people, and what to do: also where it has ended and the kernel does not let it go."""
+    """A sentence that names the holder of the lock and what to do, also if it has exited but hangs in the kernel."""
     if holder_pid is None:
-        return "another process is an agent that uses this state directory; stop it"
+        return "another agent uses this state directory; stop it"
     if _is_ending(holder_pid):
         return (
-            f"process {holder_pid}, an agent, has ended, but the kernel still holds it, and its lock, in a disk or a "
-            "mount that does not answer; wait for that, or restart the machine"
+            f"process {holder_pid}, an agent, has exited, but the kernel still holds it and its lock, because a disk "
+            "or mount does not answer; wait until it does, or restart the machine"
         )
-    return f"process {holder_pid} is an agent that uses this state directory; stop it"
+    return f"the agent with process id {holder_pid} uses this state directory; stop it"
 
 
 def _is_ending(pid: int) -> bool:
-    """A zombie whose lock is still held: one of its threads waits where no signal reaches it."""
+    """True for a zombie whose lock is still held: one of its threads waits uninterruptibly."""
     try:
         return Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0] in ("Z", "X")
     except (OSError, IndexError):
@@ -98,7 +98,7 @@ def _is_ending(pid: int) -> bool:
 def _hint_in(path: Path) -> Optional[str]:
     try:
         plain = json.loads(read_file(path, 4096))
-    except (OSError, StoreError, ValueError, RecursionError):  # absent or damaged: the first machine that we know of
+    except (OSError, StoreError, ValueError, RecursionError):  # absent or damaged: no earlier machine is known
         return None
     hint = plain.get("machine_hint") if isinstance(plain, dict) else None
     return hint if isinstance(hint, str) else None

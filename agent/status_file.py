@@ -1,7 +1,7 @@
-"""The status file: what the agent here is doing, for `duxnet status` and `nodes list`. No secrets, no fsync.
+"""The status file: what this machine's agent is doing, for `duxnet status` and `nodes list`. No secrets, no fsync.
 
-It lies in the runtime directory, is replaced in one step at each report and left behind with the state
-`stopped` (or, after a kill, with a process id that is gone).
+It is in the runtime directory and is replaced atomically at each report. A stopped agent leaves it with the state
+`stopped`; a killed one leaves it with the id of a process that no longer exists.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ __all__ = [
     "status_candidates",
 ]
 
-SCHEMA = "duxnet.agent-status/1.0"  # of the same major version, any can be read
-NO_WORK = "no work is given to this node: "
-"""How a warning begins that tells what the registry has against this node."""
-# The folders of duxnet-agent.service. The second is a link into a folder that only root and the service may enter.
+SCHEMA = "duxnet.agent-status/1.0"  # any minor version can be read
+NO_WORK = "this node gets no work: "
+"""The prefix of a warning that states why the registry gives this node no work."""
+# The folders of duxnet-agent.service. The second is a link to a folder that only root and the service may read.
 UNIT_RUNTIME_FOLDER = Path("/run/duxnet-agent")
 UNIT_STATE_FOLDER = Path("/var/lib/duxnet-agent")
 LARGEST_STATUS_BYTES = 256 * 1024
@@ -45,11 +45,11 @@ LARGEST_STATUS_BYTES = 256 * 1024
 
 @dataclass(frozen=True)
 class AgentStatus:
-    """All that there is to tell about an agent at one moment: what people are shown, and what the file holds.
+    """The full status of an agent at one moment, as shown to users and stored in the file.
 
-    `registry` is a path or an address. `problem` says why the newest report could not be delivered, or None.
-    `sample` and `conditions` are the newest; `capabilities` what is offered. The fields from `pid` on say who wrote
-    it and when; `StatusFile` sets them.
+    `registry` is a path or an address. `problem` is why the newest report could not be delivered, or None. `sample`
+    and `conditions` are the newest; `capabilities` is what is offered. `StatusFile` sets the fields from `pid` on,
+    which identify the writer and the time.
     """
 
     state: str
@@ -78,13 +78,13 @@ class AgentStatus:
         return f"{self.node_id[:12]}… on {self.hostname or 'this machine'}"
 
     def newest(self) -> str:
-        """The newest sample, or what is wrong."""
+        """The newest sample, or the problem."""
         if self.problem is not None:
             return f"NOT REPORTING: {self.problem}"
         return "no sample yet" if self.sample is None else str(self.sample)
 
     def line(self) -> str:
-        """Who I am, what I offer, the newest sample or what is wrong."""
+        """The node, what it offers, and the newest sample or the problem."""
         return f"{self.who()} · {self.offer} · {self.newest()}"
 
     def to_plain(self) -> dict[str, Any]:
@@ -116,9 +116,9 @@ class StatusFile:
 
 
 def status_candidates(state_dir: Path, environ: Mapping[str, str]) -> list[Path]:
-    """Where the status of the agent with this state directory is, the likeliest first.
+    """The possible paths of the status of the agent with this state directory, the most likely first.
 
-    A unit has a runtime directory of its own; the user's is shared by all agents of that user, hence the digest.
+    A unit has its own runtime directory; all agents of a user share the user's, hence the digest.
     """
     unit = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
     if unit:
@@ -133,7 +133,7 @@ def status_candidates(state_dir: Path, environ: Mapping[str, str]) -> list[Path]
 
 @dataclass(frozen=True)
 class FoundStatus:
-    """A status that was read, how old it is, and whether its writer still runs."""
+    """A status that was read, its age, and whether its writer is still running."""
 
     path: Path
     status: AgentStatus
@@ -142,14 +142,14 @@ class FoundStatus:
 
     @property
     def is_fresh(self) -> bool:
-        """Written within three intervals (and a second) by a process that still runs."""
+        """True if a running process wrote it within the last three intervals (plus a second)."""
         interval = self.status.interval_seconds
         return self.is_running and self.age_seconds is not None and self.age_seconds <= 3 * interval + 1
 
 
 def read_status(path: Path) -> Optional[FoundStatus]:
-    """The status in `path`; None when there is none or it is not one of ours: the file may be anybody's."""
-    import msgspec  # here: an agent with an embedded registry, which writes the file, does without it
+    """The status in `path`; None if there is none or it is not valid: any user may have written the file."""
+    import msgspec  # imported here, because an agent with an embedded registry does not need it
 
     try:
         plain = msgspec.json.decode(read_regular(path, LARGEST_STATUS_BYTES, follow=False))
@@ -166,9 +166,9 @@ def read_status(path: Path) -> Optional[FoundStatus]:
 
 
 def _start_ticks(pid: int) -> Optional[int]:
-    """When a process started, in clock ticks since boot (proc(5), field 22): a reused id has another.
+    """When a process started, in clock ticks since boot (proc(5), field 22), which differs if an id is reused.
 
-    None where it ended, also while its parent has not collected its exit code (a zombie).
+    None if it has ended, even if its parent has not yet collected its exit code (a zombie).
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
@@ -186,19 +186,19 @@ def _boot_id() -> str:
 
 
 def local_folder(configured: Path, environ: Mapping[str, str]) -> Path:
-    """The folder of the agent of this machine, for those who look at it: `configured`, else the service's.
+    """The folder of this machine's agent, for commands that inspect it: `configured` or the service's.
 
-    The service's when that runs and no agent uses `configured`, or when `configured` was never used.
+    It is the service's if the service runs and no agent uses `configured`, or if `configured` was never used.
     """
     if "STATE_DIRECTORY" in environ or holder_of(configured) is not None:
         return configured
-    runs = os.path.exists(UNIT_RUNTIME_FOLDER / "agent.json")  # noqa: PTH110 - False, too, where one may not look
-    unused = not os.path.exists(configured / LOCK_FILE) and UNIT_STATE_FOLDER.is_symlink()  # noqa: PTH110 - the same
+    runs = os.path.exists(UNIT_RUNTIME_FOLDER / "agent.json")  # noqa: PTH110 - False also if access is denied
+    unused = not os.path.exists(configured / LOCK_FILE) and UNIT_STATE_FOLDER.is_symlink()  # noqa: PTH110 - as above
     return UNIT_STATE_FOLDER if runs or unused else configured
 
 
 def find_status(state_dir: Path, environ: Mapping[str, str]) -> Optional[FoundStatus]:
-    """The status of the agent that uses `state_dir`, if one left any."""
+    """The status of the agent that uses or last used `state_dir`, if there is one."""
     for candidate in status_candidates(state_dir, environ):
         found = read_status(candidate)
         if found is not None and os.path.realpath(found.status.state_dir) == os.path.realpath(state_dir):

@@ -1,4 +1,4 @@
-"""The one line that an agent keeps up to date in a terminal. Log lines go above it."""
+"""The status line that an agent keeps up to date in a terminal. Log lines are printed above it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _NARROWEST = 20
 
 
 class StatusLine:
-    """Draws on `stream`, which is a terminal."""
+    """Writes to `stream`, which is a terminal."""
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:  # noqa: TID251 - it draws; what it shows is escaped
         self._stream = stream
         self._shown = ""
 
     def show(self, *wordings: str) -> None:
-        """Replace the line by the first wording that fits, else by the last cut off: a line that wraps stays."""
+        """Show the first wording that fits, else the last one truncated: a line that wraps could not be removed."""
         width = max(_NARROWEST, self._width() - 1)
         lines = [printable(wording) for wording in wordings]
         line = next((line for line in lines if len(line) <= width), None)
@@ -37,7 +37,7 @@ class StatusLine:
         self._write(f"{_CLEAR}{text}\n{self._shown}")
 
     def end(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         self._shown = ""
         self._write(_CLEAR)
 
@@ -51,5 +51,5 @@ class StatusLine:
         try:
             self._stream.write(text)
             self._stream.flush()
-        except (OSError, ValueError):  # the terminal is gone: reporting goes on
+        except (OSError, ValueError):  # the terminal is gone: continue reporting
             return

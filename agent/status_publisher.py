@@ -1,4 +1,4 @@
-"""How people learn what the agent does: the status file, one line in the terminal or for systemd, log lines."""
+"""Publishes the agent's status: in the status file, as a line in the terminal or for systemd, and as log lines."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _log = logging.getLogger("agent")
 
 
 class StatusPublisher:
-    """Owns the terminal's line, the log set-up and the status file. `once` keeps the terminal for the answer."""
+    """Owns the terminal's line, the log set-up and the status file. `once` leaves the terminal to the result."""
 
     def __init__(self, environ: Mapping[str, str], *, once: bool) -> None:
         self._environ = environ
-        self._screen = StatusLine() if sys.stderr.isatty() and not once else None  # noqa: TID251 - asked only
+        self._screen = StatusLine() if sys.stderr.isatty() and not once else None  # noqa: TID251 - only queried
         self.notifier = Notifier(environ)
         self._quiet = self._screen is not None or is_journal(environ)
         self._file: Optional[StatusFile] = None
@@ -38,16 +38,16 @@ class StatusPublisher:
         self._reported_at: Optional[float] = None
 
     def set_up_logs(self, settings: LogSettings) -> None:
-        """At start and after a reload."""
+        """Configure the logs, at start and after a reload."""
         write = self._screen.above if self._screen is not None else None
         configure_logs(settings.format, settings.level, self._environ, write)
 
     def use_folder(self, state_dir: Path) -> None:
-        """From now on the status file is kept."""
+        """Write the status file from now on."""
         self._file = StatusFile(state_dir, self._environ)
 
     def reported(self, status: AgentStatus, *, delivered: bool) -> None:
-        """A report was made: status file, systemd, and a log line where neither is watched."""
+        """Publish a report to the status file, to systemd, and to the log unless a terminal or the journal shows it."""
         if delivered and status.sample is not None:
             level = logging.DEBUG if self._quiet else logging.INFO
             _log.log(level, "reported: %s", status.sample, extra={"fields": _fields(status.sample)})
@@ -57,11 +57,11 @@ class StatusPublisher:
         self.notifier.status(self._line_for_systemd(status))
 
     def ready(self, status: AgentStatus) -> None:
-        """Started, or done reloading."""
+        """Notify systemd that the start or a reload is complete."""
         self.notifier.ready(self._line_for_systemd(status))
 
     def save(self, status: AgentStatus) -> None:
-        """Replace the status file. That it cannot be written is logged once and never stops the agent."""
+        """Replace the status file. A failure is logged once and never stops the agent."""
         if self._file is None:
             return
         try:
@@ -69,30 +69,30 @@ class StatusPublisher:
         except (OSError, StoreError) as error:
             reason = str(error) if isinstance(error, StoreError) else f"{self._file.path}: {reason_of(error)}"
             if reason != self._cannot_write:
-                _log.warning("the status file cannot be written: %s", reason)
+                _log.warning("cannot write the status file: %s", reason)
             self._cannot_write = reason
         else:
             self._cannot_write = None
 
     def draw(self, status: AgentStatus, age_seconds: float, next_seconds: float) -> None:
-        """Renew the line in the terminal."""
+        """Update the line in the terminal."""
         if self._screen is not None:
             now = f"{status.newest()} ({age_seconds:.0f} s ago) · next in {next_seconds:.0f} s"
             self._screen.show(f"{status.who()} · {status.offer} · {now}", f"{status.who()} · {now}", now)
 
     def undraw(self) -> None:
-        """Take the line away, before the last log lines."""
+        """Remove the line, before the last log lines."""
         if self._screen is not None:
             self._screen.end()
 
     def _line_for_systemd(self, status: AgentStatus) -> str:
-        """As what it is registered and when it last reported: a moment, since the line is not renewed in between."""
+        """The registration and the time of the last report, not its age: systemd's line is not updated in between."""
         at = self._reported_at
-        moment = "none yet" if at is None else time.strftime("%H:%M:%S UTC", time.gmtime(at))
-        return f"registered as {status.who()}, last report {moment} · {status.offer} · {status.newest()}"
+        reported = "no report yet" if at is None else time.strftime("last report %H:%M:%S UTC", time.gmtime(at))
+        return f"registered as {status.who()}, {reported} · {status.offer} · {status.newest()}"
 
     def longest_wait_seconds(self) -> float:
-        """How long the main loop may sleep: a countdown wants every second, a watchdog half its time."""
+        """How long the main loop may sleep: a countdown needs every second, a watchdog a third of its time."""
         waits = [3600.0]
         if self._screen is not None:
             waits.append(1.0)

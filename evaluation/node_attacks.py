@@ -10,6 +10,7 @@ import random
 from dataclasses import replace
 from typing import Any
 
+from evaluation.attendance_attacks import evaluate_attendance
 from registry_core.models.reputation import Evidence
 from registry_core.models.status import Admission
 from registry_core.rules.reputation import (
@@ -40,6 +41,7 @@ def evaluate_node_attacks(runs: int = _RUNS) -> dict[str, Any]:
         "on_off": _on_off(max(1, runs // 10)),
         "bad_mouthing": _bad_mouthing(),
         "wallet_abuse": _wallet_abuse(),
+        "attendance": evaluate_attendance(),
     }
 
 

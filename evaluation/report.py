@@ -188,7 +188,7 @@ def _ring(report: Mapping[str, Any]) -> str:
 
 def _behaviour(report: Mapping[str, Any]) -> str:
     washing, on_off = report["whitewashing"], report["on_off"]
-    slander, wallet = report["bad_mouthing"], report["wallet_abuse"]
+    slander, wallet, there = report["bad_mouthing"], report["wallet_abuse"], report["attendance"]
     abused = wallet["victim_after_abuse_of_unverified_wallet"]
     owner = wallet["owner_after_own_failures_under_verified_wallet"]
     return "\n".join(
@@ -219,6 +219,13 @@ def _behaviour(report: Mapping[str, Any]) -> str:
             f"**A victim's wallet abused.** Cost: {wallet['cost']}. After 50 proven wrong results by strangers who",
             f"named the wallet, its owner's next node starts at {abused['score']} on {abused['standing']}.",
             f"After 50 of the owner's own under a verified wallet: {owner['score']}, {owner['standing']}.\n",
+            "**Being there little and looking well.** Live for",
+            f"{there['live_minutes_of_each_hour']} minutes of each hour for {there['days']} days,",
+            "from the given minute of the registry's hour on; honest is who falls silent then.\n",
+            _table(
+                ("goes by", "minute", "score", "honest", "expected uptime, 6 h", "honest"),
+                [tuple(row.values()) for row in there["rows"]],
+            ),
         )
     )
 

@@ -1,7 +1,7 @@
-"""The node registry: what a node is, how it is judged, found and kept.
+"""The node registry: the model of a node, and how nodes are judged, found and stored.
 
-Importing this package loads nothing heavy: each name is fetched when it is first used (PEP 562), so that a
-probe can use the records without paying for the registry.
+Importing this package loads nothing heavy: each name is imported when it is first used (PEP 562), so that a probe can
+use the records without loading the registry.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _MODULES = {
     "storage.sealing": "KeyRing SealingKey",
     "version": "__version__",
 }
-"""Every public name, by the module that it is fetched from."""
+"""Every public name, by the module that defines it."""
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 __all__ = list(_MODULE_OF)
 
-if TYPE_CHECKING:  # the same once more for type checkers, which read no table; a test compares them
+if TYPE_CHECKING:  # the same list again for type checkers, which cannot read the table; a test compares the two
     from registry_core.contract import LocalRegistry as LocalRegistry
     from registry_core.contract import Registry as Registry
     from registry_core.contract import Reporting as Reporting

@@ -1,6 +1,6 @@
-"""The two clocks that the registry reads, passed in so that tests can move them.
+"""The two clocks that the registry reads, passed in so that tests can control them.
 
-Deadlines are judged by the monotonic one only; the wall clock is for what people read.
+Deadlines use the monotonic clock only; the wall clock is for times that people read.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ __all__ = ["Clock", "SystemClock"]
 
 
 class Clock(Protocol):
-    """What the registry asks of a clock."""
+    """The clock that a registry needs."""
 
     def monotonic(self) -> float:
-        """Seconds that never go back; the zero point means nothing."""
+        """Seconds that never decrease; the zero point is arbitrary."""
 
     def now(self) -> datetime:
-        """The wall-clock time, UTC, with its zone."""
+        """The wall-clock time: UTC, timezone-aware."""
 
 
 class SystemClock:
     """The clocks of this machine."""
 
-    # Seconds of CLOCK_MONOTONIC, which stands still while the machine sleeps: that time is nobody's fault.
-    # The function itself and no method around it: every call of a registry asks it.
+    # CLOCK_MONOTONIC, which stops while the machine sleeps, so that no node is blamed for that time.
+    # The function itself, without a method around it, because every call of a registry reads it.
     monotonic = staticmethod(time.monotonic)
 
     def now(self) -> datetime:

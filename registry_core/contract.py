@@ -1,7 +1,7 @@
-"""What every registry promises, wherever it lives. `NodeRegistry` (embedded) and `RemoteRegistry` (HTTP) keep it.
+"""The interface of every registry, implemented by `NodeRegistry` (embedded) and `RemoteRegistry` (HTTP).
 
-`Reporting` is the part that a node's agent knows, `Registry` is all of it, `LocalRegistry` what a registry in this
-process has beside. One test suite is the law for both registries.
+`Reporting` is the part that a node's agent uses, `Registry` is the whole, and `LocalRegistry` adds what only a registry
+in this process offers. One test suite runs against both implementations.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ __all__ = ["Admin", "LocalRegistry", "Queries", "Registry", "Reporting"]
 
 
 class Reporting(Protocol):
-    """What a node's agent does with a registry: register, report, go."""
+    """The calls of a node's agent: register, report, leave."""
 
     def register_node(self, node: Node, *, interval_seconds: Optional[float] = None) -> str:
-        """Take a node in, or update the description of the one with this id, and return the id.
+        """Register a node, or update the description of the node with this id, and return the id.
 
-        `interval_seconds` is how often the node means to report, at most 900; silence is judged by it.
-        Fields that belong to the registry (health, reputation, status axes, times) are ignored; history is
-        kept. Counts as a sign of life. Durable before it returns. Raises ValidationError, StoreError.
+        `interval_seconds` is how often the node intends to report, at most 900; the registry derives from it when a
+        silent node is down. Fields that belong to the registry (health, reputation, status, times) are ignored, and
+        the node's history is kept. Counts as a sign of life. Durable when it returns. Raises ValidationError,
+        StoreError.
         """
 
     def update_node_health(
@@ -41,59 +42,59 @@ class Reporting(Protocol):
         memory_usage: Optional[float] = None,
         disk_usage: Optional[float] = None,
     ) -> NodeHealth:
-        """Record a sample (1-minute load of the host, percent, percent) and return what follows from it.
+        """Record a sample (1-minute load of the host, percent, percent) and return the resulting health.
 
-        A gauge left out was not measured: its condition becomes `unknown`. Soft: never waits for the disk.
-        Raises ValidationError, UnknownNodeError; changes nothing then.
+        A gauge that is None was not measured: its condition becomes `unknown`. Never waits for the disk.
+        Raises ValidationError or UnknownNodeError, and then changes nothing.
         """
 
     def report_gap(self, gap: Mapping[str, Any]) -> None:
-        """Say what was measured while reports could not be delivered: once, with the next report that arrives.
+        """Deliver a summary of what was measured while no report got through, once, with the next report.
 
-        `gap` is the plain form of `wire.shapes.Gap`; a registry that takes gaps raises ValidationError for another. One
-        in the same process keeps none.
+        `gap` is the plain form of `wire.shapes.Gap`; a registry that stores gaps raises ValidationError for anything
+        else. A registry in the same process ignores them.
         """
 
     def forget_waits(self) -> None:
-        """Ask again with the next call, also where the registry asked to be left alone until later."""
+        """Send the next call at once, even if the registry requested a later retry."""
 
     @property
     def requested_interval_seconds(self) -> float:
-        """How often the registry asks its nodes to report; 0 where it does not ask."""
+        """The reporting interval that the registry requests from its nodes; 0 if it requests none."""
 
     @property
     def withheld_reasons(self) -> tuple[str, ...]:
-        """Why the node that reports is given no work whatever it reports, as of its last report."""
+        """Why the reporting node gets no work regardless of its health, as of its last report."""
 
     def leave(self, node_id: str) -> None:
-        """Say that the node goes in good order: it is `left`, not `down`, until its next sign of life.
+        """Report that the node leaves on purpose: it is `left`, not `down`, until its next sign of life.
 
-        Durable before it returns. Raises UnknownNodeError, and NotSupportedError where the registry does not speak for
-        this node: over the network only a node itself says that it leaves.
+        Durable when it returns. Raises UnknownNodeError, and NotSupportedError where this client does not act for the
+        node: over the network only a node itself can report that it leaves.
         """
 
     def close(self) -> None:
-        """Let go of what the registry holds. Closing twice is no error."""
+        """Release the registry's resources. Closing twice is no error."""
 
 
 class Queries(Protocol):
-    """Questions about nodes. A registry answers `find_nodes` and `count`, and inherits the rest."""
+    """Queries for nodes. A registry implements `find_nodes` and `count`, and inherits the rest."""
 
     @abstractmethod
     def find_nodes(self, query: NodeQuery, *, unreadable: Optional[Unreadable] = None) -> NodePage:
-        """The nodes that meet every condition of the query, in its order, and the cursor behind them.
+        """The nodes that meet every condition of the query, in its order, and the cursor of the next page.
 
-        Without a limit all of them. A cursor goes on behind the last node even where that was removed meanwhile.
+        Without a limit all of them are returned. A cursor stays valid when the last node of its page is removed.
 
-        `unreadable` is called with the error of each node that is found to be damaged, and the answer goes on without
-        it; from then on the registry leaves it out of all lists and counts, until its record is written anew. A page
-        that met very many of them may hold fewer nodes, and its cursor goes on. Without `unreadable` the first is
-        raised. A coordinator leaves them out by itself.
+        `unreadable` is called with the error of each node whose record turns out to be damaged, and the result omits
+        that node; from then on the registry omits it from all lists and counts until its record is rewritten. A page
+        that met very many damaged records may hold fewer nodes than its limit and still have a cursor. Without
+        `unreadable` the first such error is raised. A coordinator omits damaged nodes by itself.
         """
 
     @abstractmethod
     def count(self, query: NodeQuery) -> int:
-        """How many nodes meet every condition of the query, whatever its order, limit and cursor."""
+        """The number of nodes that meet every condition of the query; order, limit and cursor are ignored."""
 
     def list_nodes(
         self,
@@ -111,17 +112,18 @@ class Queries(Protocol):
         after: Optional[str] = None,
         min_uptime_probability: float = 0.0,
     ) -> list[Node]:
-        """The nodes that meet every condition, best reputation first (rounded to 0.01), ties by registration.
+        """The nodes that meet every condition, best reputation first (rounded to 0.01), ties in order of registration.
 
-        `only_healthy` means `Node.is_ready`. In `min_capabilities` a field at its default demands nothing, and
-        a detail field (quota, CPU model, …) is a ValidationError. Equal is enough wherever a number is demanded;
-        scores are compared after rounding to 0.01. `wallet_address=""` asks for nodes without one; every one of
-        `tags` must be carried; ids in `exclude` are left out, known or not.
+        `only_healthy` means `Node.is_ready`. In `min_capabilities` a field at its default requires nothing, and a
+        detail field (quota, CPU model, …) raises ValidationError. Minimums are inclusive; scores are compared after
+        rounding to 0.01. `wallet_address=""` selects nodes without a wallet; a node must carry all of `tags`; ids in
+        `exclude` are omitted, whether known or not.
 
-        `order="random"` is a draw that `seed` fixes for a registry that has not changed; `"least_loaded"` draws
-        8 × `limit` ready nodes and returns those with the least load for each CPU, unknown loads last. `after` is
-        the cursor of an earlier answer or the id of its last node: the listing goes on behind it, in the order
-        by reputation only. `min_uptime_probability`: that the node, live now, stays live for the next 6 hours.
+        `order="random"` is a random order, the same for the same `seed` while the registry does not change;
+        `"least_loaded"` draws 8 × `limit` ready nodes and returns those with the lowest load per CPU, unknown loads
+        last. `after` is the cursor of an earlier page, or the id of its last node: the list continues after it (only
+        in the order by reputation). `min_uptime_probability` is the minimum probability that the node, live now,
+        stays live for the next 6 hours.
         """
         return self.find_nodes(
             NodeQuery(
@@ -132,7 +134,7 @@ class Queries(Protocol):
                 gpus,
                 tags,
                 exclude,
-                order,  # type: ignore[arg-type]  # NodeQuery turns the text into its member, or refuses it
+                order,  # type: ignore[arg-type]  # NodeQuery converts the text or raises
                 seed,
                 limit,
                 after,
@@ -152,7 +154,7 @@ class Queries(Protocol):
         exclude: Collection[str] = (),
         min_uptime_probability: float = 0.0,
     ) -> int:
-        """How many nodes `list_nodes` would return without a limit."""
+        """The number of nodes that `list_nodes` would return without a limit."""
         return self.count(
             NodeQuery(
                 min_reputation,
@@ -168,45 +170,45 @@ class Queries(Protocol):
 
 
 class Admin(Protocol):
-    """What operators decide about nodes. Each call is durable before it returns; all raise UnknownNodeError, and
-    ValidationError for a text that is no reason and for a change that makes no sense in the node's state.
+    """The commands of operators. Each call is durable when it returns; each raises UnknownNodeError, and
+    ValidationError for an invalid text and for a change that the node's state does not allow.
     """
 
     @abstractmethod
     def set_admission(self, node_id: str, admission: Admission, *, reason: str = "", actor: str = "") -> None:
-        """Approve, suspend or ban the node, or put it on probation; the next four are short for this."""
+        """Approve, suspend or ban the node, or put it on probation; the next four methods are shorthands."""
 
     def approve(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
-        """Let the node take part for good."""
+        """Admit the node permanently."""
         self.set_admission(node_id, Admission.APPROVED, reason=reason, actor=actor)
 
     def put_on_probation(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
-        """Let the node take part for now; how new nodes begin."""
+        """Admit the node on probation, as every new node starts."""
         self.set_admission(node_id, Admission.PROBATION, reason=reason, actor=actor)
 
     def suspend(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
-        """Take the node out until it is approved or put on probation again."""
+        """Give the node no work until it is approved or put on probation again."""
         self.set_admission(node_id, Admission.SUSPENDED, reason=reason, actor=actor)
 
     def ban(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
-        """Take the node out for good; registering again does not help it. Works whatever its record holds."""
+        """Exclude the node permanently, even if it registers again. Works even if its record is damaged."""
         self.set_admission(node_id, Admission.BANNED, reason=reason, actor=actor)
 
     @abstractmethod
     def cordon(self, node_id: str, *, reason: str = "", actor: str = "", until: Optional[datetime] = None) -> None:
-        """Give the node no new work, until `until` (a time with its zone) or until `uncordon`."""
+        """Give the node no new work until `until` (a timezone-aware time) or until `uncordon`."""
 
     @abstractmethod
     def uncordon(self, node_id: str, *, reason: str = "", actor: str = "") -> None:
-        """Let the node get work again. No error when it was not cordoned."""
+        """Let the node get work again. No error if it was not cordoned."""
 
     @abstractmethod
     def attach_wallet(self, node_id: str, signature: str, *, actor: str = "") -> None:
-        """Prove the wallet that the node names, by its signature over `identity.wallets.proof_message(node_id)`."""
+        """Prove the node's wallet by the wallet's signature of `identity.wallets.proof_message(node_id)`."""
 
 
 class Registry(Reporting, Queries, Protocol):
-    """Register nodes, follow them, judge them, find them."""
+    """The whole registry: register, report, rate and find nodes."""
 
     @property
     def admin(self) -> Admin:
@@ -222,44 +224,45 @@ class Registry(Reporting, Queries, Protocol):
         weight: float = 1.0,
         rater: Optional[str] = None,
     ) -> Reputation:
-        """Record the outcome of one task and return the new reputation. Durable before it returns.
+        """Record the outcome of one task and return the new reputation. Durable when it returns.
 
-        With `task_id` a task counts once (the last 1,024 of 30 days). `weight`: above 0, at most 5; a result that was
-        proven wrong weighs 5. `rater`: the id of the node whose opinion this is; None means that you verified it.
-        `dimension` is `correctness` or `performance`. Raises ValidationError, UnknownNodeError.
+        With `task_id` a task counts once (the last 1,024 ids of 30 days are remembered). `weight` is above 0 and at
+        most 5, the weight of a result proven wrong. `rater` is the id of the node whose opinion this is; None means
+        that you verified the outcome. `dimension` is `correctness` or `performance`. A failure of a removed node counts
+        when the node registers again, if its past is still kept. Raises ValidationError, UnknownNodeError.
         """
 
     def get_node(self, node_id: str) -> Optional[Node]:
         """The node as it is now, or None."""
 
     def get_reputation(self, node_id: str) -> Reputation:
-        """The node's reputation with evidence and reasons. Raises UnknownNodeError."""
+        """The node's reputation with its evidence and reasons. Raises UnknownNodeError."""
 
     def explain_node(self, node_id: str, query: NodeQuery) -> list[Failing]:
-        """Each condition of the query that the node fails, and what would mend it; none: it is among the answers.
+        """Each condition of the query that the node fails, with a remedy; empty if the node matches.
 
-        Order, limit and cursor are no conditions. Raises UnknownNodeError, ValidationError.
+        Order, limit and cursor are not conditions. Raises UnknownNodeError, ValidationError.
         """
 
     def deregister_node(self, node_id: str) -> bool:
-        """Remove the node; True if it was there. Durable before it returns."""
+        """Remove the node; True if it was registered. Durable when it returns."""
 
 
 class LocalRegistry(Registry, Protocol):
-    """A registry in this process: what a host can do with it beside the commands that any registry takes."""
+    """A registry in this process, with the calls that a remote registry does not offer."""
 
     @property
     def events(self) -> EventRing:
-        """What happened, in order: `events.after(index, wait_seconds=0)`."""
+        """The recent events, in order: `events.after(index, wait_seconds=0)`."""
 
     def save(self) -> None:
-        """Write the newest samples and who is down; all else is durable already."""
+        """Write the newest samples and the list of down nodes; everything else is durable already."""
 
     def load(self) -> None:
-        """Read what is kept anew, when another hand changed it."""
+        """Reread the store after it was changed by hand or by another process."""
 
     def batch(self) -> AbstractContextManager[None]:
         """Many changes, one commit, all or nothing."""
 
     def tick(self) -> float:
-        """Let time do its work; returns in how many seconds it is next due."""
+        """Apply timeouts and expiries; return the seconds until the next call is due."""

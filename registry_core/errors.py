@@ -1,7 +1,6 @@
-"""Every exception that the registry raises. Branch on who is at fault and whether trying again can help.
+"""Every exception that the registry raises, divided by who is at fault and whether a retry can help.
 
-Here: the hierarchy and the text of each error. Not here: how a library's own exceptions are translated;
-that happens at the border where the library is called.
+Exceptions of other libraries are translated where the library is called, not here.
 """
 
 from __future__ import annotations
@@ -34,24 +33,24 @@ _LONGEST_PATH_SHOWN = 200
 INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-"""What is drawn as nothing although it counts as a letter, a mark or a symbol: joiners, fillers, variation selectors,
-the empty Braille pattern (Unicode: Default_Ignorable_Code_Point without the categories C and Z)."""
+"""Characters that are letters, marks or symbols but are displayed as nothing: joiners, fillers, variation selectors
+and the empty Braille pattern (Unicode: Default_Ignorable_Code_Point without the categories C and Z)."""
 
 
 def shown(value: object) -> str:
-    """A value as it may stand in an error text: escaped (it ends in terminals and logs) and short."""
+    """The value for an error text: escaped, since it reaches terminals and logs, and shortened."""
     text = ascii(value[: _LONGEST_VALUE_SHOWN + 1]) if isinstance(value, (str, bytes)) else _ascii(value)
     return text if len(text) <= _LONGEST_VALUE_SHOWN else text[: _LONGEST_VALUE_SHOWN - 1] + "…"
 
 
 def shown_path(path: str) -> str:
-    """A path as it may stand in an error text; of a long one the end, where the file's name is."""
+    """The path for an error text; a long path is cut at the front, so that the file name stays."""
     text = ascii(path)
     return text if len(text) <= _LONGEST_PATH_SHOWN else "'…" + text[1 - _LONGEST_PATH_SHOWN :]
 
 
 def printable(text: str) -> str:
-    """`text` in one line without what a terminal would act on: controls and their kin are written as escapes."""
+    """`text` on one line, with control and invisible characters escaped, so that a terminal cannot act on them."""
     if text.isprintable() and text.isascii():
         return text
     seen = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
@@ -59,7 +58,7 @@ def printable(text: str) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """What went wrong, in the system's own words where it has any, such as `No space left on device`."""
+    """The reason of an error: the operating system's message if there is one, such as `No space left on device`."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
@@ -71,19 +70,19 @@ def _ascii(value: object) -> str:
 
 
 def _escaped(field: str) -> str:
-    """A field's path as it may stand in an error text: keys of maps come from files and from the network."""
+    """The field's path for an error text, escaped: keys of maps come from files and from the network."""
     text = ascii(field)[1:-1]
     return text if len(text) <= _LONGEST_FIELD_SHOWN else text[: _LONGEST_FIELD_SHOWN - 1] + "…"
 
 
 class RegistryError(Exception):
-    """Root of all errors that this package raises on purpose."""
+    """The base of all errors that this package raises on purpose."""
 
 
 class ValidationError(RegistryError, ValueError):
-    """The caller passed something that cannot be accepted. Nothing was changed; trying again cannot help.
+    """The caller passed an invalid value. Nothing was changed; a retry cannot help.
 
-    `field` is the dotted path of the field, `value` what was given, `rule` what it must be.
+    `field` is the dotted path of the field, `value` the value given, `rule` what the value must be.
     """
 
     def __init__(self, field: str, value: object, rule: str) -> None:
@@ -96,13 +95,13 @@ class ValidationError(RegistryError, ValueError):
         return f"{_escaped(self.field)}: {shown(self.value)} is not accepted: {self.rule}"
 
     def within(self, parent: str) -> ValidationError:
-        """The same error seen from an enclosing record: `cpu_cores` within `capabilities`."""
+        """The same error with the field's path inside an enclosing record: `cpu_cores` within `capabilities`."""
         separator = "" if self.field.startswith("[") else "."
         return ValidationError(f"{parent}{separator}{self.field}", self.value, self.rule)
 
 
 class UnknownNodeError(RegistryError, LookupError):
-    """No node with this id is registered. An agent answers this by registering again."""
+    """No node with this id is registered. An agent then registers again."""
 
     def __init__(self, node_id: str) -> None:
         super().__init__(node_id)
@@ -113,34 +112,33 @@ class UnknownNodeError(RegistryError, LookupError):
 
 
 class ReadOnlyError(RegistryError):
-    """The registry was opened with `read_only=True`, or the calling process does not own it."""
+    """The registry was opened with `read_only=True`, or by the parent of this process."""
 
 
 class RegistryClosedError(RegistryError):
-    """The registry was closed; open it again."""
+    """The registry was closed before the call."""
 
 
 class NotSupportedError(RegistryError):
-    """This version, or this kind of registry, cannot do what was asked. The text says what can."""
+    """This version or kind of registry does not support the call. The text names an alternative."""
 
 
 class EventsCompacted(RegistryError):  # noqa: N818 - named in the public description
-    """Events older than the ring were asked for: read the whole list again, then follow from `oldest_index`."""
+    """The requested events are older than the ring: read the whole list again, then follow from `oldest_index`."""
 
-    def __init__(self, asked_index: int, oldest_index: int) -> None:
-        super().__init__(asked_index, oldest_index)
-        self.asked_index = asked_index
+    def __init__(self, requested_index: int, oldest_index: int) -> None:
+        super().__init__(requested_index, oldest_index)
+        self.requested_index = requested_index
         self.oldest_index = oldest_index
 
     def __str__(self) -> str:
-        return f"events after {self.asked_index} are no longer kept; the oldest kept is {self.oldest_index}"
+        return f"events after {self.requested_index} are no longer available; the oldest one is {self.oldest_index}"
 
 
 class StoreError(RegistryError):
-    """The place where the registry is kept cannot be read or written. `path` names it.
+    """The store at `path` cannot be read or written.
 
-    Nothing that was acknowledged is lost. Trying again can help once the reason is mended (disk full,
-    permission, a device that failed).
+    No acknowledged change is lost. A retry can help once the cause is fixed (full disk, permissions, failed device).
     """
 
     def __init__(self, path: str, reason: str) -> None:
@@ -153,32 +151,35 @@ class StoreError(RegistryError):
 
 
 class StoreInUseError(StoreError):
-    """Another process has the registry open for writing. `holder_pid` is its process id where known."""
+    """Another process has the registry open for writing. `holder_pid` is its process id, if known."""
 
     def __init__(self, path: str, holder_pid: Optional[int]) -> None:
         holder = f"process {holder_pid}" if holder_pid is not None else "another process"
         super().__init__(
             path,
             f"{holder} has this registry open for writing; make the change through it, or stop it first "
-            "(to read beside it: read_only=True)",
+            "(reading is possible meanwhile)",
         )
         self.holder_pid = holder_pid
 
 
 class DamagedStoreError(StoreError):
-    """What is kept there cannot be understood. The file is left as it is; `where` says what is wrong where.
+    """The stored data is damaged. The file is not changed; `where` says which part is wrong and why.
 
-    `node_id` is the node whose record it is, where no other's is concerned: a query that excludes it gets the others.
+    `node_id` is set when only that node's record is damaged: a query that excludes the node returns all others.
     """
 
     def __init__(self, path: str, where: str, node_id: Optional[str] = None) -> None:
-        super().__init__(path, f"{where}; the file is left as it is")
+        super().__init__(path, f"{where}; the file was not changed")
         self.where = where
         self.node_id = node_id
 
 
 class SealedStoreError(StoreError):
-    """The key is missing, wrong, or given for a place that is not sealed. Nothing was changed; no key is shown."""
+    """The key is missing or wrong, or was given for a store that is not sealed. Nothing was changed.
+
+    The text never contains a key.
+    """
 
 
 class UnsupportedSchemaError(StoreError):
@@ -191,9 +192,9 @@ class UnsupportedSchemaError(StoreError):
 
 
 class UnreachableError(RegistryError):
-    """A registry over the network does not answer, or asks to be left alone for now. Trying again later can help.
+    """A remote registry does not answer, or asks its clients to retry later. A later retry can help.
 
-    `address` is what was asked; `retry_after_seconds` is how long it asked to wait, where it said so.
+    `address` is the address of the registry; `retry_after_seconds` is the wait that it requested, if any.
     """
 
     def __init__(self, address: str, reason: str, retry_after_seconds: Optional[float] = None) -> None:
@@ -207,9 +208,9 @@ class UnreachableError(RegistryError):
 
 
 class RefusedError(RegistryError):
-    """A registry over the network refuses this caller. Trying again cannot help until what `remedy` says is done.
+    """A remote registry refuses this caller. A retry cannot help before the `remedy` is applied.
 
-    `code` names the kind of problem (`bad-signature`, `duplicate-identity`, `not-allowed`, `banned`, …).
+    `code` is the kind of problem (`bad-signature`, `duplicate-identity`, `not-allowed`, `banned`, …).
     """
 
     def __init__(self, code: str, reason: str, remedy: str = "") -> None:

@@ -1,7 +1,4 @@
-"""For tests of what is built on the registry: a clock that is moved by hand, a store whose commits take their time.
-
-Here: helpers that hold still what otherwise happens by chance. Not here: anything that a running program needs.
-"""
+"""Helpers for tests of programs that use the registry: a clock moved by hand, and a store whose commits can be held."""
 
 from __future__ import annotations
 
@@ -17,21 +14,21 @@ from registry_core.storage.store import Change
 __all__ = ["START", "HandClock", "SlowStore"]
 
 START = datetime(2026, 1, 31, 12, 0, tzinfo=timezone.utc)
-"""Where a `HandClock` stands before it is moved."""
+"""The initial time of a `HandClock`."""
 
 LONGEST_HOLD_SECONDS = 60.0
-"""A commit that is held longer fails, so that no test waits for ever."""
+"""A commit that is held longer fails, so that no test waits forever."""
 
 
 class HandClock:
-    """A `Clock` that stands still until it is moved: `NodeRegistry(clock=HandClock())`."""
+    """A `Clock` that changes only when it is moved: `NodeRegistry(clock=HandClock())`."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
         self.wall = START
 
     def monotonic(self) -> float:
-        """Seconds that never go back."""
+        """Seconds that never decrease."""
         return self.seconds
 
     def now(self) -> datetime:
@@ -39,24 +36,24 @@ class HandClock:
         return self.wall
 
     def move(self, seconds: float) -> None:
-        """Time passes, by both clocks."""
+        """Advance both clocks."""
         self.seconds += seconds
         self.wall += timedelta(seconds=seconds)
 
     def set_wall(self, wall: datetime) -> None:
-        """Somebody sets the wall clock; no time passes."""
+        """Set the wall clock only, as an administrator might; no time passes."""
         self.wall = wall
 
 
 class SlowStore:
-    """The store of a registry, as on a slow disk: while it is held, commits wait.
+    """Makes a registry's store behave as on a slow disk: while it is held, commits wait.
 
     ```
     slow = SlowStore(registry)
     slow.hold()
     thread = threading.Thread(target=registry.deregister_node, args=("node-1",))
     thread.start()
-    slow.wait_for_commands(1)  # it is decided, and not durable
+    slow.wait_for_commands(1)  # the removal is decided but not durable
     ...
     slow.let_go()
     ```
@@ -71,21 +68,21 @@ class SlowStore:
         setattr(registry._store, "commit", self._commit)  # noqa: B010 - a method of this one instance
 
     def hold(self) -> None:
-        """Commits wait from now on."""
+        """Make commits wait from now on."""
         self._gate.clear()
 
     def let_go(self, *outcomes: Optional[BaseException]) -> None:
-        """Commits go on. The next ones change nothing and raise these, one each; None: that one succeeds."""
+        """Release the commits. Each of the next ones raises its outcome and writes nothing, or succeeds for None."""
         self._outcomes.extend(outcomes)
         self._gate.set()
 
     @property
     def waiting(self) -> int:
-        """How many callers wait for the disk."""
+        """The number of callers that wait for the disk."""
         return self._registry._transactions.group.waiting
 
     def wait_for_commands(self, count: int, timeout_seconds: float = 10.0) -> None:
-        """Return when at least `count` callers wait for the disk. Raises TimeoutError."""
+        """Wait until at least `count` callers wait for the disk. Raises TimeoutError."""
         end = time.monotonic() + timeout_seconds
         while self.waiting < count:
             if time.monotonic() > end:

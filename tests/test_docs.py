@@ -27,6 +27,15 @@ def test_every_command_has_its_part_in_the_page_of_commands(name: str) -> None:
     assert f"## duxnet {name}\n" in (ROOT / "docs/cli.md").read_text()
 
 
+def test_nothing_says_to_install_the_package_by_name() -> None:
+    """Until a release exists the name on an index may be another's: a checkout or a file is named instead."""
+    places = ("registry_core", "agent", "duxnet", "docs", "packaging")
+    texts = [path for place in places for path in (ROOT / place).rglob("*") if path.suffix in {".py", ".md"}]
+    found = re.compile(r"\b(?:pip|pipx)3?[^`\n]*? install[^`\n]*?duxnet-registry")
+    naming = [path for path in [*texts, *ROOT.glob("*.md")] if found.search(path.read_text(encoding="utf-8"))]
+    assert naming == []
+
+
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted(ROOT.glob("docs/*.md")))])
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     file = ROOT / page

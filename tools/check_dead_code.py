@@ -62,9 +62,16 @@ EXCEPTIONS = {
         "_do_submit_job": "APScheduler calls it",
     },
     "agent/settings.py": {"override": "a field of the settings, read by name"},
-    "duxnet/cli/group.py": {"format_commands": "click calls it"},
+    "duxnet/cli/group.py": {
+        "command_class": "click reads it",
+        "format_commands": "click calls it",
+        "format_options": "click calls it",
+    },
     "duxnet/coordinator/app.py": {"create_app": "public: docs/coordinator.md"},
-    "duxnet/coordinator/commit_queue.py": {"__traceback__": "an attribute of exceptions"},
+    "duxnet/coordinator/commit_queue.py": {
+        "__context__": "an attribute of exceptions",
+        "__traceback__": "an attribute of exceptions",
+    },
     "duxnet/coordinator/http/openapi.py": {"selected": "a field of an answer, for clients"},
     "duxnet/coordinator/server/connection.py": {
         "disconnected": "an attribute of uvicorn's",

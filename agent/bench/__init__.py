@@ -1,1 +1,1 @@
-"""Measuring what the machine does, not what it has: short rounds in processes of their own, under a deadline."""
+"""Benchmarks of the machine's actual performance: short rounds in separate processes, under a deadline."""

@@ -1,6 +1,7 @@
-"""The measurements of `duxnet probe --bench`: rounds of each, the best with its spread, and under which conditions.
+"""The measurements of `duxnet probe --bench`: several rounds of each, the best one with its spread, and the conditions.
 
-What cannot be measured says why. All of it takes less than 20 seconds. Not here: the work itself (`worker.py`).
+A measurement that is not possible has a reason instead. All of them take less than 20 seconds. A lane is one of the
+processes that work in parallel; `worker.py` does the work of one.
 """
 
 from __future__ import annotations
@@ -31,32 +32,32 @@ _DISK_SECONDS = 1.5
 _GPU_SECONDS = 1.0
 _READY_SECONDS = 6.0
 _COPY_BYTES = 128 * 1024 * 1024
-_ROOM_BYTES = 1 << 30  # free space below which nothing is written
+_ROOM_BYTES = 1 << 30  # minimum free space for the disk measurements
 _MOST_LANES = 512
-_BUSY_SHARE = 0.25  # above it the machine does something else, and the figures say little
-NEEDS_BLAKE3 = "needs blake3: pip install 'duxnet-registry[prove]'"
+_BUSY_SHARE = 0.25  # a busier machine is running something else, and the figures mean little
+NEEDS_BLAKE3 = "needs blake3: pip install blake3"
 
 
 @dataclass(frozen=True)
 class Lane:
-    """What one worker said, or why it said nothing."""
+    """The result of one worker, or the reason why there is none."""
 
-    said: dict[str, Any]
+    result: dict[str, Any]
 
     @property
     def failed(self) -> Optional[str]:
-        """The reason, None where it worked."""
-        reason = self.said.get("failed")
+        """The reason of a failure; None if it worked."""
+        reason = self.result.get("failed")
         return str(reason) if reason is not None else None
 
     @property
     def rate(self) -> float:
-        """Work done a second."""
-        return float(self.said["done"]) / float(self.said["seconds"])
+        """Units of work per second."""
+        return float(self.result["done"]) / float(self.result["seconds"])
 
 
 class Deadline:
-    """What is left of the time for all."""
+    """The time that is left for all measurements."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
@@ -67,7 +68,7 @@ class Deadline:
 
 
 def bench(source: Source, report: ProbeReport, work_dir: str) -> dict[str, Any]:
-    """The JSON of `--bench`: conditions, and a figure or a reason for each measurement."""
+    """The JSON of `--bench`: the conditions, and a figure or a reason for each measurement."""
     start, deadline = time.monotonic(), Deadline(ALL_SECONDS)
     values = {reading.name: reading.value for reading in report.readings}
     lanes = max(1, min(_MOST_LANES, values.get("cpu_cores") or 1))
@@ -90,7 +91,7 @@ def bench(source: Source, report: ProbeReport, work_dir: str) -> dict[str, Any]:
 
 
 def _conditions(source: Source, values: dict[str, Any], lanes: int) -> dict[str, Any]:
-    """What the figures depend on beside the hardware."""
+    """What the figures depend on besides the hardware."""
     busy = _busy_share(source)
     try:
         load: Optional[float] = round(source.load_average(), 2)
@@ -108,7 +109,7 @@ def _conditions(source: Source, values: dict[str, Any], lanes: int) -> dict[str,
 
 
 def _busy_share(source: Source) -> Optional[float]:
-    """The share of all CPUs that was busy in the quarter of a second before."""
+    """The busy share of all CPUs, measured for a quarter of a second."""
     try:
         before = source.cpu_times()
         time.sleep(0.25)
@@ -136,14 +137,14 @@ def _disk(work_dir: str, values: dict[str, Any], deadline: Deadline) -> dict[str
     reason = ""
     available = values.get("storage_available_gb")
     if available is None:
-        reason = "the work directory's storage is not known"
+        reason = "the work directory's storage is unknown"
     elif available * 1e9 < _ROOM_BYTES:
         reason = "less than 1 GB is free"
     folder = work_dir
-    while not reason and not os.path.isdir(folder) and folder != "/":  # noqa: PTH112 - said by the probe already
+    while not reason and not os.path.isdir(folder) and folder != "/":  # noqa: PTH112 - the probe has reported errors already
         folder = str(Path(folder).parent)
     if not reason and not os.access(folder, os.W_OK | os.X_OK):
-        reason = f"{folder} may not be written"
+        reason = f"{folder} is not writable"
     if reason:
         return {"disk_write": _not_measured(reason), "disk_read": _not_measured(reason)}
     with tempfile.TemporaryDirectory(prefix=".duxnet-bench-", dir=folder) as own:
@@ -158,7 +159,7 @@ def _gpu(values: dict[str, Any], deadline: Deadline) -> dict[str, Any]:
     if not values.get("gpu_enabled"):
         return _not_measured("no usable GPU")
     if find_spec("torch") is None:
-        return _not_measured("needs torch, which is not installed here")
+        return _not_measured("needs torch, which is not installed")
     return _rounds("gpu", "", 1, _GPU_SECONDS, "TFLOP/s", 1e-12, deadline)
 
 
@@ -176,10 +177,10 @@ def _rounds(
     deadline: Deadline,
     rounds: int = _ROUNDS,
 ) -> dict[str, Any]:
-    """Noise only slows, so the best round is the figure; the others are its spread."""
+    """Noise only slows a round down, so the best round is the figure; the others give its spread."""
     rates: list[float] = []
-    said: dict[str, Any] = {}
-    reason = "the time for all measurements was over"
+    result: dict[str, Any] = {}
+    reason = "the time limit for all measurements was reached"
     for _ in range(rounds):
         if deadline.left() < seconds + 0.5:
             break
@@ -189,7 +190,7 @@ def _rounds(
             reason = failures[0]
             break
         rates.append(sum(lane.rate for lane in done) * scale)
-        said = done[0].said
+        result = done[0].result
     if not rates:
         return _not_measured(reason)
     found = {
@@ -199,7 +200,7 @@ def _rounds(
         "rounds": [_rounded(rate) for rate in rates],
         "spread": round(1 - min(rates) / max(rates), 3),
     }
-    return {**found, **{name: said[name] for name in ("median_us", "p99_us", "direct", "device") if name in said}}
+    return {**found, **{name: result[name] for name in ("median_us", "p99_us", "direct", "device") if name in result}}
 
 
 def _rounded(rate: float) -> float:
@@ -207,14 +208,14 @@ def _rounded(rate: float) -> float:
 
 
 def _round(kind: str, argument: str, lanes: int, seconds: float, deadline: Deadline) -> list[Lane]:
-    """All lanes start at one moment; what does not end in time is ended."""
+    """All lanes start at the same moment; a worker that does not finish in time is killed."""
     workers: list[subprocess.Popen[bytes]] = []
     try:
         workers.extend(_started(kind, argument, seconds) for _ in range(lanes))
         for worker in workers:
             line = _line(worker, min(_READY_SECONDS, deadline.left()))
             if line != b"ready\n":
-                return [_lane(line, "the worker did not get ready in time")]
+                return [_lane(line, "the worker was not ready in time")]
         for worker in workers:
             assert worker.stdin is not None
             worker.stdin.write(b"go\n")
@@ -222,7 +223,7 @@ def _round(kind: str, argument: str, lanes: int, seconds: float, deadline: Deadl
         late = "no answer in time"
         return [_lane(_line(worker, min(seconds + 4.0, deadline.left())), late) for worker in workers]
     except OSError as error:
-        return [Lane({"failed": f"no process can be started: {error.strerror}"})]
+        return [Lane({"failed": f"cannot start a process: {error.strerror}"})]
     finally:
         for worker in workers:
             worker.kill()
@@ -230,7 +231,7 @@ def _round(kind: str, argument: str, lanes: int, seconds: float, deadline: Deadl
                 if pipe is not None:
                     with suppress(OSError):
                         pipe.close()
-            with suppress(subprocess.TimeoutExpired):  # held by a disk or a driver: it ends when that answers
+            with suppress(subprocess.TimeoutExpired):  # a disk or driver holds it: it ends when that answers
                 worker.wait(0.5)
 
 
@@ -246,7 +247,7 @@ def _started(kind: str, argument: str, seconds: float) -> subprocess.Popen[bytes
 
 
 def _line(worker: subprocess.Popen[bytes], seconds: float) -> bytes:
-    """The next line of a worker; empty where none comes in time."""
+    """The next line of a worker; empty if there is none in time."""
     assert worker.stdout is not None
     with selectors.DefaultSelector() as selector:
         selector.register(worker.stdout, selectors.EVENT_READ)
@@ -257,8 +258,8 @@ def _lane(line: bytes, otherwise: str) -> Lane:
     import json
 
     try:
-        said = json.loads(line)
+        result = json.loads(line)
     except ValueError:
         return Lane({"failed": otherwise})
-    whole = isinstance(said, dict) and ("failed" in said or float(said.get("seconds", 0)) > 0)
-    return Lane(said) if whole else Lane({"failed": otherwise})
+    whole = isinstance(result, dict) and ("failed" in result or float(result.get("seconds", 0)) > 0)
+    return Lane(result) if whole else Lane({"failed": otherwise})

@@ -1,9 +1,9 @@
-"""One lane of a measurement, in a process of its own: run by path, never imported by the agent.
+"""One lane of a measurement, in a separate process: run by path, never imported by the agent.
 
     python -I worker.py cpu|memory|disk_write|disk_read|gpu ARGUMENT SECONDS
 
-Says `ready`, waits for a line, works for so many seconds and says what it did as one line of JSON. A process of its
-own, because lanes must not share an interpreter, and because a disk or a driver may never answer.
+Prints `ready`, waits for a line, works for SECONDS and prints the result as one line of JSON. It is a separate process,
+because lanes must not share an interpreter, and because a disk or a driver may never answer.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ BLOCK_BYTES = 4 * 1024 * 1024
 PAGE_BYTES = 4096
 MOST_WRITTEN_BYTES = 256 * 1024 * 1024
 _DIRECT = getattr(os, "O_DIRECT", 0)
-PAUSE_BYTES = 32 * 1024 * 1024  # written between two looks at the clock
+PAUSE_BYTES = 32 * 1024 * 1024  # written between two checks of the clock
 
 
 def seeded_buffer(seed: bytes) -> bytes:
-    """What cannot be compressed, and is the same for the same seed."""
+    """Data that cannot be compressed and that depends only on the seed."""
     from blake3 import blake3
 
     buffer: bytes = blake3(b"duxnet/cpu/buf" + seed).digest(length=BUFFER_BYTES)
@@ -38,9 +38,9 @@ def seeded_buffer(seed: bytes) -> bytes:
 
 
 def cpu_step(state: bytes, buffer: bytes) -> bytes:
-    """One step of the CPU exam: SHA-256 of BLAKE3 of 2 MiB, keyed by the step before, and of 80 KiB.
+    """One step of the CPU exam: SHA-256 of BLAKE3 of 2 MiB, keyed by the previous step, and of 80 KiB.
 
-    No step can begin before the one before it ends, so that steps a second are the rate of one lane.
+    A step needs the result of the previous one, so that steps per second are the rate of one lane.
     """
     from blake3 import blake3
 
@@ -52,7 +52,7 @@ def cpu_step(state: bytes, buffer: bytes) -> bytes:
 
 def cpu(seed: str, seconds: float) -> Callable[[], dict[str, Any]]:
     buffer = seeded_buffer(seed.encode())
-    state = cpu_step(hashlib.sha256(seed.encode()).digest(), buffer)  # the first one loads the library
+    state = cpu_step(hashlib.sha256(seed.encode()).digest(), buffer)  # the first step loads the library
 
     def work() -> dict[str, Any]:
         last, steps, start = state, 0, time.perf_counter()
@@ -98,8 +98,8 @@ def disk_write(path: str, seconds: float) -> Callable[[], dict[str, Any]]:
 
 
 def disk_read(path: str, seconds: float) -> Callable[[], dict[str, Any]]:
-    """Reads of 4 KiB at random places, past the page cache where the file system can."""
-    page = mmap.mmap(-1, PAGE_BYTES)  # aligned, as direct reads want it
+    """Reads of 4 KiB at random offsets, bypassing the page cache if the file system can."""
+    page = mmap.mmap(-1, PAGE_BYTES)  # aligned, as direct reads require
     direct = bool(_DIRECT)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | _DIRECT)
@@ -112,7 +112,7 @@ def disk_read(path: str, seconds: float) -> Callable[[], dict[str, Any]]:
         times: list[float] = []
         start = time.perf_counter()
         while time.perf_counter() - start < seconds:
-            offset = random.randrange(pages) * PAGE_BYTES  # noqa: S311 - a place on a disk, no secret
+            offset = random.randrange(pages) * PAGE_BYTES  # noqa: S311 - an offset, not a secret
             if not direct and hasattr(os, "posix_fadvise"):
                 os.posix_fadvise(descriptor, offset, PAGE_BYTES, os.POSIX_FADV_DONTNEED)
             before = time.perf_counter()
@@ -155,15 +155,15 @@ _KINDS = {"cpu": cpu, "memory": memory, "disk_write": disk_write, "disk_read": d
 
 
 def main(kind: str, argument: str, seconds: float) -> None:
-    """Get ready, wait for the word, work, say what was done."""
+    """Prepare, wait for the signal to start, work, print the result."""
     try:
         work = _KINDS[kind](argument, seconds)
         print("ready", flush=True)  # noqa: T201 - the parent reads it
         sys.stdin.readline()
-        said = work()
+        result = work()
     except (OSError, ImportError, RuntimeError, AssertionError, MemoryError) as error:
-        said = {"failed": f"{type(error).__name__}: {error}"}
-    print(json.dumps(said), flush=True)  # noqa: T201 - the parent reads it
+        result = {"failed": f"{type(error).__name__}: {error}"}
+    print(json.dumps(result), flush=True)  # noqa: T201 - the parent reads it
 
 
 if __name__ == "__main__":

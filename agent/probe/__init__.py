@@ -1,1 +1,1 @@
-"""Measuring the machine: sources read, parsers parse, probes make readings, one runner runs them all."""
+"""Measures the machine: sources read, parsers parse, probes produce readings, and one runner runs all probes."""

@@ -1,4 +1,4 @@
-"""What stands behind a mounted device and can hold less than the file system promises: pools and quotas."""
+"""Pools and quotas, because of which a mounted device can hold less than its file system reports."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _QUOTA_OPTIONS = frozenset(("quota", "usrquota", "grpquota", "prjquota", "uquota
 
 
 def quota_options(mount: Mount) -> list[str]:
-    """Kinds of quota that the file system keeps; the size of the file system knows nothing of a user's or a group's."""
+    """The enabled kinds of quota; the size of the file system does not include a user's or a group's quota."""
     return [
         name for name in mount.super_options if name in _QUOTA_OPTIONS or name.startswith(("usrjquota=", "grpjquota="))
     ]
 
 
 def pool_of(source: Source, mount: Mount) -> Optional[str]:
-    """The ZFS pool, the btrfs volume or the LVM thin pool whose space this file system shares; None for none."""
+    """The ZFS pool, btrfs volume or LVM thin pool whose space this file system shares; None if there is none."""
     if mount.fstype == "zfs":
         return f"ZFS pool {mount.origin.partition('/')[0]}"
     if mount.fstype == "btrfs":
@@ -39,7 +39,7 @@ def _btrfs_volume(source: Source, mount: Mount) -> Optional[str]:
 
 
 def _thin_pool(source: Source, device: str) -> Optional[str]:
-    """A thin volume stands on a device that LVM names `…-tpool`; only LVM itself knows how full that is."""
+    """A thin volume is on a device that LVM names `…-tpool`; only LVM itself knows how full it is."""
     for slave in source.list_dir(f"/sys/dev/block/{device}/slaves"):
         uuid = source.read_line(f"/sys/dev/block/{device}/slaves/{slave}/dm/uuid")
         name = source.read_line(f"/sys/dev/block/{device}/slaves/{slave}/dm/name")

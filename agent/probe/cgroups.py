@@ -1,7 +1,7 @@
-"""The tightest control-group limits over this process: the whole ancestry, v1 and v2, also both at once.
+"""The tightest control-group limits of this process: over all ancestors, for v1, v2 or both.
 
-A group whose folder is named as one of our own services is left out: what limits the agent is not what limits
-the node. Not here: the kernel's formats (`parsers/cgroup.py`).
+A group with the name of one of our own services is ignored: a limit of the agent is not a limit of the node.
+`parsers/cgroup.py` knows the kernel's formats.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ OWN_SERVICES = ("duxnet-agent.service", "duxnet-coordinator.service")
 
 
 class QuotaLimit(NamedTuple):
-    """CPUs' worth of time, and the file that says so."""
+    """CPU time in units of CPUs, and the file with this limit."""
 
     cpus: float
     path: str
 
 
 class MemoryLimit(NamedTuple):
-    """Bytes, the file that says so, and the folder of the group that it limits."""
+    """Bytes, the file with this limit, and the folder of the limited group."""
 
     limit_bytes: int
     path: str
@@ -34,14 +34,14 @@ class MemoryLimit(NamedTuple):
 
 
 class CpusetLimit(NamedTuple):
-    """The CPUs allowed, and the file that says so."""
+    """The allowed CPUs, and the file with this limit."""
 
     cpus: frozenset[int]
     path: str
 
 
 class Cgroups:
-    """Reads the place of this process once; each question then walks from there to the root."""
+    """Reads the group of this process once; each method then walks from there to the root."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -55,12 +55,12 @@ class Cgroups:
 
     @property
     def unseen(self) -> str:
-        """A sentence where this process is in a group and no control groups are mounted here; else empty."""
+        """A sentence if this process is in a group but no control groups are mounted here; else empty."""
         inside = any(path not in ("", "/") for path in self._paths.values())
-        return "control groups are not mounted here: limits cannot be seen" if inside and not self._mounts else ""
+        return "control groups are not mounted here: limits cannot be read" if inside and not self._mounts else ""
 
     def quota(self) -> Optional[QuotaLimit]:
-        """The smallest CPU quota of the ancestry; None when none is set."""
+        """The smallest CPU quota of all ancestors; None if none is set."""
         best: Optional[QuotaLimit] = None
         for version, folder in self._folders("cpu"):
             if version == 2:
@@ -75,10 +75,10 @@ class Cgroups:
         return best
 
     def memory(self) -> Optional[MemoryLimit]:
-        """The smallest memory limit of the ancestry, `memory.high` too (beyond it work is throttled to a crawl)."""
+        """The smallest memory limit of all ancestors, including `memory.high`, above which work is throttled."""
         folders = list(self._folders("memory"))
         found = [limit for version, folder in folders for limit in self._memory_limits(version, folder)]
-        # v1 tells in memory.stat of ancestors that a container does not see; where it sees them, they are named
+        # v1's memory.stat includes ancestors that a container cannot see; those it can see come first, by name
         found += [limit for version, folder in folders if version == 1 for limit in self._hidden_limits(folder)]
         return min(found, key=lambda limit: limit.limit_bytes, default=None)
 
@@ -94,16 +94,16 @@ class Cgroups:
             yield MemoryLimit(limit, f"{folder}/memory.stat", folder)
 
     def memory_used_bytes(self, limit: MemoryLimit) -> Optional[int]:
-        """What the limited group has in use, page cache that can be dropped not counted; None where not told."""
+        """The memory that the limited group uses, without reclaimable page cache; None if unknown."""
         usage = self._source.read_int(f"{limit.folder}/memory.current")
         if usage is None:
             usage = self._source.read_int(f"{limit.folder}/memory.usage_in_bytes")
         if usage is None:
             return None
-        return max(0, usage - parse.droppable_bytes(self._source.read_text(f"{limit.folder}/memory.stat")))
+        return max(0, usage - parse.reclaimable_bytes(self._source.read_text(f"{limit.folder}/memory.stat")))
 
     def cpuset(self) -> Optional[CpusetLimit]:
-        """The CPUs that the nearest group with a cpuset allows. The kernel keeps a child's set inside its parent's."""
+        """The CPUs that the nearest group with a cpuset allows, which the kernel keeps within its parent's."""
         for version, folder in self._folders("cpuset"):
             names = ("cpuset.cpus.effective",) if version == 2 else ("cpuset.effective_cpus", "cpuset.cpus")
             for name in names:
@@ -114,12 +114,12 @@ class Cgroups:
 
     @property
     def own_note(self) -> str:
-        """A sentence for the reader where one of our own services is in the ancestry; else empty."""
+        """A sentence if one of our own services is among the ancestors; else empty."""
         names = {name for path in self._paths.values() for name in path.split("/") if name in OWN_SERVICES}
-        return f"what limits {' and '.join(sorted(names))} itself is left out" if names else ""
+        return f"limits of {' and '.join(sorted(names))} itself are ignored" if names else ""
 
     def own_cpuset(self) -> Optional[frozenset[int]]:
-        """The CPUs that our own service's group allows; None where we are in none, or it has no set of its own."""
+        """The CPUs that our own service's group allows; None if there is no such group or it has no cpuset."""
         for _, folder in self._all_folders("cpuset"):
             if _is_own(folder):
                 cpus = cpu_list(self._source.read_text(f"{folder}/cpuset.cpus.effective"))
@@ -127,11 +127,11 @@ class Cgroups:
         return None
 
     def _folders(self, controller: str) -> Iterator[tuple[int, str]]:
-        """Version and folder of every group that limits the node: our own services are left out."""
+        """Version and folder of every group that limits the node, without our own services."""
         return (found for found in self._all_folders(controller) if not _is_own(found[1]))
 
     def _all_folders(self, controller: str) -> Iterator[tuple[int, str]]:
-        """Version and folder of every group from this process up to the mount's top."""
+        """Version and folder of every group from this process up to the root of the mount."""
         for mount in self._mounts:
             if mount.version == 1 and controller not in mount.controllers:
                 continue
@@ -148,7 +148,7 @@ class Cgroups:
             folders.append(mount.mount_point + inside)
             inside = inside.rpartition("/")[0]
         if folders and not self._source.list_dir(folders[0]):
-            folders = []  # the path is the host's, the mount shows only our own part of it: its top is our group
+            folders = []  # the path is the host's, but the mount shows only our part of it: its root is our group
         return [*folders, mount.mount_point]
 
 
@@ -157,8 +157,8 @@ def _is_own(folder: str) -> bool:
 
 
 def _inside(root: str, path: str) -> str:
-    """`path` as seen below a mount whose top is the group `root`: empty for the top, or when it lies elsewhere."""
-    if path.startswith("/..") or root.startswith("/.."):  # outside of our namespace: only the mount's top is visible
+    """`path` relative to a mount whose root is the group `root`; empty for the root itself and for paths outside."""
+    if path.startswith("/..") or root.startswith("/.."):  # outside our namespace: only the root of the mount is visible
         return ""
     if root == "/":
         return path.rstrip("/")

@@ -1,4 +1,4 @@
-"""The state of the kernel's clock, by adjtimex(2): psutil does not tell it. The call only reads and needs no rights."""
+"""The state of the kernel's clock, by adjtimex(2), which psutil lacks. The call only reads and needs no privileges."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NANOSECONDS = 0x2000  # STA_NANO: `offset` is in nanoseconds instead of microse
 
 
 class _Timex(ctypes.Structure):
-    """struct timex of <sys/timex.h>, to the members that are read; the kernel fills 208 bytes."""
+    """struct timex of <sys/timex.h>, up to the members that are used; the kernel fills 208 bytes."""
 
     _fields_ = (
         ("modes", ctypes.c_uint),
@@ -26,7 +26,7 @@ class _Timex(ctypes.Structure):
 
 
 def clock_state() -> Any:
-    """{"synchronised", "offset_seconds", "max_error_seconds"}, or None where the C library has no such call."""
+    """{"synchronised", "offset_seconds", "max_error_seconds"}, or None if the C library has no such call."""
     call = getattr(ctypes.CDLL(None, use_errno=True), "adjtimex", None)
     state = _Timex()  # modes 0: read only
     if call is None or call(ctypes.byref(state)) < 0:

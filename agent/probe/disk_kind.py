@@ -12,19 +12,19 @@ __all__ = ["disk_kind"]
 
 _BLOCK = "/sys/class/block"
 _MOST_LAYERS = 5
-_VIRTUAL = ("vd", "xvd", "hv")  # a virtual disk states that it turns, whatever lies beneath
+_VIRTUAL = ("vd", "xvd", "hv")  # a virtual disk claims to be rotational, whatever it is stored on
 _VIRTUAL_MAKERS = ("qemu", "vmware", "msft", "vbox", "google", "xen", "0x1af4")
 
 
 def disk_kind(source: Source, mount: Mount, in_memory: bool) -> Optional[str]:
-    """The kind; None where the kernel does not say."""
+    """The kind; None if the kernel does not report it."""
     if in_memory:
         return "memory"
     if not is_local(mount.fstype):
         return None if mount.fstype.startswith("fuse") else "network"
     disk = (source.read_link(f"/sys/dev/block/{mount.device}") or mount.origin).rpartition("/")[2]
     for _ in range(_MOST_LAYERS):
-        below = source.list_dir(f"{_BLOCK}/{disk}/slaves")  # LUKS, LVM, RAID: as the first disk of them
+        below = source.list_dir(f"{_BLOCK}/{disk}/slaves")  # LUKS, LVM, RAID: the kind of the first disk
         if not below:
             break
         disk = below[0]
@@ -33,7 +33,7 @@ def disk_kind(source: Source, mount: Mount, in_memory: bool) -> Optional[str]:
 
 def _kind_of(source: Source, disk: str) -> Optional[str]:
     place = (source.read_link(f"{_BLOCK}/{disk}") or "").rstrip("/").split("/")
-    whole = place[-2] if len(place) > 2 and place[-2] != "block" else disk  # a partition lies in its disk's folder
+    whole = place[-2] if len(place) > 2 and place[-2] != "block" else disk  # a partition is in its disk's folder
     if whole.startswith(_VIRTUAL):
         return "virtual"
     if whole.startswith("nvme"):

@@ -1,6 +1,6 @@
-"""Recordings of version 1, made before psutil was the first source: what it read from files answers today's calls.
+"""Converts recordings of version 1, made before psutil was the main source: their files answer today's calls.
 
-Every reading stays the same. Not here: the format (`recording.py`).
+All readings stay the same. `recording.py` has the format.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from agent.probe.parsers.meminfo import meminfo
 
 __all__ = ["answers_of_files", "renamed_call"]
 
-_TICKS_A_SECOND = 100.0  # of /proc/stat, on every architecture that Linux reports to programs
+_TICKS_A_SECOND = 100.0  # of /proc/stat, on all architectures
 _STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest", "guest_nice")
 
 
@@ -23,7 +23,7 @@ def renamed_call(key: str) -> str:
 
 
 def answers_of_files(files: Mapping[str, str], answers: Mapping[str, Any]) -> dict[str, Any]:
-    """`answers` with those that version 1 does not hold; what a recording does hold is never replaced."""
+    """`answers`, completed with those that version 1 lacks; recorded answers are never replaced."""
     found: dict[str, Any] = {"cpu_times": _cpu_times(files), "swap_memory": _swap_memory(files)}
     for key, answer in answers.items():
         found[renamed_call(key)] = _disk_usage(answer) if key.startswith("statvfs ") else answer
@@ -45,7 +45,7 @@ def _swap_memory(files: Mapping[str, str]) -> Any:
 
 
 def _disk_usage(answer: Any) -> Any:
-    """Version 1 kept total, free and available bytes, inodes and available inodes; what is no such list stays."""
+    """Version 1 stored total, free and available bytes, inodes and available inodes; other values are unchanged."""
     if not isinstance(answer, list) or len(answer) != 5 or not all(isinstance(size, int) for size in answer):
         return answer
     total, free, available, inodes, inodes_available = answer

@@ -1,4 +1,4 @@
-"""What people look for on a machine beside its sizes: virtual machines, containers, mains power, temperature."""
+"""Properties of a machine other than its sizes: virtual machines, containers, mains power, temperature."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PROGRAM_FOLDERS = ("/usr/bin", "/usr/local/bin")
 
 
 def facilities(source: Source) -> list[Reading]:
-    """One reading each; null where it cannot be told, or where there is nothing to tell of."""
+    """One reading each; null if the property is unknown or the machine lacks it."""
     runtimes = [name for name in _RUNTIMES if any(_access(source, f"{at}/{name}") for at in _PROGRAM_FOLDERS)]
     battery = _answer(source, "battery") if source.list_dir("/sys/class/power_supply") else None
     state = battery if isinstance(battery, dict) else {}
@@ -36,11 +36,11 @@ def _kvm(source: Source) -> Reading:
     if answer == "yes":
         return Reading("kvm", True, "", _KVM)
     if answer == "denied":
-        return Reading("kvm", False, "", _KVM, "this user may not open it; the group kvm may")
+        return Reading("kvm", False, "", _KVM, "this user may not open it; the group kvm usually may")
     whole = any(mount.mount_point == "/dev" and mount.fstype == "devtmpfs" for mount in _mounts(source))
     if whole:
         return Reading("kvm", False, "", _KVM)
-    note = "/dev here is a part of the machine's (a container, or PrivateDevices= of the unit)"
+    note = "/dev here shows only some of the machine's devices (a container, or PrivateDevices= of the unit)"
     return Reading("kvm", None, "", _KVM, note=note)
 
 
@@ -49,7 +49,7 @@ def _mounts(source: Source) -> list[Any]:
 
 
 def _access(source: Source, path: str) -> str:
-    """`yes` or `denied`; empty where the file is missing."""
+    """`yes` or `denied`; empty if the file is missing."""
     answer = _answer(source, "access", path)
     return answer if answer in ("yes", "denied") else ""
 

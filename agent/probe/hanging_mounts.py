@@ -1,8 +1,8 @@
-"""Questions about mounts that may never answer, each asked by a process that can be given up.
+"""Queries of mounts that may never answer, each made by a child process that can be abandoned.
 
-A thread that waits for a dead NFS server or a stalled FUSE server cannot be ended, and keeps its whole process, with
-every lock, even after SIGKILL. So what is no local file system is asked by `mount_child.py`. A child that the kernel
-does not let go is remembered: its mount is not asked again until it ends.
+A thread that waits for a dead NFS server or a stalled FUSE server cannot be ended, and keeps its whole process alive,
+with every lock, even after SIGKILL. Therefore `mount_child.py` queries all file systems that are not local. A child
+that the kernel does not release is remembered: its mount is not queried again until it ends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from agent.probe.source import LiveSource, SourceError
 if TYPE_CHECKING:
     import subprocess
 
-__all__ = ["MountQuestions", "Place", "ask_apart", "hanging_place", "is_local"]
+__all__ = ["MountQuestions", "Place", "ask_in_child", "hanging_place", "is_local"]
 
 WAIT_SECONDS = 3.0
 MOST_CHILDREN = 4
@@ -29,8 +29,8 @@ _MOUNTS = "/proc/self/mountinfo"
 _MOST_LINKS = 40  # as many as the kernel follows
 _SCRIPT = f"{__file__.rpartition('/')[0]}/mount_child.py"
 
-# Answered by this machine's own kernel from its memory. All others (nfs, cifs, ceph, 9p, lustre, fuse …) wait for
-# somebody else: a server, a host, a program. autofs mounts one of them when it is looked at.
+# This machine's kernel answers for these. All others (nfs, cifs, ceph, 9p, lustre, fuse …) wait for something else: a
+# server, a host, a program. autofs mounts one of them when it is accessed.
 _LOCAL = frozenset(
     (
         "apfs", "bcachefs", "befs", "bfs", "binfmt_misc", "bpf", "btrfs", "cgroup", "cgroup2", "configfs", "cramfs",
@@ -44,21 +44,21 @@ _LOCAL = frozenset(
 
 
 class Place(NamedTuple):
-    """The mount that may hang, and the path below it, links before it resolved."""
+    """The mount that may hang, and the path inside it, with the links before the mount resolved."""
 
     mount_point: str
     path: str
 
 
 def is_local(fstype: str) -> bool:
-    """Whether a file system of this type answers from this machine alone."""
+    """Whether this machine alone can answer for a file system of this type."""
     return fstype in _LOCAL
 
 
 def hanging_place(path: str, mountinfo: Optional[str]) -> Optional[Place]:
-    """Where a look at `path` comes to a mount that may hang; None where it stays on local file systems.
+    """Where an access to `path` reaches a mount that may hang; None if it stays on local file systems.
 
-    Links are followed one by one, so that this process never looks into such a mount.
+    Links are followed one by one, so that this process never accesses such a mount.
     """
     visible = {mount.mount_point: mount.fstype for mount in mounts(mountinfo)}  # a later mount hides an earlier one
     hanging = [point for point, fstype in visible.items() if not is_local(fstype)]
@@ -82,7 +82,7 @@ def hanging_place(path: str, mountinfo: Optional[str]) -> Optional[Place]:
         if step not in hanging and links < _MOST_LINKS:
             try:
                 target = os.readlink(step)  # noqa: PTH115 - this runs for each part of a path
-            except OSError:  # no link
+            except OSError:  # not a link
                 target = ""
             if target:
                 links += 1
@@ -93,26 +93,26 @@ def hanging_place(path: str, mountinfo: Optional[str]) -> Optional[Place]:
 
 
 class MountQuestions:
-    """At most one child for a mount, and `most_children` in all, those that are held by the kernel among them."""
+    """Runs at most one child for each mount and `most_children` in total, including those that the kernel holds."""
 
     def __init__(self, wait_seconds: float = WAIT_SECONDS, most_children: int = MOST_CHILDREN) -> None:
         self._wait_seconds = wait_seconds
         self._most_children = most_children
-        self._asking: set[str] = set()
+        self._active: set[str] = set()
         self._held: dict[str, subprocess.Popen[bytes]] = {}
         self._changed = threading.Condition()
 
     def ask(self, question: str, place: Place) -> Any:
-        """The answer, as of `system_calls`. Raises MissedDeadline, OSError, SourceError."""
+        """The same answer as `system_calls` would give. Raises MissedDeadline, OSError, SourceError."""
         end = time.monotonic() + self._wait_seconds
         with self._changed:
             self._wait_for_turn(place.mount_point, end)
-            self._asking.add(place.mount_point)
+            self._active.add(place.mount_point)
         try:
             return self._answer(question, place, end)
         finally:
             with self._changed:
-                self._asking.discard(place.mount_point)
+                self._active.discard(place.mount_point)
                 self._changed.notify_all()
 
     def _wait_for_turn(self, mount_point: str, end: float) -> None:
@@ -120,12 +120,12 @@ class MountQuestions:
             self._held = {point: child for point, child in self._held.items() if child.poll() is None}
             held = self._held.get(mount_point)
             if held is not None:
-                raise MissedDeadline(f"the kernel still holds process {held.pid}, which asked before")
-            if mount_point not in self._asking and len(self._asking) + len(self._held) < self._most_children:
+                raise MissedDeadline(f"the kernel still holds process {held.pid} of an earlier query")
+            if mount_point not in self._active and len(self._active) + len(self._held) < self._most_children:
                 return
             left = end - time.monotonic()
             if left <= 0 or not self._changed.wait(left):
-                raise MissedDeadline(f"not asked: {len(self._asking) + len(self._held)} other questions wait")
+                raise MissedDeadline(f"not queried: {len(self._active) + len(self._held)} other queries are waiting")
 
     def _answer(self, question: str, place: Place, end: float) -> Any:
         import json
@@ -146,14 +146,14 @@ class MountQuestions:
         assert child.stdout is not None
         with child.stdout as pipe:
             answered = select.select([pipe], [], [], max(0.0, end - time.monotonic()))[0]
-            said = os.read(pipe.fileno(), 1 << 16) if answered else b""
+            output = os.read(pipe.fileno(), 1 << 16) if answered else b""
         self._end(place.mount_point, child)
         if not answered:
             raise MissedDeadline(f"no answer in {self._wait_seconds:g} s")
         try:
-            answer = json.loads(said)
+            answer = json.loads(output)
         except ValueError:
-            raise SourceError(f"{question} {place.path}: the process that asked ended without an answer") from None
+            raise SourceError(f"{question} {place.path}: the child process ended without an answer") from None
         if isinstance(answer, dict) and "errno" in answer:
             raise OSError(answer["errno"], os.strerror(answer["errno"]))
         return answer
@@ -171,12 +171,12 @@ class MountQuestions:
 
 @lru_cache(maxsize=1)
 def _questions() -> MountQuestions:
-    """One for the process, so that all who ask share the limits."""
+    """One for the whole process, so that all callers share the limits."""
     return MountQuestions()
 
 
-def ask_apart(question: str, path: str) -> Optional[Any]:
-    """The answer about a path on a mount that may hang; None where this process may ask by itself.
+def ask_in_child(question: str, path: str) -> Optional[Any]:
+    """The answer for a path on a mount that may hang; None if this process can safely query it itself.
 
     Raises MissedDeadline, OSError, SourceError.
     """

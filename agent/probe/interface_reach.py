@@ -1,7 +1,7 @@
-"""Which interfaces lead nowhere but to containers and virtual machines of this same machine, or into their overlay.
+"""Detects interfaces that lead only to containers and virtual machines of this machine, or into their overlay network.
 
-Others cannot reach such an address, or reach another machine by it: hosts repeat 172.17.0.1 and 192.168.122.1.
-Interfaces of VPNs (WireGuard, Tailscale, OpenVPN) are reached by their members and are not of this kind.
+Other machines cannot use such an address, or would reach a different host: many hosts have 172.17.0.1 and
+192.168.122.1. Interfaces of VPNs (WireGuard, Tailscale, OpenVPN) are not of this kind: their members can reach them.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ __all__ = ["is_for_guests"]
 
 NET = "/sys/class/net"
 
-# How the names begin that container engines, cluster networks and hypervisors give to theirs
+# Prefixes of the interface names that container engines, cluster networks and hypervisors use
 _GUESTS = (
     "docker", "podman", "nerdctl", "cni", "cbr", "veth", "lxc", "lxdbr", "incusbr", "ve-", "vb-", "vz-",
     "flannel", "cali", "vxlan", "tunl", "cilium", "weave", "genev", "antrea", "kube-", "nodelocaldns", "ovn-k8s",
     "virbr", "vnet", "vmnet", "vboxnet", "fwbr", "fwpr", "fwln", "qbr", "qvb", "qvo", "mpqemubr", "waydroid",
 )  # fmt: skip
-_DOCKER_NETWORK = re.compile(r"br-[0-9a-f]{12}")  # br-lan, br-ex and their like are the operator's own
+_DOCKER_NETWORK = re.compile(r"br-[0-9a-f]{12}")  # but not br-lan, br-ex and the like, which the operator made
 _OVERLAYS = ("DEVTYPE=vxlan", "DEVTYPE=geneve")
 
 
 def is_for_guests(source: Source, name: str) -> bool:
-    """Only for an interface that is no real device: known by its name, by being an overlay's end, or as a bridge
-    whose ports all belong to guests.
+    """True for an interface with such a name, the end of an overlay, or a bridge whose ports all belong to guests.
+
+    The interface must not be a physical device.
     """
     if name.startswith(_GUESTS) or _DOCKER_NETWORK.fullmatch(name):
         return True
@@ -37,6 +38,6 @@ def is_for_guests(source: Source, name: str) -> bool:
 
 
 def _leads_out(source: Source, port: str) -> bool:
-    """A port of a bridge that is a real device, or stands on another one (a bond, a VLAN)."""
+    """True for a port that is a physical device or is built on one (a bond, a VLAN)."""
     entries = source.list_dir(f"{NET}/{port}")
     return "device" in entries or any(entry.startswith("lower_") for entry in entries)

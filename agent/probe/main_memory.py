@@ -1,6 +1,6 @@
-"""The memory that is the machine's own and that ordinary work can get: huge pages and GPUs' memory taken off.
+"""The machine's memory that ordinary work can use: without huge pages and the memory of GPUs.
 
-Both the offer and the gauge of use are counted of it. Not here: the limits of control groups (`cgroups.py`).
+Both the offer and the usage gauge are based on it. `cgroups.py` has the limits of control groups.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NVIDIA_GPUS = "/proc/driver/nvidia/gpus"
 
 
 class MainMemory(NamedTuple):
-    """Bytes. `total` is all that the kernel manages, `gpu_nodes` those NUMA nodes of it that are memory of GPUs."""
+    """Bytes. `total` is all that the kernel manages; `gpu_nodes` are its NUMA nodes that are memory of GPUs."""
 
     total: int
     huge_pages: int
@@ -33,16 +33,16 @@ class MainMemory(NamedTuple):
 
     @property
     def ordinary(self) -> int:
-        """What programs get that do not ask for huge pages or for a GPU's memory by name."""
+        """What programs can use that do not request huge pages or a GPU's memory explicitly."""
         left = self.total - self.huge_pages - self.gpu_memory
         return left if left > 0 else self.total
 
 
 def main_memory(source: Source) -> Optional[MainMemory]:
-    """The memory of this machine; None where nothing tells how much there is.
+    """The memory of this machine; None if its size is unknown.
 
-    What is available could be taken now without swapping: MemAvailable, less what is free of the GPUs' memory, with
-    the ZFS cache that gives way.
+    `available` could be allocated now without swapping: MemAvailable, minus the free memory of GPUs, plus the ZFS
+    cache that can be reclaimed.
     """
     text = source.read_text(_MEMINFO)
     if text is None:
@@ -67,27 +67,27 @@ def main_memory(source: Source) -> Optional[MainMemory]:
 
 
 def _without_proc(source: Source) -> Optional[MainMemory]:
-    """By psutil (macOS, Windows), else by the call that a Linux without /proc still answers."""
-    for told_by in ("virtual_memory", "physical_memory"):
+    """By psutil (macOS, Windows), else by a call that works on a Linux without /proc."""
+    for call in ("virtual_memory", "physical_memory"):
         try:
-            told = source.virtual_memory() if told_by == "virtual_memory" else source.physical_memory()
+            sizes = source.virtual_memory() if call == "virtual_memory" else source.physical_memory()
         except (OSError, SourceError):
             continue
-        total, available = int(told.get("total", 0)), int(told.get("available", 0))
+        total, available = int(sizes.get("total", 0)), int(sizes.get("available", 0))
         if total > 0:
-            name = "psutil.virtual_memory" if told_by == "virtual_memory" else "sysconf"
+            name = "psutil.virtual_memory" if call == "virtual_memory" else "sysconf"
             return MainMemory(total, 0, 0, (), available, 0, name)
     return None
 
 
 def numa_nodes(source: Source) -> list[int]:
-    """The numbers of the NUMA nodes, those of GPUs too."""
+    """The numbers of the NUMA nodes, including those of GPUs."""
     names = [name[4:] for name in source.list_dir(NODES) if name.startswith("node")]
     return sorted(int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 6)
 
 
 def _huge_pages_bytes(source: Source, values: dict[str, int]) -> int:
-    """The pools of all sizes. HugePages_Total is the pool of the default size only."""
+    """The pools of all sizes. HugePages_Total is only the pool of the default size."""
     if "Hugetlb" in values:  # since Linux 4.16
         return values["Hugetlb"]
     pools = 0
@@ -112,9 +112,9 @@ def _gpu_nodes(source: Source) -> tuple[int, ...]:
 
 
 def _zfs_cache(source: Source) -> int:
-    """`size − c_min`: the cache's present size, not its target `c`. MemAvailable leaves it out although it gives way.
+    """`size − c_min`: the current size, not the target `c`. MemAvailable excludes it although it can be reclaimed.
 
-    In a container the file shows the host's cache against the container's memory, so it is skipped there.
+    In a container it is ignored, because the file shows the host's cache and not the container's.
     """
     if container_name(source):
         return 0

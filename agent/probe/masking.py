@@ -1,7 +1,7 @@
-"""Takes out of a recording what names its owner: serials, hardware addresses, host names, user names, addresses.
+"""Removes from a recording what identifies its owner: serials, hardware addresses, host names, user names, addresses.
 
-The same secret gets the same mask throughout one recording, so that what belonged together still does. Masks keep
-the shape of what they stand for, so that a replay takes the same way.
+Within one recording equal secrets get equal masks, so that relations are kept. Masks have the form of what they
+replace, so that a replay takes the same code path.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SERIAL_LINE = re.compile(r"^(\|unique_id )\d+$", re.MULTILINE)  # of AMD's kfd 
 _SERIAL_FIELD = re.compile(r'("(?:serial|serial_number|board_serial)": ")[^"]*(")')
 _REGISTRY = re.compile(r"^option registry_address = (\S+)$", re.MULTILINE)
 _HOME = re.compile(r"(/home/|/Users/|/run/user/|/media/)([^/\s\"]+)")
-# The machine that a network file system comes from: `server:/export` or `//server/share` as the tenth word or later
+# The server of a network file system: `server:/export` or `//server/share` as the tenth word or later
 _REMOTE = re.compile(
     r"^(\|.* - (?:nfs4?|ceph|fuse\.\S+|cifs|smb3|lustre|9p) )(//)?([^\s:/]+(?:@[^\s:/]+)?)(?=[:/])", re.MULTILINE
 )
@@ -45,7 +45,7 @@ class _Masks:
 
 
 def masked(text: str) -> str:
-    """`text`, a recording, without what names its owner."""
+    """`text`, a recording, without what identifies its owner."""
     text = _without_names(text)
     uuids = _Masks(lambda n: f"00000000-0000-4000-8000-{n:012x}")
     macs = _Masks(lambda n: f"02:00:00:00:{n >> 8:02x}:{n & 255:02x}")
@@ -58,7 +58,7 @@ def _without_names(text: str) -> str:
     nodename = _NODENAME.search(text)
     text = _MACHINE_ID.sub(r"\g<1>0123456789abcdef0123456789abcdef", text)
     text = _NODENAME.sub(r"\g<1>masked-host\g<3>", text)
-    if nodename and len(nodename.group(2)) >= 4:  # a shorter name is part of too many other words
+    if nodename and len(nodename.group(2)) >= 4:  # a shorter name occurs in too many other words
         text = re.sub(rf"(?<![\w-]){re.escape(nodename.group(2))}(?![\w-])", "masked-host", text)
     text = _SERIAL_FILE.sub(r"\g<1>masked", text)
     text = _SERIAL_LINE.sub(r"\g<1>0", text)
@@ -71,7 +71,7 @@ def _without_names(text: str) -> str:
 
 
 def _without_registry(text: str) -> str:
-    """The registry's host name, where it was named so; an IP address is masked as every other."""
+    """Mask the registry's host name, if it was given as a name; an IP address is masked like any other."""
     named = _REGISTRY.search(text)
     if named is None or scope_of(named.group(1)) != Scope.NONE:
         return text
@@ -79,7 +79,7 @@ def _without_registry(text: str) -> str:
 
 
 def _without_addresses(text: str) -> str:
-    """Addresses from the blocks kept for documentation, private ones from 10/8 and fd00::/8; loopback stays."""
+    """Mask addresses by those reserved for documentation, private ones by 10/8 and fd00::/8; loopback stays."""
     shapes: dict[tuple[bool, int], Callable[[int], str]] = {
         (False, Scope.PUBLIC): lambda n: f"198.51.100.{n % 254 + 1}",
         (False, Scope.PRIVATE): lambda n: f"10.0.{n // 254}.{n % 254 + 1}",
@@ -99,7 +99,7 @@ def _without_addresses(text: str) -> str:
 
 
 def _masked_line(line: str, mask: Callable[[re.Match[str]], str]) -> str:
-    """Only where addresses stand: a PCI address or a version number has their shape."""
+    """Mask only lines that contain addresses, because PCI addresses and version numbers look similar."""
     kernels = _IF_INET6.match(line)
     if kernels:
         address = str(ipaddress.IPv6Address(bytes.fromhex(kernels[2])))

@@ -1,9 +1,9 @@
-"""Asks one question about a path that may never be answered, in a process of its own: run by path, never imported.
+"""Makes one query of a path that may never be answered, in a separate process: run by path.
 
     python -I -S mount_child.py SECONDS disk_usage|nearest_existing PATH
 
-Writes one JSON value, or {"errno": number}. It holds nothing but its pipe, so that one that the kernel keeps for ever
-keeps nothing of the agent's. The answers are those of `system_calls`, which asks here where a mount may hang.
+Writes one JSON value, or {"errno": number}. It holds nothing but its pipe, so that a child that the kernel never
+releases keeps no resource of the agent. The answers are those of `system_calls`, which uses it if a mount may hang.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ import stat
 import sys
 
 if __name__ == "__main__":
-    signal.alarm(int(sys.argv[1]))  # ends it where nobody is left to end it
+    signal.alarm(int(sys.argv[1]))  # ends it if the parent is gone
 
 __all__ = ["directory", "sizes"]
 
 
 def sizes(path: str) -> dict[str, int]:
-    """Bytes by psutil's names, and inodes, by statvfs: there is no psutil in this process."""
-    told = os.statvfs(path)
+    """Bytes by psutil's names, and inodes, from statvfs: this process does not load psutil."""
+    stats = os.statvfs(path)
     return {
-        "total": told.f_blocks * told.f_frsize,
-        "used": (told.f_blocks - told.f_bfree) * told.f_frsize,
-        "free": told.f_bavail * told.f_frsize,
-        "inodes": told.f_files,
-        "inodes_available": told.f_favail,
+        "total": stats.f_blocks * stats.f_frsize,
+        "used": (stats.f_blocks - stats.f_bfree) * stats.f_frsize,
+        "free": stats.f_bavail * stats.f_frsize,
+        "inodes": stats.f_files,
+        "inodes_available": stats.f_favail,
     }
 
 
 def directory(path: str) -> str:
-    """`path` without links, or its nearest parent that exists, which must be a folder that this process may enter.
+    """`path` without links, or its nearest existing parent, which must be a folder that this process may read.
 
-    Raises OSError for a file, and where it may not be looked at.
+    Raises OSError for a file and if access is denied.
     """
-    resolved = os.path.realpath(path)  # Path.resolve raises where a link leads to itself
+    resolved = os.path.realpath(path)  # Path.resolve raises for a link to itself
     wanted = resolved
     while True:
         try:
             mode = os.stat(resolved).st_mode  # noqa: PTH116 - as below
             break
         except FileNotFoundError:
-            parent = os.path.dirname(resolved)  # noqa: PTH120 - pathlib costs this process more than its question
+            parent = os.path.dirname(resolved)  # noqa: PTH120 - pathlib costs more than the query
             if parent == resolved:
                 raise
             resolved = parent

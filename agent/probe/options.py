@@ -1,6 +1,6 @@
-"""What the operator says to the probe: the folder that work is stored in, what is kept back, what is overridden.
+"""The operator's options for the probe: the folder in which work is stored, the reserve, and the overrides.
 
-Checked once, when made. Not here: how these values are read from flags, environment and file.
+They are checked when constructed. Flags, environment and file are read elsewhere.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from registry_core.models import limits
 
 __all__ = ["OVERRIDABLE", "ProbeOptions", "options_of", "override_value", "registry_host"]
 
-# What can be overridden: the probe that would have measured it, and its unit
+# What can be overridden: the probe that measures it, and its unit
 OVERRIDABLE = {
     "cpu_cores": ("cpu", "CPUs"),
     "memory_gb": ("memory", "GB"),
@@ -29,10 +29,10 @@ _RESERVES = frozenset({"cpus", "memory_gb", "storage_gb"})
 
 
 class ProbeOptions:
-    """`reserve_*` is taken off what is offered: whole CPUs, and GB (10⁹ bytes). `overrides` replaces a reading.
+    """`reserve_*` is subtracted from the offer: whole CPUs, and GB (10⁹ bytes). `overrides` replaces readings.
 
-    `registry_address` is the registry's host name or IP address, for the question which of our addresses reaches it.
-    Raises ValidationError, naming the field.
+    `registry_address` is the registry's host name or IP address, used to find which of our addresses reaches it.
+    Raises ValidationError with the name of the field.
     """
 
     __slots__ = (
@@ -63,10 +63,10 @@ class ProbeOptions:
 
 
 def options_of(agent: Mapping[str, Any], registry_target: str, state_folder: str) -> ProbeOptions:
-    """The options that a table of [agent] settings means; `work_dir` and then `state_dir` default to `state_folder`.
+    """The options from a table of [agent] settings; `work_dir` defaults to `state_dir`, and that to `state_folder`.
 
-    Text in `reserve` and `override`, as the environment has it, may stand for a number or for true and false.
-    Raises ValidationError, naming the field of `ProbeOptions`.
+    Text in `reserve` and `override`, as it comes from the environment, may represent a number, true or false.
+    Raises ValidationError with the name of the field of `ProbeOptions`.
     """
     folder = agent.get("work_dir") or agent.get("state_dir")
     reserve = agent["reserve"]
@@ -80,7 +80,7 @@ def options_of(agent: Mapping[str, Any], registry_target: str, state_folder: str
 
 
 def override_value(value: Any) -> Any:
-    """A number, true or false that was given as text; any other value is itself."""
+    """Convert text that represents a number, true or false; other values are returned unchanged."""
     if not isinstance(value, str):
         return value
     import json
@@ -93,7 +93,7 @@ def override_value(value: Any) -> Any:
 
 
 def registry_host(target: str) -> Optional[str]:
-    """The host in `http://host:port/path`, brackets of IPv6 taken off; None for what is no such address, a path."""
+    """The host in `http://host:port/path`, without the brackets of IPv6; None for a path or any other text."""
     scheme, separator, rest = target.partition("://")
     if not scheme or not separator:
         return None
@@ -131,4 +131,4 @@ def _checked_override(name: str, value: Any) -> Any:
         from registry_core.models.addresses import canonical_address
 
         return canonical_address(field, value)
-    raise ValidationError(field, value, f"cannot be overridden; what can: {', '.join(OVERRIDABLE)}")
+    raise ValidationError(field, value, f"cannot be overridden; these can: {', '.join(OVERRIDABLE)}")

@@ -1,4 +1,4 @@
-"""The operator's word over what was measured: what is kept back, and what is overridden. Marked in the output."""
+"""Applies the operator's reserves and overrides to what was measured, and marks them in the output."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["apply_operator"]
 
 
 def apply_operator(probe: str, readings: list[Reading], options: ProbeOptions) -> list[Reading]:
-    """An override replaces a reading, or stands in for one that failed; without one a reserve is taken off.
+    """An override replaces a reading or supplies one that failed; otherwise a reserve is subtracted.
 
-    The measured figure stays beside it as `container`.
+    The measured figure is kept as `container`.
     """
     reserves: dict[str, float] = {
         "cpu_cores": options.reserve_cpus,
@@ -43,27 +43,27 @@ def _overridden(reading: Reading, value: Any) -> Reading:
     return reading._replace(
         value=value,
         source="operator",
-        limited_by="override by the operator",
+        limited_by="overridden by the operator",
         container=_measured(reading),
         set_by="override",
     )
 
 
 def _switched(reading: Reading, enabled: bool) -> Reading:
-    """The list of GPUs must agree with `gpu_enabled`: the operator's word goes for each of them."""
-    reason = "" if enabled else "switched off by the operator"
+    """Make the list of GPUs agree with `gpu_enabled`: the override applies to each of them."""
+    reason = "" if enabled else "disabled by the operator"
     gpus = [gpu if gpu["usable"] == enabled else {**gpu, "usable": enabled, "reason": reason} for gpu in reading.value]
     if gpus == reading.value:
         return reading
-    return reading._replace(value=gpus, limited_by="override by the operator", set_by="override")
+    return reading._replace(value=gpus, limited_by="overridden by the operator", set_by="override")
 
 
 def _reserved(reading: Reading, reserve: float) -> Reading:
     if reading.name == "cpu_cores":
-        left: float = max(1, reading.value - int(reserve))  # a node without a CPU is no node
+        left: float = max(1, reading.value - int(reserve))  # a node has at least one CPU
     else:
         left = round(max(0.0, reading.value - reserve), 3)
     unit = "CPU" if (reading.name, reserve) == ("cpu_cores", 1) else reading.unit
-    because = f"{reserve:g} {unit} kept back by the operator"
+    because = f"{reserve:g} {unit} reserved by the operator"
     limited_by = f"{reading.limited_by}; {because}" if reading.limited_by else because
     return reading._replace(value=left, limited_by=limited_by, container=_measured(reading), set_by="reserve")

@@ -1,7 +1,7 @@
-"""Nothing unbelievable is published: ranges of single readings, and readings held against each other.
+"""Plausibility checks before publication: ranges of single readings, and comparisons between readings.
 
-What fails is taken out and becomes an error that keeps the raw value. The ranges are those of the registry's
-records (`registry_core.models.limits`), so that what passes here is accepted there.
+A value that fails is removed and becomes an error with the raw value. The ranges are those of the registry's records
+(`registry_core.models.limits`), so that the registry accepts everything that passes here.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _RANGES: dict[str, Callable[[str, Any], Any]] = {
 
 _GPU_TEXTS = ("vendor", "model", "uuid", "driver_version", "reason")
 
-# (smaller, larger): a part is never more than its whole
+# (part, whole): a part never exceeds its whole
 _AT_MOST = (
     ("memory_available_gb", "memory_gb"),
     ("storage_available_gb", "storage_gb"),
@@ -65,7 +65,7 @@ _AT_MOST = (
 
 
 def believable(probe: str, readings: list[Reading]) -> tuple[list[Reading], list[Failure]]:
-    """The readings that pass, and a failure for each that does not."""
+    """The plausible readings, and a failure for each of the others."""
     failures: list[Failure] = []
     kept = [_in_range(probe, reading, failures) for reading in readings]
     values = {reading.name: reading.value for reading in kept}
@@ -74,7 +74,7 @@ def believable(probe: str, readings: list[Reading]) -> tuple[list[Reading], list
         kept = [reading._replace(value=usable) if reading.name == "gpu_enabled" else reading for reading in kept]
     for part, whole in _AT_MOST:
         if _above(values.get(part), values.get(whole)):
-            message = f"not believable: more than {whole}, which is {values[whole]}"
+            message = f"implausible: more than {whole}, which is {values[whole]}"
             failures.append(Failure(probe, message, part, values[part]))
             kept = [reading._replace(value=None) if reading.name == part else reading for reading in kept]
     return kept, failures
@@ -103,8 +103,10 @@ def _in_range(probe: str, reading: Reading, failures: list[Failure]) -> Reading:
 
 
 def _not_believable(probe: str, name: str, rule: str, raw: Any) -> Failure:
-    plain = repr(raw) if isinstance(raw, float) and not math.isfinite(raw) else raw  # as JSON can hold it
-    return Failure(probe, f"not believable: {rule}", name, plain)
+    plain = (
+        repr(raw) if isinstance(raw, float) and not math.isfinite(raw) else raw
+    )  # because JSON has no NaN and no infinity
+    return Failure(probe, f"implausible: {rule}", name, plain)
 
 
 def _believable_addresses(probe: str, reading: Reading, failures: list[Failure]) -> Reading:
@@ -115,7 +117,7 @@ def _believable_addresses(probe: str, reading: Reading, failures: list[Failure])
 
 
 def _believable_gpus(probe: str, reading: Reading, failures: list[Failure]) -> Reading:
-    """A GPU with a nonsensical field is still told, as one that is not usable; a nonsensical number of them is not."""
+    """A GPU with an implausible field is reported as not usable; an implausible number of GPUs is not reported."""
     gpus = reading.value
     if len(gpus) > limits.MAX_GPUS:
         failures.append(_not_believable(probe, "gpus", f"must be at most {limits.MAX_GPUS} GPUs", len(gpus)))
@@ -132,5 +134,5 @@ def _believable_gpu(probe: str, index: int, gpu: dict[str, Any], failures: list[
                 limits.displayable(name, gpu[name], f"gpu.{name}")
         except ValidationError as error:
             failures.append(_not_believable(probe, f"gpus[{index}].{name}", error.rule, gpu[name]))
-            gpu = {**gpu, name: empty, "usable": False, "reason": f"what it says of its {name} is not believable"}
+            gpu = {**gpu, name: empty, "usable": False, "reason": f"its {name} is implausible"}
     return gpu

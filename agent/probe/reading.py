@@ -1,7 +1,4 @@
-"""What a probe hands back: readings, and errors that stand beside them.
-
-Here: the two records and their JSON shape. Not here: what is done with them (`report`, `plausibility`, `overrides`).
-"""
+"""The results of a probe, readings and failures, and their JSON form."""
 
 from __future__ import annotations
 
@@ -11,12 +8,12 @@ __all__ = ["Failure", "Reading"]
 
 
 class Reading(NamedTuple):
-    """One thing that was found out.
+    """One fact about the machine.
 
-    `value` is a JSON value, None where the machine does not say. `limited_by` tells what made the value smaller
-    than the hardware, or is None. `host` is the figure of the whole machine and `container` the one that this
-    process may use, each given only where it differs from `value`. `set_by` is "override" or "reserve" when the
-    operator's word changed what was measured. `note` is a sentence for `--explain`.
+    `value` is a JSON value, None if unknown. `limited_by` is what makes the value smaller than the hardware, or None.
+    `host` is the figure of the whole machine and `container` the one that this process may use; each is given only if
+    it differs from `value`. `set_by` is "override" or "reserve" if the operator changed what was measured. `note` is a
+    sentence for `--explain`.
     """
 
     name: str
@@ -30,7 +27,7 @@ class Reading(NamedTuple):
     note: str = ""
 
     def to_plain(self) -> dict[str, Any]:
-        """The JSON map: name, value, unit, source and limited_by always, the rest where there is something to say."""
+        """The JSON map: name, value, unit, source and limited_by always, the other fields if they are set."""
         plain: dict[str, Any] = {
             "name": self.name,
             "value": self.value,
@@ -50,7 +47,7 @@ class Reading(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """Something that could not be found out, or that was found and is not believable (`raw` holds it then)."""
+    """Something that could not be determined, or an implausible value (then `raw` holds it)."""
 
     probe: str
     message: str
@@ -58,7 +55,7 @@ class Failure(NamedTuple):
     raw: Any = None
 
     def to_plain(self) -> dict[str, Any]:
-        """The JSON map: probe and message always, reading and raw where there is one."""
+        """The JSON map: probe and message always, reading and raw if they are set."""
         plain: dict[str, Any] = {"probe": self.probe, "message": self.message}
         if self.reading is not None:
             plain["reading"] = self.reading

@@ -1,21 +1,21 @@
-"""A machine in a text file: what was read from it, replayed as a source.
+"""Recordings: text files with everything that was read from a machine, which can be replayed as a source.
 
-The format, one entry a line, in any order; `docs/probe.md` describes it for those who write one by hand:
+The format has one entry per line, in any order; `docs/probe.md` explains how to write one by hand:
 
     # a comment
-    option work_dir = /var/lib/duxnet        the options that the recording was made with
+    option work_dir = /var/lib/duxnet        the options with which the recording was made
     file /sys/devices/system/cpu/online = 0-7          a file of one line
     file /proc/meminfo                                  a longer file: its lines follow, each after a bar
     |MemTotal:       16315488 kB
     link /sys/bus/pci/devices/0000:01:00.0/driver = ../../../../bus/pci/drivers/nvidia
-    dir /sys/fs/btrfs = ["features"]         only what is not clear from the paths of the other entries
-    ask affinity = [0, 1, 2, 3]              the answer of a call, as JSON
+    dir /sys/fs/btrfs = ["features"]         only names that do not follow from other entries
+    ask affinity = [0, 1, 2, 3]              the result of a call, as JSON
     fail disk_usage /mnt/gone = Stale file handle
-    hang disk_usage /mnt/dead                a call that never came back
+    hang disk_usage /mnt/dead                a call that never returned
 
-A path that is not there does not exist; a question that is not there has no answer. NUL stands as ␀. What versions
-before psutil was the first source have recorded is read too (`earlier_recordings.py`).
-Not here: what is masked before a recording is written (`masking.py`).
+A path without an entry does not exist; a query without an entry has no answer. NUL is written as ␀. Recordings of
+versions before psutil was the main source can be read too (`earlier_recordings.py`). `masking.py` masks a recording
+before it is written.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NUL = "␀"
 
 
 class RecordingSource(Source):
-    """Answers from what was recorded. `options` are those of the recording run."""
+    """Answers from a recording. `options` are those of the recording run."""
 
     def __init__(self, text: str, name: str = FILE_NAME) -> None:
         self.options: dict[str, str] = {}
@@ -64,7 +64,7 @@ class RecordingSource(Source):
     def ask(self, question: str, argument: str = "") -> Any:
         key = f"{question} {argument}".rstrip()
         if key in self._hanging:
-            threading.Event().wait()  # as the call did; whoever asks has a deadline
+            threading.Event().wait()  # hangs like the recorded call; the caller has a deadline
         if key in self._failures:
             raise _error(self._failures[key])
         return self._answers.get(key)
@@ -89,7 +89,7 @@ class RecordingSource(Source):
         return text.replace(_NUL, "\x00")
 
     def _entry(self, line: str, number: int) -> str:
-        """Take in one entry; returns the path of a file, whose lines may follow."""
+        """Parse one entry; returns the path of a file, whose lines may follow."""
         kind, _, rest = line.partition(" ")
         key, equals, value = rest.partition(" = ")
         key = key.strip()
@@ -111,11 +111,11 @@ class RecordingSource(Source):
         elif kind == "option" and equals:
             self.options[key] = value
         else:
-            raise ValidationError(f"{self._name} line {number}", line, "is no entry of a recording")
+            raise ValidationError(f"{self._name} line {number}", line, "is not an entry of a recording")
         return key
 
     def _imply(self, path: str) -> None:
-        """A path that exists makes its folders exist."""
+        """Add the parent folders of an existing path."""
         parent, _, name = path.rpartition("/")
         while name:
             names = self._dirs.setdefault(parent, set())
@@ -134,13 +134,13 @@ class RecordingSource(Source):
 
 
 def _error(text: str) -> OSError:
-    """The error that the system gives this text, so that a replay tells a refusal from another failure."""
+    """The system error with this text, so that a replay raises the same exception type."""
     number = next((code for code in errno.errorcode if os.strerror(code) == text), None)
     return OSError(text) if number is None else OSError(number, text)
 
 
 class Recorder(Source):
-    """Passes everything through to `source` and remembers it."""
+    """Passes all calls to `source` and records the results."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -170,11 +170,11 @@ class Recorder(Source):
         import json
 
         key = f"{question} {argument}".rstrip()
-        self._lines[f"ask {key}"] = f"hang {key}"  # until there is an answer
+        self._lines[f"ask {key}"] = f"hang {key}"  # unless an answer follows
         try:
             answer = self._source.ask(question, argument)
         except SourceError:
-            del self._lines[f"ask {key}"]  # a question that has no answer here: in a replay it has none either
+            del self._lines[f"ask {key}"]  # without an answer here it has none in a replay either
             raise
         except OSError as error:
             self._lines[f"ask {key}"] = f"fail {key} = {error.strerror or error}"
@@ -183,7 +183,7 @@ class Recorder(Source):
         return answer
 
     def text(self, options: Mapping[str, str]) -> str:
-        """All that was read so far in the recording format, not masked."""
+        """Everything read so far, in the recording format, not masked."""
         head = ["# duxnet recording 2", *(f"option {name} = {value}" for name, value in options.items())]
         return "\n".join([*head, *(line for _, line in sorted(self._lines.items())), ""])
 
@@ -197,7 +197,7 @@ def _file_lines(path: str, text: str) -> str:
 
 
 def load_recording(folder: str) -> RecordingSource:
-    """The recording in a folder, or in the file itself. Raises ValidationError."""
+    """The recording in a folder or file. Raises ValidationError."""
     path = Path(folder)
     path = path / FILE_NAME if path.is_dir() else path
     try:
@@ -214,5 +214,5 @@ def written(folder: str, text: str) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ValidationError("record", folder, f"must be a folder that can be written: {error.strerror}") from None
+        raise ValidationError("record", folder, f"must be a writable folder: {error.strerror}") from None
     return str(path)

@@ -1,6 +1,6 @@
-"""A report as text for a person: a sentence and a table, or an explanation in sentences.
+"""Formats a report as text: a sentence and a table, or an explanation in sentences.
 
-Host names, mount points and models come from the machine and end in a terminal: what is not printable is escaped.
+Host names, mount points and models come from the machine, so unprintable characters are escaped.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from registry_core.errors import printable
 
 __all__ = ["explained", "table"]
 
-# The groups of the table, and their readings in order with the words for them
+# The groups of the table, and their readings in order, with labels
 _GROUPS = {
     "CPU": {
         "cpu_cores": "CPUs",
@@ -21,13 +21,13 @@ _GROUPS = {
         "host_cpus": "CPUs of the host",
         "physical_cores": "physical cores",
         "cpu_sockets": "CPU sockets",
-        "cpus_offline": "CPUs switched off",
+        "cpus_offline": "CPUs offline",
         "performance_cpus": "performance CPUs",
         "efficiency_cpus": "efficiency CPUs",
         "cpu_model": "CPU model",
         "architecture": "architecture",
         "cpu_features": "instruction sets",
-        "cpu_max_mhz": "highest clock",
+        "cpu_max_mhz": "maximum clock",
         "cpu_steal_percent": "CPU time taken by the hypervisor",
     },
     "Memory": {
@@ -41,17 +41,17 @@ _GROUPS = {
     "Storage": {
         "storage_gb": "storage",
         "storage_available_gb": "storage free now",
-        "storage_inodes_available": "files that can be made",
-        "storage_device": "work is stored on",
-        "storage_kind": "kind of disk",
+        "storage_inodes_available": "free inodes",
+        "storage_device": "work directory on",
+        "storage_kind": "disk type",
         "file_systems": "file systems",
     },
     "GPU": {
         "gpus": "GPUs",
-        "gpu_enabled": "GPU for work",
-        "gpu_details": "GPUs in detail",
-        "display_adapters": "screens only",
-        "accelerators": "accelerators, no GPUs",
+        "gpu_enabled": "usable GPU",
+        "gpu_details": "GPU details",
+        "display_adapters": "display adapters",
+        "accelerators": "other accelerators",
     },
     "Network": {
         "primary_address": "address",
@@ -60,7 +60,7 @@ _GROUPS = {
     },
     "Host": {
         "hostname": "host name",
-        "os_version": "system",
+        "os_version": "operating system",
         "kernel": "kernel",
         "boot_id": "boot id",
         "machine_hint": "machine hint",
@@ -71,27 +71,27 @@ _GROUPS = {
         "on_mains": "on mains power",
         "battery_percent": "battery",
         "temperature_celsius": "hottest sensor",
-        "uptime_seconds": "up for",
+        "uptime_seconds": "uptime",
         "clock_offset_seconds": "clock offset",
     },
 }
 _LABELS = {name: label for readings in _GROUPS.values() for name, label in readings.items()}
-# Shown with --all only: for programs, or told by another row already
+# Shown only with --all: for programs, or already part of another row
 _DETAILS = frozenset(
     (
         "architecture", "boot_id", "clock_offset_seconds", "cpu_sockets", "gpu_details", "gpu_enabled", "machine_hint",
         "numa_memory_gb", "numa_nodes", "storage_inodes_available", "uptime_seconds",
     )
 )  # fmt: skip
-# Notes that hold on every machine: no reason to look further
+# Notes that are the same on every machine and get no mark
 _COMMON_NOTES = frozenset(
     ("each device once", "routable ones first", "a hint: clones share it", "drives a screen, does not compute")
 )
 _MOST_LINES = 6  # of one list
-# Units that the label already says
+# Units that the label already contains
 _PLAIN_UNITS = frozenset(("CPUs", "cores", "sockets", "nodes", "inodes"))
 _OFFERED = frozenset(("cpu_cores", "memory_gb", "storage_gb"))
-# How a limit is called, by the end of the file that holds it
+# Descriptions of limits, by the last part of the path
 _CAUSES = {
     "/cpu.max": "the CPU quota of a control group",
     "/cpu.cfs_quota_us": "the CPU quota of a control group",
@@ -111,7 +111,7 @@ _NONE_MEANS = {
 
 
 def table(report: ProbeReport, *, everything: bool = False) -> str:
-    """What is offered, in a sentence; then the readings that say something, in groups, or all of them."""
+    """The offer in a sentence, then the informative readings (or all of them) in groups."""
     values = {reading.name: reading.value for reading in report.readings}
     doubtful = {failure.reading for failure in report.errors}
     rows: list[tuple[str, str, str]] = []
@@ -119,7 +119,7 @@ def table(report: ProbeReport, *, everything: bool = False) -> str:
     for group, names in _GROUPS.items():
         title = group
         for reading in report.readings:
-            if reading.name not in names or not (everything or _says_something(reading, values, doubtful)):
+            if reading.name not in names or not (everything or _is_informative(reading, values, doubtful)):
                 continue
             has_note = bool(set(reading.note.split("; ")) - _COMMON_NOTES - {""})
             marked = marked or has_note
@@ -129,12 +129,12 @@ def table(report: ProbeReport, *, everything: bool = False) -> str:
     rows += [("error", failure.probe, printable(_message(failure))) for failure in report.errors]
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     lines = [f"{group:{widths[0]}}  {label:{widths[1]}}  {value}" for group, label, value in rows]
-    more = ["\n* there is more to say: duxnet probe --explain"] if marked else []
+    more = ["\n* details: duxnet probe --explain"] if marked else []
     return "\n".join([_summary(report), *lines, *more, ""]).lstrip("\n")
 
 
-def _says_something(reading: Reading, values: dict[str, Any], doubtful: set[Optional[str]]) -> bool:
-    """False for what is nothing, is not known without a reason, or is in another row."""
+def _is_informative(reading: Reading, values: dict[str, Any], doubtful: set[Optional[str]]) -> bool:
+    """False for a reading that is empty, unknown without a reason, or part of another row."""
     name, value = reading.name, reading.value
     if name in doubtful:
         return True
@@ -159,18 +159,18 @@ def _says_something(reading: Reading, values: dict[str, Any], doubtful: set[Opti
 
 
 def explained(report: ProbeReport) -> str:
-    """A sentence or three a reading: offered, seen in the container, on the host, and what made the difference."""
+    """One to three sentences for each reading: what is offered, what container and host have, and what limits it."""
     lines = [_summary(report), *(_explanation(reading) for reading in report.readings)]
     lines = lines if lines[0] else lines[1:]
     if report.errors:
-        lines.append("\nWhat could not be told:")
+        lines.append("\nWhat could not be determined:")
         lines.extend(f"  {item.probe}: {printable(_message(item))}" for item in report.errors)
     return "\n".join([*lines, ""])
 
 
 def _summary(report: ProbeReport) -> str:
-    """What is offered in one sentence, of the probes that ran."""
-    told = {reading.name for reading in report.readings}
+    """The offer in one sentence, as far as the probes have run."""
+    present = {reading.name for reading in report.readings}
     offered = report.capabilities_to_plain()
     usable = sum(gpu["usable"] for gpu in offered["gpus"] or [])
     parts = {
@@ -179,7 +179,7 @@ def _summary(report: ProbeReport) -> str:
         "storage_gb": _gb_of(offered["storage_gb"], "storage"),
         "gpu_enabled": _counted(usable, "GPU") if usable else "a GPU" if offered["gpu_enabled"] else "no GPU",
     }
-    words = [text for name, text in parts.items() if name in told and offered[name] is not None]
+    words = [text for name, text in parts.items() if name in present and offered[name] is not None]
     if not words:
         return ""
     return f"This machine offers {', '.join(words[:-1])}{' and ' if words[1:] else ''}{words[-1]}. GB is 10⁹ bytes.\n"
@@ -205,14 +205,14 @@ def _rows(
             lines = [_text(reading.value)]
         return [(label if index == 0 else "", line) for index, line in enumerate(lines)]
     if reading.value is None and (reading.name in doubtful or reading.note):
-        return [(label, "not known")]
+        return [(label, "unknown")]
     limited = reading.limited_by and (everything or not reading.name.endswith("_available_gb"))
     because = f"  ({printable(str(reading.limited_by))})" if limited else ""
     return [(label, _shown(reading, reading.value) + because)]
 
 
 def _folded(reading: Reading, values: dict[str, Any]) -> list[str]:
-    """The lines of a list, no more than a person reads: a GPU each, interfaces with addresses, the rest counted."""
+    """The lines of a shortened list: one for each GPU, interfaces with addresses, a count of the rest."""
     items = reading.value
     if reading.name == "gpus":
         return [_gpu_text(gpu, detail) for gpu, detail in zip(items, values.get("gpu_details") or [{}] * len(items))]
@@ -227,11 +227,11 @@ def _folded(reading: Reading, values: dict[str, Any]) -> list[str]:
     else:
         lines = [_text(item) for item in items[:_MOST_LINES]]
     left = len(items) - len(lines)
-    return [*lines, f"… and {left} more"] if left and lines else lines or [f"{left} without an address for others"]
+    return [*lines, f"… and {left} more"] if left and lines else lines or [f"{left} without a reachable address"]
 
 
 def _gpu_text(gpu: dict[str, Any], detail: dict[str, Any]) -> str:
-    """Model, memory, usable or why not: what matters of a GPU, in a line."""
+    """One line for a GPU: model, memory, and whether it is usable or why not."""
     name = gpu["model"] if gpu["model"].startswith(gpu["vendor"]) else f"{gpu['vendor']} {gpu['model']}"
     memory = f"{gpu['memory_gb']:g} GB" if gpu["memory_gb"] else ""
     shared = detail.get("shared_memory_gb")
@@ -253,27 +253,27 @@ def _explanation(reading: Reading) -> str:
     label = _capitalised(_LABELS.get(reading.name, reading.name))
     if isinstance(reading.value, (list, dict)) and reading.value:
         items = reading.value if isinstance(reading.value, list) else [reading.value]
-        because = [f"  Why not all of it: {_cause(reading.limited_by)}."] if reading.limited_by else []
+        because = [f"  Limited by: {_cause(reading.limited_by)}."] if reading.limited_by else []
         because += [f"  {_capitalised(printable(reading.note))}."] if reading.note else []
-        told_by = f"  (from {printable(reading.source)})"
-        return "\n".join([f"{label}:", *(f"  - {_text(item)}" for item in items), *because, told_by])
+        read_from = f"  (from {printable(reading.source)})"
+        return "\n".join([f"{label}:", *(f"  - {_text(item)}" for item in items), *because, read_from])
     if not (reading.limited_by or reading.note or _differs(reading)):
         return f"{label}: {_shown(reading, reading.value)}  ({printable(reading.source)})"
-    return "\n  ".join([f"{label}: {_told_apart(reading)}", *_reasons(reading)])
+    return "\n  ".join([f"{label}: {_figures(reading)}", *_reasons(reading)])
 
 
 def _differs(reading: Reading) -> bool:
     return any(figure not in (None, reading.value) for figure in (reading.container, reading.host))
 
 
-def _told_apart(reading: Reading) -> str:
+def _figures(reading: Reading) -> str:
     """`1 offered; 1.5 may be used by this process; 16 on the whole machine.`"""
     offered = reading.name in _OFFERED and reading.value is not None
     parts = [_shown(reading, reading.value) + (" offered" if offered else "")]
     if reading.container is not None and reading.container == reading.value and _differs(reading):
         parts.append("that is all that this process may use")
     elif reading.container is not None and reading.container != reading.value:
-        seen = "measured, before the operator's word" if reading.set_by else "may be used by this process"
+        seen = "measured, before the operator's setting" if reading.set_by else "may be used by this process"
         parts.append(f"{_shown(reading, reading.container)} {seen}")
     if reading.host not in (None, reading.value):
         whole = "whole file system" if reading.name.startswith("storage") else "whole machine"
@@ -284,9 +284,9 @@ def _told_apart(reading: Reading) -> str:
 def _reasons(reading: Reading) -> list[str]:
     lines = []
     if reading.limited_by:
-        lines.append(f"What makes the difference: {_cause(reading.limited_by)}.")
+        lines.append(f"Limited by: {_cause(reading.limited_by)}.")
     if reading.name == "cpu_cores" and isinstance(reading.container, float) and not reading.set_by:
-        lines.append("A share of CPU time is offered as whole CPUs, rounded down, and never as less than one.")
+        lines.append("A share of CPU time is offered as whole CPUs, rounded down, but at least one.")
     if reading.note:
         lines.append(f"{_capitalised(printable(reading.note))}.")
     if reading.source and reading.set_by != "override":
@@ -295,7 +295,7 @@ def _reasons(reading: Reading) -> list[str]:
 
 
 def _cause(limited_by: str) -> str:
-    """What a limit is, in words, before the file that says so."""
+    """A description of a limit, followed by its path."""
     for ending, words in _CAUSES.items():
         if limited_by.partition(";")[0].endswith(ending):
             return f"{words}, {printable(limited_by)}"
@@ -304,13 +304,13 @@ def _cause(limited_by: str) -> str:
 
 def _message(item: Any) -> str:
     name = f"{item.reading}: " if item.reading else ""
-    raw = f" (it was {item.raw})" if item.raw is not None else ""
+    raw = f" (value: {item.raw})" if item.raw is not None else ""
     return f"{name}{item.message}{raw}"
 
 
 def _shown(reading: Reading, value: Any) -> str:
     if value is None:
-        return _NONE_MEANS.get(reading.name, "not known")
+        return _NONE_MEANS.get(reading.name, "unknown")
     if reading.name == "uptime_seconds":
         return f"{value / 3600:.1f} hours"
     unit = "" if reading.unit in _PLAIN_UNITS and reading.name != "cpu_quota" else f" {reading.unit}"
@@ -323,13 +323,15 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(_text(item) for item in value) if value else "none"
     if isinstance(value, dict):
-        told = {name: item for name, item in value.items() if item not in (None, "", [], False)}
-        return ", ".join(name.replace("_", " ") if item is True else _pair(name, item) for name, item in told.items())
+        present = {name: item for name, item in value.items() if item not in (None, "", [], False)}
+        return ", ".join(
+            name.replace("_", " ") if item is True else _pair(name, item) for name, item in present.items()
+        )
     return printable(str(value))
 
 
 def _pair(name: str, item: Any) -> str:
-    """`name`, `address` and the like need no label in front of them."""
+    """One item with its label; `name` and the like need none."""
     if name in ("name", "vendor", "model", "mount_point"):
         return _text(item)
     if name.endswith("_gb"):

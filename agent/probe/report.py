@@ -1,4 +1,4 @@
-"""What all probes found, as one answer: the capabilities, the readings behind them, and what could not be told."""
+"""The result of all probes: the capabilities, the readings behind them, and the failures."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["CAPABILITY_DEFAULTS", "SCHEMA", "ProbeReport"]
 
 SCHEMA = "duxnet.probe/1.0"
 
-# The fields of NodeCapabilities with their defaults, each filled by the reading of the same name. Written out here
-# because the record itself would cost the probe's start a quarter of its time; a test holds the two together.
+# The fields of NodeCapabilities with their defaults; the reading of the same name fills each. They are repeated here,
+# because importing the record takes a quarter of the probe's start time; a test ensures that both agree.
 CAPABILITY_DEFAULTS: dict[str, Any] = {
     "cpu_cores": 0,
     "memory_gb": 0.0,
@@ -32,30 +32,30 @@ _HOST = ("hostname", "os_version", "kernel", "boot_id", "machine_hint", "contain
 
 
 class ProbeReport(NamedTuple):
-    """The newest readings of every probe that has run, in the order of the probes."""
+    """The newest readings of all probes that have run, in the order of the probes."""
 
     readings: tuple[Reading, ...]
     errors: tuple[Failure, ...]
 
     @property
     def capabilities(self) -> NodeCapabilities:
-        """The record for the registry. What is not known has its default."""
+        """The record for the registry. Unknown fields have their defaults."""
         from registry_core.models.encoding import capabilities_from_plain
 
-        told = self.capabilities_to_plain()
+        plain = self.capabilities_to_plain()
         return capabilities_from_plain(
-            {name: CAPABILITY_DEFAULTS[name] if value is None else value for name, value in told.items()}
+            {name: CAPABILITY_DEFAULTS[name] if value is None else value for name, value in plain.items()}
         )
 
     @property
     def host(self) -> dict[str, Any]:
-        """hostname, os_version, kernel, boot_id, machine_hint, container, virtual_machine; None where not told."""
+        """hostname, os_version, kernel, boot_id, machine_hint, container, virtual_machine; None if unknown."""
         values = self._values()
         return {name: values.get(name) for name in _HOST}
 
     @property
     def primary_address(self) -> Any:
-        """The address from which the registry, or else the outside, is reached; None without one."""
+        """The address from which the registry, or else the internet, is reached; None if there is none."""
         return self._values().get("primary_address")
 
     @property
@@ -67,7 +67,7 @@ class ProbeReport(NamedTuple):
         return {reading.name: reading.value for reading in self.readings}
 
     def capabilities_to_plain(self) -> dict[str, Any]:
-        """The fields of NodeCapabilities as JSON values; None for what was not measured or could not be told."""
+        """The fields of NodeCapabilities as JSON values; None if not measured or unknown."""
         values = self._values()
         return {name: values.get(name) for name in CAPABILITY_DEFAULTS}
 

@@ -1,7 +1,7 @@
-"""Runs the probes: a deadline for each, a failure turned into a recorded one, and on to the next.
+"""Runs the probes, each with a deadline. A failure is recorded and does not affect the other probes.
 
-Keeps the newest result of every probe, so that a run of one of them gives the whole picture. Safe to call from
-several threads. Not here: when to run which; that is the agent's schedule, by `cadences()`.
+The runner keeps the newest result of every probe, so that a run of one probe still returns a complete report. It is
+safe to call from several threads. The agent's schedule decides when to run which probe, by `cadences()`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _Result = tuple[list[Reading], list[Failure]]
 
 
 class ProbeRunner:
-    """One machine, seen through one source. `probes` is for tests; by default all of them run."""
+    """The probes of one source. `probes` is for tests; by default all probes run."""
 
     def __init__(
         self, source: Source, options: Optional[ProbeOptions] = None, probes: Optional[Collection[Probe]] = None
@@ -45,9 +45,9 @@ class ProbeRunner:
         return {name: probe.cadence_seconds for name, probe in self._probes.items()}
 
     def run(self, only: Optional[Collection[str]] = None) -> ProbeReport:
-        """Runs the named probes (all by default) and returns the newest of all. Raises ValidationError for a name.
+        """Run the named probes (all by default) and return the newest results. Raises ValidationError for a bad name.
 
-        A probe that has run before runs too when its fingerprint has changed: a driver was loaded, a device plugged in.
+        Another probe that ran before runs too if its fingerprint has changed, as after a driver was loaded.
         """
         for name in only or ():
             if name not in self._probes:
@@ -72,7 +72,7 @@ class ProbeRunner:
                 self._fingerprints[name] = fingerprint
 
     def _fingerprint(self, name: str) -> Optional[str]:
-        """What a probe looks at, in short and cheaply; None for a probe that cannot say."""
+        """A cheap summary of what a probe depends on; None for a probe without one."""
         probe = self._probes[name]
         return probe.fingerprint(self._source) if isinstance(probe, GpuProbe) else None
 
@@ -93,7 +93,7 @@ class ProbeRunner:
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             return [], [Failure(probe.name, f"{where}{error.strerror or error}")]
-        except Exception as error:  # noqa: BLE001 - isolates one probe from the next; this is the place for it
+        except Exception as error:  # noqa: BLE001 - isolates the probes from each other
             return [], [Failure(probe.name, f"{type(error).__name__}: {error}")]
         return result
 

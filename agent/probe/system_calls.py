@@ -1,7 +1,7 @@
-"""What the machine is asked by a call instead of a file; each answer is a plain JSON value, so that it can be recorded.
+"""Queries of the machine by calls instead of files. Each answer is a plain JSON value, so that it can be recorded.
 
-psutil is the first source; docs/probe.md has the table of what it is not asked for, and why. This module is imported
-by the first question to the live machine, so that a replay does not load psutil. Not here: any judgement of an answer.
+psutil is the main source; docs/probe.md lists what comes from elsewhere, and why. The first query of the live machine
+imports this module, so that a replay does not load psutil. Answers are not judged here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Callable
 
 import psutil
 
-from agent.probe.hanging_mounts import ask_apart
+from agent.probe.hanging_mounts import ask_in_child
 from agent.probe.mount_child import directory
 from agent.probe.source import SourceError
 
@@ -25,11 +25,11 @@ def answer(question: str, argument: str) -> Any:
     """The answer to one of `QUESTIONS`. Raises SourceError, OSError, and MissedDeadline for a mount that hangs."""
     call = QUESTIONS.get(question)
     if call is None:
-        raise SourceError(f"{question} is not a question that this version can ask")
+        raise SourceError(f"{question} is not a query that this version supports")
     try:
         return call(argument)
     except (psutil.Error, LookupError, RuntimeError, TypeError, ValueError) as error:
-        # psutil raises these where a file of the kernel is empty or not in the form that it knows
+        # psutil raises these if a file of the kernel is empty or has an unknown format
         raise SourceError(f"{question}: {type(error).__name__}: {error}") from error
 
 
@@ -39,13 +39,13 @@ def _affinity(_argument: str) -> Any:
         return None
     try:
         return sorted(psutil.Process().cpu_affinity())
-    except psutil.NoSuchProcess:  # psutil finds its own process by /proc, which a chroot may lack
+    except psutil.NoSuchProcess:  # psutil looks up its own process in /proc, which a chroot may lack
         return sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else None
 
 
 def _disk_usage(path: str) -> Any:
-    """Bytes by psutil's names, and the inodes, which psutil does not tell (0 where there is no such limit)."""
-    answer = ask_apart("disk_usage", path)
+    """Bytes by psutil's names, and inodes, which psutil lacks (0 if the file system has no limit)."""
+    answer = ask_in_child("disk_usage", path)
     if answer is not None:
         return answer
     usage = psutil.disk_usage(path)
@@ -63,7 +63,7 @@ def _disk_usage(path: str) -> Any:
 
 
 def _nearest_existing(path: str) -> Any:
-    answer = ask_apart("nearest_existing", path)
+    answer = ask_in_child("nearest_existing", path)
     return directory(path) if answer is None else answer
 
 
@@ -122,7 +122,7 @@ def _interfaces(_argument: str) -> Any:
     states = psutil.net_if_stats()
     addresses: dict[str, list[str]] = {name: [] for name in states}
     for label, entries in psutil.net_if_addrs().items():
-        name = label if label in states else label.partition(":")[0]  # eth0:1 labels one more address of eth0
+        name = label if label in states else label.partition(":")[0]  # eth0:1 is the label of another address of eth0
         families = (socket.AF_INET, socket.AF_INET6)
         found = [entry.address.partition("%")[0] for entry in entries if entry.family in families]
         addresses.setdefault(name, []).extend(found)
@@ -133,22 +133,22 @@ def _interfaces(_argument: str) -> Any:
 
 
 def _route(target: str) -> Any:
-    """The local address from which `target`, an address or a name, would be reached; IPv4 where both can.
+    """The local address from which `target`, an address or a name, would be reached; IPv4 if both work.
 
-    Connecting a UDP socket sends nothing. A name is resolved, which can take as long as its servers like.
+    Connecting a UDP socket sends nothing. Resolving a name can take as long as the name servers do.
     """
     for family in (socket.AF_INET6,) if ":" in target else (socket.AF_INET, socket.AF_INET6):
         try:
             with socket.socket(family, socket.SOCK_DGRAM) as probe:
                 probe.connect((target, 9))
                 return probe.getsockname()[0]
-        except (OSError, UnicodeError):  # no such family here, no route, no such name
+        except (OSError, UnicodeError):  # address family not supported, no route, or unknown name
             continue
     return None
 
 
 def _clock(_argument: str) -> Any:
-    """What the kernel's clock discipline knows, by adjtimex(2) with nothing to set; None without such a call."""
+    """The state of the kernel's clock discipline, by adjtimex(2); None if there is no such call."""
     if sys.platform != "linux":
         return None
     from agent.probe.clock import clock_state
@@ -163,7 +163,7 @@ def _access(path: str) -> Any:
 
 
 def _nvml(bus_ids: str) -> Any:
-    """NVIDIA's library, asked by a process of its own; bus ids with commas, none for all that it lists."""
+    """The answer of NVIDIA's library, queried in a separate process; bus ids separated by commas, empty for all."""
     from agent.probe.gpu.nvml_call import ask_nvml
 
     return ask_nvml([bus_id for bus_id in bus_ids.split(",") if bus_id])

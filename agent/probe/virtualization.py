@@ -1,4 +1,4 @@
-"""Whether this is a container, a virtual machine or the metal, from the traces that each kind leaves."""
+"""Detects containers and virtual machines by the traces that each kind leaves."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Optional
 from agent.probe.parsers.cpu import cpuinfo_value
 from agent.probe.source import Source
 
-__all__ = ["container_name", "tells_of_hypervisors", "virtual_machine_name"]
+__all__ = ["container_name", "can_show_hypervisor", "virtual_machine_name"]
 
 _DMI_FOLDER = "/sys/class/dmi/id"
 _DMI_FILES = ("sys_vendor", "product_name", "board_vendor", "bios_vendor")
-# How a name begins that firmware gives as vendor or product, by hypervisor; the particular come first.
+# Prefixes of the firmware's vendor or product names, with the hypervisor; the specific ones come first.
 _DMI = (
     ("amazon ec2", "amazon"), ("google compute engine", "google"), ("alibaba cloud", "kvm"), ("openstack", "kvm"),
     ("digitalocean", "kvm"), ("hetzner", "kvm"), ("kubevirt", "kvm"), ("rhev", "kvm"), ("ovirt", "kvm"),
@@ -20,33 +20,33 @@ _DMI = (
     ("parallels", "parallels"), ("bhyve", "bhyve"), ("hyper-v", "microsoft"), ("virtual machine", "microsoft"),
     ("apple virtualization", "apple"), ("acrn", "acrn"), ("cloud hypervisor", "kvm"), ("crosvm", "kvm"),
 )  # fmt: skip
-# Clouds whose firmware says the same on a machine that is rented whole
+# Clouds whose firmware has the same names on bare-metal machines
 _RENTED_WHOLE = ("amazon ec2", "google compute engine", "alibaba cloud", "openstack", "hetzner", "digitalocean")
-# Clocks that only a guest of that hypervisor has; the small ones (Firecracker, Cloud Hypervisor) leave no other trace
+# Clocks that only guests have; small hypervisors (Firecracker, Cloud Hypervisor) leave no other trace
 _CLOCKS = (("kvm-clock", "kvm"), ("xen", "xen"), ("hyperv", "microsoft"))
-_XEN_PRIVILEGED = 1 << 11  # XENFEAT_dom0: the system that runs the others
-# Devices that only a hypervisor makes, by the maker's PCI number: for guests without firmware that names itself
+_XEN_PRIVILEGED = 1 << 11  # XENFEAT_dom0: the system that manages the guests
+# Virtual devices of hypervisors, by PCI vendor: for guests whose firmware has no name
 _DEVICES = (("80ee", "oracle"), ("15ad", "vmware"), ("1ab8", "parallels"), ("1414", "microsoft"), ("5853", "xen"),
             ("1b36", "qemu"), ("1234", "qemu"))  # fmt: skip
-# The control group of a container, by what its path begins with, holds, or calls its last part
+# Parts of the control-group path of a container
 _CGROUP_TRACES = (("/kubepods", "kubernetes"), ("kubepods.slice", "kubernetes"), ("kubepods-", "kubernetes"),
                   ("/docker/", "docker"), ("/docker-", "docker"), ("/libpod-", "podman"), ("/libpod/", "podman"),
                   ("/lxc.payload", "lxc"), ("/lxc/", "lxc"), ("/ecs/", "ecs"), ("/garden/", "garden"),
                   ("/nerdctl-", "containerd"), ("/cri-containerd-", "kubernetes"), ("/crio-", "kubernetes"),
                   ("/machine.slice/machine-", "nspawn"), ("/buildkit/", "buildkit"))  # fmt: skip
-# Programs of the host that stand beside a container or run a guest, and no container themselves
+# Host programs that accompany a container or run a guest, but are not in a container themselves
 _NO_CONTAINER = ("/libpod-conmon", "/crio-conmon", "/machine-qemu", "/machine-lxc", "/docker-proxy")
 
 
-# The kernel gives its first namespaces these fixed numbers (include/linux/proc_ns.h). A process in both is in no
-# container, whatever traces an image has left: virtual machines are made from images too. Only its own control group
-# says otherwise: node agents run in a container with the host's namespaces (--pid=host). Others than these two say
-# nothing: systemd puts an ordinary service into its own uts, ipc or mount namespace.
+# The kernel gives its initial namespaces these fixed numbers (include/linux/proc_ns.h). A process in both is not in a
+# container, whatever traces an image has left, because virtual machines are made from images too. The only exception is
+# shown by its control group: node agents run in a container with the host's namespaces (--pid=host). Other namespaces
+# prove nothing: systemd runs ordinary services in their own uts, ipc or mount namespace.
 _FIRST_NAMESPACES = {"pid": 4026531836, "cgroup": 4026531835}
 
 
 def container_name(source: Source) -> str:
-    """docker, podman, lxc, kubernetes, nspawn …; `container` when only the fact is known; empty outside of one."""
+    """docker, podman, lxc, kubernetes, nspawn …; `container` if the kind is unknown; empty outside a container."""
     own = _cgroup_trace(source.read_text("/proc/self/cgroup"))
     links = [(source.read_link(f"/proc/self/ns/{kind}"), f"{kind}:[{n}]") for kind, n in _FIRST_NAMESPACES.items()]
     if all(link == first for link, first in links):
@@ -65,7 +65,7 @@ def container_name(source: Source) -> str:
         return "kubernetes"
     link, first = links[0]
     inside = link is not None and link != first
-    return "container" if inside and not _is_wsl(source) else ""  # Windows gives each of its Linuxes a namespace
+    return "container" if inside and not _is_wsl(source) else ""  # WSL runs each distribution in its own namespace
 
 
 def _cgroup_trace(text: Optional[str]) -> str:
@@ -79,12 +79,12 @@ def _cgroup_trace(text: Optional[str]) -> str:
 
 
 def virtual_machine_name(source: Source) -> str:
-    """kvm, qemu, vmware, xen, microsoft …; `vm` when only the CPU's hypervisor flag shows it; empty on the metal."""
-    if _runs_the_others(source):
+    """kvm, qemu, vmware, xen, microsoft …; `vm` if only the CPU's hypervisor flag shows it; empty on bare metal."""
+    if _is_xen_dom0(source):
         return ""
     cpuinfo = source.read_text("/proc/cpuinfo")
     flags = cpuinfo_value(cpuinfo, "flags").split()
-    for name in (_of_firmware(source, flags), _of_architecture(source, cpuinfo), _of_kernel(source)):
+    for name in (_by_firmware(source, flags), _by_architecture(source, cpuinfo), _by_kernel(source)):
         if name is not None:
             return name
     devices = [line.split()[1][:4] for line in _lines(source, "/proc/bus/pci/devices") if len(line.split()) > 1]
@@ -94,8 +94,8 @@ def virtual_machine_name(source: Source) -> str:
     return "vm" if "hypervisor" in flags else ""
 
 
-def tells_of_hypervisors(source: Source) -> bool:
-    """Whether anything here would tell of a hypervisor, so that its silence means the metal."""
+def can_show_hypervisor(source: Source) -> bool:
+    """Whether this machine has any source that would reveal a hypervisor, so that no trace means bare metal."""
     if any(source.list_dir(folder) for folder in (_DMI_FOLDER, "/proc/device-tree", "/sys/hypervisor")):
         return True
     cpuinfo = source.read_text("/proc/cpuinfo")
@@ -106,8 +106,8 @@ def tells_of_hypervisors(source: Source) -> bool:
     )
 
 
-def _runs_the_others(source: Source) -> bool:
-    """Xen's dom0: under the hypervisor as its guests are, but with the machine's devices."""
+def _is_xen_dom0(source: Source) -> bool:
+    """True in Xen's dom0, which runs under the hypervisor but controls the machine's devices."""
     if "control_d" in source.read_line("/proc/xen/capabilities"):
         return True
     try:
@@ -117,7 +117,7 @@ def _runs_the_others(source: Source) -> bool:
     return bool(features & _XEN_PRIVILEGED)
 
 
-def _of_firmware(source: Source, flags: list[str]) -> Optional[str]:
+def _by_firmware(source: Source, flags: list[str]) -> Optional[str]:
     names = [source.read_line(f"{_DMI_FOLDER}/{file}").lower() for file in _DMI_FILES]
     for beginning, name in _DMI:
         if not any(text.startswith(beginning) for text in names):
@@ -127,8 +127,8 @@ def _of_firmware(source: Source, flags: list[str]) -> Optional[str]:
     return None
 
 
-def _of_architecture(source: Source, cpuinfo: Optional[str]) -> Optional[str]:
-    """What s390, POWER, ARM and user-mode Linux tell in files of their own."""
+def _by_architecture(source: Source, cpuinfo: Optional[str]) -> Optional[str]:
+    """The name according to the specific files of s390, POWER, ARM and user-mode Linux."""
     program = next((line for line in _lines(source, "/proc/sysinfo") if line.startswith("VM00 Control Program")), "")
     if program:
         name = program.partition(":")[2].strip().lower()
@@ -146,12 +146,12 @@ def _of_architecture(source: Source, cpuinfo: Optional[str]) -> Optional[str]:
         return "vm"
     if source.read_text(f"{tree}/ibm,partition-name") is not None:
         return "powervm"
-    if cpuinfo_value(cpuinfo, "platform") == "pSeries":  # always under a hypervisor: IBM's, or an imitation of it
+    if cpuinfo_value(cpuinfo, "platform") == "pSeries":  # always under a hypervisor: IBM's, or QEMU's emulation
         return "qemu" if "qemu" in cpuinfo_value(cpuinfo, "machine") else "powervm"
     return None
 
 
-def _of_kernel(source: Source) -> Optional[str]:
+def _by_kernel(source: Source) -> Optional[str]:
     hypervisor = source.read_line("/sys/hypervisor/type")
     if hypervisor:
         return hypervisor[:64]

@@ -1,6 +1,6 @@
-"""Whether this process sees the kernel's own windows: without /proc or /sys nothing there is «none», but «not known».
+"""Whether this process can see /proc and /sys: without them a property is unknown, not absent.
 
-Sandboxes, hand-made chroots and hardened containers leave them out. Only Linux has them.
+Sandboxes, simple chroots and hardened containers may lack them. Only Linux has them.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _PROC = ("/proc/self/mountinfo", "/proc/meminfo", "/proc/cpuinfo", "/proc/self/c
 
 
 def is_proc_hidden(source: Source) -> bool:
-    """True on a Linux that shows nothing of what every kernel has there."""
+    """True on a Linux without any of the files that every kernel has in /proc."""
     return all(source.read_text(path) is None for path in _PROC) and _is_linux(source)
 
 
 def is_sys_hidden(source: Source) -> bool:
-    """True on a Linux that shows neither a bus nor the system's own devices. A bus without devices is another thing."""
+    """True on a Linux without buses and system devices in /sys. A bus without devices does not count as hidden."""
     folders = ("/sys/bus", "/sys/devices/system/cpu")
     return not any(source.list_dir(folder) for folder in folders) and _is_linux(source)
 
@@ -29,5 +29,5 @@ def is_sys_hidden(source: Source) -> bool:
 def _is_linux(source: Source) -> bool:
     try:
         return source.uname()[0] == "Linux"
-    except (OSError, SourceError):  # a filter of system calls, which only Linux has
+    except (OSError, SourceError):  # blocked by a system-call filter, which only Linux has
         return True

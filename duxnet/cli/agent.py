@@ -1,4 +1,4 @@
-"""`duxnet agent`: what an operator starts, or systemd. Signals are caught before anything slow is imported."""
+"""`duxnet agent`: what an operator or systemd starts. It catches signals before it imports anything slow."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ __all__ = ["agent"]
 
 @click.command("agent")
 @config_option
-@click.option("--once", is_flag=True, help="Register, report once, print it and leave.")
-@state_dir_option("Folder for key, id and embedded registry.")
-@click.option("--registry", metavar="PATH-or-URL", help="Where to register; default: embedded in the state directory.")
-@click.option("--interval", metavar="SECONDS", help="Seconds between reports, 0.1 to 900; default 15.")
+@click.option("--once", is_flag=True, help="Register, report once, print the report and exit.")
+@state_dir_option("Keep the key, the id and the embedded registry in this folder.")
+@click.option(
+    "--registry", metavar="PATH-or-URL", help="Register here. Default: a registry of its own in the state directory."
+)
+@click.option("--interval", metavar="SECONDS", help="Seconds between reports, 0.1 to 900. Default: 15.")
 @log_format_option
 def agent(
     config: Optional[str],
@@ -29,8 +31,9 @@ def agent(
 ) -> int:
     """Register this machine and report its health until stopped.
 
-    Makes its key at the first start and keeps its id for ever. SIGTERM and Ctrl-C stop it, SIGHUP makes it read its
-    configuration again. Without --registry it keeps a registry of its own, which `duxnet nodes list` shows.
+    The first start makes a key, and the node keeps the id of that key for ever. SIGTERM and Ctrl-C stop the agent,
+    SIGHUP makes it read its configuration again. Without --registry it keeps a registry of its own, which
+    `duxnet nodes list` shows.
     """
     from duxnet.process.signals import SignalInbox, StopRequested
 
@@ -51,7 +54,7 @@ def agent(
         running.start()
         return running.once() if once else running.run()
     except StopRequested as stop:
-        say(f"duxnet: stopped by {stop} before it had started", err=True)
+        say(f"duxnet: stopped by {stop} during the start", err=True)
         return 0
     finally:
         inbox.close()

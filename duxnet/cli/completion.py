@@ -1,4 +1,4 @@
-"""`duxnet completion`: the script that makes a shell complete the command line. The completing itself is click's."""
+"""`duxnet completion`: the script by which a shell completes the command line. click does the completion itself."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ __all__ = ["completion"]
 
 
 @click.command("completion")
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", metavar="SHELL", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> int:
-    """Print the completion script for SHELL.
+    """Print the completion script for SHELL: bash, zsh or fish.
+
+    Write it to the file in which your shell looks for it, as in `duxnet completion fish > FILE`:
 
     \b
-    bash: mkdir -p ~/.local/share/bash-completion/completions
-          duxnet completion bash > ~/.local/share/bash-completion/completions/duxnet
-    zsh:  mkdir -p ~/.zfunc
-          duxnet completion zsh > ~/.zfunc/_duxnet    (with ~/.zfunc in $fpath, before compinit)
-    fish: mkdir -p ~/.config/fish/completions
-          duxnet completion fish > ~/.config/fish/completions/duxnet.fish
+    bash: ~/.local/share/bash-completion/completions/duxnet
+    zsh:  ~/.zfunc/_duxnet, with ~/.zfunc in $fpath before compinit
+    fish: ~/.config/fish/completions/duxnet.fish
     """
     from click.shell_completion import get_completion_class
 

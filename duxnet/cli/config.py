@@ -1,4 +1,4 @@
-"""`duxnet config`: is the configuration good, and where does each value come from?"""
+"""`duxnet config`: checks the configuration and shows where each value comes from."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ SECTIONS = {
 def config() -> None:
     """Check the configuration, or show where each value comes from.
 
-    A value is taken from the flag, else from the environment (DUXNET_SECTION__KEY), else from the file, else it has
-    its default. The file: --config, else $DUXNET_CONFIG, else ~/.config/duxnet/config.toml, else
+    A value comes from the flag, else from the environment (DUXNET_SECTION__KEY), else from the file, else it is the
+    default. The file is the one of --config, else $DUXNET_CONFIG, else ~/.config/duxnet/config.toml, else
     /etc/duxnet/config.toml.
     """
 
@@ -38,9 +38,12 @@ def config() -> None:
 @config.command("check")
 @click.argument("file", required=False)
 def check(file: Optional[str]) -> int:
-    """Say whether FILE (default: the file that would be read) and the environment are good. Exit code 78 if not."""
+    """Check a configuration file and the environment.
+
+    Without FILE this checks the file that the agent would read. The exit code is 78 if a setting is not accepted.
+    """
     settings = _settings(file)
-    say(f"{settings.config_file or 'no configuration file: defaults'}: ok")
+    say(f"{settings.config_file or 'no configuration file, defaults'}: ok")
     return 0
 
 
@@ -48,7 +51,10 @@ def check(file: Optional[str]) -> int:
 @config_option
 @format_option
 def show(config: Optional[str], output: str) -> int:
-    """Every setting, its value and where it comes from. Secrets are masked."""
+    """Show every setting, its value and where it comes from.
+
+    Secrets are masked.
+    """
     from duxnet.cli.output import print_json, print_table
 
     settings = _settings(config)

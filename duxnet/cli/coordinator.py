@@ -1,4 +1,4 @@
-"""`duxnet coordinator`: a registry for many agents, over HTTP."""
+"""`duxnet coordinator`: the registry that many agents report to over HTTP."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ __all__ = ["coordinator"]
 
 @click.command("coordinator")
 @config_option
-@click.option("--host", metavar="ADDRESS", help="Where to listen; default 127.0.0.1.")
-@click.option("--port", metavar="PORT", help="Default 8410.")
-@state_dir_option("Folder for key, tokens, audit log and registry.")
+@click.option("--host", metavar="ADDRESS", help="Listen at this address. Default: 127.0.0.1.")
+@click.option("--port", metavar="PORT", help="Listen on this port. Default: 8410.")
+@state_dir_option("Keep the key, the tokens, the audit log and the registry in this folder.")
 @log_format_option
 def coordinator(
     config: Optional[str], host: Optional[str], port: Optional[str], state_dir: Optional[str], log_format: Optional[str]
 ) -> int:
     """Run the registry that many agents report to, until stopped.
 
-    Makes its key and a first operator token in the state directory. Beyond this machine it listens only with TLS or
-    behind a proxy that the configuration names, and lets nodes in by token (`duxnet token create`).
+    The first start makes a key and an operator token in the state directory. To serve other machines the coordinator
+    needs TLS or a proxy that the configuration names, and their nodes need join tokens (`duxnet token create join`).
     """
     import os
 
@@ -35,7 +35,8 @@ def coordinator(
         from duxnet.coordinator.settings import CoordinatorSettings
     except ImportError as error:
         raise click.ClickException(
-            f"the coordinator's parts are not installed ({error.name}): pip install 'duxnet-registry[coordinator]'"
+            f"the coordinator needs the extra `coordinator` ({error.name} is missing): "
+            "in the checkout of DuxNet, pip install '.[coordinator]'"
         ) from None
     flags = {
         "coordinator.host": host,

@@ -1,7 +1,8 @@
-"""`duxnet doctor`: what is wrong with the agent on this machine, and what to do about it."""
+"""`duxnet doctor`: finds problems of the agent on this machine and says how to fix them."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Optional
 
 import click
@@ -13,25 +14,26 @@ __all__ = ["doctor"]
 
 
 @click.command("doctor")
-@click.option("--config", metavar="FILE", help="Examine an agent with this configuration, not the service.")
-@state_dir_option("Examine the agent with this state directory, not the service.")
+@click.option("--config", metavar="FILE", help="Check an agent with this configuration instead of the service.")
+@state_dir_option("Check the agent with this state directory instead of the service.")
 @format_option
 def doctor(config: Optional[str], state_dir: Optional[str], output: str) -> int:
-    """Say what is wrong with the agent on this machine, and what to do about it.
+    """Find problems of the agent on this machine and say how to fix them.
 
-    Looks at the service where one is installed: unit, watchdog, configuration, key, registry, TLS, clocks, and what
-    the locked-down service can see of this machine against what root sees. Run it as root to see all.
+    If the service is installed, this checks its unit, watchdog, configuration, key, registry, TLS and clocks. It also
+    compares what the sandboxed service can see of this machine with what root sees. Run it as root to check all.
 
-    Exit code 0: all is well. 1: there is a problem.
+    The exit code is 0 if there is no problem and 1 if there is one.
     """
     import os
 
+    from duxnet.cli.colour import painted
     from duxnet.cli.output import print_json
     from duxnet.doctor.examination import examine, find_patient, service_environment
-    from duxnet.doctor.findings import all_is_well, as_text, to_plain
+    from duxnet.doctor.findings import MARK_WIDTH, all_is_well, as_text, to_plain
 
     patient = find_patient(config, state_dir)
-    if patient.is_service:  # from here on this process is in its place, and ends in it
+    if patient.is_service:  # this process takes the place of the service, and ends in it
         environ = service_environment(patient)
         os.environ.clear()
         os.environ.update(environ)
@@ -40,5 +42,5 @@ def doctor(config: Optional[str], state_dir: Optional[str], output: str) -> int:
         print_json(to_plain(findings))
     else:
         for line in as_text(findings):
-            say(line)
+            say(line, paint=partial(painted, start=0, end=MARK_WIDTH))
     return 0 if all_is_well(findings) else 1

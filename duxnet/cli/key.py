@@ -1,4 +1,4 @@
-"""`duxnet key`: the key that speaks for the node of this machine: which it is, and giving it another."""
+"""`duxnet key`: shows or replaces the key of this machine's node."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ def _where(command: Callable[..., int]) -> Callable[..., int]:
 def key() -> None:
     """Show the key of this machine's node, or replace it.
 
-    The id of a node is that of its first key for ever. The secret key is never printed.
+    A node keeps the id of its first key for ever. The secret key is never printed.
     """
 
 
 @key.command("show")
 @_where
 def show_command(state_dir: Optional[str], config: Optional[str], output: str) -> int:
-    """Print the node's id, its present and first public key, and how often it was replaced. Nothing is changed."""
+    """Show the node's id and public keys.
+
+    Prints the id, the current and the first public key, and how often the key was replaced. Changes nothing.
+    """
     from duxnet.cli.local_agent import find_local_agent
     from registry_core.files.locks import locked_folder
     from registry_core.identity.identity_files import check_key_file
@@ -49,11 +52,11 @@ def show_command(state_dir: Optional[str], config: Optional[str], output: str) -
 @key.command("rotate")
 @_where
 def rotate_command(state_dir: Optional[str], config: Optional[str], output: str) -> int:
-    """Give the node a new key. It keeps its id, history and reputation; the old key is destroyed.
+    """Give the node a new key and destroy the old one.
 
-    Works with the agent stopped or running. A running one takes the new key up within five minutes, or at once when
-    it is told to reload (SIGHUP). A coordinator refuses the old key from the next registration on, so what was backed
-    up before is void: back up again. At most 16 times for one node.
+    The node keeps its id, its history and its reputation. The agent may be running: it uses the new key within five
+    minutes, or at once after a reload (SIGHUP). After the next registration a coordinator refuses the old key, and with
+    it every older backup, so make a new backup. A key can be replaced at most 16 times.
     """
     from agent.state_dir import holder_of
     from duxnet.cli.local_agent import find_local_agent
@@ -70,12 +73,12 @@ def rotate_command(state_dir: Optional[str], config: Optional[str], output: str)
 def _next_steps(folder: Path, agent_pid: Optional[int]) -> list[str]:
     from agent.status_file import UNIT_STATE_FOLDER
 
-    backup = f"Back up {folder} again: copies of the old key are void once a coordinator has seen the new one."
+    backup = f"Back up {folder} again: a coordinator that has seen the new key refuses copies of the old one."
     if agent_pid is None:
-        return ["No agent runs here: the new key is used from its next start on.", backup]
+        return ["No agent is running here: the next start uses the new key.", backup]
     by_service = folder.resolve() == UNIT_STATE_FOLDER.resolve()
     reload = "sudo systemctl reload duxnet-agent" if by_service else f"kill -HUP {agent_pid}"
-    return [f"The running agent takes the new key up within five minutes; at once: {reload}", backup]
+    return [f"The running agent uses the new key within five minutes, or at once after: {reload}", backup]
 
 
 def _print(folder: Path, found: NodeKey, output: str) -> None:
@@ -99,7 +102,7 @@ def _print(folder: Path, found: NodeKey, output: str) -> None:
             ("node", found.node_id),
             ("public key", found.public_key),
             ("first key", found.first_public_key),
-            ("replaced", f"{len(found.succession)} of {MOST_LINKS} possible times"),
-            ("state in", str(folder)),
+            ("replaced", f"{len(found.succession)} of at most {MOST_LINKS} times"),
+            ("state directory", str(folder)),
         ]
     )

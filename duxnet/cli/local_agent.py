@@ -1,6 +1,6 @@
-"""The agent on this machine, for commands that look at it: its folder, its registry, and the keys of that.
+"""The agent on this machine, for commands that look at it: its state directory, its registry and the registry's keys.
 
-Reads these few settings alone: validating all of them loads pydantic, which takes longer than the whole command.
+Only these few settings are read: to validate all of them loads pydantic, which takes longer than the whole command.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["LocalAgent", "find_local_agent"]
 
 
 class LocalAgent(NamedTuple):
-    """`registry` is a path or an address; `key_file` seals it, None where none is configured."""
+    """`registry` is a path or an address. `key_file` holds its encryption keys, or is None if none is configured."""
 
     state_dir: Path
     registry: str
@@ -28,7 +28,7 @@ class LocalAgent(NamedTuple):
 
 
 def find_local_agent(config: Optional[str] = None, state_dir: Optional[str] = None) -> LocalAgent:
-    """As the flags, the environment and the file say, else the service's. Raises ConfigurationError."""
+    """The agent that flags, environment or file name, else that of the service. Raises ConfigurationError."""
     layers = read_layers(("agent", "registry"), os.environ, config=config, flags={"agent.state_dir": state_dir})
     named = layers.path("agent", "state_dir")
     folder = Path(named).absolute() if named else local_folder(Path(default_state_folder(os.environ)), os.environ)

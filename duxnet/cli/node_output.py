@@ -1,10 +1,10 @@
-"""How nodes look on the screen and as JSON."""
+"""How nodes are printed: as text and as JSON."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Optional
 
-from duxnet.cli.output import age_text, print_json, print_pairs, print_table
+from duxnet.cli.output import age_text, print_json, print_pairs, print_table, value_text
 from duxnet.process.terminal import say
 from registry_core.models.addresses import WITHHELD_ADDRESS
 from registry_core.models.encoding import node_to_plain
@@ -26,7 +26,7 @@ _SHORTEST_ID = 12
 
 
 def print_nodes(nodes: list[Node], cursor: Optional[str], client: RegistryClient, output: str) -> None:
-    """A line for each node, or the JSON list. `cursor` leads to what a limit left out."""
+    """Print a line for each node, or the JSON list. `cursor` is where the next page begins."""
     if output == "json":
         print_json({"schema": "duxnet.nodes/1.1", "nodes": [_plain(node, client) for node in nodes], "next": cursor})
         return
@@ -35,7 +35,7 @@ def print_nodes(nodes: list[Node], cursor: Optional[str], client: RegistryClient
 
 
 def print_node(node: Node, client: RegistryClient, output: str) -> None:
-    """Everything about one node."""
+    """Print everything about one node."""
     reputation = client.registry.get_reputation(node.id)
     if output == "json":
         plain = {"score": reputation.score, "posterior_mean": reputation.posterior_mean, "reasons": reputation.reasons}
@@ -55,7 +55,7 @@ def print_node(node: Node, client: RegistryClient, output: str) -> None:
 
 
 def print_reputation(node_id: str, reputation: Reputation, output: str) -> None:
-    """A node's score, what it rests on and why."""
+    """Print a node's score with the evidence and the reasons for it."""
     if output == "json":
         from registry_core.models.encoding import reputation_to_plain
 
@@ -64,7 +64,7 @@ def print_reputation(node_id: str, reputation: Reputation, output: str) -> None:
     weights = reputation.evidence.items()
     pairs = [
         ("id", node_id),
-        ("reputation", f"{reputation.score:.2f} of 5, most likely at least"),
+        ("reputation", f"at least {reputation.score:.2f} of 5 (95 % confidence)"),
         ("best guess", f"{reputation.posterior_mean:.1%} of results are right"),
         ("standing", str(reputation.standing)),
         *((name, f"{item.successes:.4g} for, {item.failures:.4g} against") for name, item in weights),
@@ -74,7 +74,7 @@ def print_reputation(node_id: str, reputation: Reputation, output: str) -> None:
 
 
 def print_failing(node_id: str, failing: list[Failing], output: str) -> None:
-    """Each condition that a node fails, and its remedy."""
+    """Print each condition that a node fails, with its remedy."""
     if output == "json":
         from dataclasses import asdict
 
@@ -91,7 +91,7 @@ _SHOWN_ABOVE = ("id", "health", "reputation", "is_healthy", "is_ready")
 
 
 def state_text(node: Node) -> str:
-    """`ready`, or in a few words why not."""
+    """`ready`, or in a few words why the node is not ready."""
     if node.is_ready:
         return "ready"
     words: list[str] = []
@@ -145,7 +145,7 @@ def _number(value: Optional[float], digits: int) -> str:
 
 
 def _id_width(ids: list[str]) -> int:
-    """How much of the ids must be shown to tell them apart."""
+    """How many characters of the ids must be shown to tell them apart."""
     longest = max((len(node_id) for node_id in ids), default=_SHORTEST_ID)
     for width in range(_SHORTEST_ID, longest):
         if len({node_id[:width] for node_id in ids}) == len(ids):
@@ -161,11 +161,11 @@ def _health_text(node: Node) -> str:
         (health.disk_usage, "disk", " %"),
     )
     known = [f"{name} {value:g}{unit}" for value, name, unit in gauges if value is not None]
-    return ", ".join(known) or "not known"
+    return ", ".join(known) or "unknown"
 
 
 def _flat(parent: str, plain: dict[str, Any]) -> list[tuple[str, str]]:
-    """Nested fields by dotted names, without those that say nothing."""
+    """Nested fields by their dotted names, without empty ones."""
     pairs: list[tuple[str, str]] = []
     for name, value in plain.items():
         if isinstance(value, dict):
@@ -174,6 +174,5 @@ def _flat(parent: str, plain: dict[str, Any]) -> list[tuple[str, str]]:
             for index, item in enumerate(value):
                 pairs += _flat(f"{parent}{name}[{index}].", item)
         elif value not in (None, "", []):
-            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            pairs.append((f"{parent}{name}", text))
+            pairs.append((f"{parent}{name}", value_text(value)))
     return pairs

@@ -1,13 +1,14 @@
-"""`duxnet nodes`: what a registry holds, for people and programs, and changes to it."""
+"""`duxnet nodes`: shows the nodes of a registry, to people and programs, and changes them."""
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
-from duxnet.cli.group import SuggestingGroup
+from duxnet.cli.group import SectionOption, SuggestingGroup
 from duxnet.cli.nodes_admin import OPERATE
 from duxnet.cli.options import (
     Opener,
@@ -30,8 +31,8 @@ __all__ = ["nodes"]
 def nodes() -> None:
     """List, show and change the nodes of a registry.
 
-    Beside a running agent the registry can be read; a change goes through the process that owns it.
-    An ID may be shortened to its beginning as long as only one node's begins so.
+    A registry that a running agent has open can be read but not changed. At a coordinator, a change needs the token of
+    an operator. An ID may be shortened to its first four characters or more, if no other id begins with them.
     """
 
 
@@ -40,14 +41,15 @@ for _command in OPERATE:
 
 
 @nodes.command("list")
-@with_registry
-@format_option
 @with_conditions
 @with_order
-@click.option("--limit", type=int, help="Show at most this many nodes.")
-@click.option("--after", metavar="CURSOR", help="Go on behind an earlier answer: its `next`.")
+@with_registry
+@format_option
 def list_command(opened: Opener, output: str, limit: Optional[int], after: Optional[str], **given: Any) -> int:
-    """The nodes that meet every condition, best reputation first."""
+    """List the nodes that meet every condition.
+
+    The nodes with the best reputation come first.
+    """
     from duxnet.cli.node_output import print_nodes
 
     query = query_of(given, limit, after)
@@ -55,10 +57,10 @@ def list_command(opened: Opener, output: str, limit: Optional[int], after: Optio
         page = client.find(query)
         print_nodes(page.nodes, page.next, client, output)
         if page.degraded:
-            say("many nodes fell silent at once: until that is over the registry calls none down", err=True)
+            say("many nodes went silent at once; until they recover, none is marked down", err=True)
         if page.damaged:
-            named = "its log names them, and so does `duxnet registry verify`"
-            say(f"{page.damaged} left out: what the registry keeps of them is damaged; {named}", err=True)
+            nodes_are = "1 node is" if page.damaged == 1 else f"{page.damaged} nodes are"
+            say(f"{nodes_are} left out with damaged records; `duxnet registry verify` names them", err=True)
     return 0
 
 
@@ -67,7 +69,7 @@ def list_command(opened: Opener, output: str, limit: Optional[int], after: Optio
 @with_registry
 @format_option
 def show_command(node_id: str, opened: Opener, output: str) -> int:
-    """Everything about one node."""
+    """Show everything about one node."""
     from duxnet.cli.node_output import print_node
 
     with opened(read_only=True) as client:
@@ -75,21 +77,32 @@ def show_command(node_id: str, opened: Opener, output: str) -> int:
     return 0
 
 
+_description = partial(click.option, cls=SectionOption, section="The node")
+
+
 @nodes.command("register")
-@click.option("--from", "source", metavar="FILE", help="The node as JSON, as `nodes show` prints it; - reads stdin.")
-@click.option("--ip-address", metavar="ADDRESS", help="Where the node is reached.")
-@click.option("--id", "node_id", help="Default: a random one. A known id updates that node.")
-@click.option("--wallet", help="The wallet that it belongs to.")
-@click.option("--hostname")
-@click.option("--port", type=int)
-@click.option("--cpu-cores", type=int)
-@click.option("--memory-gb", type=float)
-@click.option("--storage-gb", type=float)
-@click.option("--gpu", is_flag=True, help="It has a usable GPU.")
-@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="May be given several times.")
+@_description(
+    "--from",
+    "source",
+    metavar="FILE",
+    help="Read the node from this JSON file, as `nodes show` prints it; - is standard input.",
+)
+@_description("--ip-address", metavar="ADDRESS", help="The address at which others reach the node.")
+@_description("--id", "node_id", metavar="ID", help="The id; a known id updates that node. Default: random.")
+@_description("--wallet", metavar="WALLET", help="The wallet that the node belongs to.")
+@_description("--hostname", metavar="NAME", help="The name of the machine.")
+@_description("--port", type=int, help="The port at which others reach the node.")
+@_description("--cpu-cores", type=int, help="Number of usable CPUs.")
+@_description("--memory-gb", type=float, help="Usable memory, in GB (10⁹ bytes).")
+@_description("--storage-gb", type=float, help="Usable storage, in GB (10⁹ bytes).")
+@_description("--gpu", is_flag=True, help="The node has a usable GPU.")
+@_description("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag of the node (repeatable).")
 @with_registry
 def register_command(source: Optional[str], opened: Opener, **given: Any) -> int:
-    """Take a node in, or update the description of one, and print its id."""
+    """Register a node or update its description.
+
+    Prints the id of the node.
+    """
     node = _described(source, given)
     with opened(read_only=False) as client:
         say(client.registry.register_node(node))
@@ -98,9 +111,9 @@ def register_command(source: Optional[str], opened: Opener, **given: Any) -> int
 
 @nodes.command("update-health")
 @click.argument("node_id", metavar="ID")
-@click.option("--load-average", type=float, help="1-minute load of the host.")
-@click.option("--memory-usage", type=float, help="Percent, 0 to 100.")
-@click.option("--disk-usage", type=float, help="Percent, 0 to 100.")
+@click.option("--load-average", type=float, help="The 1-minute load average of the host.")
+@click.option("--memory-usage", type=float, help="Used memory in percent, 0 to 100.")
+@click.option("--disk-usage", type=float, help="Used storage in percent, 0 to 100.")
 @with_registry
 def update_health_command(
     node_id: str,
@@ -109,8 +122,10 @@ def update_health_command(
     disk_usage: Optional[float],
     opened: Opener,
 ) -> int:
-    """Record a sample. A gauge that is left out was not measured."""
+    """Record a health sample of a node.
 
+    A gauge that is left out counts as not measured.
+    """
     with opened(read_only=False) as client:
         whole = client.whole_id(node_id)
         health = client.registry.update_node_health(whole, load_average, memory_usage, disk_usage)
@@ -121,10 +136,16 @@ def update_health_command(
 
 @nodes.command("update-reputation")
 @click.argument("node_id", metavar="ID")
-@click.option("--success/--failure", "task_success", default=None, help="How the task ended.")
-@click.option("--task-id", help="The task's name: told again, it counts once.")
-@click.option("--weight", type=float, default=1.0, help="Above 0, at most 5: a result proven wrong. Default 1.")
-@click.option("--rater", metavar="ID", help="The node whose opinion this is. Default: you verified it yourself.")
+@click.option("--success/--failure", "task_success", default=None, help="Whether the task succeeded.")
+@click.option("--task-id", help="The name of the task. The same name counts once.")
+@click.option(
+    "--weight",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="The weight of this outcome, above 0 and up to 5 for a result proven wrong.",
+)
+@click.option("--rater", metavar="ID", help="The node that reports this outcome. Default: you verified it yourself.")
 @with_registry
 def update_reputation_command(
     node_id: str,
@@ -134,10 +155,9 @@ def update_reputation_command(
     rater: Optional[str],
     opened: Opener,
 ) -> int:
-    """Record how one task ended, and print the new score."""
-
+    """Record the outcome of a task, and print the new score."""
     if task_success is None:
-        raise click.UsageError("say how the task ended: --success or --failure")
+        raise click.UsageError("--success or --failure is missing")
     with opened(read_only=False) as client:
         whole = client.whole_id(node_id)
         reputation = client.registry.update_node_reputation(
@@ -149,13 +169,14 @@ def update_reputation_command(
 
 @nodes.command("explain")
 @click.argument("node_id", metavar="ID")
+@with_conditions
 @with_registry
 @format_option
-@with_conditions
 def explain_command(node_id: str, opened: Opener, output: str, **given: Any) -> int:
-    """Why a node's reputation is what it is; with conditions of `list`: which of them it fails.
+    """Explain a node's reputation, or why a list leaves it out.
 
-    What would mend each is said, too. Why it gets no work: --healthy.
+    Without conditions this explains the reputation. With conditions of `nodes list` it shows which of them the node
+    fails and what would fix each. --healthy shows why a node gets no work.
     """
     from duxnet.cli.node_output import print_failing, print_reputation
     from registry_core.query.node_query import NodeQuery
@@ -174,9 +195,9 @@ def explain_command(node_id: str, opened: Opener, output: str, **given: Any) -> 
 @click.argument("node_id", metavar="ID")
 @with_registry
 def remove_command(node_id: str, opened: Opener) -> int:
-    """Take a node out of the registry.
+    """Remove a node from the registry.
 
-    One whose agent goes on registers again: have its operator stop it, or ban it first.
+    If its agent is still running, the node registers again. Stop the agent first, or ban the node.
     """
     from registry_core.errors import UnknownNodeError
 
@@ -189,16 +210,16 @@ def remove_command(node_id: str, opened: Opener) -> int:
 
 
 def _described(source: Optional[str], given: dict[str, Any]) -> Node:
-    """The node that the options, or the JSON of `--from`, describe."""
+    """The node that the options or the JSON of `--from` describe."""
     from registry_core.models.encoding import node_from_plain
 
     options = {name: value for name, value in given.items() if value is not None and value is not False and value != ()}
     if source is not None:
         if options:
-            raise click.UsageError("--from says everything: it goes with no other description")
+            raise click.UsageError("--from goes with no other description of the node")
         return node_from_plain(_read_json(source))
     if "ip_address" not in options:
-        raise click.UsageError("--ip-address (or --from) is needed")
+        raise click.UsageError("--ip-address or --from is missing")
     tags = dict(key_and_value(tag) for tag in options.pop("tags", ()))
     capabilities = {name: options.pop(name) for name in ("cpu_cores", "memory_gb", "storage_gb") if name in options}
     capabilities["gpu_enabled"] = options.pop("gpu", False)
@@ -218,9 +239,9 @@ def _read_json(source: str) -> object:
         with Path(source).open("rb") as file:
             raw = file.read(largest + 1)
     if len(raw) > largest:
-        raise click.UsageError(f"--from: more than {largest} bytes are not one node")
+        raise click.UsageError(f"--from: the file must have at most {largest} bytes")
     try:
         plain = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise click.UsageError(f"--from: not valid JSON: {error}") from None
+        raise click.UsageError(f"--from: the file is not valid JSON: {error}") from None
     return plain["node"] if isinstance(plain, dict) and "node" in plain else plain

@@ -1,6 +1,6 @@
-"""`duxnet nodes approve|probation|suspend|ban|cordon|uncordon`: what an operator says about a node.
+"""`duxnet nodes approve|probation|suspend|ban|cordon|uncordon`: what an operator decides about a node.
 
-At a coordinator each needs an operator's token (`[registry] token`, $DUXNET_REGISTRY__TOKEN).
+At a coordinator each needs the token of an operator (`[registry] token`, $DUXNET_REGISTRY__TOKEN).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["OPERATE"]
 
 ACTOR = "duxnet nodes"
-_reason = click.option("--reason", default="", help="Why; the node is told, and so is who asks about it.")
+_reason = click.option("--reason", default="", help="The reason, which the node and every reader see.")
 
 
 def _order(node_id: str, opened: Opener, give: Callable[[Admin, str], None]) -> int:
-    """Open the registry, give its `admin` the order, and say what the node is now."""
+    """Open the registry, give its `admin` the order, and print the new state of the node."""
     with opened(read_only=False) as client:
         whole = client.whole_id(node_id)
         give(client.registry.admin, whole)
@@ -51,10 +51,10 @@ def _admission(name: str, state: str, summary: str) -> click.Command:
 @click.command("cordon")
 @click.argument("node_id", metavar="ID")
 @_reason
-@click.option("--until", metavar="TIME", help="Lifted by itself then, such as 2026-12-24T18:00:00Z.")
+@click.option("--until", metavar="TIME", help="Lift the cordon at this time, such as 2026-12-24T18:00:00Z.")
 @with_registry
 def cordon_command(node_id: str, reason: str, until: Optional[str], opened: Opener) -> int:
-    """Give a node no new work, until it is uncordoned."""
+    """Give a node no new work until it is uncordoned."""
     from registry_core.models.times import time_from_text
 
     end = time_from_text("until", until)
@@ -70,10 +70,10 @@ def uncordon_command(node_id: str, opened: Opener) -> int:
 
 
 OPERATE = [
-    _admission("approve", "approved", "Let a node take part for good."),
-    _admission("probation", "probation", "Let a node take part for now, as every newcomer begins."),
-    _admission("suspend", "suspended", "Take a node out until it is approved or put on probation again."),
-    _admission("ban", "banned", "Take a node out for good; registering again does not help it."),
+    _admission("approve", "approved", "Let a node take part permanently."),
+    _admission("probation", "probation", "Let a node take part on probation, as new nodes do."),
+    _admission("suspend", "suspended", "Exclude a node until it is approved again."),
+    _admission("ban", "banned", "Exclude a node permanently, even if it registers again."),
     cordon_command,
     uncordon_command,
 ]

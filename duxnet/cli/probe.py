@@ -1,7 +1,7 @@
-"""`duxnet probe`: measure this machine once and print what it offers.
+"""`duxnet probe`: measures this machine once and prints what it offers.
 
-Its start is its whole cost, so plain uses are read here without click (`parsed_without_click`); help, completion,
-errors and everything unusual go through the click command, which is made from the same table of options.
+Most of its time is start-up, so ordinary arguments are parsed here without click (`parsed_without_click`). Help,
+completion, errors and anything unusual use the click command, which is made from the same table of options.
 """
 
 from __future__ import annotations
@@ -27,36 +27,44 @@ __all__ = ["OPTIONS", "command", "main", "parsed_without_click", "run"]
 
 
 class Option(NamedTuple):
-    """One option; `choices` for a closed set, `metavar` None for a flag."""
+    """One option. `choices` is a closed set of values; a `metavar` of None makes a flag."""
 
     name: str
     metavar: Optional[str]
     help: str
     choices: tuple[str, ...] = ()
     default: Optional[str] = None
+    alias: str = ""
 
     @property
     def key(self) -> str:
-        """The name of its value."""
+        """The name of the option's value."""
         return self.name[2:].replace("-", "_")
 
 
 OPTIONS = (
-    Option("--format", "FORMAT", "table for a person, json for a program", ("table", "json"), "table"),
-    Option("--only", "LIST", f"run only these probes, joined by commas: {', '.join(PROBE_NAMES)}"),
-    Option("--explain", None, "say for each figure what is offered, what the host has and what made the difference"),
-    Option("--all", None, "show every reading in the table, also those that say nothing here"),
-    Option("--bench", None, "also measure what CPUs, memory, disk and GPU do, in under 20 seconds"),
-    Option("--work-dir", "DIR", "the folder that work is stored in (default: the setting agent.work_dir)"),
-    Option("--record", "DIR", "also save all that was read into DIR, without secrets, to be replayed elsewhere"),
-    Option("--root", "DIR", "replay such a recording instead of reading this machine"),
+    Option(
+        "--format",
+        "FORMAT",
+        "Print a table for people or JSON for programs. Default: table.",
+        ("table", "json"),
+        "table",
+        "-o",
+    ),
+    Option("--only", "LIST", f"Run only these probes, separated by commas: {', '.join(PROBE_NAMES)}."),
+    Option("--explain", None, "Show for each figure what is offered, what the host has and what limits it."),
+    Option("--all", None, "Show every reading in the table, even an empty one."),
+    Option("--bench", None, "Also measure the speed of CPUs, memory, disk and GPU, in under 20 seconds."),
+    Option("--work-dir", "DIR", "The folder that stores work. Default: the setting agent.work_dir."),
+    Option("--record", "DIR", "Also save everything that was read to DIR, without secrets, for a later --root."),
+    Option("--root", "DIR", "Read the recording in DIR instead of this machine."),
 )
 
 
 def parsed_without_click(arguments: Sequence[str]) -> Optional[dict[str, Any]]:
-    """The values of plainly written options; None when click has to look: help, an error, anything unusual."""
+    """The values of ordinary arguments; None if click must parse them: help, an error, anything unusual."""
     values: dict[str, Any] = {option.key: option.default if option.metavar else False for option in OPTIONS}
-    known = {option.name: option for option in OPTIONS}
+    known = {name: option for option in OPTIONS for name in (option.name, option.alias) if name}
     rest = list(arguments)
     while rest:
         name, equals, value = rest.pop(0).partition("=")
@@ -83,7 +91,7 @@ def _only(text: Optional[str]) -> Optional[tuple[str, ...]]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command, from the arguments after its name; the exit code."""
+    """Run the command with the arguments after its name, and return the exit code."""
     values = parsed_without_click(arguments)
     if values is not None:
         return run(values)
@@ -98,18 +106,17 @@ def command() -> click.Command:
 
     def checked(_context: click.Context, _parameter: click.Parameter, value: Optional[str]) -> Optional[str]:
         if value is not None and _only(value) is None:
-            raise click.BadParameter(f"{value!r} is not a list of probes: {', '.join(PROBE_NAMES)}")
+            raise click.BadParameter(f"{value!a} is not a list of probes; the probes are {', '.join(PROBE_NAMES)}")
         return value
 
     parameters: list[click.Parameter] = [
         click.Option(
-            [option.name],
+            [option.name, *([option.alias] if option.alias else [])],
             help=option.help,
             is_flag=option.metavar is None,
             metavar=None if option.choices else option.metavar,
             type=click.Choice(option.choices) if option.choices else None,
             default=option.default if option.metavar else False,
-            show_default=bool(option.default),
             callback=checked if option.key == "only" else None,
         )
         for option in OPTIONS
@@ -123,20 +130,21 @@ def command() -> click.Command:
         params=parameters,
         callback=callback,
         short_help="Measure this machine once and print what it offers.",
-        help="Measure this machine once and print what it offers to work.\n\n"
-        "Exit code 0: everything was found out. 3: something could not be; the rest is printed and the errors listed.",
+        help="Measure this machine once and print what it offers.\n\n"
+        "The exit code is 0 if everything was measured. It is 3 if something could not be measured: then the rest is "
+        "printed and the errors are listed.",
     )
 
 
 def run(values: dict[str, Any]) -> int:
     """Measure, print, and return the exit code. Raises ValidationError, ConfigurationError."""
-    gc.disable()  # one short run leaves nothing to collect: a twentieth of it saved
+    gc.disable()  # a short run has no garbage to collect; this saves 5 % of it
     from agent.probe.runner import ProbeRunner
 
     if values["bench"] and values["root"] is not None:
         from registry_core.errors import ValidationError
 
-        raise ValidationError("bench", values["root"], "a recording does nothing that could be measured")
+        raise ValidationError("bench", values["root"], "must not be given with --root: a recording cannot be measured")
     source, options = _source_and_options(values["root"], values["work_dir"])
     recorder = None
     if values["record"] is not None:
@@ -156,7 +164,7 @@ def run(values: dict[str, Any]) -> int:
 
 
 def _source_and_options(root: Optional[str], work_dir: Optional[str]) -> tuple[Source, ProbeOptions]:
-    """This machine with the agent's settings here, or the recording in `root` with the options of its making."""
+    """This machine with the agent's settings, or the recording in `root` with the options it was made with."""
     if root is None:
         from agent.probe.source import LiveSource
 
@@ -171,9 +179,9 @@ def _source_and_options(root: Optional[str], work_dir: Optional[str]) -> tuple[S
 
 
 def configured_options(environ: Mapping[str, str], work_dir: Optional[str]) -> ProbeOptions:
-    """The options that an agent here would use; `work_dir`, when given, wins. Raises ConfigurationError.
+    """The options that an agent here would use; `work_dir` replaces the setting. Raises ConfigurationError.
 
-    Without the validation of all settings, which would take 400 ms: `ProbeOptions` refuses what makes no sense.
+    Only `ProbeOptions` checks them: the validation of all settings would take 400 ms.
     """
     from agent.probe.options import ProbeOptions, options_of
     from duxnet.process.folders import default_state_folder
@@ -183,7 +191,7 @@ def configured_options(environ: Mapping[str, str], work_dir: Optional[str]) -> P
     layers = read_layers(("agent", "registry"), environ)
     folders = {name: layers.text("agent", name) for name in ("work_dir", "state_dir")}
     if work_dir is not None:
-        ProbeOptions(work_dir)  # a mistake on the command line is none of the configuration
+        ProbeOptions(work_dir)  # a mistake on the command line is not one of the configuration
         folders["work_dir"] = work_dir
     agent = {**folders, "reserve": layers.table("agent", "reserve"), "override": layers.table("agent", "override")}
     try:
@@ -193,7 +201,7 @@ def configured_options(environ: Mapping[str, str], work_dir: Optional[str]) -> P
 
 
 def _setting_of(field: str) -> str:
-    """The setting behind a field of ProbeOptions."""
+    """The setting that a field of ProbeOptions comes from."""
     for beginning, setting in (("reserve_", "agent.reserve."), ("overrides.", "agent.override.")):
         if field.startswith(beginning):
             return setting + field[len(beginning) :]

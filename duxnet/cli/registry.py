@@ -1,6 +1,6 @@
-"""`duxnet registry`: care for the file in which a registry is kept: check, copy, move, seal.
+"""`duxnet registry`: checks, copies, moves and seals the file of a registry.
 
-Here: options, progress and what is printed. Not here: the work (`registry_core.storage.maintenance_…`).
+Here: options, progress and what is printed. Not here: the work itself (`registry_core.storage.maintenance`).
 """
 
 from __future__ import annotations
@@ -34,18 +34,20 @@ _key_file = click.option(
     "--key-file",
     type=_path,
     metavar="FILE",
-    help="Encryption keys, the newest first. Default: the systemd credential registry-encryption-key, "
-    "registry.encryption_key_file of the configuration, $DUXNET_REGISTRY_ENCRYPTION_KEY.",
+    help="Read the encryption keys from this file, the newest first. Default: the systemd credential "
+    "registry-encryption-key, else registry.encryption_key_file of the configuration, else "
+    "$DUXNET_REGISTRY_ENCRYPTION_KEY.",
 )
-_overwrite = click.option("--overwrite", is_flag=True, help="Replace what is at the target.")
+_overwrite = click.option("--overwrite", is_flag=True, help="Replace the file at the target.")
 
 
 @click.group("registry", cls=SuggestingGroup)
 def registry() -> None:
-    """Check, back up, restore, move and seal the file of a registry, or a whole state folder.
+    """Check, back up, restore, move or seal the file of a registry, or a whole state folder.
 
-    verify and backup work beside a running agent or coordinator; the others need it stopped. A sealed registry
-    stays sealed in every copy. Keys are never given on the command line, where every user could read them.
+    `verify` and `backup` work while an agent or a coordinator uses the registry; the other commands need it stopped.
+    A sealed (encrypted) registry stays sealed in every copy. Keys come from files and never from the command line,
+    where every user could read them.
     """
 
 
@@ -55,11 +57,12 @@ def registry() -> None:
 @config_option
 @format_option
 def verify_command(path: Optional[Path], key_file: Optional[Path], config: Optional[str], output: str) -> int:
-    """Read everything and check it; the default is the registry of the agent on this machine.
+    """Read the whole registry and check it.
 
-    PATH is the file of a registry, or a state folder: then tokens and keys are checked too.
-    Exit code 0: whole. 3: whole up to the last commit, behind which the log does not check (a process that was
-    killed while it wrote leaves that too). 1: damaged, each place is named.
+    The default for PATH is the registry of the agent on this machine. PATH may be a state folder: then its tokens and
+    keys are checked too. The exit code is 0 if the registry is whole and 1 if it is damaged; each damaged place is
+    named. It is 3 if the registry is whole up to the last commit but the log fails its checksum after that, as a
+    process leaves it that was killed while it wrote.
     """
     from duxnet.cli.registry_client import keys_of
     from registry_core.storage.maintenance.verify import verify
@@ -102,10 +105,11 @@ def _sum_key_beside(path: Path) -> Optional[SumKey]:
 @click.option("--with-keys", is_flag=True, help="Of a state folder, copy keys and the operator's token too.")
 @format_option
 def backup_command(source: Path, target: Path, overwrite: bool, with_keys: bool, output: str) -> int:
-    """Copy the registry SOURCE as its last commit left it to TARGET, and check the copy.
+    """Copy the registry SOURCE to TARGET and check the copy.
 
-    SOURCE may be a state folder; then TARGET is a folder that holds nothing else. Keys and operator.token stay out of
-    it without --with-keys: keep them elsewhere, since a coordinator or node without its key is another one.
+    The copy has everything up to the last commit. SOURCE may be a state folder; then TARGET is a folder that holds
+    nothing else. Keys and operator.token are copied only with --with-keys. Keep a copy of the keys in another place:
+    a coordinator or node without its key becomes a different one.
     """
     if source.is_dir():
         return _back_up_folder(source, target, overwrite, with_keys, output)
@@ -134,10 +138,10 @@ def _back_up_folder(source: Path, target: Path, overwrite: bool, with_keys: bool
 @_overwrite
 @format_option
 def restore_command(backup: Path, target: Path, overwrite: bool, output: str) -> int:
-    """Put BACKUP, after a check, in the place of the registry TARGET.
+    """Check BACKUP and put it in the place of TARGET.
 
-    With --overwrite the registry that was there is kept beside it under a name with the time. BACKUP and TARGET may be
-    state folders: registry and tokens are put in place, keys and other files only where TARGET has none.
+    With --overwrite the previous registry is kept beside it, under a name with the time. BACKUP and TARGET may be
+    state folders: registry and tokens are replaced; keys and other files are copied only if TARGET has none.
     """
     if backup.is_dir():
         return _restore_folder(backup, target, overwrite, output)
@@ -164,8 +168,8 @@ def _restore_folder(backup: Path, target: Path, overwrite: bool, output: str) ->
 @click.argument("source", type=_path)
 @click.argument("target", type=_path)
 @_key_file
-@click.option("--to-key-file", type=_path, metavar="FILE", help="Seal the target with the first key in FILE.")
-@click.option("--to-clear", is_flag=True, help="Do not seal the target although the source is sealed.")
+@click.option("--to-key-file", type=_path, metavar="FILE", help="Seal the target with the first key of this file.")
+@click.option("--to-clear", is_flag=True, help="Do not seal the target, even if the source is sealed.")
 @config_option
 @format_option
 def migrate_command(
@@ -177,9 +181,9 @@ def migrate_command(
     config: Optional[str],
     output: str,
 ) -> int:
-    """Write the registry SOURCE anew as TARGET: .json to .db or back, sealed or not. SOURCE is left as it is.
+    """Convert the registry SOURCE to TARGET: .json, .db or sealed.
 
-    Unless told otherwise, what was sealed stays sealed with the same keys.
+    SOURCE is left as it is. Without --to-key-file and --to-clear, a sealed registry stays sealed with the same keys.
     """
     from duxnet.cli.registry_client import keys_of
     from registry_core.storage.key_sources import read_key_file
@@ -197,20 +201,20 @@ def migrate_command(
 
 @registry.command("rotate-key")
 @click.argument("path", type=_path, required=False)
-@click.option("--generate", is_flag=True, help="First make a new key and put it before the others in the key file.")
+@click.option("--generate", is_flag=True, help="Make a new key first and put it at the beginning of the key file.")
 @_key_file
 @config_option
 @format_option
 def rotate_key_command(
     path: Optional[Path], generate: bool, key_file: Optional[Path], config: Optional[str], output: str
 ) -> int:
-    """Seal everything anew with the newest key. May be interrupted and repeated.
+    """Seal everything again with the newest key.
 
-    Afterwards the older keys are needed only for backups that were made before.
+    This may be interrupted and repeated. Afterwards only earlier backups need the older keys.
     """
     from duxnet.cli.local_agent import find_local_agent
     from duxnet.cli.registry_client import keys_of
-    from registry_core.errors import SealedStoreError
+    from duxnet.process.errors import CommandError
     from registry_core.files.locks import lock_beside
     from registry_core.files.opening import own_place
     from registry_core.storage.key_sources import read_key_file, write_key_file
@@ -220,16 +224,16 @@ def rotate_key_command(
     place = path or _default_path(config)
     keys = keys_of(place, key_file, config, needed=True)
     if keys is None:
-        raise SealedStoreError(str(place), "it is not sealed, so that there is no key to change")
+        raise CommandError(f"{place} is not sealed", "`duxnet registry migrate --to-key-file FILE` seals it.")
     if generate:
         file = key_file or find_local_agent(config).key_file
         if file is None:
             raise click.UsageError("--generate needs a key file to write to: --key-file")
         real = own_place(place, "the folder of a registry", own=False)
-        lock_beside(real).release()  # refused while a process has it open: then no new key is made
+        lock_beside(real).release()  # raises while a process has it open, so that no new key is made
         keys = KeyRing((SealingKey.generate(), *read_key_file(file).keys))
         write_key_file(file, keys)
-    with _progress("sealed anew", "nodes") as progress:
+    with _progress("resealed", "nodes") as progress:
         count = rotate_key(place, keys, progress)
     _answer(output, "rotation", {"sealed_anew": count, "key": keys.newest.id.hex()})
     return 0
@@ -238,7 +242,10 @@ def rotate_key_command(
 @registry.command("new-key")
 @click.argument("file", type=_path)
 def new_key_command(file: Path) -> int:
-    """Make a key in FILE, which is new and readable by its owner only."""
+    """Make a new encryption key in FILE.
+
+    FILE must not exist. Only its owner can read it. Prints the id of the key.
+    """
     from registry_core.files.atomic import refuse_existing
     from registry_core.storage.key_sources import write_key_file
     from registry_core.storage.sealing import KeyRing, SealingKey
@@ -252,8 +259,8 @@ def new_key_command(file: Path) -> int:
 
 @contextmanager
 def _progress(done_word: str, things: str) -> Iterator[Callable[[int, int], None]]:
-    """One line on stderr, kept up to date, where that is a terminal; otherwise nothing."""
-    line = StatusLine() if sys.stderr.isatty() else None  # noqa: TID251 - asked only
+    """Yield what shows progress: one line on standard error if that is a terminal, otherwise nothing."""
+    line = StatusLine() if sys.stderr.isatty() else None  # noqa: TID251 - only a query
     due = 0.0
 
     def show(done: int, total: int) -> None:
@@ -277,7 +284,7 @@ def _default_path(config: Optional[str]) -> Path:
 
     target = find_target(None, config).target
     if is_address(target):
-        raise click.UsageError(f"{target} is not a file; name the file of the registry")
+        raise click.UsageError(f"{target} is an address; name the file of a registry")
     return Path(target)
 
 
@@ -304,19 +311,19 @@ def _print_verification(found: Verification, output: str) -> None:
 
         print_json(found.to_plain())
         return
-    from duxnet.cli.output import print_pairs
+    from duxnet.cli.output import print_pairs, time_text
 
     pairs = [(found.kind if found.kind in ("tokens", "key") else "registry", found.path)]
     if found.kind not in ("tokens", "key"):
         pairs.append(("kind", found.kind))
-    if found.schema:  # what a file sealed as a whole does not tell without its key
+    if found.schema:  # not known for a file that is sealed as a whole, without its key
         pairs += [("schema", found.schema), ("nodes", f"{found.nodes:,}")]
     if found.sealed_with:
         pairs.append(("sealed with key", ", ".join(found.sealed_with)))
     if found.last_commit is not None:
         pairs.append(("last commit", f"number {found.last_commit}"))
     if found.last_commit_at is not None:
-        pairs.append(("committed at", found.last_commit_at))
+        pairs.append(("committed at", time_text(found.last_commit_at)))
     pairs += [("note", note) for note in found.notes]
     pairs += [("DAMAGED", damage) for damage in found.damage]
     pairs.append(("whole", "yes" if found.is_whole else "no"))
@@ -330,9 +337,9 @@ def _verification_code(found: Verification) -> int:
 
 
 def _answer(output: str, what: str, plain: dict[str, Any]) -> None:
-    from duxnet.cli.output import print_json, print_pairs
+    from duxnet.cli.output import print_json, print_pairs, value_text
 
     if output == "json":
         print_json({"schema": f"duxnet.{what}/1.0", **plain})
     else:
-        print_pairs([(name.replace("_", " "), str(value)) for name, value in plain.items() if value is not None])
+        print_pairs([(name.replace("_", " "), value_text(value)) for name, value in plain.items() if value is not None])

@@ -1,6 +1,6 @@
-"""Which registry a command works on, and what the agent on this machine adds to it: the newest health of its own node.
+"""The registry that a command works on, with the newest health of this machine's own node.
 
-Samples are soft: the file of an embedded registry does not hold them, the agent's status file does.
+The file of an embedded registry holds no health samples; the newest one is in the agent's status file.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ SHORTEST_PREFIX = 4
 
 @dataclass(frozen=True)
 class Target:
-    """A registry's path or address, and the folder of the agent that keeps it, if it is the one of this machine."""
+    """A registry's path or address, and the state directory of the agent here if the registry is that agent's."""
 
     target: str
     agent_dir: Optional[Path] = None
 
 
 def find_target(flag: Optional[str], config: Optional[str]) -> Target:
-    """`--registry`, `$DUXNET_REGISTRY`, the configuration, the local agent's folder: the first that says something.
+    """The first that is given of `--registry`, `$DUXNET_REGISTRY`, the configuration and the local agent's registry.
 
     Raises ConfigurationError.
     """
@@ -46,7 +46,7 @@ def find_target(flag: Optional[str], config: Optional[str]) -> Target:
         target = os.environ["DUXNET_REGISTRY"] if flag is None else flag
         if not target or not target.isprintable():
             raise ValidationError(
-                "registry", target, "must be the path of a file, or an address with http:// or https://"
+                "registry", target, "must be the path of a file or an address with http:// or https://"
             )
         return Target(target)
     own = find_local_agent(config)
@@ -54,17 +54,17 @@ def find_target(flag: Optional[str], config: Optional[str]) -> Target:
 
 
 class RegistryClient:
-    """An open registry, with what the local agent knows on top."""
+    """An open registry, and what the local agent knows about its own node."""
 
     def __init__(self, registry: Registry, status: Optional[FoundStatus]) -> None:
         self.registry = registry
         self.status = status
 
     def find(self, query: NodeQuery) -> NodePage:
-        """What answers the query, each node as `with_newest_health` shows it.
+        """The page of nodes that match the query, each as `with_newest_health` returns it.
 
-        The file does not know how the node of this machine is: where that alone keeps it from being ready, the
-        question is put again without it, so that it takes no other's place within the limit.
+        The file does not hold the newest health of this machine's node. If that makes the node unready, the query is
+        repeated without it, so that it takes no other node's place within the limit.
         """
         page = self.registry.find_nodes(query, unreadable=_leave_out)
         nodes = [self.with_newest_health(node) for node in page.nodes]
@@ -75,18 +75,18 @@ class RegistryClient:
         return page._replace(nodes=nodes)
 
     def explain(self, node_id: str, query: NodeQuery) -> list[Failing]:
-        """Each condition of the query that the node fails, by what the agent here knows where it is its own node."""
+        """The conditions of the query that the node fails. For this machine's node they use the newest health."""
         found = self.registry.explain_node(node_id, query)
         node = self.registry.get_node(node_id)
         newest = None if node is None else self.with_newest_health(node)
         if newest is None or newest is node:
             return found
 
-        stays = [item for item in found if item.condition == "min_uptime_probability"]  # the registry alone can tell
+        stays = [item for item in found if item.condition == "min_uptime_probability"]  # only the registry knows it
         return query.failing(newest) + stays
 
     def node(self, given_id: str) -> Node:
-        """The registry's record of the node with this id or beginning of one. Raises UnknownNodeError."""
+        """The node with this id or with an id that begins so. Raises UnknownNodeError."""
         node_id = self.whole_id(given_id)
         node = self.registry.get_node(node_id)
         if node is None:
@@ -94,22 +94,23 @@ class RegistryClient:
         return node
 
     def whole_id(self, given: str) -> str:
-        """The id that `given` is, or is the beginning of when only one node's id begins so; else `given` itself."""
+        """The only id that is `given` or begins with it; `given` itself if there is none."""
         try:
             if len(given) < SHORTEST_PREFIX or self.registry.get_node(given) is not None:
                 return given
-        except StoreError:  # there is one, whose record is damaged: an operator removes or bans it all the same
+        except StoreError:  # its record is damaged, but an operator can still remove or ban it
             return given
-        host = getattr(self.registry, "host", None)  # of a file: it tells ids without reading a record
+        host = getattr(self.registry, "host", None)  # a registry in a file lists ids without reading records
         ids = host.ids() if host is not None else [node.id for node in self.registry.list_nodes()]
         matches = [node_id for node_id in ids if node_id.startswith(given)]
         if len(matches) > 1:
-            raise ValidationError("id", given, f"must be the id of one node; {len(matches)} begin so")
+            raise ValidationError("id", given, f"must be the id of one node; {len(matches)} ids begin with it")
         return matches[0] if matches else given
 
     def with_newest_health(self, node: Node) -> Node:
-        """The node as the agent here last measured it, when it is the one of this machine; one whose agent does not
-        run is not live, although the file does not know that yet.
+        """The node as the local agent last measured it, if it is this machine's node; otherwise the node as given.
+
+        If the agent is not running, the node is not live, although the file does not say so yet.
         """
         found = self._status_of(node)
         if found is None:
@@ -128,12 +129,12 @@ class RegistryClient:
         plain.update(last_heartbeat=status.written_at, conditions=status.conditions or {})
         try:
             return replace(node, health=health_from_plain(plain))
-        except ValidationError:  # the status file is not as an agent writes it
+        except ValidationError:  # no agent wrote this status file
             return node
 
     @staticmethod
     def _has_reported_since(node: Node, status: AgentStatus) -> bool:
-        """Whether a report for it arrived after its agent had ended."""
+        """Whether the registry received a report after the agent had ended."""
         from registry_core.models.times import time_from_text
 
         try:
@@ -144,7 +145,7 @@ class RegistryClient:
         return ended is not None and seen is not None and seen > ended
 
     def health_age_seconds(self, node: Node) -> Optional[float]:
-        """How old the newest health is; by a clock that cannot be set where the agent here measured it."""
+        """The age of the newest health. For this machine's node it is measured with the monotonic clock."""
         found = self._status_of(node)
         if found is not None and (found.is_fresh or node.health.last_heartbeat is None):
             return found.age_seconds
@@ -155,13 +156,13 @@ class RegistryClient:
         return (datetime.now(timezone.utc) - node.health.last_heartbeat).total_seconds()
 
     def _status_of(self, node: Node) -> Optional[FoundStatus]:
-        """What the agent here says, if this is its node."""
+        """The local agent's status, if this is its node."""
         return self.status if self.status is not None and self.status.status.node_id == node.id else None
 
 
 @contextmanager
 def open_client(registry: Optional[str], config: Optional[str], *, read_only: bool) -> Iterator[RegistryClient]:
-    """The registry that the options name, open for the time of a `with`. Raises ConfigurationError, RegistryError."""
+    """Open the registry that the options name for a `with` block. Raises ConfigurationError, RegistryError."""
     from agent.open_registry import is_address, open_registry
 
     place = find_target(registry, config)
@@ -173,7 +174,7 @@ def open_client(registry: Optional[str], config: Optional[str], *, read_only: bo
     else:
         path = Path(place.target)
         if _is_closed(place.target):
-            raise StoreError(place.target, "is not for this user to read: try it with sudo")
+            raise StoreError(place.target, "this user cannot read it: use sudo")
         if place.agent_dir is not None and not path.exists():
             raise StoreError(
                 place.target, "there is no registry yet: start an agent (duxnet agent), or name one with --registry"
@@ -187,10 +188,10 @@ def open_client(registry: Optional[str], config: Optional[str], *, read_only: bo
 
 
 def keys_of(place: Path, key_file: Optional[Path], config: Optional[str], *, needed: bool) -> Optional[KeyRing]:
-    """The keys for the registry at `place`; None for one in clear, or where no source has any.
+    """The keys for the registry at `place`; None if it is not sealed or no source has keys.
 
-    A key file that was named is read in any case. `needed` False: a registry that cannot be looked at is left for
-    the command to report. Raises StoreError, ValidationError, ConfigurationError.
+    A key file that is given is always read. With `needed` False an unreadable registry is no error here, because the
+    command itself reports it. Raises StoreError, ValidationError, ConfigurationError.
     """
     from registry_core.storage.key_sources import find_keys, read_key_file
     from registry_core.storage.maintenance.verify import sealed_with
@@ -207,11 +208,11 @@ def keys_of(place: Path, key_file: Optional[Path], config: Optional[str], *, nee
 
 
 def _leave_out(_error: DamagedStoreError) -> None:
-    """A damaged node keeps no other from the list; the page counts it."""
+    """A damaged node must not prevent the list; the page counts it."""
 
 
 def _is_closed(target: str) -> bool:
-    """Whether a folder on the way may not be entered, as that of a service may not."""
+    """Whether this user cannot enter a folder of the path, such as that of a service."""
     try:
         Path(target).stat()
     except PermissionError:

@@ -1,4 +1,4 @@
-"""`duxnet service`: put the agent or the coordinator under systemd, take it away, say how it is."""
+"""`duxnet service`: installs, removes and shows the agent or the coordinator as a systemd service."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Optional
 
 import click
 
+from duxnet.cli.group import SuggestingGroup
 from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
@@ -15,22 +16,22 @@ if TYPE_CHECKING:
 
 __all__ = ["service"]
 
-_coordinator = click.option("--coordinator", is_flag=True, help="The coordinator instead of the agent.")
-_dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done, change nothing.")
+_coordinator = click.option("--coordinator", is_flag=True, help="Act on the coordinator instead of the agent.")
+_dry_run = click.option("--dry-run", is_flag=True, help="Print what would be done and change nothing.")
 _root = click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=Path("/"),
-    help="Work on the system image in this folder; nothing is started.",
+    help="Act on the system image in this folder; start nothing.",
 )
 
 
-@click.group()
+@click.group("service", cls=SuggestingGroup)
 def service() -> None:
     """Run the agent or the coordinator as a systemd service.
 
-    The service starts at boot, runs as a user of its own, sees as little of the machine as it needs, and is
-    started again whatever happens to it.
+    The service starts at boot and after every failure. It runs as a user of its own and sees only as much of the
+    machine as it needs.
     """
 
 
@@ -38,17 +39,26 @@ def service() -> None:
 @_coordinator
 @_dry_run
 @_root
-@click.option("--gpu/--no-gpu", default=None, help="With or without access to GPU devices. Default: as the machine is.")
 @click.option(
-    "--allow", "allowed", multiple=True, metavar="ADDRESS", help="Reach only loopback and this; `any`: all. Repeatable."
+    "--gpu/--no-gpu",
+    default=None,
+    help="Give the agent access to GPU devices, or not. Default: if the machine has a GPU.",
 )
-@click.option("--no-start", is_flag=True, help="Enable it for the next boot only.")
+@click.option(
+    "--allow",
+    "allowed",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Let the service reach only loopback and this address or network (repeatable); `any` lifts the limit.",
+)
+@click.option("--no-start", is_flag=True, help="Enable the service for the next boot, but do not start it now.")
 def install_command(
     coordinator: bool, dry_run: bool, root: Path, gpu: Optional[bool], allowed: tuple[str, ...], no_start: bool
 ) -> int:
-    """Write the unit, enable and start it, and wait until it is active.
+    """Install and start the service.
 
-    Doing it again changes nothing, or takes up an upgrade of the package. Needs root.
+    This writes the unit, enables and starts it, and waits until it is active. A second call changes nothing, or
+    restarts the service after an upgrade of the package. It needs root.
     """
     from duxnet.service.install import Choices, install
     from duxnet.service.placement import check_placement, current_placement
@@ -66,9 +76,12 @@ def install_command(
 @_coordinator
 @_dry_run
 @_root
-@click.option("--purge", is_flag=True, help="Remove its state too: identity, registry, tokens.")
+@click.option("--purge", is_flag=True, help="Also remove the state: identity, registry and tokens.")
 def uninstall_command(coordinator: bool, dry_run: bool, root: Path, purge: bool) -> int:
-    """Stop the service and remove its unit. Keeps its state unless told. Needs root."""
+    """Stop the service and remove its unit.
+
+    The state is kept without --purge. It needs root.
+    """
     from duxnet.service.install import Choices, uninstall
 
     choices = Choices(root, dry_run)
@@ -80,7 +93,10 @@ def uninstall_command(coordinator: bool, dry_run: bool, root: Path, purge: bool)
 @service.command("status")
 @_coordinator
 def status_command(coordinator: bool) -> int:
-    """Say how the service is, in one screen. Exit code 0 when it is active, 1 otherwise."""
+    """Show the state of the service.
+
+    The exit code is 0 if the service is active and 1 if it is not.
+    """
     from duxnet.service.report import describe, is_active
 
     unit = _unit(coordinator)
@@ -102,7 +118,9 @@ def _check_machine(live: bool) -> None:
     from duxnet.process.errors import CommandError
 
     if sys.platform != "linux":
-        raise CommandError("there is no systemd on this system", "Run `duxnet agent` by what starts services here.")
+        raise CommandError(
+            "this system has no systemd", "Start `duxnet agent` with the service manager of this system."
+        )
     if live and os.geteuid() != 0:
         command = " ".join(["sudo", str(Path(sys.argv[0]).resolve()), *sys.argv[1:]])
-        raise CommandError("this needs root", f"Try:\n  {command}")
+        raise CommandError("this needs root", f"Run:\n  {command}")

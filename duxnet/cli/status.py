@@ -1,4 +1,4 @@
-"""`duxnet status`: the agent on this machine in one screen. The exit code says whether it runs and reports."""
+"""`duxnet status`: shows the agent on this machine. The exit code says whether it runs and reports."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ __all__ = ["status"]
 def status(config: Optional[str], state_dir: Optional[str], output: str) -> int:
     """Show what the agent on this machine is doing.
 
-    Exit code 0: it runs and reports. 1: it does not run. 3: it runs, but its reports do not arrive.
+    The exit code is 0 if the agent runs and reports, 1 if it is not running, and 3 if it runs but its reports do not
+    arrive.
     """
     from os import environ
 
@@ -62,8 +63,8 @@ def _print(folder: Path, found: Optional[FoundStatus], holder: Optional[int]) ->
     from duxnet.cli.output import print_pairs
 
     if found is None:
-        state = "not running" if holder is None else f"{_holder(holder)}; it has not reported yet"
-        print_pairs([("agent", state), ("state in", str(folder))])
+        state = "not running" if holder is None else f"{_holder(holder)}, has not reported yet"
+        print_pairs([("agent", state), ("state directory", str(folder))])
         return
     agent = found.status
     pairs = [
@@ -72,15 +73,13 @@ def _print(folder: Path, found: Optional[FoundStatus], holder: Optional[int]) ->
         ("offers", agent.offer),
         ("last sample", _sample_text(agent.sample)),
         ("registry", agent.registry),
-        ("state in", agent.state_dir),
+        ("state directory", agent.state_dir),
         ("interval", f"{agent.interval_seconds:g} s"),
         ("reports", f"{agent.reports_delivered} delivered, {agent.reports_failed} failed"),
     ]
     if agent.problem is not None:
-        remedy = (
-            "`duxnet doctor` looks for the cause; a change of [registry] takes a restart, all else goes on by itself"
-        )
-        pairs += [("PROBLEM", agent.problem), ("to mend it", remedy)]
+        remedy = "`duxnet doctor` looks for the cause; after a change of [registry], restart the agent"
+        pairs += [("PROBLEM", agent.problem), ("remedy", remedy)]
     pairs += [("probe", error) for error in agent.probe_errors]
     pairs += [("note", warning) for warning in agent.warnings]
     print_pairs(pairs)
@@ -94,16 +93,16 @@ def _holder(pid: int) -> str:
 
 
 def _state_text(found: FoundStatus, holder: Optional[int]) -> str:
-    from duxnet.cli.output import age_text
+    from duxnet.cli.output import age_text, time_text
 
     if not found.is_running and holder is not None:
         return f"not running; {_holder(holder)}"
     if not found.is_running:
-        how = "stopped" if found.status.state == "stopped" else "gone without saying so"
-        return f"not running ({how}, last heard of at {found.status.written_at})"
+        how = "stopped" if found.status.state == "stopped" else "ended without a clean shutdown"
+        return f"not running ({how}, last report at {time_text(found.status.written_at or '?')})"
     age = age_text(found.age_seconds or 0.0)
-    state = f"runs as process {found.status.pid}, wrote this {age} ago"
-    return state if found.is_fresh else f"{state}: that is too long: it hangs, or cannot write {found.path}"
+    state = f"running as process {found.status.pid}, status written {age} ago"
+    return state if found.is_fresh else f"{state}; this is too old: the agent hangs or cannot write {found.path}"
 
 
 def _sample_text(sample: Optional[Sample]) -> str:

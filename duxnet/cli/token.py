@@ -1,4 +1,4 @@
-"""`duxnet token create|list|revoke`: who may join, read, rate and operate. Works beside a running coordinator."""
+"""`duxnet token create|list|revoke`: the tokens to join, read, rate and operate. The coordinator may be running."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Optional
 
 import click
 
+from duxnet.cli.group import SuggestingGroup
 from duxnet.cli.options import config_option, format_option, state_dir_option
+from duxnet.cli.output import print_json, print_table, time_text
 from duxnet.process.terminal import say
 
 if TYPE_CHECKING:
@@ -21,21 +23,28 @@ __all__ = ["token"]
 _HOUR = 3600.0
 
 
-@click.group("token")
+@click.group("token", cls=SuggestingGroup)
 def token() -> None:
-    """Create, list and revoke tokens of the coordinator whose state directory is on this machine."""
+    """Create, list and revoke a coordinator's tokens.
+
+    The state directory of the coordinator must be on this machine. The coordinator may be running.
+    """
 
 
-_state_dir = state_dir_option("The coordinator's state directory.")
+_state_dir = state_dir_option("The state directory of the coordinator. Default: the configured one.")
 
 
 @token.command("create")
-@click.argument("role", type=click.Choice(["join", "reader", "rater", "operator"]))
-@click.option("--label", default="", help="What it is for; shown in the list.")
-@click.option("--uses", type=click.IntRange(1), help="join: how many nodes may use it; default 1.")
-@click.option("--any-number", is_flag=True, help="join: any number of nodes.")
-@click.option("--hours", type=click.FloatRange(0, 24 * 3650, min_open=True), help="Valid so long; join: default 24.")
-@click.option("--wallet", default="", help="rater: never rates nodes of this wallet.")
+@click.argument("role", metavar="ROLE", type=click.Choice(["join", "reader", "rater", "operator"]))
+@click.option("--label", default="", help="A note that `duxnet token list` shows.")
+@click.option("--uses", type=click.IntRange(1), help="For join: how many nodes may use the token. Default: 1.")
+@click.option("--any-number", is_flag=True, help="For join: any number of nodes may use the token.")
+@click.option(
+    "--hours",
+    type=click.FloatRange(0, 24 * 3650, min_open=True),
+    help="The token expires after this many hours. Default: 24 for join, otherwise never.",
+)
+@click.option("--wallet", default="", help="For rater: the wallet of the rater, whose own nodes it cannot rate.")
 @config_option
 @_state_dir
 def create(
@@ -48,7 +57,10 @@ def create(
     config: Optional[str],
     state_dir: Optional[str],
 ) -> int:
-    """Make a token and print it. It is told once: only its hash is kept."""
+    """Create a token and print it.
+
+    ROLE is join, reader, rater or operator. The token is printed only once, because only its hash is kept.
+    """
     import time
 
     from registry_core.models import limits
@@ -78,11 +90,9 @@ def create(
 @config_option
 @_state_dir
 def list_tokens(output: str, config: Optional[str], state_dir: Optional[str]) -> int:
-    """Every token, without its secret."""
+    """List the tokens without their secrets."""
     import time
     from dataclasses import asdict
-
-    from duxnet.cli.output import print_json, print_table
 
     with _token_store(config, state_dir) as tokens:
         rows = tokens.tokens()
@@ -101,35 +111,32 @@ def list_tokens(output: str, config: Optional[str], state_dir: Optional[str]) ->
 @config_option
 @_state_dir
 def revoke(number: int, config: Optional[str], state_dir: Optional[str]) -> int:
-    """Make a token worthless, from now on."""
+    """Revoke a token at once.
+
+    NUMBER is the ID of `duxnet token list`.
+    """
     import time
 
     with _token_store(config, state_dir) as tokens:
         if not tokens.revoke(number, time.time()):
-            raise click.ClickException(f"there is no token {number} that could be revoked")
+            raise click.ClickException(f"there is no valid token {number}; `duxnet token list` shows all")
     say(f"token {number} is revoked")
     return 0
 
 
 def _row(row: TokenRow, now: float) -> tuple[str, ...]:
     used = "" if row.role != "join" else f"{row.used} of {row.uses if row.uses is not None else 'any'}"
-    expires = _minute(row.expires) if row.expires is not None else "never"
+    expires = time_text(row.expires) if row.expires is not None else "never"
     return str(row.id), row.role, _state(row, now), used, expires, row.label
 
 
 def _terms(row: TokenRow) -> str:
-    """How long it is valid, and for how many nodes."""
-    lifetime = "valid until revoked" if row.expires is None else f"valid until {_minute(row.expires)} UTC"
+    """How long the token is valid and for how many nodes."""
+    lifetime = "valid until revoked" if row.expires is None else f"valid until {time_text(row.expires)}"
     if row.role != "join":
         return lifetime
     nodes = "any number of nodes" if row.uses is None else f"{row.uses} node{'s' if row.uses > 1 else ''}"
     return f"{lifetime} for {nodes}"
-
-
-def _minute(unix_time: float) -> str:
-    import time
-
-    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(unix_time))
 
 
 def _state(row: TokenRow, now: float) -> str:
@@ -142,12 +149,14 @@ def _state(row: TokenRow, now: float) -> str:
 
 @contextmanager
 def _token_store(config: Optional[str], state_dir: Optional[str]) -> Iterator[TokenStore]:
-    """The tokens of the coordinator that the configuration names, which must have been started once."""
+    """Open the tokens of the configured coordinator, which must have been started once."""
     from duxnet.coordinator.access.token_store import COORDINATOR_DB, TokenStore
 
     path = _folder(config, state_dir) / COORDINATOR_DB
     if not path.exists():
-        raise click.ClickException(f"{path} is not there: start the coordinator once, or give --state-dir")
+        raise click.ClickException(
+            f"{path} does not exist: start the coordinator once, or name its folder with --state-dir"
+        )
     tokens = TokenStore(path)
     try:
         yield tokens
@@ -156,7 +165,7 @@ def _token_store(config: Optional[str], state_dir: Optional[str]) -> Iterator[To
 
 
 def _folder(config: Optional[str], state_dir: Optional[str]) -> Path:
-    """The coordinator's state directory."""
+    """The state directory of the coordinator. Default: the configured one."""
     import os
 
     from duxnet.coordinator.settings import CoordinatorSettings

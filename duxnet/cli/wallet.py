@@ -1,4 +1,4 @@
-"""`duxnet wallet`: what a wallet signs to vouch for a node, and the taking in of its signature."""
+"""`duxnet wallet`: prints the message that a wallet signs for a node, and attaches the signature."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["wallet"]
 def wallet() -> None:
     """Prove that a node belongs to the wallet that it names.
 
-    Print the message, sign it with the wallet (personal_sign, EIP-191) wherever its key is, attach the signature.
-    An ID may be shortened to its beginning as long as only one node's begins so.
+    Print the message, sign it where the wallet's key is (personal_sign, EIP-191), and attach the signature. An ID may
+    be shortened to its first four characters or more, if no other id begins with them.
     """
 
 
@@ -24,7 +24,10 @@ def wallet() -> None:
 @click.argument("node_id", metavar="ID")
 @with_registry
 def message_command(node_id: str, opened: Opener) -> int:
-    """Print what the wallet must sign: two lines, without the line end after the second."""
+    """Print the message that the wallet must sign.
+
+    The message is two lines, without the line end of the second.
+    """
     from registry_core.identity.wallets import proof_message
 
     with opened(read_only=True) as client:
@@ -37,12 +40,11 @@ def message_command(node_id: str, opened: Opener) -> int:
 @click.argument("signature")
 @with_registry
 def attach_command(node_id: str, signature: str, opened: Opener) -> int:
-    """Check the SIGNATURE (0x and 130 hexadecimal digits) of the node's wallet, and keep it.
+    """Check the wallet's signature and keep it.
 
-    The faults of other nodes that proved the same wallet come along. Checking takes the extra `ethereum`, where the
-    registry is.
+    SIGNATURE is 0x and 130 hexadecimal digits. The node then shares the failures of all nodes with the same proven
+    wallet. The check needs the extra `ethereum` where the registry is.
     """
-
     with opened(read_only=False) as client:
         whole = client.whole_id(node_id)
         client.registry.admin.attach_wallet(whole, signature, actor="duxnet wallet")

@@ -1,6 +1,6 @@
-"""The coordinator as an ASGI application, to be served by `server` or mounted in somebody's own service.
+"""The coordinator as an ASGI application, served by `server` or mounted in another service.
 
-Here: opening what it consists of, and its life. Not here: routes (`routes.table`), sockets and signals (`server`).
+Here: opening its parts, and its lifespan. Not here: routes (`routes.table`), sockets and signals (`server`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, closing, suppress
+from contextlib import ExitStack, asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -38,12 +39,12 @@ _log = logging.getLogger("duxnet.coordinator")
 
 
 def listening_clock(settings: CoordinatorSettings) -> ListeningClock:
-    """The clock that a coordinator with these settings follows its nodes by."""
+    """The clock by which a coordinator with these settings judges liveness."""
     return ListeningClock(TOLERATED_PULSES * pulse_seconds(settings.shortest_interval_seconds))
 
 
 def open_coordinator(settings: CoordinatorSettings) -> Coordinator:
-    """Everything that lies in the state directory, opened; made there at the first start. Raises StoreError."""
+    """Opens everything in the state directory, which is created at the first start. Raises StoreError."""
     state_dir = settings.state_path(os.environ)
     path = settings.registry_path(os.environ)
     _refuse_lost_tokens(state_dir, path)
@@ -51,7 +52,7 @@ def open_coordinator(settings: CoordinatorSettings) -> Coordinator:
     clock = listening_clock(settings)
     timeout = DOWN_AFTER_INTERVALS * settings.shortest_interval_seconds
     keys = find_keys(settings.key_path(), os.environ)
-    with ExitStack() as opened:  # the tokens first: a start that was killed leaves no registry without them
+    with ExitStack() as opened:  # tokens first: a killed first start must not leave a registry without them
         token_store = opened.enter_context(closing(TokenStore(state_dir / COORDINATOR_DB)))
         if token_store.tokens() and not path.exists():
             _log.warning("%s is missing although there are tokens: an empty one is made; bans of before are gone", path)
@@ -70,13 +71,13 @@ def open_coordinator(settings: CoordinatorSettings) -> Coordinator:
 
 
 def _refuse_lost_tokens(state_dir: Path, registry_path: Path) -> None:
-    """A coordinator that was here before has its tokens beside its nodes: no empty file takes their place."""
+    """Raise DamagedStoreError if the tokens are missing beside an existing key and registry."""
     path = state_dir / COORDINATOR_DB
     if os.path.lexists(state_dir / KEY_FILE) and registry_path.exists() and not os.path.lexists(path):
         raise DamagedStoreError(
             str(path),
             f"is missing although {registry_path.name} is there: all tokens would be lost; restore it from a backup. "
-            f"Without one, start once with {registry_path.name} and {OPERATOR_TOKEN_FILE} moved aside, stop, and put "
+            f"Without one, start once with {registry_path.name} and {OPERATOR_TOKEN_FILE} moved aside, stop, and move "
             f"{registry_path.name} back: with new tokens",
         )
 
@@ -87,12 +88,12 @@ def create_app(
     settings: Optional[CoordinatorSettings] = None,
     clock: Optional[ListeningClock] = None,
 ) -> Dispatcher:
-    """The ASGI application around a registry of one's own.
+    """The ASGI application for a registry that the caller has opened.
 
-    Keys, tokens and audit log lie in `state_dir`; default: where `duxnet coordinator` would keep them. The host runs
-    the application's lifespan (its upkeep lives there) and closes the registry. `clock` is the
-    `listening_clock(settings)` that the registry was made with; with another clock, time during which the host's loop
-    stands still counts against the nodes. Needs a registry that was made with `heartbeat_timeout_seconds`.
+    Keys, tokens and audit log are in `state_dir`, by default where `duxnet coordinator` stores them. The caller runs
+    the application's lifespan, which runs the background loop, and closes the registry. `clock` is the
+    `listening_clock(settings)` that the registry was made with; with another clock, time during which the caller's
+    loop stands still counts against the nodes. The registry must have `heartbeat_timeout_seconds`.
     """
     chosen = settings if settings is not None else CoordinatorSettings()
     place = state_dir if state_dir is not None else chosen.state_path(os.environ)
@@ -116,7 +117,7 @@ def _assembled(
 
 
 def _take_over_removed(registry: NodeRegistry, token_store: TokenStore) -> None:
-    """What layout 1 of coordinator.db kept of removed nodes is kept by the registry. Done again after a crash."""
+    """Move what layout 1 of coordinator.db stored about removed nodes to the registry. Repeated after a crash."""
     found = token_store.removed_before()
     if found:
         with registry.batch():
@@ -138,19 +139,19 @@ def app_of(coordinator: Coordinator) -> Dispatcher:
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         background = asyncio.ensure_future(BackgroundLoop(coordinator).run())
-        background.add_done_callback(_told_if_failed)
+        background.add_done_callback(partial(_note_failed, coordinator))
         try:
             yield
         finally:
-            coordinator.is_stopping = True
-            coordinator.ticked()
+            coordinator.event_feed.close()
             background.cancel()
-            with suppress(asyncio.CancelledError):
-                await background
+            await asyncio.gather(background, return_exceptions=True)  # what failed was logged when it did
 
     return Dispatcher(coordinator, lifespan)
 
 
-def _told_if_failed(background: asyncio.Future[None]) -> None:
-    if not background.cancelled() and background.exception() is not None:
-        _log.critical("time stands still: nobody is called down any more; restart", exc_info=background.exception())
+def _note_failed(coordinator: Coordinator, background: asyncio.Future[None]) -> None:
+    """Have `/healthz` say it, and our own server end: a host that serves the application itself looks at that."""
+    if not background.cancelled():
+        coordinator.background_failure = background.exception()
+        _log.critical("background work ended: no node is marked down any more", exc_info=background.exception())

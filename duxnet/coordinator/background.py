@@ -1,7 +1,8 @@
-"""What the coordinator does as time passes: pulses, silence, breakers, pacing, removal. One task of the event loop.
+"""What the coordinator does as time passes: pulses, silence, breakers, pacing, removal. Tasks of the event loop.
 
-Here: the order of these at each pulse. Not here: their rules (`registry_core.rules`). What a pulse costs depends on
-what changed since the last one, not on how many nodes there are.
+Here: the order of these, and that none keeps another from being done. Not here: their rules (`registry_core.rules`).
+What a pulse costs depends on what changed since the last one, not on how many nodes there are, and it waits for
+nothing: what waits for the disk is done beside it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable
-from typing import Callable
+from collections.abc import Awaitable, Iterable
+from typing import Callable, Optional
 
 from duxnet.coordinator.admission.networks import is_counted, network_of
 from duxnet.coordinator.coordinator import Coordinator
@@ -20,6 +21,7 @@ from registry_core.errors import DamagedStoreError, EventsCompacted, StoreError
 from registry_core.events import Event, EventKind
 from registry_core.identity.wallets import canonical_wallet
 from registry_core.models.status import Liveness
+from registry_core.rules.breaker import GLOBAL_LIMIT
 from registry_core.rules.liveness import paced_interval
 
 __all__ = ["BackgroundLoop"]
@@ -29,74 +31,129 @@ _log = logging.getLogger("duxnet.coordinator")
 PULSES_PER_INTERVAL = 8
 LONGEST_PULSE_SECONDS = 0.25
 TOLERATED_PULSES = 2.0
-"""So many pulses late is a busy moment; beyond that the coordinator stood still, and time with it."""
+"""A pulse that is late by at most this many is a busy moment; beyond that the coordinator stood still."""
+FAILING_SECONDS = 60.0
+"""How long pulses may fail before the process ends: a restart may help, waiting has not."""
 REMOVED_PER_PULSE = 50
 SYNC_PULSES = 4
 SETTLED_PER_SYNC = 500
 """Nodes whose hours of attendance are written at once: a million of them take half an hour of each."""
+LOOK_AT_ALL_SECONDS = 3600.0
 RESTORED_AT_ONCE_SECONDS = 0.002
 RESTORING_SHARE = 0.1
 RESTORING_SHARE_COUNTED = 0.5
-"""How much of the loop's time the look at all nodes after a start may take; the second, while newcomers wait for it."""
+"""How much of the loop's time the look at all nodes may take; the second, while newcomers wait for it."""
+LOST_VOICE_SECONDS = 86_400.0
+"""How long a node that is not approved has no voice in the breakers after it fell silent. Shorter: strangers who take
+turns in falling silent hold a breaker open for longer. Longer: the next failure finds fewer voices."""
 _GONE = (Liveness.DOWN, Liveness.LEFT)
 
 
 class BackgroundLoop:
-    """Keeps one coordinator going."""
+    """Runs the periodic work of one coordinator."""
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
         self._seen_index = coordinator.registry.events.last_index
         self._gone_since: dict[str, float] = {}  # down or left, when
         self._order: deque[tuple[float, str]] = deque()
+        self._lost_voice: dict[str, float] = {}  # not approved and fell silent, when
+        self._failing: set[str] = set()  # steps and chores that failed when they were last done
+        self._has_warned_no_voices = False
         self._note_all_gone()  # before the start: their time is counted from now on
 
     async def run(self) -> None:
-        """Until cancelled. Restores what the last run knew of networks, then pulses."""
-        coordinator = self._coordinator
-        restoring = asyncio.ensure_future(self._restore())
-        period = pulse_seconds(coordinator.settings.shortest_interval_seconds)
-        loop = asyncio.get_running_loop()
-        count = 0
+        """Until cancelled. Raises what a part of it failed with, where that part cannot go on."""
+        parts = [asyncio.ensure_future(part()) for part in (self._pulses, self._chores, self._looks)]
         try:
-            while True:
-                before = loop.time()
-                await asyncio.sleep(period)
-                coordinator.loop_lag_seconds = max(0.0, loop.time() - before - period)
-                count += 1
-                await self.pulse(sync=count % SYNC_PULSES == 0)
+            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for part in parts:
+                if part.done():
+                    part.result()
         finally:
-            restoring.cancel()
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
 
-    async def pulse(self, *, sync: bool = True) -> None:
-        """One turn."""
-        coordinator = self._coordinator
-        stood = coordinator.clock.pulse()
+    async def _pulses(self) -> None:
+        coordinator, loop = self._coordinator, asyncio.get_running_loop()
+        period = pulse_seconds(coordinator.settings.shortest_interval_seconds)
+        while True:
+            before = loop.time()
+            await asyncio.sleep(period)
+            coordinator.loop_lag_seconds = max(0.0, loop.time() - before - period)
+            failure = self.pulse()
+            if failure is None:
+                coordinator.pulsed()
+            elif coordinator.last_pulse_age_seconds > FAILING_SECONDS:
+                raise failure
+
+    def pulse(self) -> Optional[Exception]:
+        """One turn: every step, whatever becomes of the others. What one of them failed with; None: all is done."""
+        failure = None
+        steps = (self._pass_time, self._follow, self._judge, self._pace, self._coordinator.registration_limiter.forget)
+        for step in steps:
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001 - logged; time goes on with the other steps
+                self._note_failed(step.__name__, error)
+                failure = error
+            else:
+                self._failing.discard(step.__name__)
+        return failure
+
+    def _note_failed(self, name: str, error: Exception) -> None:
+        """Log it once, until the step succeeds again."""
+        self._coordinator.counters["background failures"] += 1
+        if name not in self._failing:
+            _log.critical("background work fails: %s", name.strip("_"), exc_info=error)
+        self._failing.add(name)
+
+    def _pass_time(self) -> None:
+        stood = self._coordinator.clock.pulse()
         if stood > 1.0:
             _log.warning("stood still for %.1f s; no node is blamed for that time", stood)
-        coordinator.registry.tick()
-        self._follow()
-        now = coordinator.clock.monotonic()
-        opened, closed = coordinator.mass_failure.judge(now, coordinator.interval_seconds)
+        self._coordinator.registry.tick()
+
+    def _judge(self) -> None:
+        coordinator = self._coordinator
+        opened, closed = coordinator.mass_failure.judge(coordinator.clock.monotonic(), coordinator.interval_seconds)
         self._tell(opened, closed)
-        self._pace()
-        coordinator.registration_limiter.forget()
-        coordinator.ticked()
-        await self._remove_the_gone(now)
-        if sync:
-            try:
-                await _in_thread(coordinator.audit.sync)
-            except StoreError as error:
-                _log.error("the audit log: %s", error)
-            if coordinator.registry.host.hours_are_due:
-                await self._settle_hours()
+
+    async def _chores(self) -> None:
+        """What waits for the disk, each whatever becomes of the others."""
+        period = pulse_seconds(self._coordinator.settings.shortest_interval_seconds)
+        count = 0
+        while True:
+            await asyncio.sleep(period)
+            count += 1
+            await self._do(self._remove_the_gone)
+            if count % SYNC_PULSES == 0:
+                await self._do(self._sync_audit_log)
+                await self._do(self._settle_hours)
+
+    async def _do(self, chore: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await chore()
+        except Exception as error:  # noqa: BLE001 - logged; the other chores are done all the same
+            self._note_failed(chore.__name__, error)
+        else:
+            self._failing.discard(chore.__name__)
+
+    async def _sync_audit_log(self) -> None:
+        try:
+            await _in_thread(self._coordinator.audit.sync)
+        except StoreError as error:
+            _log.error("the audit log: %s", error)
 
     async def _settle_hours(self) -> None:
         host = self._coordinator.registry.host
+        if not host.hours_are_due:
+            return
         try:
             await _in_thread(lambda: host.settle_hours(SETTLED_PER_SYNC))
         except StoreError as error:
-            _log.error("hours of attendance: %s", error)
+            _log.error("hours of attendance cannot be written: %s", error)
 
     def _follow(self) -> None:
         ring = self._coordinator.registry.events
@@ -110,19 +167,22 @@ class BackgroundLoop:
             self._seen_index = event.index
             try:
                 self._note(event)
-            except StoreError as error:  # one record that cannot be read; time goes on for all others
+            except Exception as error:  # noqa: BLE001 - one record that cannot be read; time goes on for all others
                 self._cannot_follow(event.node_id, error)
 
-    def _cannot_follow(self, node_id: str, error: StoreError) -> None:
-        if self._coordinator.node_search.damaged.note(error):
+    def _cannot_follow(self, node_id: str, error: Exception) -> None:
+        if not isinstance(error, StoreError):
+            _log.error("cannot follow %s", node_id, exc_info=error)
+        elif self._coordinator.node_search.damaged.note(error):
             _log.error("cannot follow %s: %s", node_id, error)
 
     def _note(self, event: Event) -> None:
         coordinator = self._coordinator
         if event.kind is EventKind.DEREGISTERED:
             coordinator.mass_failure.remove(event.node_id)
+            if coordinator.registry.host.place(event.node_id) is None:  # else it is back
+                coordinator.sessions.forget(event.node_id)
             self._gone_since.pop(event.node_id, None)
-            coordinator.sessions.forget(event.node_id)
             return
         if event.kind not in (EventKind.LIVENESS, EventKind.ADMISSION, EventKind.REGISTERED, EventKind.UPDATED):
             return
@@ -131,8 +191,6 @@ class BackgroundLoop:
         place = coordinator.registry.host.place(event.node_id)
         if place is None:
             return
-        if event.kind is EventKind.ADMISSION:  # whoever decided it: a ban ends the session
-            coordinator.sessions.judge(event.node_id)
         if event.kind is EventKind.LIVENESS:
             if event.details.get("from") == "live" and event.details.get("to") != "left":
                 coordinator.counters["flaps"] += 1
@@ -155,10 +213,13 @@ class BackgroundLoop:
             self._order.append((now, node_id))
 
     def _note_member(self, node_id: str, place: Place, *, wallet_may_have_changed: bool = False) -> None:
+        if place.liveness is Liveness.LEFT or not (place.is_approved or self._keeps_voice(node_id, place)):
+            self._coordinator.mass_failure.remove(node_id)
+        else:
+            self._give_voice(node_id, place, wallet_may_have_changed=wallet_may_have_changed)
+
+    def _give_voice(self, node_id: str, place: Place, *, wallet_may_have_changed: bool = False) -> None:
         mass_failure, host = self._coordinator.mass_failure, self._coordinator.registry.host
-        if not place.is_approved or place.liveness is Liveness.LEFT:
-            mass_failure.remove(node_id)
-            return
         domain = wallet = None
         is_new = not mass_failure.knows(node_id)
         if is_new:
@@ -169,11 +230,33 @@ class BackgroundLoop:
         silent = place.liveness is not Liveness.LIVE
         mass_failure.put(node_id, domain=domain, wallet=wallet, silent=silent, now=self._coordinator.clock.monotonic())
 
+    def _keeps_voice(self, node_id: str, place: Place) -> bool:
+        """Of a node that is not approved: has it a voice still? It loses it by falling silent, once that was judged."""
+        mass_failure, now = self._coordinator.mass_failure, self._coordinator.clock.monotonic()
+        if not mass_failure.knows(node_id):
+            return False
+        has_fallen = place.liveness is Liveness.DOWN or (
+            place.liveness is Liveness.LIVE and mass_failure.is_silent(node_id)
+        )
+        if has_fallen:
+            self._lost_voice[node_id] = now
+        return not has_fallen and self._coordinator.registry.host.may_be_given_work(node_id)
+
+    def _gets_voice(self, node_id: str, place: Place) -> bool:
+        """Has a node that is not approved been there so long and so steadily that its silence says something?
+
+        Strangers can have nodes that do, but each falls silent once a day for it at most, and counts for its network.
+        """
+        host = self._coordinator.registry.host
+        if place.liveness is not Liveness.LIVE or node_id in self._lost_voice or not host.may_be_given_work(node_id):
+            return False
+        return not self._coordinator.mass_failure.knows(node_id) and host.is_steady(node_id)
+
     def _tell(self, opened: Iterable[str], closed: Iterable[str]) -> None:
         for name in opened:
-            _log.warning("breaker %s opened: many approved nodes fell silent at once; nobody is called down", name)
+            _log.warning("breaker %s opened: many nodes went silent at once; none is marked down", name)
         for name in closed:
-            _log.warning("breaker %s closed: who stays silent is taken for down", name)
+            _log.warning("breaker %s closed: nodes that stay silent are marked down", name)
 
     def _pace(self) -> None:
         coordinator = self._coordinator
@@ -188,7 +271,8 @@ class BackgroundLoop:
         if wanted > coordinator.interval_seconds or wanted < 0.8 * coordinator.interval_seconds:
             coordinator.pace(wanted)
 
-    async def _remove_the_gone(self, now: float) -> None:
+    async def _remove_the_gone(self) -> None:
+        now = self._coordinator.clock.monotonic()
         coordinator = self._coordinator
         retention = coordinator.settings.retention_hours * 3600
         for _ in range(REMOVED_PER_PULSE):
@@ -196,14 +280,14 @@ class BackgroundLoop:
                 return
             since, node_id = self._order.popleft()
             if self._gone_since.get(node_id) != since:
-                continue  # it came back, and perhaps went again later
+                continue  # it returned, and may have left again
             try:
                 place = coordinator.registry.host.place(node_id)
                 if place is None or place.liveness not in _GONE:
                     self._gone_since.pop(node_id, None)
                     continue
                 await coordinator.remove(node_id, "retention")
-            except DamagedStoreError as error:  # it stays until somebody mends it
+            except DamagedStoreError as error:  # it stays until an operator repairs it
                 _log.error("cannot remove %s: %s", node_id, error)
                 self._gone_since.pop(node_id, None)
                 continue
@@ -213,26 +297,50 @@ class BackgroundLoop:
                 return
             coordinator.counters["removed"] += 1
 
-    async def _restore(self) -> None:
-        """Of which networks registered nodes are, some at a time, so that the loop goes on meanwhile.
+    async def _looks(self) -> None:
+        """A look at all nodes, at the start and every hour."""
+        while True:
+            now = self._coordinator.clock.monotonic()
+            self._lost_voice = {
+                node_id: since for node_id, since in self._lost_voice.items() if now - since < LOST_VOICE_SECONDS
+            }
+            await self._look_at_all()
+            self._coordinator.quotas.all_counted()
+            self._tell_of_voices()
+            await asyncio.sleep(LOOK_AT_ALL_SECONDS)
 
-        Only what is approved, or counted by a quota, has its record read.
-        """
+    async def _look_at_all(self) -> None:
+        """Of which networks nodes are, and which have a voice, some at a time, so that the loop goes on meanwhile."""
         quotas, host = self._coordinator.quotas, self._coordinator.registry.host
         begun = time.monotonic()
         for node_id in host.ids():
-            place = host.place(node_id)
             try:
+                place = host.place(node_id)
                 quotas.recount(node_id, host.state)
-                if place is not None and place.is_approved:
-                    self._note_member(node_id, place)
-            except StoreError as error:  # one record that cannot be read; all others are known
+                if place is not None and (place.is_approved or self._gets_voice(node_id, place)):
+                    self._give_voice(node_id, place)
+            except Exception as error:  # noqa: BLE001 - one record that cannot be read; all others are known
                 self._cannot_follow(node_id, error)
             if time.monotonic() - begun > RESTORED_AT_ONCE_SECONDS:
                 share = RESTORING_SHARE_COUNTED if quotas.are_counting else RESTORING_SHARE
                 await asyncio.sleep(RESTORED_AT_ONCE_SECONDS / share)
                 begun = time.monotonic()
-        quotas.all_counted()
+
+    def _tell_of_voices(self) -> None:
+        """Say once that the breaker is off, where it is, and that it is not any more."""
+        is_off = (
+            not self._coordinator.mass_failure.can_open
+            and sum(self._coordinator.registry.host.counts()) >= GLOBAL_LIMIT.least
+        )
+        if is_off and not self._has_warned_no_voices:
+            _log.warning(
+                "the mass-failure breaker is off: should this machine lose its network, every silent node is called "
+                "down; it needs %d nodes that are approved (duxnet nodes approve), or were live for about a week",
+                GLOBAL_LIMIT.least,
+            )
+        elif self._has_warned_no_voices and not is_off:
+            _log.info("the mass-failure breaker is on: enough nodes are approved, or were live for about a week")
+        self._has_warned_no_voices = is_off
 
 
 async def _in_thread(work: Callable[[], object]) -> None:
@@ -240,5 +348,5 @@ async def _in_thread(work: Callable[[], object]) -> None:
 
 
 def pulse_seconds(shortest_interval_seconds: float) -> float:
-    """How often the loop pulses."""
+    """The time between two pulses."""
     return min(LONGEST_PULSE_SECONDS, shortest_interval_seconds / PULSES_PER_INTERVAL)

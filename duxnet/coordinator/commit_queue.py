@@ -1,8 +1,8 @@
-"""Changes on their way to the disk, carried there together by one thread: what waits when it sets out is one commit.
+"""A queue of changes that one thread writes to disk. Everything queued when a commit starts goes into it.
 
-Here: collecting changes in the event loop, and whose error an error is. Not here: what a change does. One thread,
-because each more would only wait for the interpreter's lock, and make the loop wait for it too, and because changes
-that come one after the other need no locks among themselves.
+Here: collecting changes in the event loop, and giving each caller its own result or error. Not here: what a change
+does. There is one thread, because more would only compete with each other and with the event loop for the
+interpreter's lock, and because changes that run one after the other need no locks among themselves.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _log = logging.getLogger("duxnet.coordinator")
 T = TypeVar("T")
 
 MOST_TOGETHER = 64
-"""Changes in one commit, about 15 ms of work. More: the first of them waits longer for nothing."""
+"""Maximum number of changes in one commit, about 15 ms of work. More would only delay the first of them."""
 
 
 class _Waiting:
-    """A change that waits for its turn; where it has still to be prepared, how."""
+    """A queued change. Before it is prepared, `change` is None and `prepare` makes it."""
 
     __slots__ = ("change", "future", "prepare")
 
@@ -48,24 +48,24 @@ class _Waiting:
 
 
 class _Part(Protocol):
-    """What takes part in a commit and can take back one change of it. The registry needs not: it stages none then."""
+    """A store that can undo a single change of the current commit. The registry stages none when it refuses."""
 
     def mark(self) -> int:
-        """The place in the commit under way to which `back_to` can return."""
+        """Returns the position in the current commit, for `back_to`."""
 
     def back_to(self, mark: int) -> None:
-        """Take back what changed since the mark."""
+        """Undo what changed since the mark."""
 
 
 class _Outcome(NamedTuple):
-    """What a change returned, or why it was refused."""
+    """What a change returned, or the error that refused it."""
 
     value: Any
     error: Optional[RegistryError] = None
 
 
 class CommitQueue:
-    """Belongs to one event loop. Changes are carried out in the order in which they came."""
+    """Used in one event loop. Changes run in the order in which they were queued."""
 
     def __init__(self, registry: NodeRegistry, token_store: TokenStore, audit: AuditLog, quotas: Quotas) -> None:
         self._registry = registry
@@ -74,25 +74,25 @@ class CommitQueue:
         self._quotas = quotas
         self._parts: tuple[_Part, ...] = (token_store, audit, quotas)
         self._waiting: deque[_Waiting] = deque()
-        self._alone = 0  # this many of the first that wait go one by one: together they failed
-        self._under_way = False
-        self._fails = ""  # why nothing gets to the disk, as long as that goes on
+        self._alone = 0  # this many of the first queued changes run one by one, since their common commit failed
+        self._is_committing = False
+        self._fails = ""  # the error of the last commit while commits fail
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
 
     async def run(self, change: Callable[[], T]) -> T:
-        """Carry out a change of the registry, the token store and the audit log; its result once it is durable.
+        """Run a change of the registry, the token store and the audit log. Returns its result once it is durable.
 
-        `change` is called in the thread, again where a commit that it shared has failed. What it raises is raised here.
-        A change whose caller is cancelled before its commit begins is dropped.
+        `change` is called in the thread, and called again if a commit that it shared has failed. Its exceptions are
+        raised here. A change whose caller is cancelled before the commit begins is dropped.
         """
         result: T = await self._queued(change, None)
         return result
 
     async def prepare_and_run(self, prepare: Callable[[], Callable[[], T]]) -> T:
-        """As `run`, for the change that `prepare` returns. It is called in the thread, before the commit begins.
+        """As `run`, for the change that `prepare` returns. `prepare` is called in the thread, before the commit begins.
 
-        So what is expensive, or refused, keeps nobody from the registry and asks nothing of the disk. `prepare` changes
-        nothing, and sees nothing of the other changes of this commit.
+        An expensive check then holds no lock of the registry, and a refused request does not touch the disk. `prepare`
+        changes nothing, and does not see the other changes of this commit.
         """
         result: T = await self._queued(None, prepare)
         return result
@@ -103,16 +103,16 @@ class CommitQueue:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._waiting.append(_Waiting(future, change, prepare))
-        if not self._under_way:
-            self._set_out(loop)
+        if not self._is_committing:
+            self._start_commit(loop)
         return future
 
     def close(self) -> None:
-        """Finish what is under way."""
+        """Wait for the current commit, then end the thread."""
         self._thread.shutdown(wait=True)
 
-    def _set_out(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let the thread begin the next commit, where anybody still waits for one."""
+    def _start_commit(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the next commit in the thread, if a caller still waits for one."""
         count = MOST_TOGETHER
         if self._alone:
             self._alone, count = self._alone - 1, 1
@@ -121,11 +121,11 @@ class CommitQueue:
             waiting = self._waiting.popleft()
             if not waiting.future.done():  # else its caller was cancelled
                 group.append(waiting)
-        self._under_way = bool(group)
+        self._is_committing = bool(group)
         if group:
-            self._thread.submit(self._carry, loop, group)
+            self._thread.submit(self._run_commit, loop, group)
 
-    def _carry(self, loop: asyncio.AbstractEventLoop, group: Sequence[_Waiting]) -> None:
+    def _run_commit(self, loop: asyncio.AbstractEventLoop, group: Sequence[_Waiting]) -> None:
         """In the thread."""
         outcomes: Sequence[_Outcome] = ()
         failure: Optional[BaseException] = None
@@ -133,7 +133,7 @@ class CommitQueue:
             outcomes = self._commit(group)
         except BaseException as error:  # noqa: BLE001 - it is raised where the changes are awaited
             failure = error
-        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
+        with suppress(RuntimeError):  # the loop was closed meanwhile: no caller waits
             loop.call_soon_threadsafe(self._finish, loop, group, outcomes, failure)
 
     def _finish(
@@ -143,36 +143,36 @@ class CommitQueue:
         outcomes: Sequence[_Outcome],
         failure: Optional[BaseException],
     ) -> None:
-        again = failure is not None and len(group) > 1  # whose fault it is shows when each goes alone
+        again = failure is not None and len(group) > 1  # each alone, to find the change that fails
         if again:
             self._waiting.extendleft(reversed(group))
             self._alone += len(group)
         elif self._alone and isinstance(failure, StoreError) and not isinstance(failure, DamagedStoreError):
-            # The file's fault and not that of one record, so that the others need not try.
+            # The file fails, not one record: the others would fail too.
             group = [*group, *(self._waiting.popleft() for _ in range(min(self._alone, len(self._waiting))))]
             self._alone = 0
-        self._set_out(loop)
+        self._start_commit(loop)
         if again:
             return
-        if failure is not None or any(outcome.error is None for outcome in outcomes):  # else the disk was not asked
-            self._tell_operator(failure)
+        if failure is not None or any(outcome.error is None for outcome in outcomes):  # else the disk was not used
+            self._log_failure(failure)
         for waiting, outcome in zip(group, outcomes or [_Outcome(None)] * len(group)):
             _resolve(waiting.future, outcome.value, failure or outcome.error)
 
-    def _tell_operator(self, error: Optional[BaseException]) -> None:
-        """Say in the log when changes cannot be kept any more and when they can again; those who asked know it."""
+    def _log_failure(self, error: Optional[BaseException]) -> None:
+        """Log when changes can no longer be stored, and when they can again. Callers get the error itself."""
         fails = str(error) if isinstance(error, StoreError) else ""
         if fails and not self._fails:
-            _log.error("registrations and orders cannot be kept, heartbeats go on: %s", fails)
+            _log.error("registrations and operators' changes cannot be stored, heartbeats still can: %s", fails)
         elif self._fails and not fails:
-            _log.warning("registrations and orders are kept again")
+            _log.warning("registrations and operators' changes are stored again")
         self._fails = fails
 
     def _commit(self, group: Sequence[_Waiting]) -> list[_Outcome]:
-        """All of them and their lines in the log, or none and an exception.
+        """Commit all changes and their audit lines, or none and raise.
 
-        The token store's part is durable before the registry's: a join token is used for a node before the node is
-        there, which its repetition mends, and never the other way.
+        The token store becomes durable before the registry. After a crash between the two, a join token is used but its
+        node is missing; the node's next registration with the same token completes it.
         """
         outcomes = [_prepared(waiting) for waiting in group]
         if all(outcome.error is not None for outcome in outcomes):
@@ -186,17 +186,17 @@ class CommitQueue:
         marks = [part.mark() for part in self._parts]
         try:
             return _Outcome(change())
-        except RegistryError as error:  # it was refused, and the registry does nothing then; the others go on
+        except RegistryError as error:  # refused, so the registry did nothing; the others continue
             of_one_record = isinstance(error, DamagedStoreError) and error.node_id is not None
             if isinstance(error, StoreError) and not of_one_record:
-                raise  # a file that failed may have undone the others' part
+                raise  # a failed file may have undone the other changes too
             for part, mark in zip(self._parts, marks):
                 part.back_to(mark)
             return _refused(error)
 
 
 def _prepared(waiting: _Waiting) -> _Outcome:
-    """The change to carry out, or why there is none. A change that is tried again is not prepared again."""
+    """Returns the prepared change, or the error that refused it. A retried change is not prepared again."""
     try:
         if waiting.change is None:
             assert waiting.prepare is not None, "a change is given or prepared"
@@ -207,7 +207,7 @@ def _prepared(waiting: _Waiting) -> _Outcome:
 
 
 def _refused(error: RegistryError) -> _Outcome:
-    """Without the frames that it came through: they refer to all that waited, and that to the error."""
+    """Drops the error's frames: they refer to the whole group, and the group refers to the error."""
     error.__traceback__ = error.__context__ = None
     return _Outcome(None, error)
 

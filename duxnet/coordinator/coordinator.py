@@ -1,12 +1,11 @@
-"""The coordinator behind its routes: what a registration, a heartbeat or an order does, whatever carries it.
+"""The coordinator behind its routes: what a registration, a heartbeat or a removal does.
 
-Here: who may take which step, and how many at once. Not here: HTTP (`app`, `heartbeat`), how a node is taken in
-(`pipeline`), time (`background`).
+Here: permissions, and limits of concurrent work. Not here: HTTP (`front`, `routes`), the steps of a registration
+(`admission.pipeline`), periodic work (`background`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ from duxnet.coordinator.access.audit_log import AuditLog
 from duxnet.coordinator.access.browsers import HostNames
 from duxnet.coordinator.access.forwarding import Forwarding
 from duxnet.coordinator.access.own_identity import CoordinatorIdentity
-from duxnet.coordinator.access.roles import ANONYMOUS, Access, Permission
+from duxnet.coordinator.access.roles import ANONYMOUS, Access, Caller, Permission
 from duxnet.coordinator.access.sessions import Session, Sessions
 from duxnet.coordinator.access.token_store import TokenStore
 from duxnet.coordinator.admission.backpressure import RegistrationLimiter
@@ -29,10 +28,13 @@ from duxnet.coordinator.admission.pipeline import AdmissionPipeline, Registered
 from duxnet.coordinator.admission.quotas import Quotas
 from duxnet.coordinator.commit_queue import CommitQueue
 from duxnet.coordinator.errors import Refused
+from duxnet.coordinator.event_feed import EventFeed
+from duxnet.coordinator.http.messages import Request
 from duxnet.coordinator.json_cache import EncodedNodes
 from duxnet.coordinator.liveness.listening_clock import ListeningClock
 from duxnet.coordinator.liveness.mass_failure import MassFailureDetector
 from duxnet.coordinator.node_search import NodeSearch
+from duxnet.coordinator.places import Holder, WaitingPlaces
 from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.embedded.host import Known
 from registry_core.embedded.node_registry import NodeRegistry
@@ -48,12 +50,18 @@ __all__ = ["Coordinator"]
 
 _log = logging.getLogger("duxnet.coordinator")
 
+OLD_PULSE_SECONDS = 10.0
+"""Pulses come four times a second and more. Longer than any honest work of the loop, shorter than people wait."""
+MOST_FOLLOWERS = 500
+"""Streams and long polls of strangers, and as many of callers with a token. Some 20 KiB each."""
+MOST_LEAVING = 1000
+"""Nodes whose leave or removal is being committed, a quarter of a second's work; and as many of operators."""
 WARMING_INTERVALS = 3.0
-"""After a start, how long the list is not yet the whole truth: nodes have not all been heard again."""
+"""How long after a start lists may be incomplete, since not all nodes have reported again."""
 
 
 class HeartbeatAnswer(msgspec.Struct, omit_defaults=True):
-    """As `HeartbeatReply`, with the record itself."""
+    """As `HeartbeatReply`, with the record of health itself."""
 
     interval_seconds: float
     health: NodeHealth
@@ -65,7 +73,7 @@ _encode_answer = msgspec.json.Encoder().encode
 
 
 class Coordinator:
-    """One coordinator. Its coroutines and `beat` belong to one event loop."""
+    """One coordinator. Its coroutines and `beat` are used in one event loop."""
 
     def __init__(
         self,
@@ -85,18 +93,18 @@ class Coordinator:
         self.mass_failure = MassFailureDetector()
         self.encoded = EncodedNodes()
         self.access = Access(token_store, time.time)
-        self.sessions = Sessions(identity.secret, self._kept)
+        self.sessions = Sessions(identity.secret, self._kept_generation)
         self.counters: Counter[str] = Counter()
         self.forwarding = Forwarding(settings.proxy_networks())
         self.host_names = HostNames([settings.host, *settings.hosts])
         self.interval_seconds = settings.shortest_interval_seconds
         self.loop_lag_seconds = 0.0
         self.started = clock.monotonic()
-        self.followers = 0
-        self.is_stopping = False
-        self._next_tick: Optional[asyncio.Event] = (
-            None  # made by who waits: in Python 3.9 it is bound to the loop of then
-        )
+        self._last_pulse = time.monotonic()
+        self.background_failure: Optional[BaseException] = None
+        self.event_feed = EventFeed(registry.events)
+        self.bound_followers(MOST_FOLLOWERS)
+        self.leaving = WaitingPlaces(MOST_LEAVING, "nodes leave at once", retry_after_seconds=1)
         self.registration_limiter = RegistrationLimiter(settings.registrations_at_once)
         self.quotas = Quotas(settings.nodes_per_address, settings.nodes_per_network, registry.host.ids)
         self.admission = AdmissionPipeline(
@@ -112,41 +120,56 @@ class Coordinator:
         self.commit_queue = CommitQueue(registry, token_store, audit, self.quotas)
         self.node_search = NodeSearch(registry)
         self.pace(settings.shortest_interval_seconds)
-        registry.count_nodes()  # makes the index now, and not while somebody waits for the first list
+        registry.count_nodes()  # builds the index now, not during the first request
         registry.host.hold_down(self.mass_failure.is_held)
 
     @property
     def is_warming(self) -> bool:
-        """Has it just started, so that a node that is not live may only not have reported yet?"""
+        """Has it just started, so that nodes may be missing that have not reported yet?"""
         return self.clock.monotonic() - self.started < WARMING_INTERVALS * self.interval_seconds
 
     @property
     def is_degraded(self) -> bool:
-        """Is a breaker open: are silent nodes perhaps alive?"""
+        """Is a breaker open, so that silent nodes may be alive?"""
         return bool(self.mass_failure.open_breakers)
 
     def pace(self, interval_seconds: float) -> None:
-        """Ask nodes to report this often, and judge them by it."""
+        """Set the interval at which nodes must report, and by which their liveness is judged."""
         self.interval_seconds = self.admission.interval_seconds = interval_seconds
         self.registry.host.pace(interval_seconds)
 
-    def ticked(self) -> None:
-        """Wake who waits for the next pulse."""
-        waiting, self._next_tick = self._next_tick, None
-        if waiting is not None:
-            waiting.set()
+    def pulsed(self) -> None:
+        """The background loop has done all that time asks for."""
+        self._last_pulse = time.monotonic()
 
-    async def next_tick(self, seconds: float) -> None:
-        """Return at the next pulse, or after `seconds`."""
-        if self._next_tick is None:
-            self._next_tick = asyncio.Event()
-        try:
-            await asyncio.wait_for(self._next_tick.wait(), seconds)
-        except asyncio.TimeoutError:
-            return
+    @property
+    def last_pulse_age_seconds(self) -> float:
+        """How long ago that was; by a clock that goes on when the loop does not."""
+        return time.monotonic() - self._last_pulse
+
+    @property
+    def is_pulsing(self) -> bool:
+        """Does time go on for the nodes?"""
+        return self.background_failure is None and self.last_pulse_age_seconds < OLD_PULSE_SECONDS
+
+    @property
+    def followers(self) -> int:
+        """How many wait for events."""
+        return self.following.in_hand
+
+    def bound_followers(self, most: int) -> None:
+        """Before it serves: let strangers have no more places for streams and long polls than this."""
+        places = max(1, min(most, MOST_FOLLOWERS))
+        self.following = WaitingPlaces(places, "callers follow the events", retry_after_seconds=30)
+
+    def holder(self, request: Request, caller: Caller) -> Holder:
+        """In whose place a request waits."""
+        if caller is not ANONYMOUS:
+            return Holder(caller.name, has_token=True)
+        return Holder(near(self.forwarding.peer(request.client, request.headers)), has_token=False)
 
     def info(self) -> CoordinatorInfo:
-        """Who this is."""
+        """The identity and settings that every caller may see."""
         return CoordinatorInfo(
             id=self.identity.id,
             public_key=self.identity.public_key,
@@ -160,16 +183,16 @@ class Coordinator:
         )
 
     async def register(self, request: RegistrationRequest) -> Registered:
-        """A node registers, or an operator registers it; what follows, once it is durable.
+        """Register a node, for itself or for an operator. Returns the result once it is durable.
 
-        Raises Refused and our other errors. Where too many wait already, each caller is told to come again at another
-        time; operators are exempt.
+        Raises RegistryError, usually Refused. If too many registrations wait already, callers get a randomised
+        Retry-After; operators are exempt.
         """
         network = near(request.peer)
         has_room = self.registration_limiter.has_room(network)
         if has_room and self.quotas.are_counting:
             has_room = self.registry.host.place(request.node_id) is not None
-        if not has_room and not self._is_order(request):
+        if not has_room and not self._is_by_operator(request):
             raise self.registration_limiter.turned_away()
         self.registration_limiter.enter(network)
         try:
@@ -183,56 +206,59 @@ class Coordinator:
         self.counters["registrations"] += 1
         return registered
 
-    def _is_order(self, request: RegistrationRequest) -> bool:
-        """Does it show an operator's token? Raises Refused for one that is none."""
+    def _is_by_operator(self, request: RegistrationRequest) -> bool:
+        """Does the request have an operator's token? Raises Refused for another token."""
         headers = request.headers
         if "signature-input" in headers or "authorization" not in headers:
             return False
         self.access.caller(headers["authorization"]).need(Permission.OPERATE)
         return True
 
-    def beat(self, authorization: str, node_id: str, said: Heartbeat) -> bytes:
+    def beat(self, authorization: str, node_id: str, heartbeat: Heartbeat) -> bytes:
         """A heartbeat: the answer's body. Soft: waits for nothing. Raises Refused and our other errors."""
-        token = _bearer(authorization)
-        if token.startswith("dux_"):
+        if _bearer(authorization).startswith("dux_"):
             self.access.caller(authorization).need(Permission.OPERATE)
-            return self._taken(node_id, said, by_operator=True)
-        session = self.sessions.of_token(token, node_id, time.time())
-        if said.sequence <= session.sequence:
-            if said.sequence == session.sequence:
+            return self._taken(node_id, heartbeat)
+        session = self.speaks_for(authorization, node_id)
+        if heartbeat.sequence <= session.sequence:
+            if heartbeat.sequence == session.sequence:
                 return session.answer
-            raise Refused("stale-sequence", f"sequence {said.sequence} is not above {session.sequence}")
-        if said.gap is not None:
-            for name, text in (("from", said.gap.begin), ("to", said.gap.to), ("reason", said.gap.reason)):
+            raise Refused("stale-sequence", f"sequence {heartbeat.sequence} is not above {session.sequence}")
+        if heartbeat.gap is not None:
+            for name, text in (
+                ("from", heartbeat.gap.begin),
+                ("to", heartbeat.gap.to),
+                ("reason", heartbeat.gap.reason),
+            ):
                 limits.refuse_hidden(f"gap.{name}", text)
         wait = session.take(self.clock.monotonic(), self.interval_seconds)
         if wait:
-            raise Refused("too-many-requests", "more heartbeats than asked for", retry_after_seconds=wait)
-        answer = self._taken(node_id, said)
-        session.sequence = said.sequence
+            raise Refused("too-many-requests", "more heartbeats than requested", retry_after_seconds=wait)
+        answer = self._taken(node_id, heartbeat)
+        session.sequence = heartbeat.sequence
         session.answer = answer
-        if said.gap is not None:
-            session.gap = said.gap
+        if heartbeat.gap is not None:
+            session.gap = heartbeat.gap
         return answer
 
-    def _taken(self, node_id: str, said: Heartbeat, *, by_operator: bool = False) -> bytes:
+    def _taken(self, node_id: str, heartbeat: Heartbeat) -> bytes:
         reasons: list[Withheld] = []
         if not self.registry.host.may_be_given_work(node_id):
             node = self.registry.get_node(node_id)
-            if node is None:  # removed in the same instant
+            if node is None:  # removed at the same moment
                 raise UnknownNodeError(node_id)
-            if node.admission is Admission.BANNED and not by_operator:  # whoever banned it, and however
-                raise Refused("banned", node.admission_reason)
             reasons = [Withheld(each.condition, each.found, each.remedy) for each in withheld(node)]
-        health = self.registry.update_node_health(node_id, said.load_average, said.memory_usage, said.disk_usage)
+        health = self.registry.update_node_health(
+            node_id, heartbeat.load_average, heartbeat.memory_usage, heartbeat.disk_usage
+        )
         return _encode_answer(
             HeartbeatAnswer(self.interval_seconds, health, bool(self.mass_failure.open_breakers), reasons)
         )
 
     async def remove(self, node_id: str, actor: str, *, by_operator: bool = False) -> bool:
-        """Remove a node for good; False when it was not there. What a later registration is judged by is kept.
+        """Remove a node. Returns False if it was not registered. What a later registration is checked against is kept.
 
-        An operator removes it whatever its record holds: of one that is damaged only a ban is kept.
+        An operator may also remove a damaged record, of which only a ban is kept.
         """
         was_there = await self.commit_queue.run(lambda: self._removed(node_id, actor, by_operator=by_operator))
         if was_there:
@@ -240,9 +266,9 @@ class Coordinator:
         return was_there
 
     def _removed(self, node_id: str, actor: str, *, by_operator: bool = False) -> bool:
-        """In the committing thread."""
+        """Called in the commit thread."""
         host = self.registry.host
-        known = host.remains(node_id) if by_operator else host.known(node_id)  # only an operator decides on damage
+        known = host.remains(node_id) if by_operator else host.known(node_id)  # only operators remove damaged records
         if known is None:
             return False
         self.audit.note(actor, "removed", node_id)
@@ -253,11 +279,16 @@ class Coordinator:
         return True
 
     def speaks_for(self, authorization: str, node_id: str) -> Session:
-        """The node's session that the header proves. Raises Refused."""
-        return self.sessions.of_token(_bearer(authorization), node_id, time.time())
+        """The node's session that the header proves. Raises Refused, also where the node is banned by now."""
+        session = self.sessions.of_token(_bearer(authorization), node_id, time.time())
+        if not self.registry.host.may_be_given_work(node_id):
+            node = self.registry.get_node(node_id)
+            if node is not None and node.admission is Admission.BANNED:
+                raise Refused("banned", node.admission_reason or "banned")
+        return session
 
     def is_authenticated(self, authorization: str) -> bool:
-        """Is it a valid token of a caller, or of a node's session? What it allows is another question."""
+        """Is it a valid token of a caller or of a node's session, whatever it permits?"""
         if not authorization:
             return False
         token = authorization.partition(" ")[2]
@@ -269,12 +300,12 @@ class Coordinator:
         session = open_session(token, self.identity.secret)
         return session is not None and session.expires > time.time()
 
-    def _kept(self, node_id: str) -> Optional[tuple[int, str]]:
+    def _kept_generation(self, node_id: str) -> Optional[int]:
         known = self.registry.host.known(node_id)
-        return None if known is None else _session_terms(known)
+        return None if known is None else _session_terms(known)[0]
 
     def close(self) -> None:
-        """Finish what is being committed; close the log, the ledger and the registry."""
+        """Finish the current commit; close the audit log, the token store and the registry."""
         self.node_search.close()
         self.commit_queue.close()
         self.audit.close()
@@ -283,14 +314,14 @@ class Coordinator:
 
 
 def _session_terms(known: Known) -> tuple[int, str]:
-    """The generation of the node's session, -1 where it has none, and why the node is banned, or ""."""
+    """The generation of the node's session, or -1 without one, and the reason of its ban, or ""."""
     generation = known.state.get("generation")
     ban = (known.node.admission_reason or "banned") if known.node.admission is Admission.BANNED else ""
     return generation if isinstance(generation, int) else -1, ban
 
 
 def _judged_by_later(state: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """What a later registration of a removed node is judged by: its last generation, and the newest key it had."""
+    """What a later registration of a removed node is checked against: its last generation and its newest key."""
     kept = {}
     generations = [each for each in (state.get("generation"), earlier.get("generation")) if isinstance(each, int)]
     if generations:
@@ -304,5 +335,5 @@ def _judged_by_later(state: Mapping[str, Any], earlier: Mapping[str, Any]) -> di
 def _bearer(authorization: str) -> str:
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer":
-        raise Refused("token-required", "a node sends Authorization: Bearer with its session's token")
+        raise Refused("token-required", "header authorization: must be Bearer with the session token of the node")
     return token

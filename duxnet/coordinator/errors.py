@@ -1,4 +1,4 @@
-"""What the coordinator refuses, and why. How that is said over HTTP: `http.problem_answers`."""
+"""The error of a refused request. `http.problem_answers` turns it into an HTTP answer."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ from typing import Optional
 
 from registry_core.errors import RegistryError
 
-__all__ = ["Refused"]
+__all__ = ["Refused", "WorkEnded"]
 
 
-class Refused(RegistryError):  # noqa: N818 - it reads as what happened
-    """The coordinator says no, with a kind of problem and what belongs to it."""
+class WorkEnded(RegistryError):  # noqa: N818 - it reads as what happened
+    """A part of the coordinator that must go on has ended, so that the process ends."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"background work ended, so that the coordinator ends: {error!r}")
+
+
+class Refused(RegistryError):  # noqa: N818 - the name states what happened
+    """The coordinator refuses a request. `kind` is a kind of problem (`registry_core.wire.problems`)."""
 
     def __init__(
         self,

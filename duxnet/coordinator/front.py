@@ -1,6 +1,6 @@
-"""The coordinator's ASGI application: from a request to its route, and from whatever happens there to an answer.
+"""The coordinator's ASGI application: it finds the route of a request and turns its result or error into an answer.
 
-Here: bounds that hold for every request (encryption, size of bodies, content types), HEAD and OPTIONS, errors.
+Here: checks that hold for every request (encryption, body size, content type), HEAD and OPTIONS, errors.
 Not here: the routes (`routes.table`), connections (`server`).
 """
 
@@ -24,6 +24,7 @@ from duxnet.coordinator.http.messages import (
     problem_response,
     refuse_content_type,
     send_response,
+    while_there,
 )
 from duxnet.coordinator.http.problem_answers import counted
 from duxnet.coordinator.http.routing import Route, Router
@@ -36,7 +37,7 @@ from registry_core.wire.shapes import MAX_REGISTRATION_BYTES
 __all__ = ["PREPARED", "Dispatcher", "Matched"]
 
 PREPARED = "duxnet.answer"
-"""In a scope: the answer that our own server has already, and only wants sent."""
+"""Key of a scope: an answer that our own server has already made and that only has to be sent."""
 
 
 _SINGLE = frozenset(
@@ -49,7 +50,7 @@ Lifespan = Callable[[], AbstractAsyncContextManager[None]]
 
 
 class Dispatcher:
-    """The ASGI application. `lifespan` is what goes on while it is served."""
+    """The ASGI application. `lifespan` is entered while the application is served."""
 
     def __init__(self, coordinator: Coordinator, lifespan: Lifespan) -> None:
         self._coordinator = coordinator
@@ -59,7 +60,7 @@ class Dispatcher:
         self._router = Router(route_table(self.heartbeats, self.registrations))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or live while it is served."""
+        """Answer one request, or run the lifespan."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
@@ -68,13 +69,13 @@ class Dispatcher:
             await send({"type": "websocket.close"})
 
     def find_immediate(self, path: str) -> Optional[Matched]:
-        """The route that answers GET there without waiting for anything, if there is one."""
+        """Returns the route for GET of this path if it never waits, else None."""
         found = self._router.find(path)
         route = None if found is None else found.by_method.get("GET")
         return None if found is None or route is None or route.waits else (route, found.parts)
 
     def answer(self, matched: Matched, request: Request) -> Union[Answer, Awaitable[Answer]]:
-        """The answer of a route, or what to await for it. Whatever fails is a problem."""
+        """Returns the answer of a route, or an awaitable of it. Every error becomes a problem answer."""
         route, parts = matched
         try:
             if len(request.body) > MAX_REGISTRATION_BYTES:
@@ -113,11 +114,13 @@ class Dispatcher:
                     return
                 answer = self.answer(found, _request(scope, body))
         if not isinstance(answer, (Response, StreamResponse)):
-            answer = await answer
+            answer = await (while_there(answer, receive) if method in ("GET", "HEAD") else answer)
+            if answer is None:  # its client has gone
+                return
         await send_response(answer, receive, send, with_body=method != "HEAD")
 
     def _checked(self, scope: Scope, method: str) -> Union[Matched, Response]:
-        """The route, or the answer where there is no such method. Raises Refused."""
+        """Returns the route, or the answer for a method that it does not have. Raises Refused."""
         client = scope.get("client")
         if not self.heartbeats.is_open_to(scope["scheme"], client[0] if client is not None else None):
             raise Refused("plaintext")
@@ -132,8 +135,8 @@ class Dispatcher:
         if headers.get(b"expect", _CONTINUE).lower() != _CONTINUE:
             raise Refused("expectation-failed")
         if route.body is not None and headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            raise Refused("wrong-content-type", "Content-Encoding: a request is sent as it is, without compression")
-        if route.is_asgi:  # it looks at the rest for itself
+            raise Refused("wrong-content-type", "Content-Encoding: a request must not be compressed")
+        if route.is_asgi:  # it checks the rest itself
             return route, found.parts
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > MAX_REGISTRATION_BYTES:
@@ -143,23 +146,23 @@ class Dispatcher:
         return route, found.parts
 
     def accepts_host(self, host: bytes) -> bool:
-        """Whether a request with this Host needs no other proof. Raises Refused for one that is none."""
+        """Is this Host one of the coordinator's names or an address? Raises Refused if it is not a host."""
         return self._coordinator.host_names.accepts(host)
 
     def is_proxy(self, client: Optional[str]) -> bool:
-        """Is the peer named as a proxy?"""
+        """Is the peer one of the configured proxies?"""
         return client is not None and self._coordinator.forwarding.is_proxy(client)
 
     def _refuse_foreign(self, scope: Scope, headers: Mapping[bytes, bytes], *, any_host: bool) -> None:
-        """Raise Refused for what a page of others, or a proxy that is not named, passes on."""
+        """Raise Refused for a request of another site's page, or through a proxy that is not configured."""
         coordinator = self._coordinator
         client, server = scope.get("client"), scope.get("server")
         peer = client[0] if client is not None else None
         coordinator.forwarding.refuse_unnamed(peer, server[0] if server is not None else None, scope["headers"])
         host, origin = headers.get(b"host"), headers.get(b"origin")
         if host is None:
-            if scope.get("http_version") != "1.0" or origin is not None:  # earlier than Host; no browser speaks it
-                raise Refused("malformed", "the header host is missing")
+            if scope.get("http_version") != "1.0" or origin is not None:  # HTTP/1.0 has no Host; browsers do not use it
+                raise Refused("malformed", "header host: is missing")
             return
         if origin is not None:
             coordinator.host_names.refuse_origin(origin, host, scope["scheme"], is_forwarded=self.is_proxy(peer))
@@ -194,28 +197,29 @@ class Dispatcher:
 
 
 def _single(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Headers by name. Raises Refused where one that has one value came more than once: proxies believe either."""
+    """Headers by name. Raises Refused for a repeated single-value header: proxies differ in which one they use."""
     headers: dict[bytes, bytes] = {}
     for name, value in pairs:
         if name in headers and name in _SINGLE:
-            raise Refused("malformed", f"the header {name.decode('ascii')} came more than once")
+            raise Refused("malformed", f"header {name.decode('ascii')}: is given more than once")
         headers[name] = value
     return headers
 
 
 def _too_large() -> Refused:
-    return Refused("too-large", f"a request has at most {MAX_REGISTRATION_BYTES} bytes")
+    return Refused("too-large", f"a request body has at most {MAX_REGISTRATION_BYTES} bytes")
 
 
 def _request(scope: Scope, body: bytes) -> Request:
     method, headers = scope["method"], scope["headers"]
-    if method == "HEAD":  # as GET (RFC 9110, 9.3.2); without Accept, since a stream of events would have no end
+    if method == "HEAD":  # as GET (RFC 9110, 9.3.2), but without Accept: an event stream would never end
         method, headers = "GET", [item for item in headers if item[0] != b"accept"]
-    return Request(method, scope["path"], scope["query_string"], headers, body)
+    client = scope.get("client")
+    return Request(method, scope["path"], scope["query_string"], headers, body, client[0] if client else None)
 
 
 def _path_of(scope: Scope) -> str:
-    """The path without what is before it where this is mounted in another service."""
+    """The path below the mount point of this application."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     return path[len(root) :] if root and path.startswith(root) else path

@@ -1,6 +1,6 @@
-"""Nodes as JSON text, made once for each snapshot: lists ask for the same best nodes again and again.
+"""A cache of nodes as JSON text, since most lists hold the same best nodes.
 
-Here: keeping and forgetting. A snapshot never changes, so the same object has the same text.
+A snapshot never changes, so the same object has the same text.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from registry_core.models.node import Node
 __all__ = ["EncodedNode", "EncodedNodes", "plain_node"]
 
 MOST_KEPT = 8192
-"""Texts kept, about 1 KiB each, beside the snapshots they were made of."""
+"""Maximum number of cached texts, about 1 KiB each, plus the snapshots they were made from."""
 
 
 class EncodedNode(NamedTuple):
-    """A node as JSON text, to stand in an answer, and a digest of the text."""
+    """A node as JSON text, ready to be put into an answer, and a digest of the text."""
 
     node: Node
     text: msgspec.Raw
@@ -29,13 +29,13 @@ class EncodedNode(NamedTuple):
 
 
 class EncodedNodes:
-    """The texts of the snapshots that were asked for lately. Belongs to the event loop."""
+    """The texts of the snapshots that were requested lately. Used only in the event loop."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, bool], EncodedNode] = {}
 
     def of(self, node: Node, with_addresses: bool) -> EncodedNode:
-        """The node's text, made now or kept from before."""
+        """Returns the node's text from the cache, or encodes it."""
         key = (node.id, with_addresses)
         found = self._kept.get(key)
         if found is not None and found.node is node:
@@ -50,7 +50,7 @@ class EncodedNodes:
 
 
 def plain_node(node: Node, with_addresses: bool) -> dict[str, object]:
-    """The node's JSON map, with or without where it can be reached. An address that is none for others is left out."""
+    """Returns the node's JSON map, with or without its addresses. Addresses that others cannot use are withheld."""
     plain = node_to_plain(node)
     if not with_addresses:
         del plain["ip_address"], plain["addresses"]

@@ -1,6 +1,6 @@
-"""Questions for nodes: a page is found at once, what must look at many nodes in a thread, one after the other.
+"""Searches for nodes. A page is found at once; a search that must examine many nodes runs in a thread, one at a time.
 
-Here: which goes where, and how many may wait. Not here: finding (`NodeRegistry`), queries from requests (`requests`).
+Not here: finding nodes (`NodeRegistry`), parsing queries (`http.query_params`).
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Optional, Union
+from typing import Callable, Optional, Union
 
-from duxnet.coordinator.errors import Refused
+from duxnet.coordinator.places import Holder, WaitingPlaces
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import DamagedStoreError, StoreError
 from registry_core.query.node_query import NodePage, NodeQuery
@@ -20,49 +20,54 @@ __all__ = ["NodeSearch", "Damaged"]
 
 LOOK_AT_MOST = 1000
 """Nodes that a page looks at for `min_uptime_probability`, 0.1 ms each. More: fuller pages, longer waits for others."""
-MOST_WAITING = 16
+MOST_WAITING = 8
+"""Questions of strangers that may wait, and as many of callers with a token."""
 
 
 class NodeSearch:
-    """Belongs to one event loop."""
+    """Used in one event loop."""
 
     def __init__(self, registry: NodeRegistry) -> None:
         self.damaged = Damaged(registry)
-        self._waiting = 0
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-question")
+        self._places = WaitingPlaces(MOST_WAITING, "questions look at many nodes", retry_after_seconds=5)
+        self._strangers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-question")
+        self._known = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-question-by-token")
 
-    def find(self, query: NodeQuery) -> Union[NodePage, Awaitable[NodePage]]:
-        """What answers the query, without damaged nodes, or what to await for it; see `NodeRegistry.find_nodes`."""
+    def find(self, query: NodeQuery, holder: Callable[[], Holder]) -> Union[NodePage, Awaitable[NodePage]]:
+        """What answers the query, without damaged nodes, or what to await for it; see `NodeRegistry.find_nodes`.
+
+        `holder` names the caller, where it is known.
+        """
         if query.limit is not None and not query.min_uptime_probability:
             return self.damaged.find(query)
-        return self.find_in_thread(query)
+        return self.find_in_thread(query, holder())
 
-    async def find_in_thread(self, query: NodeQuery) -> NodePage:
-        """As `find`. Raises Refused where too many wait already."""
-        if self._waiting >= MOST_WAITING:
-            raise Refused("busy", "too many ask what looks at many nodes", retry_after_seconds=5)
+    async def find_in_thread(self, query: NodeQuery, holder: Holder) -> NodePage:
+        """As `find`. Raises Refused where too many wait already. A question whose caller is cancelled is not looked up.
+
+        Who has a token waits for no stranger's question.
+        """
         look_at_most = None if query.limit is None else LOOK_AT_MOST
-        self._waiting += 1
-        try:
+        thread = self._known if holder.has_token else self._strangers
+        with self._places.taken(holder):
             return await asyncio.get_running_loop().run_in_executor(
-                self._thread, lambda: self.damaged.find(query, look_at_most)
+                thread, lambda: self.damaged.find(query, look_at_most)
             )
-        finally:
-            self._waiting -= 1
 
     def close(self) -> None:
         """Finish what is being answered."""
-        self._thread.shutdown(wait=True)
+        self._strangers.shutdown(wait=True)
+        self._known.shutdown(wait=True)
 
 
 _log = logging.getLogger("duxnet.coordinator")
 
 LOGGED_ONE_BY_ONE = 1000
-"""So many are named in the log; of more it says only that there are more."""
+"""How many damaged nodes are logged by name."""
 
 
 class Damaged:
-    """The nodes that were found damaged so far. Thread-safe."""
+    """The nodes found damaged so far. Thread-safe."""
 
     def __init__(self, registry: NodeRegistry) -> None:
         self._registry = registry
@@ -72,7 +77,7 @@ class Damaged:
         return self._registry.host.left_out
 
     def note(self, error: StoreError) -> bool:
-        """Leave the node out that this error is about, if it says that one record is damaged. False: it was already."""
+        """Leave out the node that the error names as damaged. Returns False if it was left out already."""
         if not isinstance(error, DamagedStoreError) or error.node_id is None:
             return True
         if not self._registry.host.leave_out(error):
@@ -80,15 +85,15 @@ class Damaged:
         self._logged += 1
         if self._logged <= LOGGED_ONE_BY_ONE:
             _log.error(
-                "%s is left out of lists: %s; `duxnet registry verify` names all that is damaged: restore a backup, or "
+                "%s is left out of lists: %s; `duxnet registry verify` lists all damaged records: restore a backup, or "
                 "remove, ban or overwrite the node",
                 error.node_id,
                 error,
             )
         elif self._logged == LOGGED_ONE_BY_ONE + 1:
-            _log.error("more records are damaged: the rest is not named here, see `duxnet registry verify`")
+            _log.error("more records are damaged and not logged: see `duxnet registry verify`")
         return True
 
     def find(self, query: NodeQuery, look_at_most: Optional[int] = None) -> NodePage:
-        """As `NodeRegistry.find_nodes`, without the damaged ones, which the page counts."""
+        """As `NodeRegistry.find_nodes`, without damaged nodes, whose number is in the page."""
         return self._registry.find_nodes(query, look_at_most=look_at_most, unreadable=self.note)

@@ -1,6 +1,6 @@
-"""The section [coordinator]: where it listens, who may join, how it paces and follows nodes. Checked once at start.
+"""The section [coordinator]: where it listens, which nodes may join, how often they report. Checked once at start.
 
-Every default here stands in `config.example.toml`. Empty text and 0 mean "not set".
+`config.example.toml` lists every default. Empty text and 0 mean "not set".
 """
 
 from __future__ import annotations
@@ -64,42 +64,42 @@ class CoordinatorSettings(Section):
     def _hosts(cls, value: list[str]) -> list[str]:
         for item in value:
             if not _HOST_NAME.fullmatch(item):
-                raise ValueError(f"{item!a} is not a host name, without port; *.example.org stands for one part more")
+                raise ValueError(f"{item!a} is not a host name without a port; *.example.org stands for one more label")
         return value
 
     @model_validator(mode="after")
     def _agree(self) -> CoordinatorSettings:
         if bool(self.tls_certificate) != bool(self.tls_key):
-            raise ValueError("tls_certificate and tls_key go together")
+            raise ValueError("tls_certificate and tls_key must be set together")
         if self.shortest_interval_seconds > self.longest_interval_seconds:
-            raise ValueError("shortest_interval_seconds must not be above longest_interval_seconds")
+            raise ValueError("shortest_interval_seconds must be at most longest_interval_seconds")
         if not is_loopback(self.host) and not self.tls_certificate and not self.proxies:
             raise ValueError(
-                "beyond this machine it listens only with TLS (tls_certificate, tls_key) "
-                "or behind a proxy that is named in proxies"
+                "a host other than this machine needs TLS (tls_certificate and tls_key) "
+                "or a proxy that is named in proxies"
             )
         return self
 
     @property
     def join_policy(self) -> str:
-        """As set; where not, open on this machine only and by token beyond."""
+        """The `join` setting; by default `open` on this machine only, else `token`."""
         return self.join or ("open" if is_loopback(self.host) and not self.proxies else "token")
 
     def proxy_networks(self) -> tuple[Network, ...]:
-        """Whose forwarded headers are believed."""
+        """The networks whose forwarding headers are trusted."""
         return tuple(ipaddress.ip_network(item) for item in self.proxies)
 
     def state_path(self, environ: Mapping[str, str]) -> Path:
-        """The folder that holds key, tokens, audit log and registry: as set, systemd's, or the user's."""
+        """The folder of key, tokens, audit log and registry: the setting, or systemd's, or the user's."""
         if self.state_dir:
             return Path(self.state_dir).absolute()
         return Path(default_state_folder(environ, "duxnet-coordinator"))
 
     def key_path(self) -> Optional[Path]:
-        """The file with the keys that seal the registry, if one is set."""
+        """The file with the registry's encryption keys, or None."""
         return Path(self.encryption_key_file).absolute() if self.encryption_key_file else None
 
     def registry_path(self, environ: Mapping[str, str]) -> Path:
-        """The registry's file; its suffix says how it is kept."""
+        """The registry's file. Its suffix selects the format."""
         given = Path(self.registry or "nodes.db")
         return given if given.is_absolute() else self.state_path(environ) / given

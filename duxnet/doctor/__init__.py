@@ -1,1 +1,1 @@
-"""What is wrong with the agent on this machine, and what to do about it: `duxnet doctor`."""
+"""`duxnet doctor`: finds problems of the agent on this machine and says how to fix them."""

@@ -1,4 +1,4 @@
-"""The agent's own things: its configuration, its identity, and what it says of itself."""
+"""Checks of the agent itself: its configuration, its identity and the status that it writes."""
 
 from __future__ import annotations
 
@@ -16,23 +16,30 @@ __all__ = ["check_configuration", "check_identity", "check_status"]
 
 
 def check_configuration(config: Optional[str], by_service: bool) -> tuple[Optional[Settings], list[Finding]]:
-    """The agent's settings, None when they are refused, and what there is to say about them."""
+    """The agent's settings (None if they are refused) and the findings about them."""
     from agent.settings import load_agent_settings
 
     try:
         settings = load_agent_settings(config)
     except ConfigurationError as error:
-        check = "`duxnet config check` tells the same after a change"
-        return None, [Finding("configuration", PROBLEM, problem, check) for problem in error.problems]
+        fix = "change that setting; `duxnet config check` checks the result"
+        return None, [Finding("configuration", PROBLEM, problem, fix) for problem in error.problems]
     if settings.config_file is None:
-        words = "there is no file (/etc/duxnet/config.toml); everything has its default"
+        words = "there is no file (/etc/duxnet/config.toml); every setting has its default"
         return settings, [Finding("configuration", OK, words)]
     path = settings.config_file
     closed = closed_to_others(path) if by_service else None
     if closed is not None:
         words = f"the service's own user cannot read {path}: {closed} is closed to others"
-        return settings, [Finding("configuration", PROBLEM, words, f"sudo chmod go+rX {closed} (secrets go elsewhere)")]
-    return settings, [Finding("configuration", OK, f"{path} is sound")]
+        return settings, [
+            Finding(
+                "configuration",
+                PROBLEM,
+                words,
+                f"sudo chmod go+rX {closed} (first move secrets to credentials: docs/operations.md)",
+            )
+        ]
+    return settings, [Finding("configuration", OK, f"{path} is valid")]
 
 
 def check_identity(state_dir: Path) -> Finding:
@@ -42,12 +49,10 @@ def check_identity(state_dir: Path) -> Finding:
 
     try:
         if not any((state_dir / name).exists() for name in (KEY_FILE, ID_FILE)):
-            return Finding("identity", NOTE, f"there is none in {state_dir} yet; the first start makes it")
+            return Finding("identity", NOTE, f"there is none in {state_dir} yet; the first start makes one")
         identity = read_identity(state_dir)
     except PermissionError:
-        return Finding(
-            "identity", NOTE, f"{state_dir} is not for this user to see", "run it as root: sudo duxnet doctor"
-        )
+        return Finding("identity", NOTE, f"this user cannot read {state_dir}", "run as root: sudo duxnet doctor")
     except DamagedStoreError as error:
         return Finding("identity", PROBLEM, str(error), f"restore {state_dir} from a backup (docs/operations.md)")
     except StoreError as error:
@@ -56,26 +61,27 @@ def check_identity(state_dir: Path) -> Finding:
 
 
 def check_status(found: Optional[FoundStatus]) -> Iterator[Finding]:
-    """What the running agent last wrote about itself, and what it warns of although it reports."""
+    """The state that the running agent last wrote, and its warnings."""
     if found is None or not found.is_running:
-        start = "start it: `sudo duxnet service install`, or `duxnet agent` in a terminal"
-        yield Finding("agent", PROBLEM, "no agent runs here", start)
+        start = "start it with `sudo duxnet service install`, or with `duxnet agent` in a terminal"
+        yield Finding("agent", PROBLEM, "no agent is running here", start)
         return
     status, age = found.status, f"{found.age_seconds or 0.0:.0f} s"
     if not found.is_fresh:
         remedy = (
-            f"it hangs, or cannot write {found.path} (is that disk full?): its journal may say what it waits for; "
+            f"it hangs or cannot write {found.path} (is the disk full?); its journal may show why; "
             "then `sudo systemctl restart duxnet-agent.service`"
         )
         yield Finding("agent", PROBLEM, f"its newest report is {age} old", remedy)
     elif status.problem is not None:
-        remedy = "mend what that names, or what is said of the registry; restart the agent after a change of [registry]"
+        remedy = "fix that, or what is reported about the registry; restart the agent after a change of [registry]"
         yield Finding("agent", PROBLEM, f"it runs, but cannot report: {status.problem}", remedy)
     else:
-        words = f"node {status.node_id} reported {age} ago, {status.reports_delivered} times so far"
+        times = f"{status.reports_delivered} time{'' if status.reports_delivered == 1 else 's'}"
+        words = f"node {status.node_id} reported {age} ago, {times} so far"
         yield Finding("agent", OK, words)
     for warning in status.warnings:
         if warning.startswith(NO_WORK):
-            yield Finding("work", PROBLEM, warning, "mend what it names, or ask the network's operator")
+            yield Finding("work", PROBLEM, warning, "fix the reason, or contact the network's operator")
         else:
             yield Finding("agent", NOTE, warning)

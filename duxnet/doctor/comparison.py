@@ -1,4 +1,4 @@
-"""The same probe run twice, as root and inside the unit's sandbox: what differs, why, and what to do. No I/O."""
+"""Compares the probe as root with the probe in the unit's sandbox: what differs, why, and what to do. No I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from duxnet.doctor.findings import NOTE, OK, PROBLEM, Finding
 __all__ = ["compare"]
 
 CHECK = "seen by the service"
-# Free figures move between two runs; what is offered does not, by more than this.
+# Free memory and disk change between two runs; what is offered changes by less than this.
 SAME_WITHIN = 0.01
 
 _FIELDS = {
@@ -25,20 +25,22 @@ _FIELDS = {
     "kernel": "kernel",
 }
 _REMEDIES = {
-    "storage_gb": "the work directory may be hidden from the unit (ProtectHome=): move it with agent.work_dir, or let "
-    "the unit see it: `systemctl edit duxnet-agent.service` with [Service] BindReadOnlyPaths=THE_FOLDER",
-    "memory_gb": "a memory limit is set on the unit or its slice: see `systemctl cat duxnet-agent.service`",
-    "cpu_cores": "a CPU limit is set on the unit or its slice: see `systemctl cat duxnet-agent.service`",
+    "storage_gb": "the unit may not see the work directory (ProtectHome=): set agent.work_dir to another folder, or "
+    "add [Service] BindReadOnlyPaths=FOLDER with `systemctl edit duxnet-agent.service`",
+    "memory_gb": "the unit or its slice has a memory limit: see `systemctl cat duxnet-agent.service`",
+    "cpu_cores": "the unit or its slice has a CPU limit: see `systemctl cat duxnet-agent.service`",
 }
-_GENERAL_REMEDY = "`duxnet probe --explain` says where a figure comes from; `systemctl cat duxnet-agent.service` shows "
-_GENERAL_REMEDY += "what closes the unit"
-_GPU_REMEDY = "open the device files to the unit: `sudo duxnet service install --gpu`"
+_GENERAL_REMEDY = (
+    "`duxnet probe --explain` shows where a figure comes from; `systemctl cat duxnet-agent.service` shows "
+)
+_GENERAL_REMEDY += "the restrictions of the unit"
+_GPU_REMEDY = "give the unit access to the device files: `sudo duxnet service install --gpu`"
 
 
 def compare(root: Mapping[str, Any], service: Mapping[str, Any]) -> Sequence[Finding]:
-    """Findings from two documents of `duxnet probe --format json`: root's, and the service's."""
+    """The findings from two outputs of `duxnet probe --format json`: that of root and that of the service."""
     findings = [*_figures(root, service), *_gpus(root, service), *_errors(root, service)]
-    return findings or [Finding(CHECK, OK, f"what root sees: {_offer(service['capabilities'])}")]
+    return findings or [Finding(CHECK, OK, f"the same as root: {_offer(service['capabilities'])}")]
 
 
 def _figures(root: Mapping[str, Any], service: Mapping[str, Any]) -> Iterator[Finding]:
@@ -58,7 +60,7 @@ def _figures(root: Mapping[str, Any], service: Mapping[str, Any]) -> Iterator[Fi
 
 
 def _gpus(root: Mapping[str, Any], service: Mapping[str, Any]) -> Iterator[Finding]:
-    """GPUs are compared by count and by what can be used: the sandbox may hide the id of one."""
+    """Compare the number of GPUs and of usable GPUs. Ids are not compared: the sandbox may hide them."""
     mine, its = (document["capabilities"].get("gpus") or [] for document in (root, service))
     usable, usable_there = (sum(bool(gpu.get("usable")) for gpu in gpus) for gpus in (mine, its))
     if len(mine) == len(its) and usable == usable_there:
@@ -75,17 +77,15 @@ def _gpus(root: Mapping[str, Any], service: Mapping[str, Any]) -> Iterator[Findi
 
 
 def _errors(root: Mapping[str, Any], service: Mapping[str, Any]) -> Iterator[Finding]:
-    """What the service cannot find out although root can; and, as a note, what neither can."""
+    """What the service cannot measure although root can and, as a note, what neither can."""
     known = {(error.get("probe"), error.get("message")) for error in root.get("errors", [])}
     for error in service.get("errors", []):
-        everybody = (error.get("probe"), error.get("message")) in known
-        who = "nobody" if everybody else "the service, unlike root,"
+        for_root_too = (error.get("probe"), error.get("message")) in known
+        who = "neither root nor the service can" if for_root_too else "the service, unlike root, cannot"
         yield Finding(
             CHECK,
-            NOTE if everybody else PROBLEM,
-            f"{who} can tell {error.get('probe')}: {error.get('message')}"
-            if everybody
-            else f"{who} cannot tell {error.get('probe')}: {error.get('message')}",
+            NOTE if for_root_too else PROBLEM,
+            f"{who} measure {error.get('probe')}: {error.get('message')}",
             _GENERAL_REMEDY,
             {"error": dict(error)},
         )

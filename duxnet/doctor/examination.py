@@ -1,4 +1,4 @@
-"""The whole examination: which checks are made of what runs here, in the order in which a person would look."""
+"""The whole examination: which checks are made of what is installed here, in the order in which a person would look."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 
 @dataclass(frozen=True)
 class Patient:
-    """What is examined: the units that are installed, by their properties, or else an agent started by hand."""
+    """What is examined: the properties of the installed units, or an agent that was started by hand."""
 
     agent: Optional[Mapping[str, str]] = None
     coordinator: Optional[Mapping[str, str]] = None
@@ -34,24 +34,24 @@ class Patient:
 
     @property
     def is_service(self) -> bool:
-        """Whether a unit is installed, and nothing else was named."""
+        """Whether an installed unit is examined."""
         return self.agent is not None or self.coordinator is not None
 
     @property
     def has_agent(self) -> bool:
-        """False on a machine with a coordinator alone."""
+        """False on a machine with only a coordinator."""
         return self.agent is not None or self.coordinator is None
 
 
 def find_patient(config: Optional[str], state_dir: Optional[str]) -> Patient:
-    """The services that are installed, unless a configuration or a state directory names an agent."""
+    """The installed services, unless a configuration or a state directory names an agent."""
     if config is not None or state_dir is not None or not systemctl.is_running():
         return Patient(config=config, state_dir=state_dir)
     return Patient(_installed(AGENT), _installed(COORDINATOR))
 
 
 def service_environment(patient: Patient) -> dict[str, str]:
-    """What the service finds in its environment: nothing of the shell in which the doctor was called."""
+    """The environment of the service, without anything from the shell in which the doctor was started."""
     unit, found = (AGENT, patient.agent) if patient.agent is not None else (COORDINATOR, patient.coordinator)
     assert found is not None
     environ = {
@@ -67,7 +67,7 @@ def service_environment(patient: Patient) -> dict[str, str]:
 
 
 def examine(patient: Patient, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """All findings. `environ` is the patient's. Raises CommandError where systemd does not answer."""
+    """All findings. `environ` is the environment of the patient. Raises CommandError if systemd does not answer."""
     from duxnet.doctor.coordinator_checks import check_coordinator_configuration
 
     if patient.has_agent:
@@ -88,8 +88,10 @@ def _agent(patient: Patient, environ: Mapping[str, str]) -> Iterator[Finding]:
     if patient.agent is not None:
         yield from _service(AGENT, patient.agent)
     elif systemctl.is_running():
-        hint = "`sudo duxnet service install` has systemd start it at boot and after any failure"
-        yield Finding("service", NOTE, f"{AGENT.service} is not installed: looking at an agent started by hand", hint)
+        hint = "with `sudo duxnet service install`, systemd starts it at boot and after every failure"
+        yield Finding(
+            "service", NOTE, f"{AGENT.service} is not installed; this checks an agent that was started by hand", hint
+        )
     settings, findings = check_configuration(patient.config, patient.is_service)
     yield from findings
     if settings is not None:
@@ -121,7 +123,7 @@ def _service(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _registry(patient: Patient, settings: Settings, found: Optional[FoundStatus]) -> Iterator[Finding]:
-    """The registry that the running agent reports to, which its command line may have named, else the configured."""
+    """Check the registry that the running agent reports to (its command line may name it), else the configured one."""
     from agent.open_registry import is_address
     from agent.settings import RegistrySettings
     from duxnet.doctor.reach import AllowList, check_address
@@ -130,7 +132,7 @@ def _registry(patient: Patient, settings: Settings, found: Optional[FoundStatus]
     in_use = found.status.registry if found is not None and found.is_running else ""
     target = in_use if is_address(in_use) else section.target
     if not target:
-        yield Finding("registry", OK, "the agent keeps its own, in its state directory")
+        yield Finding("registry", OK, "the agent keeps a registry of its own in its state directory")
         return
     unit = patient.agent or {}
     allow_list = AllowList.from_properties(unit.get("IPAddressDeny", ""), unit.get("IPAddressAllow", ""))
@@ -141,7 +143,7 @@ def _registry(patient: Patient, settings: Settings, found: Optional[FoundStatus]
 
 
 def _seen(patient: Patient, work_dir: Path) -> Iterator[Finding]:
-    """What the service can see against what root sees."""
+    """Compare what the service can see with what root sees."""
     from duxnet.doctor.comparison import CHECK, compare
     from duxnet.doctor.sandbox import SandboxError, probe_as_root, probe_in_sandbox
     from duxnet.service.placement import current_placement
@@ -149,20 +151,22 @@ def _seen(patient: Patient, work_dir: Path) -> Iterator[Finding]:
     if patient.agent is None:
         return
     if os.geteuid() != 0:
-        yield Finding(CHECK, NOTE, "only root can compare it with what root sees", "sudo duxnet doctor")
+        yield Finding(CHECK, NOTE, "the comparison with what root sees needs root", "run as root: sudo duxnet doctor")
         return
     command = current_placement().command
     try:
         findings = compare(probe_as_root(command, work_dir), probe_in_sandbox(AGENT, command, work_dir))
     except (SandboxError, CommandError) as error:
-        remedy = f"`systemctl cat {AGENT.service}` shows what closes it; does `duxnet probe` work outside?"
+        remedy = (
+            f"`systemctl cat {AGENT.service}` shows its restrictions; check that `duxnet probe` works outside of it"
+        )
         yield Finding(CHECK, PROBLEM, f"the probe could not be run as the service: {error}", remedy)
         return
     yield from findings
 
 
 def _own_clock() -> Iterator[Finding]:
-    """Whether something keeps the clock of this machine right. A container has the clock of its host."""
+    """Check that a time service sets the clock of this machine. A container has the clock of its host."""
     if not systemctl.is_running() or Path("/run/systemd/container").exists():
         return
     try:
@@ -170,14 +174,14 @@ def _own_clock() -> Iterator[Finding]:
     except CommandError:
         return
     if answer == "yes":
-        yield Finding("clock set", OK, "a time service keeps this machine's clock right")
+        yield Finding("clock set", OK, "a time service sets this machine's clock")
     else:
-        remedy = "sudo timedatectl set-ntp true (package systemd-timesyncd or chrony)"
-        yield Finding("clock set", NOTE, "no time service keeps this machine's clock right", remedy)
+        remedy = "sudo timedatectl set-ntp true (needs the package systemd-timesyncd or chrony)"
+        yield Finding("clock set", NOTE, "no time service sets this machine's clock", remedy)
 
 
 def _own_power() -> Iterator[Finding]:
-    """A node on its battery is gone when that is empty. A machine without one says nothing."""
+    """Note that a machine runs on its battery. A machine without a battery has no finding."""
     from agent.probe.source import LiveSource, SourceError
 
     source = LiveSource()
@@ -188,5 +192,7 @@ def _own_power() -> Iterator[Finding]:
     except (OSError, SourceError):
         return
     if isinstance(battery, dict) and battery.get("plugged") is False:
-        words = f"this machine runs on its battery, {battery.get('percent')} % full: the node is gone when it is empty"
-        yield Finding("power", NOTE, words, "plug it in, or stop the agent while it is on the move")
+        words = (
+            f"this machine runs on its battery ({battery.get('percent')} % full) and leaves when the battery is empty"
+        )
+        yield Finding("power", NOTE, words, "plug it in, or stop the agent while it is unplugged")

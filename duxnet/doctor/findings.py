@@ -1,4 +1,4 @@
-"""What the doctor found: one record a finding, as JSON and as text. Not here: how anything is found out."""
+"""The findings of the doctor, as JSON and as text. Not here: the checks that make them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["NOTE", "OK", "PROBLEM", "Finding", "all_is_well", "as_text", "to_plain"]
+__all__ = ["MARK_WIDTH", "NOTE", "OK", "PROBLEM", "Finding", "all_is_well", "as_text", "to_plain"]
 
 SCHEMA = "duxnet.doctor/1.0"
 OK = "ok"
@@ -14,11 +14,12 @@ NOTE = "note"  # worth knowing; nothing is broken
 PROBLEM = "problem"
 
 _MARKS = {OK: "ok     ", NOTE: "note   ", PROBLEM: "PROBLEM"}
+MARK_WIDTH = len(_MARKS[OK])
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`check` says what was looked at, `summary` what was seen, `remedy` what to do (never empty for a problem)."""
+    """`check` names the check, `summary` says what was found, `remedy` what to do (never empty for a problem)."""
 
     check: str
     state: str
@@ -32,7 +33,7 @@ class Finding:
 
 
 def all_is_well(findings: Iterable[Finding]) -> bool:
-    """No problem among them."""
+    """Whether no finding is a problem."""
     return all(finding.state != PROBLEM for finding in findings)
 
 
@@ -46,9 +47,9 @@ def to_plain(findings: Sequence[Finding]) -> dict[str, Any]:
 
 
 def as_text(findings: Sequence[Finding]) -> Iterator[str]:
-    """Lines for a person: each finding, its remedy below it, and the sum at the end."""
+    """Lines for a person: each finding with its remedy below it, and the number of problems at the end."""
     for finding in findings:
         yield f"{_MARKS[finding.state]} {finding.check}: {finding.summary}"
         yield from (f"        → {line}" for line in finding.remedy.splitlines())
     problems = sum(finding.state == PROBLEM for finding in findings)
-    yield "all is well" if problems == 0 else f"{problems} problem{'s' if problems > 1 else ''}"
+    yield "no problems" if problems == 0 else f"{problems} problem{'s' if problems > 1 else ''}"

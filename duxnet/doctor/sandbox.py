@@ -1,4 +1,4 @@
-"""Running a command under the hardening of an installed unit: a transient unit with the same directives."""
+"""Runs a command in the sandbox of an installed unit: in a transient unit with the same directives."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["SandboxError", "directives", "probe_as_root", "probe_in_sandbox"]
 
 TIMEOUT_SECONDS = 120
 
-# What runs the service rather than closes it; and what would take its folders from it (a state directory belongs to
-# one dynamic user at a time). Its own memory, task and CPU limits are left out as the probe leaves them out: it knows
-# them by the unit's name, which a transient unit does not have.
+# Directives that start the service and do not restrict it, and directives that would take its folders from it (a state
+# directory belongs to one dynamic user at a time). The unit's own memory, task and CPU limits are left out because the
+# probe ignores them: it recognizes them by the unit's name, which a transient unit does not have.
 _NOT_OF_THE_SANDBOX = (
     "Exec", "Type", "Restart", "Timeout", "Watchdog", "NotifyAccess", "StateDirectory", "RuntimeDirectory",
     "CacheDirectory", "LogsDirectory", "LoadCredential", "SetCredential", "SyslogIdentifier", "Standard", "Memory",
@@ -26,11 +26,11 @@ _NOT_OF_THE_SANDBOX = (
 
 
 class SandboxError(Exception):
-    """The probe could not be run there; the text says why."""
+    """The probe could not be run in the sandbox; the text says why."""
 
 
 def directives(unit_text: str) -> Iterator[str]:
-    """The `Key=value` lines of [Service] that make the sandbox, in their order, from `systemctl cat`."""
+    """The `Key=value` lines of [Service] that make the sandbox, in the order of `systemctl cat`."""
     section = ""
     for line in unit_text.replace("\\\n", " ").splitlines():
         text = line.strip()
@@ -43,14 +43,14 @@ def directives(unit_text: str) -> Iterator[str]:
 
 
 def probe_in_sandbox(unit: Unit, command: Path, state_dir: Path) -> dict[str, Any]:
-    """What `duxnet probe` prints as that unit. Needs root and a running systemd. Raises SandboxError, CommandError."""
+    """What `duxnet probe` prints in that unit. Needs root and a running systemd. Raises SandboxError, CommandError."""
     properties = [f"--property={line}" for line in directives(systemctl("cat", unit.service))]
     run = ["systemd-run", "--pipe", "--wait", "--collect", "--quiet", "--service-type=exec", *properties]
     return _probed([*run, "--", str(command), "probe", "--format", "json", "--work-dir", str(state_dir)])
 
 
 def probe_as_root(command: Path, work_dir: Path) -> dict[str, Any]:
-    """What `duxnet probe` prints outside. Raises SandboxError."""
+    """What `duxnet probe` prints outside of the unit. Raises SandboxError."""
     return _probed([str(command), "probe", "--format", "json", "--work-dir", str(work_dir)])
 
 
@@ -75,5 +75,5 @@ def _probed(command: Sequence[str]) -> dict[str, Any]:
         words = (result.stderr.strip() or result.stdout.strip())[-500:]
         raise SandboxError(f"exit status {result.returncode}: {words}") from None
     if not isinstance(found, dict) or "capabilities" not in found:
-        raise SandboxError("the probe answered with something else")
+        raise SandboxError("the output of the probe is not its JSON")
     return found

@@ -1,4 +1,4 @@
-"""The unit as systemd sees it: installed, active, not restarting, its watchdog fed, its secrets closed."""
+"""Checks of the unit as systemd sees it: active, not restarting, its watchdog fed, its secrets protected."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ PROPERTIES = (
     "WatchdogUSec", "WatchdogTimestampMonotonic", "FragmentPath", "Environment", "IPAddressDeny", "IPAddressAllow",
 )  # fmt: skip
 CREDENTIAL_FOLDERS = (Path("/etc/credstore"), Path("/run/credstore"))
-# systemd.exec(5), "Process Exit Codes": what a hardened unit dies of before our first line runs.
+# systemd.exec(5), "Process Exit Codes": failures of a sandboxed unit before our first line runs.
 _EXIT_WORDS = {
     "78": "bad configuration: `duxnet config check /etc/duxnet/config.toml`",
-    "203": "the command cannot be started (203/EXEC): install the service again: `sudo duxnet service install`",
+    "203": "the command cannot be started (203/EXEC): `sudo duxnet service install` installs the service again",
     "216": "a group of a drop-in does not exist (216/GROUP): `sudo duxnet service install` writes it again",
     "243": "a credential cannot be read (243/CREDENTIALS): see LoadCredential= in `systemctl cat` of the unit",
 }
 
 
 def check_state(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether it runs and goes on running, from the unit's properties."""
+    """Check that the unit is active, is enabled and does not restart."""
     logs = f"journalctl -u {unit.service} -n 50"
     if found.get("ActiveState") == "active":
-        yield Finding("service", OK, f"{unit.service} is active: {found.get('StatusText') or 'it says nothing more'}")
+        yield Finding("service", OK, f"{unit.service} is active: {found.get('StatusText') or 'no status text'}")
     else:
-        why = _EXIT_WORDS.get(found.get("ExecMainStatus", ""), f"`{logs}` says why")
+        why = _EXIT_WORDS.get(found.get("ExecMainStatus", ""), f"`{logs}` shows why")
         yield Finding(
             "service",
             PROBLEM,
@@ -52,11 +52,11 @@ def check_state(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
     restarts = int(found.get("NRestarts") or 0)
     if restarts:
         summary = f"{unit.service} was restarted {restarts} time{'s' if restarts > 1 else ''} since it was started"
-        yield Finding("restarts", NOTE, summary, f"`{logs} -p warning` says why", {"restarts": restarts})
+        yield Finding("restarts", NOTE, summary, f"`{logs} -p warning` shows why", {"restarts": restarts})
 
 
 def check_watchdog(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether systemd watches it, and when progress was last reported."""
+    """Check that systemd watches the unit, and when the unit last reported progress."""
     if found.get("ActiveState") != "active":
         return
     limit_seconds = _seconds(found.get("WatchdogUSec", ""))
@@ -64,8 +64,8 @@ def check_watchdog(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding(
             "watchdog",
             PROBLEM,
-            f"nobody watches {unit.service}: a hung one would stay so",
-            f"a drop-in takes WatchdogSec= away: see `systemctl cat {unit.service}`",
+            f"{unit.service} has no watchdog: if it hangs, systemd does not restart it",
+            f"a drop-in removes WatchdogSec=: see `systemctl cat {unit.service}`",
         )
         return
     reported = int(found.get("WatchdogTimestampMonotonic") or 0) / 1e6
@@ -74,17 +74,19 @@ def check_watchdog(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding(
             "watchdog",
             PROBLEM,
-            f"no progress for {age_seconds:.0f} s, although {limit_seconds:g} s are the limit",
+            f"no progress for {age_seconds:.0f} s, although the limit is {limit_seconds:g} s",
             f"systemd should have restarted it: sudo systemctl restart {unit.service}",
         )
         return
     yield Finding(
-        "watchdog", OK, f"progress {age_seconds:.0f} s ago; without any for {limit_seconds:g} s it is restarted"
+        "watchdog",
+        OK,
+        f"progress {age_seconds:.0f} s ago; systemd restarts it after {limit_seconds:g} s without progress",
     )
 
 
 def check_text(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether the unit file is the one of the installed package."""
+    """Check that the unit file is the one of the installed package."""
     path = Path(found.get("FragmentPath") or "/nowhere")
     try:
         text = path.read_text(encoding="utf-8")
@@ -100,19 +102,22 @@ def check_text(unit: Unit, found: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def check_credentials(unit: Unit) -> Iterator[Finding]:
-    """Secrets that others could read on their way into the unit."""
+    """Check that other users cannot read the secrets of the unit."""
     for folder in CREDENTIAL_FOLDERS:
         for path in sorted(folder.glob(f"{unit.directory}.*")) if folder.is_dir() else ():
             if stat.S_IMODE(path.stat().st_mode) & 0o077:
                 yield Finding(
-                    "credentials", PROBLEM, f"{path} can be read by others", f"sudo chmod 600 {path}; then renew it"
+                    "credentials",
+                    PROBLEM,
+                    f"other users can read {path}",
+                    f"sudo chmod 600 {path}; then replace the secret",
                 )
             else:
-                yield Finding("credentials", OK, f"{path} is handed to the service and closed to others")
+                yield Finding("credentials", OK, f"{path} is passed to the service; other users cannot read it")
 
 
 def _seconds(text: str) -> Optional[float]:
-    """`1min 30s` in seconds, as systemctl shows times; None for 0 or infinity."""
+    """Seconds from a duration of systemctl, such as `1min 30s`; None for 0 or infinity."""
     units = {"h": 3600.0, "min": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6}
     total = 0.0
     for word in text.split():

@@ -1,1 +1,1 @@
-"""What every well-behaved service needs: settings sources, logs, sd_notify, signals."""
+"""What a service needs around its work: settings, logs, sd_notify and signals."""

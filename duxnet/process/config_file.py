@@ -1,6 +1,6 @@
-"""The configuration file: which one it is, and its content as plain values. What the settings mean: `settings`.
+"""The configuration file: which one is read, and its content as plain values. `settings` has what they mean.
 
-Imports nothing heavy, so that a command that needs one value does not pay for the validation of all.
+It imports nothing heavy, so that a command that needs one value does not pay for the validation of all.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from registry_core.errors import StoreError, reason_of, shown_path
 
 __all__ = ["find_config_file", "read_config_file"]
 
-LARGEST_CONFIG_BYTES = 1_000_000  # a configuration is a page or two; this keeps a wrong path from filling memory
+LARGEST_CONFIG_BYTES = 1_000_000  # a configuration has a page or two; a wrong path must not fill the memory
 
 
 def find_config_file(named: Optional[str], environ: Mapping[str, str]) -> Optional[Path]:
-    """The file to read, or None: `named`, `$DUXNET_CONFIG`, the user's folder, /etc; the first that applies.
+    """The first of `named`, `$DUXNET_CONFIG`, the file in the user's folder and the one in /etc; None if there is none.
 
-    A file that flag or environment name and that is not there is a ConfigurationError; the others are optional.
+    Raises ConfigurationError if `named` or `$DUXNET_CONFIG` names a missing file. The other files are optional.
     """
     for path, source in ((named, "--config"), (environ.get("DUXNET_CONFIG") or None, "$DUXNET_CONFIG")):
         if path is not None:
             return _existing(Path(path), source)
     for candidate in config_file_candidates(environ):
-        if os.access(candidate, os.F_OK):  # False also where a folder on the way may not be searched
+        if os.access(candidate, os.F_OK):  # also False if a folder of the path cannot be entered
             return Path(candidate)
     return None
 
@@ -40,13 +40,13 @@ def _existing(path: Path, source: str) -> Path:
     try:
         path = path.expanduser()
         path.stat()
-    except (OSError, ValueError, RuntimeError) as error:  # a NUL byte; ~somebody, who is not known here
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL byte; ~name of an unknown user
         raise ConfigurationError([f"{source}: {shown_path(str(path))} cannot be read: {reason_of(error)}"]) from None
     return path
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file. A ConfigurationError names the file and, for bad TOML, line and column."""
+    """The tables of a TOML file. Raises ConfigurationError with the file and, for bad TOML, the line and column."""
     where = shown_path(str(path))
     try:
         raw = _read(path)
@@ -55,12 +55,12 @@ def read_config_file(path: Path) -> dict[str, Any]:
     except StoreError as error:
         raise ConfigurationError([str(error)]) from None
     if len(raw) > LARGEST_CONFIG_BYTES:
-        raise ConfigurationError([f"{where} is larger than {LARGEST_CONFIG_BYTES} bytes: not a configuration"])
+        raise ConfigurationError([f"{where}: must have at most {LARGEST_CONFIG_BYTES} bytes"])
     return _parsed(raw, where)
 
 
 def _read(path: Path) -> bytes:
-    """The file's bytes. What root reads must come from root. Raises StoreError, OSError."""
+    """The file's bytes. Root reads only files that belong to root. Raises StoreError, OSError."""
     from registry_core.files.opening import open_regular, refuse_others
 
     with os.fdopen(open_regular(path), "rb") as file:

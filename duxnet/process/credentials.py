@@ -1,6 +1,6 @@
-"""Secrets that systemd hands to a unit: small files in a folder that only the unit can enter (man systemd.exec).
+"""Secrets that systemd passes to a unit: small files in a folder that only the unit can enter (man systemd.exec).
 
-Here: a token. Not here: keys that seal a registry, which have a form of their own (`registry_core`).
+Here: tokens. Not here: the encryption keys of a registry, which have a form of their own (`registry_core`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LARGEST_BYTES = 4096
 
 
 def credential(name: str, environ: Mapping[str, str]) -> str:
-    """The text of the credential `name`, or "" when there is none. Raises ConfigurationError, which never shows it."""
+    """The text of the credential `name`, or "" if there is none. Raises ConfigurationError, which never shows it."""
     folder = environ.get("CREDENTIALS_DIRECTORY", "")
     if not folder:
         return ""

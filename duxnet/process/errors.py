@@ -1,4 +1,4 @@
-"""Errors that a process shows to its user without a traceback, and its exit codes."""
+"""Errors that are shown to the user without a traceback, and the exit codes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXIT_BAD_CONFIGURATION = 78  # EX_CONFIG of sysexits.h; the units do not restart
 
 
 class ConfigurationError(Exception):
-    """The configuration cannot be used. `problems` holds one sentence each, naming setting, value, rule and source."""
+    """The configuration cannot be used. Each of `problems` is a sentence with setting, value, rule and source."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__(*problems)
@@ -24,7 +24,7 @@ class ConfigurationError(Exception):
 
 
 class CommandError(Exception):
-    """A command cannot do what it was called for: `reason` says why, `remedy` what its user can do (in lines)."""
+    """A command cannot do its work: `reason` says why, and the lines of `remedy` say what the user can do."""
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(reason, remedy)

@@ -1,8 +1,8 @@
-"""The layers that settings come from, merged but not yet validated: flags over environment over configuration file.
+"""The sources of settings, merged but not yet validated: flags over environment over configuration file.
 
-Here: where values come from, which one wins, and names of sections that nothing reads. Not here: what a setting means
-and whether its value is allowed (`settings`, and the pydantic model of each section). Imports nothing heavy, so that
-a command that needs a few settings does not pay for the validation of all.
+Here: where values come from, which one wins, and the check of section names. Not here: what a setting means and which
+values it accepts (`settings`, and the pydantic model of each section). It imports nothing heavy, so that a command that
+needs a few settings does not pay for the validation of all.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from duxnet.process.folders import config_file_candidates
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["PROJECT_SECTIONS", "Layers", "path_text", "read_layers", "suggestion"]
+__all__ = ["PROJECT_SECTIONS", "Layers", "path_text", "read_layers", "setting_text", "suggestion"]
 
 PROJECT_SECTIONS = ("agent", "coordinator", "log", "registry")
-"""Every section that some part of the project reads. A process ignores those that it does not read itself."""
+"""Every section that some part of the project reads. A process ignores the sections that it does not read."""
 
 ENV_PREFIX = "DUXNET_"
 ENV_DELIMITER = "__"
@@ -34,7 +34,7 @@ class Layers(NamedTuple):
     config_file: Optional[Path]
 
     def table(self, *names: str) -> dict[str, Any]:
-        """The table at this place, empty if there is none. Raises ConfigurationError for a value that is no table."""
+        """The table at this place, empty if there is none. Raises ConfigurationError for any other value."""
         found: Any = self.values
         for depth, name in enumerate(names, 1):
             found = found.get(name, {})
@@ -43,14 +43,14 @@ class Layers(NamedTuple):
         return dict(found)
 
     def text(self, section: str, name: str) -> str:
-        """One setting that is text, empty if it is not set. Raises ConfigurationError for anything else."""
+        """A setting that is text, empty if it is not set. Raises ConfigurationError for any other value."""
         found = self.table(section).get(name, "")
         if not isinstance(found, str):
             raise self.refused(f"{section}.{name}", found, "must be a valid string")
         return found
 
     def path(self, section: str, name: str) -> str:
-        """As `text`, for a setting that is a path: `path_text` of it."""
+        """As `text`, for a setting that is a path: `~` is replaced by `path_text`."""
         given = self.text(section, name)
         try:
             return path_text(given)
@@ -59,10 +59,10 @@ class Layers(NamedTuple):
 
     def refused(self, name: str, value: object, rule: str) -> ConfigurationError:
         """The error for a setting: its dotted name, its value, the rule, and where the value comes from."""
-        from registry_core.errors import shown
-
         inside = (origin for known, origin in self.origins.items() if f"{known}.".startswith(f"{name}."))
-        return ConfigurationError([f"{name}: {shown(value)} is not accepted: {rule} ({next(inside, 'default')})"])
+        return ConfigurationError(
+            [f"{name}: {setting_text(value)} is not accepted: {rule} ({next(inside, 'default')})"]
+        )
 
 
 def read_layers(
@@ -72,9 +72,9 @@ def read_layers(
     config: Optional[str] = None,
     flags: Optional[Mapping[str, object]] = None,
 ) -> Layers:
-    """Read and merge `sections`. `flags` maps dotted names to what the command line gave (None: not given).
+    """Read and merge `sections`. `flags` maps dotted names to values of the command line (None: not given).
 
-    The file is `config`, else the one that `config_file.find_config_file` finds. Raises ConfigurationError.
+    The file is `config`, else what `config_file.find_config_file` finds. Raises ConfigurationError.
     """
     path, file_tables = _from_file(sections, environ, config)
     environment, variables = _from_environment(sections, environ)
@@ -87,7 +87,7 @@ def read_layers(
 
 
 def _flattened(tree: Mapping[str, Any], parent: str = "") -> dict[str, Any]:
-    """{"agent": {"port": 1}} as {"agent.port": 1}, all the way down."""
+    """{"agent": {"port": 1}} as {"agent.port": 1}, at any depth."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
@@ -98,7 +98,7 @@ def _flattened(tree: Mapping[str, Any], parent: str = "") -> dict[str, Any]:
 
 
 def path_text(value: str) -> str:
-    """The path with `~` replaced by the home folder; empty stays empty. Raises ValueError with the rule."""
+    """The path with the home folder for `~`; an empty path stays empty. Raises ValueError with the rule."""
     if not value.isprintable():
         raise ValueError("must be a path without control characters")
     if not value.startswith("~"):
@@ -107,25 +107,34 @@ def path_text(value: str) -> str:
 
     try:
         return str(Path(value).expanduser())
-    except RuntimeError:  # ~somebody, who is not known here
-        raise ValueError("must begin with a home folder that is known here") from None
+    except RuntimeError:  # ~name of an unknown user
+        raise ValueError("must not begin with the home folder of an unknown user") from None
+
+
+def setting_text(value: object) -> str:
+    """The value of a setting for an error message, in the words of the configuration file."""
+    from registry_core.errors import shown
+
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "a table" if isinstance(value, dict) else "a list" if isinstance(value, list) else shown(value)
 
 
 def suggestion(given: str, known: Iterable[str]) -> str:
-    """`; did you mean …?`, or the list of names that exist."""
+    """`; did you mean …?` for a similar name, else the list of known names."""
     import difflib
 
     names = list(known)
     close = difflib.get_close_matches(given, names, n=1)
     if close:
         return f"; did you mean {close[0]}?"
-    return f"; there are {', '.join(sorted(names))}" if names else ""
+    return f"; the known ones are {', '.join(sorted(names))}" if names else ""
 
 
 def _from_file(
     sections: Collection[str], environ: Mapping[str, str], config: Optional[str]
 ) -> tuple[Optional[Path], dict[str, Any]]:
-    """The file and the tables that this process reads. The file's reader is imported only where there is a file."""
+    """The file and the tables of it that this process reads. The reader is imported only if there is a file."""
     is_named = config is not None or environ.get("DUXNET_CONFIG")
     if not is_named and not any(os.access(candidate, os.F_OK) for candidate in config_file_candidates(environ)):
         return None, {}
@@ -136,7 +145,7 @@ def _from_file(
 
 
 def _known_tables(tables: dict[str, Any], sections: Collection[str], path: Path) -> dict[str, Any]:
-    """The tables that this process reads. Raises ConfigurationError for a name that no part of the project reads."""
+    """The tables that this process reads. Raises ConfigurationError for an unknown section."""
     from registry_core.errors import shown
 
     problems = []
@@ -144,21 +153,21 @@ def _known_tables(tables: dict[str, Any], sections: Collection[str], path: Path)
         if name not in PROJECT_SECTIONS:
             problems.append(f"{shown(name)} is not a section{suggestion(name, PROJECT_SECTIONS)} (in {path})")
         elif not isinstance(table, dict):
-            problems.append(f"{name}: {shown(table)} is not accepted: must be a table, [{name}] (in {path})")
+            problems.append(f"{name}: {setting_text(table)} is not accepted: must be a table, [{name}] (in {path})")
     if problems:
         raise ConfigurationError(problems)
     return {name: table for name, table in tables.items() if name in sections}
 
 
 def _from_environment(sections: Collection[str], environ: Mapping[str, str]) -> tuple[dict[str, Any], Collection[str]]:
-    """The tables that `DUXNET_SECTION__SETTING[__KEY]` describe, names in any case, and the variables read.
+    """The tables from `DUXNET_SECTION__SETTING[__KEY]` variables, in any case, and the names of these variables.
 
-    DUXNET_REGISTRY and DUXNET_CONFIG, without a delimiter, mean something else. A section that nothing reads is an
-    error, as in the file. Values are text; the validation turns them into numbers.
+    DUXNET_REGISTRY and DUXNET_CONFIG have no delimiter and are no settings. An unknown section is an error, as in the
+    file. Values are text; the validation turns them into numbers.
     """
     tables: dict[str, Any] = {}
     variables = []
-    for variable in sorted(environ, key=len):  # a whole table as JSON comes before a single key of it
+    for variable in sorted(environ, key=len):  # a whole table as JSON comes before one of its keys
         section, delimiter, rest = variable[len(ENV_PREFIX) :].partition(ENV_DELIMITER)
         if not variable.upper().startswith(ENV_PREFIX) or not delimiter:
             continue
@@ -181,7 +190,7 @@ def _from_environment(sections: Collection[str], environ: Mapping[str, str]) -> 
 
 
 def _json_value(variable: str, text: str) -> Any:
-    """A table or a list given as JSON. `[::1]` is no list and stays text."""
+    """A table or a list in JSON. `[::1]` is not a list and stays text."""
     import json
 
     try:
@@ -189,11 +198,13 @@ def _json_value(variable: str, text: str) -> Any:
     except (ValueError, RecursionError):
         if text.lstrip().startswith("["):
             return text
-        raise ConfigurationError([f"environment {variable}: must be JSON"]) from None  # without the value: a secret?
+        raise ConfigurationError(
+            [f"environment {variable}: must be JSON"]
+        ) from None  # without the value, which may be secret
 
 
 def _variable_of(dotted_name: str, variables: Collection[str]) -> str:
-    """The variable that set this name: its own, or the one that gave the table around it as JSON."""
+    """The variable that sets this name: its own, or the one with the JSON of the table around it."""
     parts = dotted_name.upper().split(".")
     names = [ENV_PREFIX + ENV_DELIMITER.join(parts[:count]) for count in range(len(parts), 0, -1)]
     return next((name for name in names if name in variables), names[0])

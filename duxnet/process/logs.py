@@ -1,8 +1,8 @@
 """Log lines for people, for the journal, or as JSON. Only a process configures logging, never a library.
 
-Under systemd a record goes into the journal over its own socket, so that its fields stay fields (man systemd-journald):
-`journalctl -o verbose` shows them, `journalctl DUXNET_NODE_ID=…` finds by them. Where that socket is not, a line begins
-with its priority (`<3>`, man sd-daemon) and leaves the time to the journal.
+Under systemd a record goes to the socket of the journal, which keeps its fields (man systemd-journald): `journalctl
+-o verbose` shows them and `journalctl DUXNET_NODE_ID=…` filters by them. Without that socket a line begins with its
+priority (`<3>`, man sd-daemon) and the journal adds the time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from registry_core.errors import printable
 __all__ = ["JOURNAL_SOCKET", "Journal", "configure_logs", "datagram", "identifier", "is_journal"]
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
-# A journal that does not read must not hold the service: after this a line is lost.
+# A journal that does not read must not block the service. After this time the line is lost.
 JOURNAL_TIMEOUT_SECONDS = 0.5
 # Below the usual limit of a datagram (net.core.wmem_default, 208 KiB).
 LONGEST_VALUE_BYTES = 32_000
@@ -32,7 +32,7 @@ _DEBUG_PRIORITY = 7
 
 
 def is_journal(environ: Mapping[str, str], descriptor: int = 2) -> bool:
-    """True when `descriptor` is the stream that systemd connected to the journal ($JOURNAL_STREAM=device:inode)."""
+    """Whether `descriptor` is the stream that systemd connected to the journal ($JOURNAL_STREAM=device:inode)."""
     try:
         found = os.fstat(descriptor)
     except OSError:
@@ -41,7 +41,7 @@ def is_journal(environ: Mapping[str, str], descriptor: int = 2) -> bool:
 
 
 class _Lines(logging.Handler):
-    """Writes each record as one line, through `write` so that a status line can step aside."""
+    """Writes each record as one line with `write`, which can draw it above a status line."""
 
     def __init__(self, formatter: logging.Formatter, write: Callable[[str], None]) -> None:
         super().__init__()
@@ -51,12 +51,12 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._write(self.format(record))
-        except (OSError, ValueError):  # stderr is gone (a closed pipe, a closed file): reporting nodes goes on
+        except (OSError, ValueError):  # standard error is closed; the service goes on without it
             return
 
 
 class _Plain(logging.Formatter):
-    """`2026-01-31 12:00:00 warning agent: text`; a traceback follows on lines of its own, indented."""
+    """`2026-01-31 12:00:00 warning text`. A traceback follows on indented lines of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
@@ -64,7 +64,7 @@ class _Plain(logging.Formatter):
 
 
 class _WithPriority(logging.Formatter):
-    """`<4>text`, every line with its priority."""
+    """`<4>text`: every line begins with its priority."""
 
     def format(self, record: logging.LogRecord) -> str:
         priority = _priority(record.levelno)
@@ -72,7 +72,7 @@ class _WithPriority(logging.Formatter):
 
 
 class _Json(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and the `fields` given in `extra`."""
+    """One JSON object in each line: time, level, logger, message, and the `fields` of `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         import json
@@ -106,7 +106,7 @@ def _text(record: logging.LogRecord) -> str:
 
 
 class Journal(logging.Handler):
-    """Sends each record as one datagram; `otherwise` takes it where that fails."""
+    """Sends each record as one datagram. If that fails, the handler `otherwise` gets it."""
 
     def __init__(self, name: str, otherwise: logging.Handler, path: str = JOURNAL_SOCKET) -> None:
         super().__init__()
@@ -129,12 +129,12 @@ class Journal(logging.Handler):
                 out.sendto(datagram(fields), self._path)
         except socket.timeout:
             return
-        except OSError:  # no journal here, or a line too long for it
+        except OSError:  # there is no journal, or the line is too long for it
             self._otherwise.handle(record)
 
 
 def datagram(fields: Mapping[str, object]) -> bytes:
-    """The fields as the journal reads them: `NAME=text`, or for text of several lines its name, length and bytes."""
+    """The fields in the journal's protocol: `NAME=text`, or name, length and bytes for text of several lines."""
     parts = []
     for name, value in fields.items():
         lines = map(printable, str(value).split("\n"))
@@ -147,7 +147,7 @@ def datagram(fields: Mapping[str, object]) -> bytes:
 
 
 def identifier(environ: Mapping[str, str]) -> str:
-    """What the journal calls us: the name of the unit's runtime directory, which is the unit's own."""
+    """The journal's name for this service: the name of the unit's runtime directory, which is also the unit's name."""
     return Path(environ.get("RUNTIME_DIRECTORY", "").partition(":")[0] or "duxnet").name
 
 
@@ -158,7 +158,7 @@ def _to_stderr(line: str) -> None:
 def configure_logs(
     log_format: str, level: str, environ: Mapping[str, str], write: Optional[Callable[[str], None]] = None
 ) -> None:
-    """Send what is logged to stderr (or to `write`, one line at a time), replacing what an earlier call set up."""
+    """Send log lines to standard error, or each to `write`. This replaces what an earlier call configured."""
     to_journal = is_journal(environ) and log_format != "json"
     formatter = _Json() if log_format == "json" else _WithPriority() if to_journal else _Plain()
     chosen: logging.Handler = _Lines(formatter, write or _to_stderr)
@@ -169,8 +169,8 @@ def configure_logs(
         root.removeHandler(handler)
     root.addHandler(chosen)
     root.setLevel(level.upper())
-    # APScheduler logs every run; what matters of it (errors, skipped runs) reaches us as events.
+    # APScheduler logs every run. Errors and skipped runs reach us as events.
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
-    # httpx tells each request; a report says what came of it, in our words.
+    # httpx logs each request. The agent logs the result of each report itself.
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,7 +1,7 @@
-"""Settings, validated once at start and then passed down as values.
+"""Settings, validated once at start and then passed on as values.
 
-Here: the validation of what `layers` read, and errors that name setting, value, rule and source. Each process brings
-its own sections (a pydantic model each), so that an agent never loads the coordinator's.
+Here: the validation of what `layers` reads, and errors that name setting, value, rule and source. Each process defines
+its own sections (a pydantic model each), so that an agent never loads those of the coordinator.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Sec
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from duxnet.process.errors import ConfigurationError
-from duxnet.process.layers import path_text, read_layers, suggestion
+from duxnet.process.layers import path_text, read_layers, setting_text, suggestion
 from registry_core.errors import ValidationError as RecordError
-from registry_core.errors import shown
 
 __all__ = ["LogSettings", "Number", "PathText", "Section", "Settings", "Whole", "load_settings"]
 
@@ -26,7 +25,7 @@ MASK = "********"
 
 
 class Section(BaseModel):
-    """Base of every section: frozen, unknown keys refused, NaN and infinity refused. Defaults are checked too."""
+    """Base of every section. It is frozen and refuses unknown keys, NaN and infinity. Defaults are checked too."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
@@ -35,7 +34,7 @@ S = TypeVar("S", bound=Section)
 
 
 def _not_a_bool(value: Any) -> Any:
-    """TOML's `true` is no number, although Python's is."""
+    """In TOML `true` is not a number, although it is one in Python."""
     if isinstance(value, bool):
         raise ValueError("must be a number")
     return value
@@ -48,7 +47,7 @@ PathText = Annotated[str, AfterValidator(path_text)]  # `~` is replaced; empty m
 
 
 class LogSettings(Section):
-    """[log]: how and how much a process says."""
+    """[log]: the format and the level of log lines."""
 
     format: Literal["plain", "json"] = "plain"
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -56,7 +55,7 @@ class LogSettings(Section):
 
 @dataclass(frozen=True)
 class Settings:
-    """The validated sections, and where each value came from (`origins`: dotted name → text; absent: default)."""
+    """The validated sections and the origin of each value (`origins`: dotted name → text; absent for a default)."""
 
     sections: Mapping[str, Section]
     origins: Mapping[str, str]
@@ -74,14 +73,14 @@ class Settings:
         return self.origins.get(dotted_name) or next(inside, "default")
 
     def shown_values(self) -> dict[str, Any]:
-        """Every setting by dotted name, secrets masked."""
+        """Every setting by its dotted name, with secrets masked."""
         return {
             name: (MASK if value.get_secret_value() else "") if isinstance(value, SecretStr) else value
             for name, value in self._values().items()
         }
 
     def changed_since(self, before: Settings) -> list[str]:
-        """The dotted names whose values differ, secrets too."""
+        """The dotted names whose values differ, including secrets."""
         old = before._values()
         return [name for name, value in self._values().items() if old.get(name) != value]
 
@@ -108,7 +107,7 @@ def load_settings(
 
 
 def _leaves(model: BaseModel, parent: str) -> dict[str, Any]:
-    """The settings of a section by dotted name; a free-form map (tags) is one setting."""
+    """The settings of a section by dotted name. A free-form map (tags) is one setting."""
     flat: dict[str, Any] = {}
     for key in type(model).model_fields:
         value = getattr(model, key)
@@ -130,7 +129,7 @@ def _root_model(sections: Mapping[str, type[Section]]) -> type[_Root]:
 
 
 def _problem(error: Any, origins: Mapping[str, str], sections: Mapping[str, type[Section]]) -> str:
-    """One line for one of pydantic's errors."""
+    """The text for one of pydantic's errors."""
     path = [str(part) for part in error["loc"]]
     name = ".".join(path)
     related = (
@@ -142,12 +141,15 @@ def _problem(error: Any, origins: Mapping[str, str], sections: Mapping[str, type
         hint = suggestion(path[-1], _fields_beside(path, sections))
         return f"{ascii(name)[1:-1]} is not a setting{hint}{source}"
     refused = error.get("ctx", {}).get("error")
-    if isinstance(refused, RecordError):  # the core's own check: it names what inside the setting is wrong
+    if isinstance(refused, RecordError):  # from a check of the core, which names the wrong part of the setting
         inside = refused.field.partition(".")[2]
-        return f"{name}{'.' if inside else ''}{inside}: {shown(refused.value)} is not accepted: {refused.rule}{source}"
+        whole = f"{name}.{inside}" if inside else name
+        return f"{whole}: {setting_text(refused.value)} is not accepted: {refused.rule}{source}"
     field = _fields_beside(path, sections).get(path[-1])
-    given = MASK if field is not None and field.annotation is SecretStr else shown(error["input"])
     message = str(error["msg"]).replace("Input should be", "must be").replace("Value error, ", "")
+    if error["type"] == "value_error" and isinstance(error["input"], dict):  # a rule for several settings of a table
+        return f"{name}: {message}{source}"
+    given = MASK if field is not None and field.annotation is SecretStr else setting_text(error["input"])
     return f"{name}: {given} is not accepted: {message}{source}"
 
 

@@ -1,7 +1,7 @@
-"""Signals as messages that a main loop reads in its own time. Install before anything slow: an early SIGHUP kills.
+"""Signals as messages that a main loop reads. Make the inbox before anything slow: an early SIGHUP ends the process.
 
-While `stop_at_once` is set (a process that is still starting), SIGTERM and SIGINT raise StopRequested where the
-program happens to be; afterwards they only wait in the inbox, so that nothing is torn in the middle.
+While `stop_at_once` is set (the process is starting), SIGTERM and SIGINT raise StopRequested wherever the program is.
+Afterwards they only wait in the inbox, so that they interrupt nothing halfway.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ __all__ = ["SignalInbox", "StopRequested"]
 
 
 class StopRequested(BaseException):
-    """SIGTERM or SIGINT came while the process was starting. Not an Exception: nothing on the way may swallow it."""
+    """SIGTERM or SIGINT arrived while the process was starting. It is no Exception, so that no handler catches it."""
 
 
 class SignalInbox:
-    """Catches SIGTERM, SIGINT and SIGHUP from its making on. Only in the main thread."""
+    """Catches SIGTERM, SIGINT and SIGHUP as soon as it is made. It must be made in the main thread."""
 
     def __init__(self) -> None:
         self.stop_at_once = True
@@ -29,8 +29,8 @@ class SignalInbox:
         self._reader, self._writer = socket.socketpair()
         for end in (self._reader, self._writer):
             end.setblocking(False)
-        # The interpreter writes a byte for every signal: a wait in select() ends, without a lock that a handler could
-        # find taken (threading.Event.set in a handler can).
+        # The interpreter writes a byte for every signal, which ends a select(). A handler that took a lock, as
+        # threading.Event.set does, could find the lock taken and block for ever.
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._note)
@@ -45,7 +45,7 @@ class SignalInbox:
         """End a `wait` from any thread."""
         try:
             self._writer.send(b"\0")
-        except (BlockingIOError, OSError):  # full: the wait ends anyway; closed: there is no waiter
+        except (BlockingIOError, OSError):  # full: the wait ends anyway; closed: no call is waiting
             return
 
     def wait(self, seconds: float) -> None:
@@ -62,8 +62,8 @@ class SignalInbox:
         return self._arrived.popleft() if self._arrived else None
 
     def close(self) -> None:
-        """Let go of the sockets; the handlers stay, and do no more than note what arrives."""
+        """Close the sockets. The handlers stay and only store what arrives."""
         self.stop_at_once = False
-        signal.set_wakeup_fd(-1)  # its number may soon be another file's
+        signal.set_wakeup_fd(-1)  # another file may get this number
         for end in (self._reader, self._writer):
             end.close()

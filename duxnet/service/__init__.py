@@ -1,1 +1,1 @@
-"""The units on this machine: what they are, installing and removing them, asking systemd about them."""
+"""The systemd units of this machine: their text, their installation and removal, and their state."""

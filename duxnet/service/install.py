@@ -1,7 +1,7 @@
-"""Installing and removing a unit: first a plan that can be shown, then the files, then systemd.
+"""Installs and removes a unit: first a plan that can be shown, then the files, then systemd.
 
-Here: which files, and in which order systemd reads them. Not here: what stands in them (`units`), whether the unit
-could start at all (`placement`). With a `root` other than / files are written below it and nothing is started.
+Here: which files there are and in which order systemd reads them. Not here: their text (`units`), and the check that
+the unit can start at all (`placement`). With a `root` other than /, files are written below it and nothing is started.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ __all__ = ["Choices", "PlannedFile", "Say", "install", "plan_files", "uninstall"
 
 Say = Callable[[str], None]
 UNIT_FOLDER = Path("etc/systemd/system")
-EVERYWHERE = "any"  # alone in `allowed`: the allow-list is taken away
-# Vendors whose drivers the probe asks through device files: NVIDIA, AMD, Intel.
+EVERYWHERE = "any"  # alone in `allowed`, it removes the allow-list
+# Vendors whose drivers the probe queries through device files: NVIDIA, AMD, Intel.
 _VENDORS = {"0x10de", "0x1002", "0x8086"}
-# PCI classes: VGA, 3D, other display, co-processor; and all of 12, processing accelerators.
+# PCI classes: VGA, 3D, other display, co-processor, and all of class 12, processing accelerators.
 _CLASSES = ("0x0300", "0x0302", "0x0380", "0x0b40", "0x12")
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What the operator chose. `gpu` None: as the machine is; `allowed` empty: the list that is there, if any."""
+    """The options of the operator. `gpu` None depends on the machine; an empty `allowed` keeps an existing list."""
 
     root: Path = Path("/")
     dry_run: bool = False
@@ -42,20 +42,20 @@ class Choices:
 
     @property
     def live(self) -> bool:
-        """Whether systemd of this machine is to act on it."""
+        """Whether the systemd of this machine acts on the change."""
         return self.root == Path("/") and not self.dry_run
 
 
 @dataclass(frozen=True)
 class PlannedFile:
-    """A file as it is to be: its text, a link's target, or neither, when it is to be gone."""
+    """A file as planned: with a text, as a link to a target, or with neither if it is to be removed."""
 
     path: Path
     text: Optional[str] = None
     link_to: Optional[str] = None
 
     def is_done(self) -> bool:
-        """Whether it is so already."""
+        """Whether the file is already as planned."""
         if self.link_to is not None:
             return self.path.is_symlink() and str(self.path.readlink()) == self.link_to
         if self.text is not None:
@@ -63,7 +63,7 @@ class PlannedFile:
         return not os.path.lexists(self.path)
 
     def apply(self) -> None:
-        """Make it so. A unit is replaced in one step: systemd never reads half of it."""
+        """Write or remove the file. A unit is replaced in one step, so that systemd never reads half of it."""
         if self.text is None and self.link_to is None:
             self.path.unlink()
             return
@@ -75,7 +75,7 @@ class PlannedFile:
 
 
 def plan_files(unit: Unit, command: Path, choices: Choices, groups: Collection[str]) -> Sequence[PlannedFile]:
-    """The files of an installed unit. A drop-in that was chosen before and is not spoken of now is kept, renewed."""
+    """The files of an installed unit. A drop-in of an earlier call that no option names now is kept and updated."""
     folder = choices.root / UNIT_FOLDER
     drop_ins = folder / f"{unit.service}.d"
     files = [
@@ -95,23 +95,23 @@ def plan_files(unit: Unit, command: Path, choices: Choices, groups: Collection[s
 
 
 def install(unit: Unit, command: Path, choices: Choices, say: Say) -> None:
-    """Write what is not so yet, enable, start (or restart after an upgrade) and wait until the service is active.
+    """Write the files that differ, enable and start (after an upgrade restart) the unit, and wait until it is active.
 
-    Says each thing done. Doing it twice changes nothing the second time. Raises CommandError.
+    Each change is reported with `say`. A second call changes nothing. Raises CommandError.
     """
     changed = _apply(plan_files(unit, command, choices, _groups(choices.root)), choices, say)
     if choices.live and systemctl.is_running():
         if changed:
             systemctl.systemctl("daemon-reload")
-            say("systemd has read the units again")
+            say("systemd has reloaded its units")
         if choices.start:
             _start(unit, command, changed, say)
     elif choices.live:
-        say("systemd does not run this machine: nothing was started")
+        say("systemd does not run on this machine: nothing was started")
 
 
 def uninstall(unit: Unit, choices: Choices, purge: bool, say: Say) -> None:
-    """Stop the service and remove what `install` wrote; with `purge` its state too. Raises CommandError."""
+    """Stop the service and remove what `install` wrote, with `purge` also its state. Raises CommandError."""
     folder = choices.root / UNIT_FOLDER
     drop_ins = folder / f"{unit.service}.d"
     acts = choices.live and systemctl.is_running()
@@ -124,12 +124,12 @@ def uninstall(unit: Unit, choices: Choices, purge: bool, say: Say) -> None:
     _remove_folder(drop_ins, choices, say)
     if acts and changed:
         systemctl.systemctl("daemon-reload")
-        say("systemd has read the units again")
+        say("systemd has reloaded its units")
     _remove_state(unit, choices, purge, say)
 
 
 def _apply(files: Sequence[PlannedFile], choices: Choices, say: Say) -> bool:
-    """True when something had to be changed."""
+    """Make or print the changes, and return whether there were any."""
     changed = False
     for file in files:
         removal = file.text is None and file.link_to is None
@@ -143,7 +143,7 @@ def _apply(files: Sequence[PlannedFile], choices: Choices, say: Say) -> bool:
                 file.apply()
             except (OSError, StoreError) as error:
                 reason = str(error) if isinstance(error, StoreError) else f"{file.path}: {reason_of(error)}"
-                raise CommandError(reason, "Installing needs root and a writable /etc: try with sudo.") from None
+                raise CommandError(reason, "Installing needs root and a writable /etc: use sudo.") from None
         verb = ("remove" if removal else "write") if choices.dry_run else ("removed" if removal else "wrote")
         say(f"{'would ' if choices.dry_run else ''}{verb} {file.path}")
     return changed
@@ -152,9 +152,9 @@ def _apply(files: Sequence[PlannedFile], choices: Choices, say: Say) -> bool:
 def _start(unit: Unit, command: Path, changed: bool, say: Say) -> None:
     state = systemctl.properties(unit.service, ["ActiveState", "ExecMainStartTimestampMonotonic"])
     if state["ActiveState"] == "active" and not changed and not _is_older(state, command):
-        say(f"{unit.service} is active already")
+        say(f"{unit.service} is already active")
         return
-    # Counts as a fresh beginning: whatever failed before is not to delay this start.
+    # A stop first, so that earlier failures do not delay this start.
     systemctl.systemctl("stop", unit.service)
     try:
         systemctl.systemctl("start", unit.service)
@@ -162,13 +162,13 @@ def _start(unit: Unit, command: Path, changed: bool, say: Say) -> None:
         lines = "\n".join(f"  {line}" for line in systemctl.journal_tail(unit.service, lines=15))
         raise CommandError(
             f"{unit.service} did not become active ({error.reason}). Its newest messages:\n{lines}",
-            "`duxnet doctor` says what is wrong; `duxnet config check` looks at the configuration alone.",
+            "`duxnet doctor` finds the cause; `duxnet config check` checks only the configuration.",
         ) from None
     say(f"{unit.service} is active")
 
 
 def _is_older(state: Mapping[str, str], command: Path) -> bool:
-    """Whether the process was started before the package was installed last: an upgrade, to be taken up."""
+    """Whether the process started before the last installation of the package, and so runs an older version."""
     import time
 
     from registry_core import version
@@ -187,14 +187,17 @@ def _remove_folder(folder: Path, choices: Choices, say: Say) -> None:
         return
     kept = sorted(path.name for path in folder.iterdir())
     if kept:
-        say(f"kept {folder}: it holds settings of yours ({', '.join(kept)})")
+        say(f"kept {folder}: it has your own settings ({', '.join(kept)})")
         return
     folder.rmdir()
     say(f"removed {folder}")
 
 
 def _remove_state(unit: Unit, choices: Choices, purge: bool, say: Say) -> None:
-    """/var/lib/NAME is a link to /var/lib/private/NAME where the unit ran with a dynamic user."""
+    """Remove the state, or report that it is kept.
+
+    /var/lib/NAME is a link to /var/lib/private/NAME if the unit ran with a dynamic user.
+    """
     var_lib = choices.root / "var/lib"
     places = [
         path for path in (var_lib / unit.directory, var_lib / "private" / unit.directory) if os.path.lexists(path)
@@ -214,7 +217,7 @@ def _remove_state(unit: Unit, choices: Choices, purge: bool, say: Say) -> None:
 
 
 def has_gpu(root: Path) -> bool:
-    """Whether the unit needs access to a GPU: a driver's device file or a GPU on the PCI bus is there, below `root`."""
+    """Whether there is a driver's device file or a GPU on the PCI bus below `root`, so that the unit needs access."""
     if any((root / "dev" / name).exists() for name in ("nvidiactl", "kfd")):
         return True
     return any(_is_gpu(device) for device in (root / "sys/bus/pci/devices").glob("*"))
@@ -224,7 +227,7 @@ def _is_gpu(device: Path) -> bool:
     try:
         vendor = (device / "vendor").read_text(encoding="ascii").strip()
         kind = (device / "class").read_text(encoding="ascii").strip()
-    except OSError:  # unplugged while we looked
+    except OSError:  # unplugged meanwhile
         return False
     return vendor in _VENDORS and kind.startswith(_CLASSES)
 

@@ -1,7 +1,7 @@
-"""Whether a hardened unit can start the command from where it is installed, and what to type when it cannot.
+"""Checks that a sandboxed unit can start the command from where it is installed, and says what to type if not.
 
-The unit hides /home, /root and /tmp, and runs as a user of its own. An interpreter there fails with 203/EXEC,
-a package there with an ImportError, both of which say little to the reader of a journal.
+The unit hides /home, /root and /tmp and runs as a user of its own. An interpreter there fails with 203/EXEC and a
+package there with an ImportError, neither of which explains the cause in the journal.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from duxnet.service.units import COORDINATOR, Unit
 __all__ = ["Placement", "check_placement", "closed_to_others", "current_placement"]
 
 # ProtectHome= hides the first three, PrivateTmp= the last two.
-HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"), Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - not used as one
+HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"), Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - not used as a folder
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the parts of an installation lie. `checkout` is the source folder when it runs from one."""
+    """Where the parts of an installation are. `checkout` is the source folder if the program runs from one."""
 
     command: Path
     interpreter: Path
@@ -35,7 +35,7 @@ class Placement:
     checkout: Optional[Path]
 
     def parts(self) -> Iterable[tuple[str, Path]]:
-        """What the unit must be able to read, with the words for it."""
+        """The paths that the unit must be able to read, each with its name."""
         return (
             ("the command", self.command),
             ("the Python interpreter", self.interpreter),
@@ -53,33 +53,35 @@ def current_placement() -> Placement:
 
 
 def check_placement(placement: Placement, unit: Unit, hidden: Iterable[Path] = HIDDEN) -> None:
-    """Return when a unit can start from there. Raises CommandError with two commands that put it where it can."""
+    """Return if a unit can start from there. Raises CommandError with commands that install it where a unit can."""
     hidden = tuple(hidden)
     for words, path in placement.parts():
         for folder in hidden:
             if path.is_relative_to(folder) or path.resolve().is_relative_to(folder):
                 raise CommandError(
-                    f"{words} lies below {folder} ({path}), where a hardened unit cannot start it",
+                    f"{words} is below {folder} ({path}), where a sandboxed unit cannot start it",
                     remedy(placement, unit),
                 )
     for words, path in placement.parts():
         if not path.exists():
-            raise CommandError(f"{words} is not at {path}", remedy(placement, unit))
+            raise CommandError(f"{words} does not exist at {path}", remedy(placement, unit))
         closed = closed_to_others(path)
         if closed is not None:
             raise CommandError(
-                f"{words} ({path}) cannot be read by the unit's own user: {closed} is closed to others",
-                f"Open it:\n  sudo chmod -R go+rX {closed}",
+                f"the unit's own user cannot read {words} ({path}): {closed} is closed to other users",
+                f"Open it to other users:\n  sudo chmod -R go+rX {closed}",
             )
 
 
 def remedy(placement: Placement, unit: Unit) -> str:
-    """The two commands, for a virtual environment or for pipx."""
+    """The commands for a virtual environment, and those for pipx."""
     extra = "[coordinator]" if unit == COORDINATOR else ""
-    source = str(placement.checkout) if placement.checkout is not None else "duxnet-registry"
+    # Never the package's bare name: an index may give another's package of that name to a command that runs as root.
+    source = str(placement.checkout) if placement.checkout is not None else "SOURCE"
     wanted = f"'{source}{extra}'"
+    where = "" if placement.checkout is not None else "; SOURCE is the checkout or wheel that DuxNet came from"
     return (
-        "Install it where it can, with a system Python (package python3-venv):\n"
+        f"Install it for all users, with a system Python (package python3-venv{where}):\n"
         f"  sudo /usr/bin/python3 -m venv /opt/duxnet && sudo /opt/duxnet/bin/pip install {wanted}\n"
         f"  sudo /opt/duxnet/bin/{unit.install_command}\n"
         "or with pipx:\n"
@@ -89,7 +91,7 @@ def remedy(placement: Placement, unit: Unit) -> str:
 
 
 def closed_to_others(path: Path) -> Optional[Path]:
-    """The first folder (or the file itself) on the way to `path` that an unrelated user cannot pass, or None."""
+    """The first folder of `path` that an unrelated user cannot enter, or `path` if it cannot be read; else None."""
     for folder in (*reversed(path.resolve().parents), path.resolve()):
         mode = folder.stat().st_mode
         needed = stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH

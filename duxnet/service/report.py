@@ -1,4 +1,4 @@
-"""What `duxnet service status` says: the unit as systemd sees it, in a dozen lines."""
+"""The output of `duxnet service status`: the unit as systemd sees it, in a dozen lines."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _NO_FIGURE = ("", "[not set]", str(2**64 - 1))
 
 
 def is_active(unit: Unit) -> bool:
-    """Whether the service has started and runs."""
+    """Whether the service has started and is running."""
     return systemctl.properties(unit.service, ["ActiveState"]).get("ActiveState") == "active"
 
 
 def describe(unit: Unit) -> Iterator[str]:
-    """Lines for a person. Raises CommandError where systemd does not run this machine."""
+    """Lines for a person. Raises CommandError if systemd does not run on this machine."""
     if not systemctl.is_running():
-        raise CommandError("systemd does not run this machine", "`duxnet agent` runs without it too.")
+        raise CommandError("systemd does not run on this machine", "`duxnet agent` runs without it too.")
     found = systemctl.properties(unit.service, _PROPERTIES)
     if found.get("LoadState") == "not-found":
-        yield f"{unit.service} is not installed: `sudo {unit.install_command}`"
+        yield f"{unit.service} is not installed; `sudo {unit.install_command}` installs it"
         return
     yield f"{unit.service}: {found['ActiveState']} ({found['SubState']}), {found.get('UnitFileState') or 'static'}"
     yield from _rows(found)
@@ -40,7 +40,7 @@ def describe(unit: Unit) -> Iterator[str]:
 
 def _rows(found: Mapping[str, str]) -> Iterator[str]:
     rows = {
-        "says": found.get("StatusText", ""),
+        "status": found.get("StatusText", ""),
         "active since": found.get("ActiveEnterTimestamp", ""),
         "process": found["MainPID"] if found.get("MainPID", "0") != "0" else "",
         "restarts": found.get("NRestarts", ""),

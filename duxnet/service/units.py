@@ -1,6 +1,6 @@
-"""Which units there are, their packaged text, and that text for the place where the package is installed.
+"""The units, their packaged text, and that text for the place where the package is installed.
 
-Here: names and text. Not here: writing files (`install`), talking to systemd (`systemctl`).
+Here: names and text. Not here: writing files (`install`) and calling systemd (`systemctl`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NETWORK_DROP_IN = "network.conf"
 
 @dataclass(frozen=True)
 class Unit:
-    """One service. `role` is also the subcommand of `duxnet` that it runs."""
+    """A service. `role` is also the subcommand of `duxnet` that it runs."""
 
     role: str
 
@@ -33,12 +33,12 @@ class Unit:
 
     @property
     def directory(self) -> str:
-        """The name of its folders below /var/lib and /run."""
+        """The name of the unit's folders below /var/lib and /run."""
         return f"duxnet-{self.role}"
 
     @property
     def install_command(self) -> str:
-        """What installs it, without the path of `duxnet`."""
+        """The command that installs the unit, without the path of `duxnet`."""
         return "duxnet service install" + (" --coordinator" if self.role == "coordinator" else "")
 
 
@@ -47,12 +47,12 @@ COORDINATOR = Unit("coordinator")
 
 
 def unit_text(unit: Unit, command: Path) -> str:
-    """The unit file, starting `command` (an absolute path) instead of the packaged one."""
+    """The unit file, with `command` (an absolute path) instead of the packaged one."""
     return _packaged(unit.service).replace(f"ExecStart={PACKAGED_COMMAND} ", f"ExecStart={_quoted(command)} ")
 
 
 def gpu_text(groups: Collection[str]) -> str:
-    """The GPU drop-in with those of its groups that exist: a group that does not would fail the unit."""
+    """The GPU drop-in with only the groups that exist: a missing group would make the unit fail."""
     lines = (_only_existing(line, groups) for line in _packaged(GPU_DROP_IN).splitlines())
     return "".join(f"{line}\n" for line in lines if line != "SupplementaryGroups=")
 
@@ -72,12 +72,12 @@ def network_text(allowed: Sequence[str]) -> str:
             networks.append(str(ipaddress.ip_network(given)))
         except ValueError as error:
             message = f"--allow: {shown(given)} is not accepted: {error}"
-            raise CommandError(message, "Give an address or a network: 203.0.113.7 or 10.0.0.0/8.") from None
+            raise CommandError(message, "Give an address or a network, such as 203.0.113.7 or 10.0.0.0/8.") from None
     return _packaged(NETWORK_DROP_IN) + "".join(f"IPAddressAllow={network}\n" for network in networks)
 
 
 def _packaged(name: str) -> str:
-    """A file of `systemd/`: in the wheel beside this package, in a checkout two folders up."""
+    """A file of `systemd/`, which is beside this package in the wheel and two folders up in a checkout."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "systemd", package.parent / "systemd"):
         if (folder / name).is_file():
@@ -86,6 +86,6 @@ def _packaged(name: str) -> str:
 
 
 def _quoted(command: Path) -> str:
-    """A path as systemd.service(5) wants it: % starts a specifier, $ a variable, a space ends the word."""
+    """A path quoted for systemd.service(5), where % starts a specifier, $ a variable, and a space ends the word."""
     text = str(command).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return text if text == PACKAGED_COMMAND or not set(text) & set(" \t'\"\\;") else f'"{text}"'

@@ -1,1 +1,1 @@
-"""The registry in this process: commands on their way to the disk, what callers see, what outlives a node."""
+"""The registry in this process: commands, transactions, the visible state, and what is kept of removed nodes."""

@@ -1,7 +1,6 @@
-"""`registry.admin`: what operators say about nodes.
+"""`registry.admin`: the commands of operators on admission, scheduling and wallets.
 
-Here: the commands on admission and scheduling. Not here: which are allowed when (`rules.admission`), who
-may give them (the host).
+`rules.admission` defines which transitions are allowed; the host decides who may use the commands.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ __all__ = ["RegistryAdmin"]
 
 
 class RegistryAdmin(Admin):
-    """As `Admin`. Each command says in an event who gave it, and why. Raises StoreError too."""
+    """Implements `Admin`. Each command adds an event with its actor and reason. Raises StoreError too."""
 
     def __init__(self, transactions: Transactions, reputations: Reputations) -> None:
         self._transactions = transactions
@@ -40,7 +39,7 @@ class RegistryAdmin(Admin):
         limits.displayable("reason", reason, "reason")
         limits.displayable("actor", actor, "actor")
         with self._transactions.command() as unit:
-            takes_out = admission is Admission.BANNED  # that works whatever the record holds
+            takes_out = admission is Admission.BANNED  # works even if the record is damaged
             record = self._transactions.existing(node_id, unit, damaged_too=takes_out)
             check_admission(record.node.admission, admission)
             node = node_with(record.node, admission=admission, admission_reason=reason)
@@ -76,12 +75,12 @@ class RegistryAdmin(Admin):
         actor: str = "",
         quota: int = 0,
     ) -> None:
-        """Prove the wallet that the node names, by its signature over `identity.wallets.proof_message(node_id)`.
+        """Prove the node's wallet by the wallet's signature of `identity.wallets.proof_message(node_id)`.
 
-        The proof lasts until the node names another wallet or is removed. With it come the faults of the wallet's other
-        proven nodes, those removed too. `verifier`: default Ethereum's, which needs the extra `ethereum`. Where `quota`
-        other nodes have proven the wallet (0: any number may), a node on probation is `pending` with the reason
-        `quota`. Raises ValidationError for a signature that proves nothing.
+        The proof lasts until the node names another wallet or is removed. The node takes over the faults of the
+        wallet's other proven nodes, including removed ones. `verifier` defaults to Ethereum's, which needs the extra
+        `ethereum`. If `quota` other nodes have proven the wallet (0: no limit), a node on probation becomes `pending`
+        with the reason `quota`. Raises ValidationError for an invalid signature.
         """
         limits.displayable("actor", actor, "actor")
         limits.integer("quota", quota, 0, 2**31 - 1)

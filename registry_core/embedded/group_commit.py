@@ -1,8 +1,7 @@
-"""Sharing commits: many threads ask, one of them commits for all who wait.
+"""Group commit: one of several waiting threads commits the work of all of them.
 
-Here: who leads, who waits, and whose error it is. Not here: SQL. No thread of its own: a lone caller commits on
-its own thread and pays for no hand-over, which at 0.1 ms for a commit would be a third of it. Callers that come
-while a commit runs wait in a queue; the first of them then commits the whole queue at once.
+There is no dedicated thread: a lone caller commits on its own thread and avoids a hand-over, which would add a third to
+a commit of 0.1 ms. Callers that arrive during a commit wait in a queue; the first of them then commits the whole queue.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ __all__ = ["GroupCommit", "Ticket"]
 
 W = TypeVar("W")
 
-LARGEST_GROUP = 1024  # one commit must stay short for those who come next; more buys nothing: the sync is shared
+LARGEST_GROUP = 1024  # bounds the wait of later callers; a larger group would gain nothing, since the sync is shared
 
 
 class Ticket(Generic[W]):
-    """A work's place in the queue."""
+    """A place in the queue."""
 
     __slots__ = ("done", "error", "leads", "wake", "work")
 
@@ -36,7 +35,7 @@ class Ticket(Generic[W]):
 
 
 class GroupCommit(Generic[W]):
-    """`commit_all` writes a sequence of works as one commit: all of them durable, or none and an exception."""
+    """`commit_all` writes several items of work in one commit: all become durable, or none and it raises."""
 
     def __init__(self, commit_all: Callable[[Sequence[W]], None]) -> None:
         self._commit_all = commit_all
@@ -45,11 +44,11 @@ class GroupCommit(Generic[W]):
 
     @property
     def waiting(self) -> int:
-        """How many works are on their way to the disk."""
+        """The number of items that are not durable yet."""
         return len(self._queue)
 
     def enqueue(self, work: W) -> Ticket[W]:
-        """Take a place in the order of commits; `wait` must follow, in this thread."""
+        """Add an item to the queue; `wait` must follow in this thread."""
         ticket = Ticket(work)
         with self._guard:
             self._queue.append(ticket)
@@ -57,10 +56,10 @@ class GroupCommit(Generic[W]):
         return ticket
 
     def wait(self, ticket: Ticket[W]) -> None:
-        """Return when the work is durable, in the order in which the works came. Raises what its commit raised.
+        """Return when the item is durable; items are committed in queue order. Raises the error of its commit.
 
-        When a shared commit fails with a RegistryError, each work of it is tried alone, so that an error reaches
-        exactly the callers whose work it is.
+        When a shared commit fails with a RegistryError, each of its items is retried alone, so that an error reaches
+        only the callers whose item caused it.
         """
         interrupted = None if ticket.leads else _wait_through(ticket)
         if not ticket.done:
@@ -97,12 +96,15 @@ class GroupCommit(Generic[W]):
                 self._settle([ticket])
         except BaseException:
             for ticket in group[1:]:
-                ticket.error = InterruptedError("the commit was interrupted; whether it was made is not known")
+                ticket.error = InterruptedError("the commit was interrupted; it is unknown whether it is durable")
             raise
 
 
 def _wait_through(ticket: Ticket[W]) -> Optional[KeyboardInterrupt]:
-    """Wait to be done or to lead. Ctrl-C is kept for later: a thread that left here would leave the rest waiting."""
+    """Wait until the item is done or this thread must lead.
+
+    Ctrl-C is deferred and returned: if this thread stopped waiting, the threads behind it would wait forever.
+    """
     interrupted = None
     while True:
         try:

@@ -1,7 +1,7 @@
-"""What callers see: the table, the records behind it, the events; and how time and reports change it.
+"""The visible state of the registry: the table, the records behind it and the events, changed by reports and timeouts.
 
-Here: everything that happens under the table's lock, which is never held while the disk is written. Not here:
-durable commands (`transactions`, `node_registry`).
+Everything here happens under the table's lock, which is never held while the disk is written. Durable commands are in
+`transactions` and `node_registry`.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ T = TypeVar("T")
 __all__ = ["LiveState"]
 
 LONGEST_REST_SECONDS = 60.0
-"""`tick` asks to be called at least this often, so that a wall clock that was set is noticed."""
+"""`tick` requests to be called at least this often, so that a change of the wall clock is noticed."""
 
 
 SAMPLES_AT_ONCE = 4_000
-"""Samples handed to the store by one tick, some 6 ms; the rest follows soon, so that no call waits long."""
+"""Maximum number of samples that one tick passes to the store, which takes about 6 ms, so that no call waits long."""
 
 SHARE_OF_PERIOD = 1 / 600
-"""How soon: at this share of the period (0.1 s of 60), 2.4 million samples a minute."""
+"""The remaining samples follow after this share of the period (0.1 s of 60 s): 2.4 million samples a minute."""
 
 
 class LiveState(AbstractContextManager[NodeTable]):
@@ -58,17 +58,17 @@ class LiveState(AbstractContextManager[NodeTable]):
         self._due = -float("inf")
         self._samples_due = float("inf")
         self._is_held: Optional[Callable[[str], bool]] = None
-        self._changes = 0  # how often something became visible
+        self._changes = 0  # how many times the visible state changed
         self.events = EventRing()
         self.uptime = UptimeTracker()
-        if self._interval is not None:  # else nobody is ever called silent, and being there proves nothing
+        if self._interval is not None:  # otherwise liveness is not judged, and uptime would mean nothing
             self.uptime.start(clock.monotonic())
         self.next_sequence = 1
         self._table = NodeTable(thresholds, self._interval)
         self.load()
 
     def load(self) -> None:
-        """Read the store anew. Samples that came in since they were saved are kept; conditions and liveness too."""
+        """Reread the store. Samples that are not saved yet are kept, as are conditions and liveness."""
         with self._lock:
             older, self._table = self._table, NodeTable(self._thresholds, self._interval, self._store.label_key())
             self._table.is_held = self._is_held
@@ -93,60 +93,75 @@ class LiveState(AbstractContextManager[NodeTable]):
         slot = self._table.slots.by_id[row.columns.node_id]
         if row.sample is not None:
             self._table.slots.restore_sample(slot, row.sample)
-        if row.is_down:  # a reader takes its writer's word for it
+        if row.is_down:  # a read-only registry relies on its writer for this
             self._table.was_down(slot, counts=self._interval is not None or self._store.read_only)
 
     def _stored_number(self, key: str) -> int:
         text = self._store.meta(key) or "0"
-        if not (text.isascii() and text.isdecimal() and len(text) < 17):  # below 2**62 with room for what is to come
-            raise DamagedStoreError(self._store.location, f"meta.{key}: {shown(text)} is no whole number below 10**16")
+        if not (text.isascii() and text.isdecimal() and len(text) < 17):  # so far below 2**62 that it can grow
+            where = f"meta.{key}: {shown(text)} is not a whole number below 10**16"
+            raise DamagedStoreError(self._store.location, where)
         return int(text)
 
     def pace(self, interval_seconds: float) -> None:
-        """Judge silence by this interval."""
+        """Judge liveness by this reporting interval."""
         with self._lock:
             self._interval = interval_seconds
             for node_id in self._table.pace(interval_seconds):
                 self._node_cache.changed(self._table.slots.by_id[node_id])
-                self._tell_liveness(node_id, Liveness.LIVE, Liveness.DOWN, self._clock.now())
+                self._add_liveness_event(node_id, Liveness.LIVE, Liveness.DOWN, self._clock.now())
             self.uptime.start(self._clock.monotonic())
 
     def hold_down(self, is_held: Optional[Callable[[str], bool]]) -> None:
-        """Call `is_held` before a node becomes `down`: True keeps it `suspect`."""
+        """Call `is_held` before a node becomes `down`; if it returns True, the node stays `suspect`."""
         with self._lock:
             self._is_held = is_held
             self._table.is_held = is_held
 
     def hours_waiting(self, record: NodeRecord) -> list[HourObserved]:
-        """The node's hours of attendance that are not in its evidence yet; none before its registration is visible."""
+        """The node's observed hours that are not in its evidence yet; none before its registration is visible."""
         with self._lock:
             slots = self._table.slots
             slot = slots.by_id.get(record.node.id)
-            if slot is None or slots.sequence[slot] != record.sequence:  # an earlier registration's are not this one's
+            if slot is None or slots.sequence[slot] != record.sequence:  # hours of an earlier registration do not count
                 return []
             return self.uptime.waiting(record.node.id)
 
+    def hours_until_removed(self, record: NodeRecord) -> list[HourObserved]:
+        """As `hours_waiting`, with the observed part of the current hour; for a node that is being removed."""
+        with self._lock:
+            slots, node_id = self._table.slots, record.node.id
+            slot = slots.by_id.get(node_id)
+            if slot is None or slots.sequence[slot] != record.sequence:
+                return []
+            return self.uptime.until(node_id, self._table.liveness(slot), self._clock.monotonic())
+
+    def hours_open(self) -> Optional[float]:
+        """Hours since the registry opened in which it judged liveness; None if it does not judge it."""
+        with self._lock:
+            return self.uptime.hours_open(self._clock.monotonic())
+
     def hours_settled(self, node_id: str) -> None:
-        """They are now."""
+        """The node's observed hours are in its evidence now."""
         with self._lock:
             self.uptime.settle(node_id)
 
     def all_settled(self, hour: int) -> None:
-        """Every node's hours before this one are in its evidence."""
+        """All nodes' hours before this one are in their evidence."""
         with self._lock:
             self.uptime.settle_all(hour)
 
     def meta(self) -> dict[str, str]:
-        """What every commit writes beside the records."""
+        """The entries of `meta` that every commit writes."""
         return {"next_sequence": str(self.next_sequence), "event_index": str(self.events.last_index)}
 
     def apply(self, changes: Sequence[Change], events: Iterable[tuple[EventKind, str, Mapping[str, str]]]) -> None:
-        """These changes are durable: change the table, add the events."""
+        """Make durable changes visible: update the table, add the events."""
         with self._lock:
             now, at = self._clock.monotonic(), self._clock.now()
             for change in changes:
                 if isinstance(change, Put):
-                    self._put(change, now, at)
+                    self._put(change, now)
                 elif isinstance(change, Delete):
                     slot = self._table.slots.by_id.get(change.node_id)
                     self._table.remove(change.node_id)
@@ -161,24 +176,27 @@ class LiveState(AbstractContextManager[NodeTable]):
             self._changes += 1
             self._due = -float("inf")
 
-    def _put(self, change: Put, now: float, at: datetime) -> None:
+    def _put(self, change: Put, now: float) -> None:
         columns = change.columns
         if self._table.put(columns, now):
             self.uptime.arrived(columns.node_id, now)
         slot = self._table.slots.by_id[columns.node_id]
         self._node_cache.forget(slot)
-        if columns.left:
-            self._set_left(slot, columns.node_id, at)
 
-    def _set_left(self, slot: int, node_id: str, at: datetime) -> None:
-        before = self._table.liveness(slot)
-        self._table.leave(slot)
-        self._node_cache.changed(slot)
-        if before is not Liveness.LEFT:
-            self._tell_liveness(node_id, before, Liveness.LEFT, at)
+    def leave(self, node_id: str) -> None:
+        """Mark the node as left until its next sign of life."""
+        with self._lock:
+            slot = self._table.slots.by_id.get(node_id)
+            if slot is None:
+                return
+            before = self._table.liveness(slot)
+            self._table.leave(slot)
+            self._node_cache.changed(slot)
+            if before is not Liveness.LEFT:
+                self._add_liveness_event(node_id, before, Liveness.LEFT, self._clock.now())
 
     def sign_of_life(self, node_id: str) -> None:
-        """The node was heard: it is live, from now on for another interval."""
+        """Record a sign of life: the node is live now, and its deadline starts again."""
         with self._lock:
             slot = self._table.slots.by_id.get(node_id)
             if slot is not None:
@@ -188,12 +206,12 @@ class LiveState(AbstractContextManager[NodeTable]):
         before, after = self._table.seen(slot, now, at.timestamp())
         self._node_cache.changed(slot)
         if before is not after:
-            self._tell_liveness(node_id, before, after, at)
+            self._add_liveness_event(node_id, before, after, at)
 
     def report(
         self, node_id: str, load_average: Optional[float], memory_usage: Optional[float], disk_usage: Optional[float]
     ) -> Optional[NodeHealth]:
-        """A checked sample of a node; None when there is no such node."""
+        """Record a checked sample of a node and return the resulting health; None if there is no such node."""
         at = self._clock.now()
         sample = (load_average, memory_usage, disk_usage)
         with self._lock:
@@ -206,26 +224,26 @@ class LiveState(AbstractContextManager[NodeTable]):
             health = health_sample(*sample, at, ALL_CONDITIONS[after])
             self._node_cache.reported(slot, health)
             if after != before:
-                self._tell_health(node_id, ALL_CONDITIONS[before], ALL_CONDITIONS[after], at)
+                self._add_health_event(node_id, ALL_CONDITIONS[before], ALL_CONDITIONS[after], at)
             if is_now is not was:
-                self._tell_liveness(node_id, was, is_now, at)
+                self._add_liveness_event(node_id, was, is_now, at)
             return health
 
     def judged(
         self, offer: NodeCapabilities, gauges: tuple[Optional[float], Optional[float], Optional[float]]
     ) -> NodeHealth:
-        """What would follow from a first sample of a node that offers this."""
+        """The health that a first sample of a node with these capabilities would have."""
         per_cpu = load_per_cpu(gauges[0], offer.host_cpus or offer.cpu_cores)
         after = HealthRule(self._thresholds).conditions(per_cpu, gauges[1], gauges[2], ALL_UNKNOWN)
         return health_sample(*gauges, self._clock.now(), ALL_CONDITIONS[after])
 
     def tick(self) -> float:
-        """Let time do its work; returns in how many seconds to come again."""
+        """Apply timeouts; return the seconds until the next call is due."""
         now = self.catch_up()
         return max(0.0, min(self._due - now, LONGEST_REST_SECONDS))
 
     def catch_up(self) -> float:
-        """What every call does first: `tick` when that is due. Returns the monotonic time."""
+        """Apply timeouts if they are due, as every call does first. Returns the monotonic time."""
         now = self._monotonic()
         if now >= self._due:
             with self._lock:
@@ -238,7 +256,7 @@ class LiveState(AbstractContextManager[NodeTable]):
             self.uptime.close_hour(self._table.ids_in(Liveness.DOWN), self._table.ids_in(Liveness.LEFT))
         for node_id, before, after in self._table.expire(now):
             self._node_cache.changed(self._table.slots.by_id[node_id])
-            self._tell_liveness(node_id, before, after, at)
+            self._add_liveness_event(node_id, before, after, at)
         self._end_cordons(at)
         self._due = min(
             self._table.next_due(),
@@ -260,12 +278,12 @@ class LiveState(AbstractContextManager[NodeTable]):
         self._due = min(self._due, self._samples_due)
 
     def unsaved(self) -> list[Sampled]:
-        """The nodes that were heard or went down since they were last asked for."""
+        """The nodes that reported or went down since the last call."""
         with self._lock:
             return self._table.unsaved()
 
     def not_saved(self, samples: list[Sampled]) -> None:
-        """Saving failed: keep them for the next time."""
+        """Mark samples as unsaved again after saving them failed."""
         with self._lock:
             for sample in samples:
                 slot = self._table.slots.by_id.get(sample.node_id)
@@ -276,8 +294,8 @@ class LiveState(AbstractContextManager[NodeTable]):
         """The node as it is now."""
         with self._lock:
             try:
-                slot = self._table.slots.by_id.get(node_id)  # type: ignore[call-overload]  # what is no text is no id
-            except TypeError:  # nor is what cannot be a key
+                slot = self._table.slots.by_id.get(node_id)  # type: ignore[call-overload]  # anything but text is no id
+            except TypeError:  # unhashable
                 return None
             if slot is None:
                 return None
@@ -294,7 +312,7 @@ class LiveState(AbstractContextManager[NodeTable]):
             return None if slot is None else self._read([slot])[0]
 
     def as_it_will_be(self, record: NodeRecord) -> Node:
-        """The node as a record that is not yet visible describes it."""
+        """The node as described by a record that is not visible yet."""
         with self._lock:
             slot = self._table.slots.by_id.get(record.node.id)
             if slot is None:
@@ -302,13 +320,13 @@ class LiveState(AbstractContextManager[NodeTable]):
             return node_snapshot(self._without_ended_cordon(record.node), *self._node_cache.view(slot))
 
     def _without_ended_cordon(self, node: Node) -> Node:
-        """A cordon whose time is over stands in the record until the next change of it."""
+        """The node without an expired cordon, which stays in the record until the record's next change."""
         if node.cordon is None or node.cordon.until is None or node.cordon.until > self._clock.now():
             return node
         return node_with(node, scheduling=Scheduling.ELIGIBLE, cordon=None)
 
     def leave_out(self, node_id: Optional[str]) -> bool:
-        """Leave a node whose record is damaged out of all answers; True when it was not yet."""
+        """Omit a node whose record is damaged from all results; True if it was not omitted before."""
         with self._lock:
             slot = self._table.slots.by_id.get(node_id) if node_id is not None else None
             if slot is None or not self._table.leave_out(slot):
@@ -318,11 +336,11 @@ class LiveState(AbstractContextManager[NodeTable]):
 
     @property
     def left_out(self) -> int:
-        """How many nodes are left out."""
+        """The number of omitted nodes."""
         return self._table.left_out
 
     def locked(self) -> AbstractContextManager[NodeTable]:
-        """`with live_state.locked() as table:` nothing changes meanwhile. For short looks: all other calls wait."""
+        """`with live_state.locked() as table:` holds the lock. Keep it short: all other calls wait."""
         return self
 
     def __enter__(self) -> NodeTable:
@@ -335,35 +353,35 @@ class LiveState(AbstractContextManager[NodeTable]):
     def nodes(
         self, select: Callable[[NodeTable], tuple[list[int], T]], unreadable: Optional[Unreadable] = None
     ) -> tuple[list[Node], T]:
-        """The nodes in the slots that `select` picks from the table, in its order, and what it returns beside them.
+        """The nodes in the slots that `select` returns, in its order, and the second value that `select` returns.
 
-        `select` is called under the lock, and once more where the table changed while records were read. Nodes that
-        are damaged are told to `unreadable` and lack in the answer; without it the first is raised.
+        `select` is called under the lock, and again if the table changed while records were read. Damaged nodes are
+        passed to `unreadable` and omitted from the result; without `unreadable` the first one's error is raised.
         """
         with self._lock:
-            slots, beside = select(self._table)
+            slots, extra = select(self._table)
             nodes, unread = self._node_cache.all_of(slots)
             if unread and not self._store.lazy:
                 for place, node in zip(unread, self._read([slots[place] for place in unread], unreadable)):
                     nodes[place] = node
                 unread = []
             if not unread:
-                return _known(nodes), beside
+                return _known(nodes), extra
             seen = self._changes
             wanted = [(place, slots[place], self._node_cache.view(slots[place])) for place in unread]
             ids = [str(self._table.slots.ids[slot]) for _place, slot, _view in wanted]
-        records = self._store.read_many(ids, unreadable)  # without the lock: nobody waits for the disk
+        records = self._store.read_many(ids, unreadable)  # without the lock: other calls do not wait for the disk
         with self._lock:
-            if self._changes != seen:  # what was read may not be what was selected
-                slots, beside = select(self._table)
-                return _known(self._read(slots, unreadable)), beside
+            if self._changes != seen:  # the records may no longer match the selection
+                slots, extra = select(self._table)
+                return _known(self._read(slots, unreadable)), extra
             for (place, slot, view), record in zip(wanted, records):
                 if record is not None:
                     nodes[place] = self._node_cache.made_of(slot, record, view)
-        return _known(nodes), beside
+        return _known(nodes), extra
 
     def _read(self, slots: list[int], unreadable: Optional[Unreadable] = None) -> list[Optional[Node]]:
-        """Snapshots made of records read now, under the lock; None for a node that is just being removed."""
+        """Snapshots of records that are read now, under the lock; None for a node that is being removed."""
         records = self._store.read_many([str(self._table.slots.ids[slot]) for slot in slots], unreadable)
         node_cache = self._node_cache
         return [
@@ -378,15 +396,15 @@ class LiveState(AbstractContextManager[NodeTable]):
     def _end_cordons(self, at: datetime) -> None:
         for node_id in self._table.end_cordons(at.timestamp()):
             self._node_cache.forget(self._table.slots.by_id[node_id])
-            details = FrozenMap({"from": "cordoned", "to": "eligible", "reason": "the cordon's time is over"})
+            details = FrozenMap({"from": "cordoned", "to": "eligible", "reason": "the cordon expired"})
             self.events.add(at, EventKind.SCHEDULING, node_id, details)
 
-    def _tell_liveness(self, node_id: str, before: Liveness, after: Liveness, at: datetime) -> None:
+    def _add_liveness_event(self, node_id: str, before: Liveness, after: Liveness, at: datetime) -> None:
         self.uptime.changed(node_id, before, after, self._clock.monotonic())
         details = FrozenMap({"from": before.value, "to": after.value})
         self.events.add(at, EventKind.LIVENESS, node_id, details)
 
-    def _tell_health(self, node_id: str, before: Conditions, after: Conditions, at: datetime) -> None:
+    def _add_health_event(self, node_id: str, before: Conditions, after: Conditions, at: datetime) -> None:
         if before.any_critical or after.any_critical:
             details = {"load": after.load.value, "memory": after.memory.value, "disk": after.disk.value}
             self.events.add(at, EventKind.HEALTH, node_id, FrozenMap(details))

@@ -1,7 +1,4 @@
-"""Snapshots ready to hand out: made once, kept as long as nothing about their node changes, within a bound.
-
-Here: the two caches and how a snapshot is put together. Not here: which nodes are asked for (`visible`).
-"""
+"""A bounded cache of node snapshots, each valid until its node changes."""
 
 from __future__ import annotations
 
@@ -16,12 +13,12 @@ from registry_core.table.node_table import NodeTable
 __all__ = ["NodeCache"]
 
 MOST_KEPT = 65_536
-"""Slots of which description, newest health and snapshot are kept, about 2 KiB each in all. More: fewer records read
-again and fewer snapshots made anew in large registries; smaller ones keep all."""
+"""Maximum number of cached slots, about 2 KiB each for description, newest health and snapshot. A larger cache avoids
+reading records again in large registries; smaller registries fit completely."""
 
 
 class NodeCache:
-    """By slot. Not thread-safe: the registry's lock guards it."""
+    """Keyed by slot. Not thread-safe: guarded by the registry's lock."""
 
     def __init__(self, table: NodeTable) -> None:
         self._table = table
@@ -30,23 +27,23 @@ class NodeCache:
         self._made: dict[int, Node] = {}
 
     def reported(self, slot: int, health: NodeHealth) -> None:
-        """The node has a new sample. It is kept for a node that is being asked for; the table has it in any case."""
+        """Store the new sample of a cached node; the table holds every node's sample."""
         if slot in self._bases:
             self._healths[slot] = health
             self._made.pop(slot, None)
 
     def changed(self, slot: int) -> None:
-        """Its health or liveness changed otherwise."""
+        """Drop the snapshot after another change of the node's health or liveness."""
         self._healths.pop(slot, None)
         self._made.pop(slot, None)
 
     def forget(self, slot: int) -> None:
-        """Its record changed, or it is gone."""
+        """Drop everything about a node whose record changed or was removed."""
         self._bases.pop(slot, None)
         self.changed(slot)
 
     def get(self, slot: int) -> Optional[Node]:
-        """The node as it is now, or None when its record must be read first."""
+        """The node as it is now; None if its record must be read first."""
         node = self._made.get(slot)
         if node is None:
             base = self._bases.get(slot)
@@ -56,22 +53,22 @@ class NodeCache:
         return node
 
     def all_of(self, slots: list[int]) -> tuple[list[Optional[Node]], list[int]]:
-        """`get` for each slot, and the places in the list where a record must be read first."""
+        """`get` for each slot, and the list indexes whose record must be read first."""
         found = [self.get(slot) for slot in slots]
         return found, [place for place, node in enumerate(found) if node is None]
 
     def view(self, slot: int) -> tuple[NodeHealth, Liveness]:
-        """What changes about the node without its record."""
+        """The part of a snapshot that is not in the record: health and liveness."""
         health = self._healths.get(slot)
         if health is None:
             health = self._table.slots.health(slot)
         return health, self._table.liveness(slot)
 
     def made_of(self, slot: int, record: NodeRecord, view: tuple[NodeHealth, Liveness]) -> Node:
-        """The node as this record and view say; the record's part is kept."""
+        """The snapshot made of this record and view; the record's part is cached."""
         base = record.node
         if base.scheduling is Scheduling.CORDONED and not self._table.slots.cordoned[slot]:
-            base = node_with(base, scheduling=Scheduling.ELIGIBLE, cordon=None)  # the cordon's time is over
+            base = node_with(base, scheduling=Scheduling.ELIGIBLE, cordon=None)  # the cordon expired
         if len(self._bases) >= MOST_KEPT:
             self._bases.clear()
             self._healths.clear()

@@ -1,7 +1,7 @@
-"""NodeRegistry: the door of the embedded registry. A rule decides, the store commits, the table changes, an event
-goes out; a query asks the table and reads records for what it found.
+"""NodeRegistry, the public class of the embedded registry.
 
-Here: checking arguments and the order of these steps. Not here: rules, files, indexes, what is under which lock.
+It checks arguments and orders the steps of each call. A command: a rule decides, the store commits, the table changes,
+an event is added. A query: the table finds the slots, the store reads their records.
 """
 
 from __future__ import annotations
@@ -56,14 +56,16 @@ MAX_HEARTBEAT_TIMEOUT_SECONDS = 7 * 86_400.0
 
 
 class NodeRegistry(Queries):
-    """The embedded registry: in memory, in a JSON file or in SQLite, as the suffix of `persistence_path` says.
+    """The embedded registry: in memory, in a JSON file or in SQLite, depending on the suffix of `persistence_path`.
 
-    `heartbeat_timeout_seconds`: after this silence a node is `down` (after half of it `suspect`); None: silence
-    changes nothing. A node that told a longer interval is given the time that follows from it.
-    `read_only` opens beside a writer and sees its last commit. `clock` is for tests and simulations. `sum_key`: 32
-    secret bytes that a host has anyway, for the sums over SQLite's rows; default: the file keeps a key of its own.
+    `heartbeat_timeout_seconds`: after this much silence a node is `down` (after half of it `suspect`). None: silence
+    changes nothing. A node that registered with a longer interval gets a longer timeout.
+    `read_only` opens the registry while another process writes it, and sees that process's last commit. `clock` is for
+    tests and simulations. `sum_key`: 32 secret bytes of the host for the checksums of SQLite's rows; by default the
+    file stores a key of its own.
 
-    Thread-safe, but of one process: not usable after a fork. Raises ValidationError, StoreError and its kinds.
+    Thread-safe, but for one process only: not usable after a fork. Raises ValidationError, StoreError and its
+    subclasses.
     """
 
     def __init__(
@@ -99,11 +101,11 @@ class NodeRegistry(Queries):
 
     @property
     def events(self) -> EventRing:
-        """What happened, in order: `events.after(index, wait_seconds=0)`."""
+        """The recent events, in order: `events.after(index, wait_seconds=0)`."""
         return self._live_state.events
 
     def register_node(self, node: Node, *, interval_seconds: Optional[float] = None) -> str:
-        """Take a node in, or update the description of the one with this id; see `Registry.register_node`."""
+        """Register a node, or update the description of the node with this id; see `Registry.register_node`."""
         return self._register(node, interval_seconds, Terms()).id
 
     def _register(self, node: Node, interval_seconds: Optional[float], terms: Terms) -> Node:
@@ -140,10 +142,10 @@ class NodeRegistry(Queries):
         memory_usage: Optional[float] = None,
         disk_usage: Optional[float] = None,
     ) -> NodeHealth:
-        """Record a sample and return what follows from it; see `Registry.update_node_health`."""
+        """Record a sample and return the resulting health; see `Registry.update_node_health`."""
         self._transactions.before_change()
         load, memory, disk = load_average, memory_usage, disk_usage
-        if type(load) is not float or not 0.0 < load <= limits.MAX_LOAD_AVERAGE:  # the usual case costs no call
+        if type(load) is not float or not 0.0 < load <= limits.MAX_LOAD_AVERAGE:  # avoids a call in the usual case
             load = limits.optional_number("load_average", load, 0, limits.MAX_LOAD_AVERAGE)
         if type(memory) is not float or not 0.0 < memory <= 100.0:
             memory = limits.optional_number("memory_usage", memory, 0, 100)
@@ -157,7 +159,7 @@ class NodeRegistry(Queries):
     def _report_in_batch(
         self, node_id: str, gauges: tuple[Optional[float], Optional[float], Optional[float]]
     ) -> NodeHealth:
-        """A sample of a node that only the caller's open batch makes known; it is told once the batch is durable."""
+        """Record a sample of a node that the caller's open batch registers; applied when the batch is durable."""
         batch = self._transactions.own_batch()
         staged = None if batch is None else self._transactions.staged(limits.lookup_key(node_id), batch)
         if batch is None or staged is None or staged[1] is None:
@@ -166,27 +168,28 @@ class NodeRegistry(Queries):
         return self._live_state.judged(staged[1].node.capabilities, gauges)
 
     def report_gap(self, gap: Mapping[str, Any]) -> None:
-        """See `Reporting.report_gap`; this registry keeps no gaps."""
+        """See `Reporting.report_gap`; this registry ignores gaps."""
 
     def forget_waits(self) -> None:
-        """See `Reporting.forget_waits`; this registry never asks to be left alone."""
+        """See `Reporting.forget_waits`; this registry never asks clients to wait."""
 
     @property
     def requested_interval_seconds(self) -> float:
-        """0: who embeds the registry decides how often to report."""
+        """0: the program that embeds the registry decides how often to report."""
         return 0.0
 
     @property
     def withheld_reasons(self) -> tuple[str, ...]:
-        """None: the registry in this process speaks for no single node; `explain_node` says it of each."""
+        """Empty: the registry in this process belongs to no single node; use `explain_node` instead."""
         return ()
 
     def leave(self, node_id: str) -> None:
-        """Say that the node goes in good order; see `Reporting.leave`."""
+        """Report that the node leaves on purpose; see `Reporting.leave`."""
         with self._transactions.command() as unit:
             record = self._transactions.existing(node_id, unit)
             if record.node.liveness is not Liveness.LEFT:
                 self._transactions.put(unit, record_with(record, node=node_with(record.node, liveness=Liveness.LEFT)))
+            unit.soft.append(lambda: self._live_state.leave(record.node.id))
 
     def update_node_reputation(
         self,
@@ -201,10 +204,14 @@ class NodeRegistry(Queries):
         """Record the outcome of one task; see `Registry.update_node_reputation`."""
         outcome = Outcome(task_success, task_id, dimension, weight, rater).checked()
         with self._transactions.command() as unit:
+            if not task_success and self._transactions.record(limits.lookup_key(node_id), unit) is None:
+                reputation = self._reputations.add_to_removed(unit, node_id, outcome)
+                if reputation is not None:
+                    return reputation
             return self._reputations.add(unit, self._transactions.existing(node_id, unit), outcome)
 
     def get_node(self, node_id: str) -> Optional[Node]:
-        """The node as it is now, or None. One look-up, however many nodes there are."""
+        """The node as it is now, or None. The cost does not depend on the number of nodes."""
         self._transactions.before_call()
         batch = self._transactions.own_batch()
         staged = None if batch is None else self._transactions.staged(limits.lookup_key(node_id), batch)
@@ -213,13 +220,13 @@ class NodeRegistry(Queries):
         return self._live_state.get(node_id)
 
     def get_reputation(self, node_id: str) -> Reputation:
-        """The node's reputation with evidence and reasons. Raises UnknownNodeError."""
+        """The node's reputation with its evidence and reasons. Raises UnknownNodeError."""
         record = self._record(node_id)
         reputation = reputation_of(state_of(record), record.node.admission)
         if not proven_wallet(record):
             return reputation
-        said = (*reputation.reasons, "its wallet is proven: the wallet's faults count against it")
-        return replace(reputation, reasons=said)
+        reasons = (*reputation.reasons, "its wallet is proven: failures of the wallet's other nodes count against it")
+        return replace(reputation, reasons=reasons)
 
     def _record(self, node_id: str) -> NodeRecord:
         self._transactions.before_call()
@@ -231,35 +238,35 @@ class NodeRegistry(Queries):
     def expected_uptime(self, node_id: str, hours: float) -> float:
         """The probability that the node, live now, stays live for the next `hours`. Raises UnknownNodeError.
 
-        From the hours in which this registry judged silence (`heartbeat_timeout_seconds`); before there are any, the
-        network's mean. A guess to plan with, not a bound.
+        An estimate from the hours in which this registry observed liveness (`heartbeat_timeout_seconds`), or the
+        network's mean if there are none. It is not a bound.
         """
         return expected_uptime(state_of(self._record(node_id)), hours, self._reputations.network_uptime())
 
     def audit_probability(self, node_id: str) -> float:
-        """How often a result of this node should be computed again by another: 1 for a newcomer, 0.02 for the best.
+        """The share of this node's results that another node should recompute: 1 for a newcomer, 0.02 for the best.
 
-        The other shares neither wallet nor network nor rating ring with it. Raises UnknownNodeError.
+        The other node must share neither wallet, network nor rating ring with it. Raises UnknownNodeError.
         """
         return audit_probability(state_of(self._record(node_id)))
 
     def find_nodes(
         self, query: NodeQuery, *, unreadable: Optional[Unreadable] = None, look_at_most: Optional[int] = None
     ) -> NodePage:
-        """The nodes that answer the query, and the cursor behind them; see `Registry.find_nodes`.
+        """The nodes that match the query, and the cursor of the next page; see `Registry.find_nodes`.
 
-        `look_at_most` bounds what `min_uptime_probability` costs, about 0.1 ms for each node looked at: the page may
-        then hold fewer than there are, and its cursor goes on behind the last node looked at.
+        `look_at_most` limits how many nodes are examined for `min_uptime_probability`, at about 0.1 ms each. The page
+        may then hold fewer nodes than match, and its cursor continues after the last node examined.
         """
         self._transactions.before_call()
-        if type(query) is not NodeQuery:  # the usual case costs no call
+        if type(query) is not NodeQuery:  # avoids a call in the usual case
             limits.instance("query", query, NodeQuery)
         return find_nodes(self._live_state, query, self._stays, unreadable, look_at_most)
 
     def count(self, query: NodeQuery) -> int:
-        """How many nodes meet the query; see `Registry.count`."""
+        """The number of nodes that match the query; see `Registry.count`."""
         self._transactions.before_call()
-        if type(query) is not NodeQuery:  # the usual case costs no call
+        if type(query) is not NodeQuery:  # avoids a call in the usual case
             limits.instance("query", query, NodeQuery)
         return count_nodes(self._live_state, query, self._stays)
 
@@ -277,9 +284,10 @@ class NodeRegistry(Queries):
         return query.failing(node, stays)
 
     def deregister_node(self, node_id: str) -> bool:
-        """Remove the node; True if it was there. Durable before it returns. Its reputation waits for its return.
+        """Remove the node; True if it was registered. Durable when it returns.
 
-        One whose record is damaged is removed too; of its reputation only its standing is left.
+        Its reputation is kept in case it registers again. A node with a damaged record is removed too, and only its
+        standing is kept.
         """
         return self._deregister(node_id, None)
 
@@ -294,33 +302,33 @@ class NodeRegistry(Queries):
         return True
 
     def batch(self) -> AbstractContextManager[None]:
-        """Many changes, one commit, all or nothing: an exception inside drops them all.
+        """Combine many changes into one commit, all or nothing: an exception inside drops all of them.
 
-        Inside, each change builds on the ones before it, and `get_node` and `get_reputation` show it; `list_nodes`,
-        `count_nodes` and other threads see the registry as it was until the batch is durable. Durable calls of other
-        threads wait for its end, soft calls and queries do not.
+        Inside, each change builds on the ones before it, and `get_node` and `get_reputation` show it. `list_nodes`,
+        `count_nodes` and other threads see the state before the batch until the batch is durable. Durable calls of
+        other threads wait for its end; samples and queries do not.
         """
         return self._transactions.batch()
 
     def save(self) -> None:
-        """Write the newest samples and who is down; all else is on disk already. Durable when it returns."""
+        """Write the newest samples and the list of down nodes; everything else is durable already."""
         self._transactions.before_change()
         self._transactions.save_samples()
 
     def load(self) -> None:
-        """Read the file anew, when it was edited by hand or by another process. Samples not yet saved are kept."""
+        """Reread the file after it was changed by hand or by another process. Unsaved samples are kept."""
         self._transactions.refresh()
 
     def tick(self) -> float:
-        """Let time do its work (silence, cordons that end); returns in how many seconds it is next due, at most 60.
+        """Apply timeouts (silent nodes, expired cordons); return the seconds until the next call is due, at most 60.
 
-        Every other call does this first, so only a host that waits for events or for silence must call it.
+        Every other call does this first, so only a host that waits for such changes needs to call it.
         """
         self._transactions.before_call()
         return self._live_state.tick()
 
     def close(self) -> None:
-        """Save the samples and let go of the file. Closing twice is no error; a call after it is one."""
+        """Save the samples and release the file. Closing twice is no error; any other call after it raises."""
         if self._transactions.refusal is not None:
             return
         try:
@@ -339,8 +347,8 @@ class NodeRegistry(Queries):
         self.close()
 
     def refuse_after_fork(self) -> None:
-        """Called in a forked child: locks and handles are the parent's."""
-        why = "this registry belongs to the parent process; open one after the fork"
+        """Refuse every call in a forked child, since locks and handles belong to the parent."""
+        why = "this registry was opened before a fork and belongs to the parent process; open it after the fork"
         self._transactions.refusal = ReadOnlyError(why)
 
 
@@ -357,5 +365,5 @@ if hasattr(os, "register_at_fork"):
 
 
 def _milliseconds(moment: datetime) -> datetime:
-    """As exact as a file keeps it, so that a restart changes nothing."""
+    """Rounded down to the precision of the files, so that a restart changes nothing."""
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

@@ -1,8 +1,8 @@
-"""From a query to a page: which slots to read, the cursor behind them, and the condition that no index holds.
+"""From a query to a page: the slots to read, the cursor of the next page, and `min_uptime_probability`.
 
-Here: cursors, and `min_uptime_probability`, for which nodes are read page by page and their evidence with them. That
-costs about 0.1 ms for each node looked at. Not here: which slots answer (`table.select`), reading records
-(`live_state`), the probability itself (`rules.reputation.availability`).
+No index covers `min_uptime_probability`: nodes and their evidence are read page by page, at about 0.1 ms per node.
+Slots are selected in `table.select`, records read in `live_state`, and the probability is computed in
+`rules.reputation.availability`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _CURSOR = re.compile(r"~([0-9]{1,3})~([0-9]{1,18})\Z")
 
 
 SELECTED_AT_MOST = 4
-"""How often one question is put anew after damaged records were found, so that its page is full all the same."""
+"""Maximum number of attempts to fill a page when damaged records are found."""
 LOOKED_AHEAD = 1_000
-"""So many nodes are looked at for more of them before it is put anew, about 10 ms."""
+"""Number of nodes checked for further damage before the next attempt, which takes about 10 ms."""
 
 T = TypeVar("T")
 ExpectedUptime = Callable[[Node, Optional[Unreadable]], float]
@@ -42,10 +42,11 @@ def find_nodes(
     unreadable: Optional[Unreadable],
     look_at_most: Optional[int],
 ) -> NodePage:
-    """The page that answers the query. Damaged nodes are told to `unreadable` and left out; without it one is raised.
+    """The page of nodes that match the query.
 
-    `look_at_most` bounds `min_uptime_probability`: after this many nodes it stops with what it found, and a cursor to
-    go on behind the last one looked at; a draw, which has no cursor, is then one of this many candidates.
+    Damaged nodes are passed to `unreadable` and omitted; without `unreadable` the first one's error is raised.
+    `look_at_most` limits `min_uptime_probability`: the search stops after this many nodes and returns the matches so
+    far with a cursor after the last node examined. A random order has no cursor and draws from this many candidates.
     """
     if query.min_uptime_probability > 0.0:
         found = _find_likely_to_stay(live_state, query, expected_uptime, unreadable, look_at_most)
@@ -56,7 +57,7 @@ def find_nodes(
 
 
 def count_nodes(live_state: LiveState, query: NodeQuery, expected_uptime: ExpectedUptime) -> int:
-    """How many nodes meet the query, whatever its order and page."""
+    """The number of nodes that match the query; order and page are ignored."""
     if query.min_uptime_probability > 0.0:
         every = replace(query, order=NodeOrder.REPUTATION, limit=None, after=None)
         return len(_find_likely_to_stay(live_state, every, expected_uptime, None, None)[0])
@@ -70,10 +71,10 @@ def _whole(
     select: Callable[[NodeTable, NodeQuery], tuple[list[int], T]],
     unreadable: Optional[Unreadable],
 ) -> tuple[list[Node], T]:
-    """The nodes that `select` finds, without those that are damaged, and what it returns beside them.
+    """The nodes that `select` finds, without damaged ones, and the second value that `select` returns.
 
-    A damaged node is left out of every answer from now on. So that the page is full all the same, the question is put
-    anew, after a look at the next nodes for more of them.
+    A damaged node is omitted from all later results too. To fill the page nevertheless, the next nodes are checked for
+    damage and the query is repeated.
     """
     if unreadable is None:
         return live_state.nodes(lambda table: select(table, query))
@@ -91,7 +92,7 @@ def _leaving_out(
     select: Callable[[NodeTable, NodeQuery], tuple[list[int], T]],
     unreadable: Unreadable,
 ) -> tuple[tuple[list[Node], T], bool]:
-    """What is whole of an answer, and whether something was damaged, which is left out from now on."""
+    """The undamaged part of a result, and whether a node was damaged; damaged nodes are omitted from now on."""
     damaged: list[DamagedStoreError] = []
     found = live_state.nodes(lambda table: select(table, query), damaged.append)
     for error in damaged:
@@ -101,10 +102,10 @@ def _leaving_out(
 
 
 def _selected(table: NodeTable, query: NodeQuery) -> tuple[list[int], Optional[str]]:
-    """The slots that answer the query, and the cursor behind them if there are more."""
+    """The slots that match the query, and the cursor of the next page if there is one."""
     behind = None if query.after is None else _place(query.after, table)
     if query.limit is None or query.order is not NodeOrder.REPUTATION:
-        return select(table, query, behind, query.limit), None  # a draw has no cursor, and no more to draw
+        return select(table, query, behind, query.limit), None  # a random order has no next page
     slots = select(table, query, behind, query.limit + 1)  # one more, to know whether there are more
     if len(slots) <= query.limit:
         return slots, None
@@ -115,13 +116,13 @@ def _selected(table: NodeTable, query: NodeQuery) -> tuple[list[int], Optional[s
 def _selected_with_places(
     table: NodeTable, query: NodeQuery
 ) -> tuple[list[int], tuple[Optional[str], dict[Optional[str], Place]]]:
-    """As `_selected`, with the place of each node beside the cursor."""
+    """As `_selected`, with the place of each node in addition to the cursor."""
     slots, cursor = _selected(table, query)
     return slots, (cursor, {table.slots.ids[slot]: place_of(table.slots, slot) for slot in slots})
 
 
 def cursor_behind(place: Place) -> str:
-    """The cursor by value: it goes on behind this place, whatever becomes of the node there."""
+    """A cursor that continues after this place, even if the node there is removed."""
     return "~{}~{}".format(*place)
 
 
@@ -131,7 +132,7 @@ def _place(cursor: str, table: NodeTable) -> Place:
         return min(int(form[1]), 500), int(form[2])
     slot = table.slots.by_id.get(cursor)
     if slot is None:
-        raise ValidationError("after", cursor, "must be a cursor of an earlier answer, or the id of a node")
+        raise ValidationError("after", cursor, "must be a cursor of an earlier page or the id of a node")
     return place_of(table.slots, slot)
 
 
@@ -154,7 +155,7 @@ def _find_likely_to_stay(
     looked_at = 0
     while True:
         nodes, (cursor, places) = _whole(live_state, candidates, _selected_with_places, unreadable)
-        looked_at += len(nodes) or most or 1  # none: all that were met are damaged
+        looked_at += len(nodes) or most or 1  # 0: all nodes of this page were damaged
         for node in nodes:
             if query.limit is not None and len(found) >= query.limit:
                 return found, cursor_behind(last) if by_reputation and last is not None else None

@@ -1,7 +1,7 @@
-"""What outlives a removal, as commands see it: the tombstones of the store, and those that are on their way there.
+"""Tombstones, as commands see them: what is kept of a removed node, stored or staged.
 
-Here: burying, merging with what is kept already, giving back. Not here: how long they are kept (`storage.tombstones`),
-what a past means (`rules.reputation`), whose faults a wallet answers for (`wallets`).
+How long tombstones are kept is defined in `storage.tombstones`, what a past means for a node in `rules.reputation`, and
+which faults count against a wallet in `wallets`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NOTHING: FrozenMap[str, Any] = FrozenMap()
 
 
 class HostPart:
-    """What a host keeps of a removed node, and whether it lasts: see `StoredTombstone`."""
+    """The host's data about a removed node, and whether it is kept longer: see `StoredTombstone`."""
 
     __slots__ = ("lasts", "state")
 
@@ -34,24 +34,24 @@ class HostPart:
 
 
 class Tombstones:
-    """Part of the registry; called inside its commands."""
+    """Part of the registry, called within its commands."""
 
     def __init__(self, transactions: Transactions, clock: Clock) -> None:
         self._transactions = transactions
         self._clock = clock
 
     def of_node(self, unit: UnitOfWork, node_id: str) -> Optional[StoredTombstone]:
-        """What is kept of a node that was removed."""
+        """The tombstone of a removed node."""
         return self._transactions.tombstone(TombstoneKey(NODE, node_id), unit)
 
     def visible(self, node_id: str) -> Optional[StoredTombstone]:
-        """As committed; inside the caller's own batch, as the next change of the batch finds it."""
+        """The tombstone as committed; inside the caller's batch, as the batch has changed it."""
         return self._transactions.visible_tombstone(TombstoneKey(NODE, limits.lookup_key(node_id)))
 
     def bury_node(
         self, unit: UnitOfWork, node_id: str, left: Tombstone, reason: str = "", host: Optional[HostPart] = None
     ) -> None:
-        """Keep of a node what it has to answer for, and what its host keeps of it; None: as it is kept already."""
+        """Keep a removed node's past and the host's data about it; `host` None keeps the present data."""
         known = self.of_node(unit, node_id)
         kept = StoredTombstone(TombstoneKey(NODE, node_id), 0.0) if known is None else known
         if left.evidence == EvidenceState() and left.standing in (Admission.PROBATION, Admission.PENDING):
@@ -62,7 +62,7 @@ class Tombstones:
         self._put(unit, replace(kept, left=left, reason=reason if is_out else ""))
 
     def take_over(self, unit: UnitOfWork, node_id: str, host: HostPart, ban: str, at: float) -> None:
-        """Keep what a host kept elsewhere of a node that was removed at `at`, unless something newer is kept here."""
+        """Store a host's data, kept elsewhere so far, about a node removed at `at`, unless newer data is stored."""
         known = self.of_node(unit, node_id)
         kept = StoredTombstone(TombstoneKey(NODE, node_id), at) if known is None else known
         if not kept.host_state:
@@ -73,7 +73,10 @@ class Tombstones:
             self._transactions.bury(unit, kept)
 
     def take(self, unit: UnitOfWork, node_id: str) -> Optional[Tombstone]:
-        """What a node that comes back had to answer for: kept in its record again. The host's part stays."""
+        """Remove and return the past of a node that registers again; its record holds it from now on.
+
+        The host's data stays.
+        """
         found = self.of_node(unit, node_id)
         if found is None:
             return None
@@ -84,14 +87,14 @@ class Tombstones:
         return None if found.left == Tombstone() else found.left
 
     def of_wallet(self, unit: UnitOfWork, key: str) -> tuple[list[str], Optional[Tombstone]]:
-        """The nodes that have proven a wallet, by the hash of its address, and the worst that one of them left."""
+        """The nodes that have proven a wallet, given the hash of its address, and the worst past among removed ones."""
         found = self._transactions.tombstone(TombstoneKey(WALLET, key), unit)
         if found is None:
             return [], None
         return list(found.nodes), None if found.left == Tombstone() else found.left
 
     def bury_wallet(self, unit: UnitOfWork, key: str, nodes: list[str], left: Optional[Tombstone]) -> None:
-        """Keep both."""
+        """Store both for a wallet."""
         self._put(unit, StoredTombstone(TombstoneKey(WALLET, key), 0.0, left or Tombstone(), nodes=tuple(nodes)))
 
     def _put(self, unit: UnitOfWork, tombstone: StoredTombstone) -> None:

@@ -1,7 +1,7 @@
-"""Commands on their way to the disk: decided, not yet durable, not yet visible.
+"""Commands that are decided but neither durable nor visible yet.
 
-Here: whether commands are accepted, what they have staged, what later ones build on, batches, and the step from
-"durable" to "visible". Not here: the decisions (`rules`), the queue of commits (`group_commit`), the table.
+This module accepts commands, stages their changes, lets later commands build on staged ones, and makes changes visible
+once they are durable. Decisions are made in `rules`; commits are queued in `group_commit`.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ V = TypeVar("V")
 
 
 class UnitOfWork:
-    """What becomes durable and visible together: the changes of one command, or of one batch."""
+    """The changes of one command or one batch, which become durable and visible together."""
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
         self.meta: dict[str, Optional[str]] = {}
         self.events: list[tuple[EventKind, str, Mapping[str, str]]] = []
-        self.soft: list[Callable[[], object]] = []  # samples for nodes that only this unit makes known
-        self.read: dict[str, NodeRecord] = {}  # as committed: no other unit changes them while this one decides
+        self.soft: list[Callable[[], object]] = []  # samples of nodes that this unit registers
+        self.read: dict[str, NodeRecord] = {}  # committed records, which no other unit changes while this one decides
         self.error: Optional[RegistryError] = None
-        self.depends_on: set[UnitOfWork] = set()  # units not yet durable when this one read what they changed
+        self.depends_on: set[UnitOfWork] = set()  # units that were not durable when this one read their changes
 
     def is_soft(self) -> bool:
-        """Nothing of it needs the disk, and nothing that it read is still on its way there."""
+        """Whether the unit writes nothing and depends on no unit that is not durable yet."""
         return not self.changes and not self.meta and not self.depends_on
 
 
 class _InFlight(Generic[V]):
-    """By key, the values that units on their way to the disk have given it, the newest last."""
+    """The staged values of each key, newest last."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # a committing thread removes without the gate
+        self._lock = threading.Lock()  # a committing thread removes values without holding the gate
         self._values: dict[Hashable, list[tuple[UnitOfWork, V]]] = {}
 
     def newest(self, key: Hashable, reader: UnitOfWork) -> Optional[tuple[UnitOfWork, V]]:
-        """The newest value and its unit, which `reader` depends on from now on; None where there is none."""
+        """The newest value and its unit, on which `reader` depends from now on; None if there is no value."""
         with self._lock:
             values = self._values.get(key)
             found = None if values is None else values[-1]
@@ -61,7 +61,7 @@ class _InFlight(Generic[V]):
         return found
 
     def put(self, unit: UnitOfWork, key: Hashable, value: V) -> None:
-        """The value that `unit` gives to `key`, in place of an earlier one of the same unit."""
+        """Stage a value; it replaces an earlier one of the same unit."""
         with self._lock:
             values = self._values.setdefault(key, [])
             if values and values[-1][0] is unit:
@@ -69,7 +69,7 @@ class _InFlight(Generic[V]):
             values.append((unit, value))
 
     def remove(self, unit: UnitOfWork, keys: Iterable[Hashable]) -> None:
-        """Remove the values that `unit` has given to `keys`."""
+        """Remove the values that `unit` has staged for `keys`."""
         with self._lock:
             for key in keys:
                 others = [value for value in self._values.pop(key, ()) if value[0] is not unit]
@@ -78,7 +78,7 @@ class _InFlight(Generic[V]):
 
 
 class Command:
-    """`with transactions.command() as unit:`. A class, since a generator would cost three times as much."""
+    """`with transactions.command() as unit:`. A class, because a generator takes three times as long."""
 
     __slots__ = ("_transactions", "_unit")
 
@@ -99,16 +99,16 @@ class Command:
 
 
 class Transactions:
-    """Where commands stage their changes, on their way into the store and from there into the live state.
+    """Takes the changes of commands into the store and then into the live state.
 
-    `refusal`: why no call is accepted any more; None while the registry is open.
+    `refusal` is the error that every call raises once the registry is closed; None while it is open.
     """
 
     def __init__(self, store: Store, live_state: LiveState) -> None:
         self._store = store
         self._live_state = live_state
         self.refusal: Optional[RegistryError] = None
-        self._gate = threading.RLock()  # one command at a time decides; a batch keeps the others out until its end
+        self._gate = threading.RLock()  # one command decides at a time; a batch holds it until its end
         self._records: _InFlight[Optional[NodeRecord]] = _InFlight()
         self._texts: _InFlight[Optional[str]] = _InFlight()
         self._tombstones: _InFlight[Optional[StoredTombstone]] = _InFlight()
@@ -118,7 +118,7 @@ class Transactions:
         self._disk = threading.Lock()  # one commit, sample save or refresh at a time
 
     def before_call(self) -> None:
-        """What every call does first: a reader reads what its writer committed, and time does its work."""
+        """Run before every call: a read-only registry rereads the store if it changed; timeouts are applied."""
         if self.refusal is not None:
             raise self.refusal
         if self._store.read_only:
@@ -126,41 +126,41 @@ class Transactions:
         self._live_state.catch_up()
 
     def before_change(self) -> None:
-        """What every call that changes something does first. Raises ReadOnlyError for a reader."""
+        """Run before every call that changes something. Raises ReadOnlyError for a read-only registry."""
         if self.refusal is not None:
             raise self.refusal
         if self._store.read_only:
-            raise ReadOnlyError(f"{self._store.location} was opened with read_only=True; nothing can be changed")
+            raise ReadOnlyError(f"{self._store.location} is open for reading only; nothing can be changed")
         self._live_state.catch_up()
 
     def refresh(self) -> None:
-        """Read the store anew where another process, or a person, changed it."""
+        """Reread the store if another process or a person changed it."""
         if self.refusal is not None:
             raise self.refusal
-        with self._gate, self._disk:  # a command that found half a table would take a known node for a newcomer
+        with self._gate, self._disk:  # a command must not see a partly loaded table
             if self._store.refresh():
                 self._live_state.load()
 
     def command(self) -> Command:
-        """Stage one command; leaves when it is durable and visible. Inside a batch, when it is staged."""
+        """A context that stages one command and exits once it is durable and visible; in a batch, once it is staged."""
         return Command(self)
 
     def begin(self) -> UnitOfWork:
-        """Close the gate and decide; `finish`, `refuse` or `abandon` must follow, in this thread."""
+        """Acquire the gate; `finish`, `refuse` or `abandon` must follow in this thread."""
         self.before_change()
         self._gate.acquire()
-        return self._batch or UnitOfWork()  # a batch that is open is ours: others wait at the gate
+        return self._batch or UnitOfWork()  # an open batch is this thread's: other threads wait for the gate
 
     def abandon(self, unit: UnitOfWork) -> None:
-        """Forget what the command staged. A batch keeps it until its own end."""
+        """Drop what the command staged. In a batch it is kept until the batch ends."""
         if unit is not self._batch:
             self._forget(unit)
         self._gate.release()
 
     def refuse(self, unit: UnitOfWork) -> None:
-        """As `abandon`, for a command that was refused before it staged anything.
+        """Abandon a command that was refused before it staged anything.
 
-        Returns when what it was refused for is durable, and raises the error if that fails.
+        Returns once the changes that led to the refusal are durable, or raises the error of their commit.
         """
         if unit is self._batch or not unit.depends_on:
             self.abandon(unit)
@@ -171,7 +171,7 @@ class Transactions:
         self.finish(read_only)
 
     def finish(self, unit: UnitOfWork) -> None:
-        """Open the gate and wait until the unit is durable."""
+        """Release the gate and wait until the unit is durable."""
         try:
             if unit is self._batch:
                 return
@@ -181,7 +181,7 @@ class Transactions:
             stack = ExitStack()
             stack.enter_context(KeptInterrupts())
             ticket = self.group.enqueue(unit)
-        except BaseException:  # Ctrl-C, before it was kept for later
+        except BaseException:  # Ctrl-C before it is deferred
             self._forget(unit)
             raise
         finally:
@@ -191,7 +191,7 @@ class Transactions:
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Many commands, one commit. An exception inside drops them all; a batch within a batch belongs to it."""
+        """Combine many commands into one commit. An exception drops all of them; a nested batch joins the outer one."""
         self.before_change()
         with ExitStack() as stack:
             with self._gate:
@@ -215,9 +215,9 @@ class Transactions:
             self.group.wait(ticket)
 
     def save_samples(self) -> None:
-        """Write the newest samples and who is down. Durable when it returns."""
+        """Write the newest samples and the list of down nodes. Durable when it returns."""
         samples = self._live_state.unsaved()
-        try:  # where there is none, too: others may still be on their way
+        try:  # even without samples: earlier ones may not be durable yet
             with self._disk:
                 self._store.save_samples(samples, wait=True)
         except BaseException:
@@ -225,31 +225,29 @@ class Transactions:
             raise
 
     def close(self) -> None:
-        """Let go of the store, once a commit of another thread has ended."""
+        """Close the store after the current commit has ended."""
         with self._disk:
             self._store.close()
 
     def own_batch(self) -> Optional[UnitOfWork]:
-        """The batch that the calling thread has open, if any."""
+        """The calling thread's open batch, if any."""
         batch = self._batch
         return batch if batch is not None and self._batch_owner == threading.get_ident() else None
 
     def record(self, node_id: str, unit: UnitOfWork) -> Optional[NodeRecord]:
-        """The newest record: staged by an earlier command, else as committed, which is read once for each unit."""
+        """The newest record: staged by an earlier command, otherwise as committed, read once per unit."""
         staged = self._records.newest(node_id, unit)
         if staged is not None:
             return staged[1]
         record = unit.read.get(node_id)
-        if record is None and self._live_state.knows(
-            node_id
-        ):  # what is not staged is visible, and the table is cheap to ask
+        if record is None and self._live_state.knows(node_id):  # a look at the table is cheaper than a read
             record = self._store.read(node_id)
             if record is not None:
                 unit.read[node_id] = record
         return record
 
     def existing(self, node_id: object, unit: UnitOfWork, *, damaged_too: bool = False) -> NodeRecord:
-        """As `record`, or UnknownNodeError. `damaged_too`: what is left of one that cannot be read."""
+        """As `record`, but raises UnknownNodeError. `damaged_too`: use `remains` for a damaged record."""
         find = self.remains if damaged_too else self.record
         record = find(limits.lookup_key(node_id), unit)
         if record is None:
@@ -257,17 +255,17 @@ class Transactions:
         return record
 
     def text(self, name: str, unit: UnitOfWork) -> Optional[str]:
-        """The newest text of the store's `meta`: staged by an earlier command, else as committed."""
+        """The newest text in the store's `meta`: staged by an earlier command, otherwise as committed."""
         staged = self._texts.newest(name, unit)
         return self._store.meta(name) if staged is None else staged[1]
 
     def tombstone(self, key: TombstoneKey, unit: UnitOfWork) -> Optional[StoredTombstone]:
-        """The newest tombstone of this key: staged by an earlier command, else as committed."""
+        """The newest tombstone of this key: staged by an earlier command, otherwise as committed."""
         staged = self._tombstones.newest(key, unit)
         return self._store.tombstone(key) if staged is None else staged[1]
 
     def remains(self, node_id: str, unit: UnitOfWork) -> Optional[NodeRecord]:
-        """As `record`; of a record that is damaged, what its columns say: for who takes it out or writes it anew."""
+        """As `record`; for a damaged record, what its columns hold, so that it can be removed or rewritten."""
         try:
             return self.record(node_id, unit)
         except DamagedStoreError as error:
@@ -280,25 +278,25 @@ class Transactions:
         return record_of(columns)
 
     def visible_record(self, node_id: object) -> Optional[NodeRecord]:
-        """The record as committed; inside the calling thread's own batch, as the next change of the batch finds it."""
+        """The record as committed; inside the calling thread's batch, as the batch has changed it."""
         key = limits.lookup_key(node_id)
         batch = self.own_batch()
         return self._store.read(key) if batch is None else self.record(key, batch)
 
     def visible_tombstone(self, key: TombstoneKey) -> Optional[StoredTombstone]:
-        """As committed; inside the calling thread's own batch, as the next change of the batch finds it."""
+        """The tombstone as committed; inside the calling thread's batch, as the batch has changed it."""
         batch = self.own_batch()
         return self._store.tombstone(key) if batch is None else self.tombstone(key, batch)
 
     def visible_remains(self, node_id: object) -> Optional[NodeRecord]:
-        """As `visible_record`; of a record that is damaged, what its columns say."""
+        """As `visible_record`; for a damaged record, what its columns hold."""
         try:
             return self.visible_record(node_id)
         except DamagedStoreError as error:
             return self._columns_left(limits.lookup_key(node_id), error)
 
     def staged(self, node_id: str, unit: UnitOfWork) -> Optional[tuple[UnitOfWork, Optional[NodeRecord]]]:
-        """The newest record that `unit`, or one before it that is not durable yet, has staged for the node, if any."""
+        """The newest record staged for the node by `unit` or an earlier unit that is not durable yet, if any."""
         return self._records.newest(node_id, unit)
 
     def put(self, unit: UnitOfWork, record: NodeRecord) -> None:
@@ -317,12 +315,12 @@ class Transactions:
         self._tombstones.put(unit, tombstone.key, tombstone)
 
     def exhume(self, unit: UnitOfWork, key: TombstoneKey) -> None:
-        """Stage that there is no tombstone of this key any more."""
+        """Stage the removal of a tombstone."""
         unit.changes.append(Exhume(key))
         self._tombstones.put(unit, key, None)
 
     def put_text(self, unit: UnitOfWork, name: str, text: Optional[str]) -> None:
-        """Stage a text of the store's `meta`; None removes it."""
+        """Stage a text for the store's `meta`; None removes it."""
         unit.meta[name] = text
         self._texts.put(unit, name, text)
 
@@ -334,11 +332,11 @@ class Transactions:
                         raise depends_on.error
             changes = [change for unit in units for change in unit.changes]
             texts = {name: text for unit in units for name, text in unit.meta.items()}
-            if changes or texts:  # else they only waited for what they had read
+            if changes or texts:  # otherwise the units only wait for units they depend on
                 with self._disk:
                     self._store.commit(changes, {**self._live_state.meta(), **texts})
         except RegistryError as error:
-            if len(units) == 1:  # several are tried again one by one
+            if len(units) == 1:  # several units are retried one by one
                 self._settle(units[0], error)
             raise
         except BaseException as error:
@@ -357,11 +355,11 @@ class Transactions:
 
     def _settle(self, unit: UnitOfWork, error: Optional[RegistryError]) -> None:
         unit.error = error
-        unit.depends_on.clear()  # else each unit would keep all before it
+        unit.depends_on.clear()  # otherwise each unit would keep all earlier ones in memory
         self._forget(unit)
 
     def _forget(self, unit: UnitOfWork) -> None:
-        """It is durable, failed or dropped: what it staged is in flight no more."""
+        """Remove the staged values of a unit that is durable, failed or dropped."""
         nodes: list[str] = []
         tombstones: list[TombstoneKey] = []
         for change in unit.changes:
@@ -378,9 +376,10 @@ class Transactions:
 
 
 class KeptInterrupts:
-    """`with KeptInterrupts():` Ctrl-C within raises KeyboardInterrupt at the end. Some 10 µs, on the main thread only.
+    """`with KeptInterrupts():` defers Ctrl-C: KeyboardInterrupt is raised at the end of the block.
 
-    A handler of the host's own is left alone: those of asyncio and of our processes do not raise.
+    Works on the main thread and takes about 10 µs. Signal handlers other than Python's default are left in place: those
+    of asyncio and of our processes do not raise.
     """
 
     __slots__ = ("_came", "_keeps")

@@ -1,7 +1,7 @@
-"""What the registry remembers of proven wallets: which nodes proved one, and the worst that such a node left behind.
+"""What the registry stores about proven wallets: which nodes proved one, and the worst reputation such a node left.
 
-Here: proofs in records, the memory beside them. Not here: who checks signatures (`identity.wallets`), what a wallet's
-past means (`rules.reputation.returning`). Only a proven wallet has a memory: anybody may write another's in a record.
+Unproven wallets are ignored, since a node can name any wallet in its record. Signatures are checked in
+`identity.wallets`; what a wallet's past means for a node is decided in `rules.reputation.carry_over`.
 """
 
 from __future__ import annotations
@@ -34,37 +34,37 @@ from registry_core.rules.reputation.stored_evidence import record_of, state_of
 __all__ = ["MOST_NODES_OF_A_WALLET", "ProofTerms", "Wallets", "check_proof", "proven_wallet"]
 
 MOST_NODES_OF_A_WALLET = 1_000
-"""Nodes that may prove one wallet at a time."""
+"""Maximum number of registered nodes that have proven the same wallet."""
 
 
 def proven_wallet(record: NodeRecord) -> str:
-    """The wallet that the node proved, while it names it; else ""."""
+    """The wallet that the node has proven, if its record still names it; else ""."""
     wallet = record.node.wallet_address
     return wallet if wallet and record.wallet_proof.get("wallet_address") == wallet else ""
 
 
 def check_proof(node: Node, signature: str, verifier: Optional[WalletVerifier] = None) -> None:
-    """Raises ValidationError unless the node's wallet signed for it; NotSupportedError without the verifier's library.
+    """Raise ValidationError unless the node's wallet signed the node's message.
 
-    `verifier`: default Ethereum's.
+    `verifier` defaults to Ethereum's. Raises NotSupportedError if the verifier's library is not installed.
     """
     limits.text("signature", signature, "wallet_proof")
     if not node.wallet_address:
-        raise ValidationError("wallet_address", "", "must be in the node's record before it can be proven")
+        raise ValidationError("wallet_address", "", "must be set in the node's record before it can be proven")
     used = EthereumWallets() if verifier is None else verifier
     if not used.verify(node.wallet_address, proof_message(node.id), signature):
-        raise ValidationError("signature", signature, "is not this wallet's, over this node's message")
+        raise ValidationError("signature", signature, "must be this wallet's signature of this node's message")
 
 
 class ProofTerms(NamedTuple):
-    """Who brings a proof; how many nodes a wallet may have before the next must wait for approval (0: any number)."""
+    """Who submits a proof, and after how many nodes of a wallet the next must wait for approval (0: no limit)."""
 
     actor: str = ""
     quota: int = 0
 
 
 class Wallets:
-    """Part of the registry; called inside its commands."""
+    """Part of the registry, called within its commands."""
 
     def __init__(self, transactions: Transactions, tombstones: Tombstones) -> None:
         self._transactions = transactions
@@ -78,7 +78,7 @@ class Wallets:
         verifier: Optional[WalletVerifier],
         terms: ProofTerms,
     ) -> Optional[StandingChange]:
-        """Check the proof and keep it; the node takes over what the wallet has to answer for."""
+        """Check and store the proof; the node takes over the faults of the wallet's other nodes."""
         node = record.node
         check_proof(node, signature, verifier)
         if proven_wallet(record):
@@ -86,7 +86,8 @@ class Wallets:
         key = _key(node.wallet_address)
         nodes, left = self._tombstones.of_wallet(unit, key)
         if len(nodes) >= MOST_NODES_OF_A_WALLET:
-            raise ValidationError("wallet_address", node.wallet_address, f"{len(nodes)} nodes have proven it: no more")
+            rule = f"must be proven by at most {MOST_NODES_OF_A_WALLET} nodes at a time"
+            raise ValidationError("wallet_address", node.wallet_address, rule)
         others = [self._transactions.remains(node_id, unit) for node_id in nodes]
         past = [kept_of(other) for other in others if other is not None] + ([] if left is None else [left])
         own = Tombstone(state_of(record), node.admission)
@@ -95,7 +96,7 @@ class Wallets:
         after = record_with(record, wallet_proof=proof)
         change = None
         if taken.standing is not own.standing:
-            change = StandingChange(taken.standing, "its proven wallet has nodes that failed")
+            change = StandingChange(taken.standing, "other nodes of its proven wallet failed")
             after = record_of(after, taken.evidence, admission=change.to, admission_reason=change.reason)
         elif terms.quota and len(nodes) >= terms.quota and node.admission is Admission.PROBATION:
             change = StandingChange(Admission.PENDING, "quota")
@@ -112,7 +113,7 @@ class Wallets:
         return change
 
     def leave(self, unit: UnitOfWork, record: NodeRecord) -> None:
-        """The node is removed, or names its wallet no more: the wallet answers for it further on."""
+        """Keep the node's faults with its wallet when the node is removed or no longer names the wallet."""
         wallet = proven_wallet(record)
         if not wallet:
             return
@@ -126,10 +127,10 @@ class Wallets:
 
 
 def kept_of(record: NodeRecord) -> Tombstone:
-    """What a wallet answers for: neither task ids nor single raters, so that it stays small."""
+    """What is kept with a wallet: without task ids and raters, to keep it small."""
     return Tombstone(replace(state_of(record), tasks=CountedTasks(), raters=FrozenMap()), record.node.admission)
 
 
 def _key(wallet_address: str) -> str:
-    """A hash: the keys of a sealed registry's tombstones are not sealed."""
+    """The wallet's key in the store: a hash, because the keys of tombstones are not encrypted in a sealed registry."""
     return hashlib.sha256(canonical_wallet(wallet_address).encode("utf-8")).hexdigest()

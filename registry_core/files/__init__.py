@@ -1,1 +1,1 @@
-"""Files that appear whole or not at all, and locks that end with their process."""
+"""Files that are written completely or not at all, and locks that end with their process."""

@@ -1,7 +1,6 @@
-"""Files that appear whole or not at all: a crash at any instant leaves the old one or the new one, never a part.
+"""Files that are written completely or not at all: a crash at any instant leaves the old file or the new one.
 
-Here: bytes, and files that something else writes (SQLite), into a folder. Not here: which folders are used
-(`opening`), and what the bytes mean.
+For bytes, and for files that another library writes (SQLite). Which folders may be used is decided in `opening`.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ __all__ = [
     "write_draft",
 ]
 
-_BESIDE = ("", "-wal", "-shm", "-journal", ".lock")  # what a store leaves beside the file that it was given
+_BESIDE = ("", "-wal", "-shm", "-journal", ".lock")  # files that a store makes beside its database
 
 
 def replace_file(
@@ -39,9 +38,9 @@ def replace_file(
 ) -> None:
     """Replace `path` by `content` in one step: a draft beside it, fsync, rename, fsync of the folder.
 
-    `durable` False leaves both fsyncs out: readers see the old file or the new one, a loss of power may leave neither.
-    `owner` is a user id and a group id. One writer of a path at a time: the draft's name is fixed, so that what a
-    killed writer left is found and removed. Raises StoreError; the old file, or its absence, is unchanged then.
+    `durable` False skips both fsyncs: readers see the old file or the new one, but a power loss may leave neither.
+    `owner` is a user id and a group id. A path may have one writer at a time: the draft's name is fixed, so that the
+    draft of a killed writer is found and removed. Raises StoreError, and then the old file, if any, is unchanged.
     """
     write_draft(path, content, mode, durable=durable, owner=owner)
     place_draft(path, durable=durable)
@@ -50,7 +49,7 @@ def replace_file(
 def write_draft(
     path: Path, content: bytes, mode: int, *, durable: bool = True, owner: Optional[tuple[int, int]] = None
 ) -> None:
-    """The first half of `replace_file`: all that needs room on the disk. Raises StoreError; no draft is left then."""
+    """The first half of `replace_file`: all that needs disk space. Raises StoreError, and then leaves no draft."""
     draft = _draft_of(path)
     with _translated(path, "written"), Folder(path.parent) as folder:
         folder.unlink(draft)
@@ -68,7 +67,7 @@ def write_draft(
 
 
 def place_draft(path: Path, *, durable: bool = True) -> None:
-    """The second half of `replace_file`: one rename. Raises StoreError; no draft is left then."""
+    """The second half of `replace_file`: one rename. Raises StoreError, and then leaves no draft."""
     with _translated(path, "written"), Folder(path.parent) as folder:
         try:
             folder.rename(_draft_of(path), path.name)
@@ -80,13 +79,13 @@ def place_draft(path: Path, *, durable: bool = True) -> None:
 
 
 def discard_draft(path: Path) -> None:
-    """Remove what a writer of `path` that was killed or failed has left, if anything."""
+    """Remove the draft of a writer of `path` that was killed or failed, if there is one."""
     with contextlib.suppress(OSError), Folder(path.parent) as folder:
         folder.unlink(_draft_of(path))
 
 
 def remove_file(path: Path) -> None:
-    """Remove the file, if it is there, so that no power loss brings it back. Raises StoreError."""
+    """Remove the file, if it exists, so that a power loss does not bring it back. Raises StoreError."""
     with _translated(path, "removed"), Folder(path.parent) as folder:
         folder.unlink(path.name)
         folder.sync()
@@ -106,8 +105,8 @@ def replace_by_link(path: Path, target: str) -> None:
 def appearing(target: Path, *, overwrite: bool, alone: bool = False) -> Iterator[Path]:
     """A path beside `target` to write to; at the end of the `with` it becomes `target`. On an error it is removed.
 
-    Nobody can guess its name and lay a journal beside it. `alone`: the caller holds the lock of `target`, so that
-    what killed writers have left is removed. Raises StoreError.
+    Its name is random, so that no other process can put a journal beside it. `alone`: the caller holds the lock of
+    `target`, so files that killed writers left are removed. Raises StoreError.
     """
     if not overwrite:
         refuse_existing(target)
@@ -127,13 +126,13 @@ def appearing(target: Path, *, overwrite: bool, alone: bool = False) -> Iterator
 
 
 def refuse_existing(target: Path) -> None:
-    """Raises StoreError when something is there already."""
+    """Raises StoreError when `target` exists."""
     if os.path.lexists(target):
-        raise StoreError(str(target), "is there already; it is left as it is")
+        raise StoreError(str(target), "already exists, and was not changed")
 
 
 def kept_aside(path: Path, why: str) -> Path:
-    """A name beside `path` for a copy of it, with the moment in it."""
+    """A name beside `path` for a copy of it, with the present time in it."""
     moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
     return path.with_name(f"{path.name}.{why}-{moment}")
 
@@ -165,7 +164,7 @@ def _set_owner_and_mode(descriptor: int, mode: int, owner: Optional[tuple[int, i
     made = os.fstat(descriptor)
     if owner is not None and owner != (made.st_uid, made.st_gid):
         os.fchown(descriptor, *owner)
-    os.fchmod(descriptor, mode)  # the umask may have taken bits away
+    os.fchmod(descriptor, mode)  # the umask may have removed bits
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Locks between processes, which the kernel releases however their holder ends.
 
-A lock file lies beside what it guards, never is that itself: a registry is replaced on each commit, and a lock on a
-replaced file guards nothing. The file stays behind on purpose; removing it would race with the next holder.
+A lock file lies beside the file that it protects. It is never that file itself: a JSON registry is replaced on each
+commit, and a lock on a replaced file protects nothing. The lock file is never removed: that would race with the next
+holder.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _BETWEEN_ATTEMPTS_SECONDS = 0.05
 class PidLock:
     """Holds the lock file `path`, with this process's id in it, from construction until `release`.
 
-    `guarded` is what the lock is for. Whoever holds it may have until `wait_seconds` to let go of it. Raises
-    StoreInUseError with the holder's pid where known, StoreError.
+    `guarded` is the path that the lock protects. Waits up to `wait_seconds` for another holder. Raises
+    StoreInUseError, with the holder's pid where known, and StoreError.
     """
 
     def __init__(self, path: Path, guarded: Path, *, wait_seconds: float = 0.0) -> None:
@@ -50,7 +51,7 @@ class PidLock:
             os.ftruncate(self._handle, 0)
             os.lseek(self._handle, 0, os.SEEK_SET)
             os.write(self._handle, b"%d\n" % os.getpid())
-        _mind_forks()
+        _drop_in_forks()
         _held.add(self)
 
     def _take(self, wait_seconds: float) -> None:
@@ -67,13 +68,13 @@ class PidLock:
                 return
 
     def release(self) -> None:
-        """Let the next one in, even if a child of a fork has the handle too. Twice is no error."""
+        """Release the lock, even if a forked child also has the handle. May be called twice."""
         if self._handle is not None:
             _unlock(self._handle)
         self.drop()
 
     def drop(self) -> None:
-        """Close the handle: all that a forked child may do."""
+        """Close the handle without releasing the lock, as a forked child must."""
         handle, self._handle = self._handle, None
         if handle is not None:
             os.close(handle)
@@ -85,7 +86,7 @@ def lock_beside(guarded: Path) -> PidLock:
 
 
 def pid_of_holder(path: Path) -> Optional[int]:
-    """The process id in the lock file `path` while it is held; None when it is not, or cannot be read."""
+    """The process id in the lock file `path` while the lock is held; None when it is not, or cannot be read."""
     import fcntl  # not on Windows, where no agent runs
 
     try:
@@ -107,8 +108,8 @@ def pid_of_holder(path: Path) -> Optional[int]:
 
 @contextlib.contextmanager
 def locked_folder(path: Path) -> Iterator[None]:
-    """Keep other processes that ask for the same folder waiting. Raises StoreError."""
-    import fcntl  # not on Windows, where nothing here is needed but importing must work
+    """Hold the lock of a folder; other processes that lock it wait. Raises StoreError."""
+    import fcntl  # Windows has none; there this function is not used, but the module must be importable
 
     with contextlib.ExitStack() as stack:
         try:
@@ -124,10 +125,11 @@ _held: weakref.WeakSet[PidLock] = weakref.WeakSet()
 
 
 @cache
-def _mind_forks() -> None:
-    """A forked child shares the lock: while it lived, the registry could not be opened again once the parent died.
+def _drop_in_forks() -> None:
+    """Close the locks' handles in forked children.
 
-    Closing the child's handle leaves the parent's lock as it is.
+    A forked child shares the lock: while it lives, the registry could not be opened again after the parent died.
+    Closing the child's handle does not release the parent's lock.
     """
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_drop_all)
@@ -142,7 +144,7 @@ def _pid_in(handle: int) -> Optional[int]:
     try:
         os.lseek(handle, 0, os.SEEK_SET)
         text = os.read(handle, 32).strip()
-    except OSError:  # Windows: what is locked cannot be read
+    except OSError:  # Windows: a locked file cannot be read
         return None
     return int(text) if text.isdigit() else None
 
@@ -158,7 +160,7 @@ if sys.platform == "win32":
             raise BlockingIOError from None
 
     def _unlock(handle: int) -> None:
-        """Closing the handle does it: nothing forks there."""
+        """Closing the handle releases the lock: Windows has no forks."""
 
 else:
 

@@ -1,4 +1,4 @@
-"""Node keys, and what is proven with them: who made a request, to whom, and that nobody changed it.
+"""Node keys, and signatures that prove who made a request, for whom, and that it was not changed.
 
-Importing this package, or `files`, never loads `cryptography`: an agent with an embedded registry does without.
+Importing this package, or `files`, never loads `cryptography`: an agent with an embedded registry does not need it.
 """

@@ -1,10 +1,9 @@
-"""The coordinator's signature on its answers (RFC 9421), which binds each to the request that it answers (§2.4).
+"""The coordinator's signature on its answers (RFC 9421), which binds each answer to its request (§2.4).
 
-Here: what is covered, signing, verifying. Not here: requests (`signatures`), the coordinator's id (`coordinator_id`).
-One algorithm (Ed25519), one label, one list of covered components. The list has everything that the request's own
-signature covers, and that signature with its parameters: an answer to a request that somebody changed on its way, or
-signed anew, does not hold for the request that the node sent. So a node needs no clock to know that an answer is
-fresh: its request had a nonce of its own.
+There is one algorithm (Ed25519), one label and one list of covered components. The list includes everything that the
+request's signature covers, and that signature with its parameters: an answer to a request that was changed on its way,
+or signed again by another key, is not valid for the request that the node sent. So a node needs no clock to know that
+an answer is fresh: each request has a new nonce. `signatures` signs requests.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ __all__ = [
 
 ANSWER_TAG = "duxnet-answer-v2"
 ANSWER_HEADERS = ("content-digest", "signature-input", "signature")
-"""What `sign_answer` adds to an answer."""
+"""The headers that `sign_answer` adds to an answer."""
 COVERED = (
     "@status",
     "content-digest",
@@ -67,7 +66,7 @@ _INPUT = re.compile(
 
 
 class SignedAnswer(NamedTuple):
-    """What a signature covers of the answer itself."""
+    """The parts of the answer itself that a signature covers."""
 
     status: int
     content_type: str
@@ -82,10 +81,10 @@ def sign_answer(
     coordinator_id: str,
     created: int,
 ) -> dict[str, str]:
-    """The headers that prove the answer to a signed request, to be sent beside its own. `created` is Unix seconds.
+    """The headers to add to the answer to a signed request. `created` is Unix seconds.
 
-    `request_headers` (lower-case names) are those with which the request came. Raises SignatureRefused for a request
-    that is not signed, or whose body or audience is not what its headers say: the answer would hold for another one.
+    `request_headers` (lower-case names) are those of the request. Raises SignatureRefused for a request that is not
+    signed, or whose headers do not match its body and audience: the answer would be valid for another request.
     """
     digest = content_digest(answer.body)
     parameters = f'({_COMPONENTS});created={created};keyid="{coordinator_id}";tag="{ANSWER_TAG}"'
@@ -105,17 +104,17 @@ def verify_answer(
     public_key: str,
     coordinator_id: str,
 ) -> None:
-    """Raise SignatureRefused unless the coordinator with this key (base64) and id has given this answer to the request.
+    """Raises SignatureRefused unless the coordinator with this key (base64) and id gave this answer to the request.
 
     `request_headers` are those that `sign_request` made; all names are lower case.
     """
     digest = content_digest(answer.body)
     if answer_headers.get("content-digest") != digest:
-        raise bad_signature("its content-digest is not that of its body")
+        raise bad_signature("its content-digest does not match its body")
     found = _INPUT.fullmatch(answer_headers.get("signature-input", ""))
     signature = SIGNATURE.fullmatch(answer_headers.get("signature", ""))
     if found is None or signature is None:
-        raise bad_signature("it has no signature of the form that this version knows")
+        raise bad_signature("it has no signature in the form that this version supports")
     if found[2] != coordinator_id:
         raise bad_signature(f"it is signed by {found[2]}")
     try:
@@ -128,7 +127,7 @@ def verify_answer(
 def old_seal(request_signature: str, body: bytes, key: Ed25519PrivateKey) -> str:
     """The value of OLD_SEAL_HEADER, which nodes of protocol 1 check instead of the signature.
 
-    It may go when the coordinator speaks protocol 3.
+    Remove it with protocol 3.
     """
     request = hashlib.sha256(request_signature.encode("utf-8")).digest()
     answer = hashlib.sha256(b"\x00" + request + hashlib.sha256(body).digest()).digest()
@@ -144,7 +143,7 @@ def _base(
 ) -> bytes:
     own_digest = content_digest(request.body)
     if request_headers.get("content-digest") != own_digest or request_headers.get(AUDIENCE_HEADER) != request.audience:
-        raise bad_signature("the request is not as its headers say")
+        raise bad_signature("the request does not match its headers")
     if "signature" not in request_headers or "signature-input" not in request_headers:
         raise bad_signature("the request is not signed")
     values = (

@@ -1,6 +1,6 @@
 """The coordinator's identity: its id from its Ed25519 key.
 
-A node signs for this id (the audience) and pins it; `answer_signature` shows that the one who answered holds the key.
+A node signs for this id (the audience) and pins it; `answer_signature` proves that the server holds the key.
 """
 
 from __future__ import annotations

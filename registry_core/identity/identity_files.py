@@ -1,11 +1,11 @@
 """The two files of a node's identity: `node.key`, which is secret, and `node.id`, which is all that most starts read.
 
-Here: reading and checking them, and starting the child that makes them. Not here: anything that needs
-`cryptography`; making and loading keys is in `make_key` and `keys`.
+This module reads and checks them, and starts the child process that makes them. It does not import `cryptography`;
+`make_key` and `keys` make and load keys.
 
-The key is made once and never again by itself: a node whose files are damaged is told so, since a new key
-is a new node without history. `node.key` alone is the whole identity (`node_key`), also after a replacement
-(`replace_key`): `node.id` is made from it again whenever it is missing.
+The key is made only once: damaged files are an error and are never replaced, since a new key means a new node without
+history. `node.key` alone is the whole identity (`node_key`), also after a replacement (`replace_key`): `node.id` is
+made from it again whenever it is missing.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ ID_FILE = "node.id"
 
 _MAX_ID_FILE_BYTES = 4096
 _ID_FIELDS = {"id", "public_key", "first_public_key", "checksum"}
-_CHILD_SECONDS = 60.0  # it takes 0.2 s; on a machine that swaps, longer
+_CHILD_SECONDS = 60.0  # it takes 0.2 s, but longer on a machine that swaps
 _RESTORE = "restore it from a backup, or move both node.key and node.id away to become a new node without history"
 
-# -I and the parent's own path: nothing that lies in the working directory is imported, and a parent that runs from
-# an unusual place (a zip file, a vendored folder) finds itself again.
+# -I and the parent's import path: nothing in the working directory is imported, and it also works for a parent that
+# runs from an unusual place (a zip file, a vendored folder).
 _CHILD = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
     "from registry_core.identity.make_key import main; sys.exit(main(sys.argv[2]))"
@@ -44,18 +44,18 @@ _CHILD = (
 
 @dataclass(frozen=True)
 class NodeIdentity:
-    """Who this node is: its id for ever, and its present Ed25519 public key (32 raw bytes in base64)."""
+    """The node's permanent id, and its present Ed25519 public key (32 raw bytes in base64)."""
 
     id: str
     public_key: str
 
 
 def ensure_identity(state_dir: Union[str, Path]) -> NodeIdentity:
-    """The identity kept in `state_dir`, made there durably at the first start.
+    """The identity in `state_dir`, which the first start makes durably.
 
-    Two starts at once end with one identity. Raises DamagedStoreError where a file is damaged or half of the
-    pair is missing beyond repair, StoreError where one cannot be read or written or the key is readable by
-    others. Never makes a second identity.
+    Two simultaneous starts get the same identity. Raises DamagedStoreError when a file is damaged, or missing so that
+    it cannot be restored; StoreError when one cannot be read or written, or when others can read the key. Never makes
+    a second identity.
     """
     folder = Path(state_dir)
     while True:
@@ -69,18 +69,18 @@ def ensure_identity(state_dir: Union[str, Path]) -> NodeIdentity:
         except StoreError as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
-            # The key is being replaced, which takes node.id away for a moment: the child waits for the end of that.
+            # The key is being replaced, which removes node.id for a moment; the child process waits for its end.
 
 
 def read_identity(state_dir: Union[str, Path]) -> NodeIdentity:
-    """The identity in `state_dir`, which must be there. The errors are those of `ensure_identity`."""
+    """The identity in `state_dir`, which must exist. Raises what `ensure_identity` raises."""
     folder = Path(state_dir)
     check_key_file(folder)
     return parse_id_file(folder)
 
 
 def check_key_file(folder: Path) -> None:
-    """Look at the key file without reading it: a regular file, for its owner only, readable by this process."""
+    """Check, without reading it, that the key file is regular, accessible to its owner only, and readable by us."""
     path = folder / KEY_FILE
     try:
         with Folder(folder) as opened:
@@ -91,11 +91,11 @@ def check_key_file(folder: Path) -> None:
         raise StoreError(str(path), f"cannot be read: {reason_of(error)}") from error
     if found is None:
         if not os.path.lexists(folder / ID_FILE):
-            raise StoreError(str(path), "is not there: the first start of the agent makes it")
-        raise DamagedStoreError(str(path), f"is missing although {ID_FILE} is there; {_RESTORE}")
+            raise StoreError(str(path), "does not exist; the first start of the agent makes it")
+        raise DamagedStoreError(str(path), f"is missing although {ID_FILE} exists; {_RESTORE}")
     if stat.S_IMODE(found.st_mode) & 0o077:
         mode = stat.S_IMODE(found.st_mode)
-        raise StoreError(str(path), f"has mode {mode:04o}, so that others may read or change it; chmod 600 it")
+        raise StoreError(str(path), f"is accessible to other users (mode {mode:04o}); run chmod 600 on it")
     if found.st_size == 0:
         raise DamagedStoreError(str(path), f"is empty; {_RESTORE}")
     if not os.access(path, os.R_OK):
@@ -103,7 +103,7 @@ def check_key_file(folder: Path) -> None:
 
 
 def parse_id_file(folder: Path) -> NodeIdentity:
-    """What `node.id` says, checked as far as it can be without the key. Raises StoreError, DamagedStoreError."""
+    """The identity in `node.id`, checked as far as possible without the key. Raises StoreError, DamagedStoreError."""
     path = folder / ID_FILE
     try:
         content = read_file(path, _MAX_ID_FILE_BYTES + 1)
@@ -129,7 +129,7 @@ def parse_id_file(folder: Path) -> NodeIdentity:
         raise DamagedStoreError(str(path), f"{error}; {remedy}") from None
     node_id = node_id_of_key(first_key)
     if given.get("id") != node_id:
-        raise DamagedStoreError(str(path), f"its id is not the one that belongs to its key, {node_id}; {remedy}")
+        raise DamagedStoreError(str(path), f"its id does not match its key, whose id is {node_id}; {remedy}")
     if "checksum" in given and given["checksum"] != id_checksum(given):
         raise DamagedStoreError(str(path), f"it does not match its checksum; {remedy}")
     return NodeIdentity(node_id, str(public_key))
@@ -141,31 +141,37 @@ def id_checksum(content: Mapping[str, object]) -> int:
 
 
 def _make_in_child(folder: Path) -> None:
-    """Make or complete the pair in a process of its own, so that this one never loads `cryptography`."""
-    import subprocess  # only the first start pays for it
+    """Make or complete the pair in a child process, so that this one never loads `cryptography`."""
+    import subprocess  # here, since only the first start needs it
 
     if not sys.executable:
-        raise StoreError(str(folder), "no node key is there, and the Python to make one with is not known")
+        raise StoreError(
+            str(folder), "has no node key, and the path of the Python interpreter that makes one is unknown"
+        )
     options = ["-I", "-B"] if sys.dont_write_bytecode else ["-I"]
     command = [sys.executable, *options, "-c", _CHILD, json.dumps(sys.path), str(folder)]
     try:
-        child = subprocess.run(  # noqa: S603 - our own interpreter and code; the folder is an argument, never a command
+        child = subprocess.run(  # noqa: S603 - our own interpreter and code; the folder is only an argument
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_CHILD_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         raise StoreError(str(folder), f"making the node key took longer than {_CHILD_SECONDS:g} s") from None
     except OSError as error:
-        raise StoreError(str(folder), f"the process to make the node key: {reason_of(error)}") from error
+        raise StoreError(
+            str(folder), f"the process that makes the node key cannot be started: {reason_of(error)}"
+        ) from error
     if child.returncode != 0:
-        raise _told(folder, child.returncode, child.stdout, child.stderr)
+        raise _child_error(folder, child.returncode, child.stdout, child.stderr)
 
 
-def _told(folder: Path, code: int, output: bytes, errors: bytes) -> StoreError:
-    """The child's own error where it told one, else what is known of its end."""
+def _child_error(folder: Path, code: int, output: bytes, errors: bytes) -> StoreError:
+    """The error that the child reported, else one with its exit code and last line."""
     try:
-        told = json.loads(output)
-        path, reason, damaged = str(told["path"]), str(told["reason"]), bool(told["damaged"])
+        report = json.loads(output)
+        path, reason, damaged = str(report["path"]), str(report["reason"]), bool(report["damaged"])
     except (ValueError, KeyError, TypeError):
         last = errors.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        return StoreError(str(folder), f"making the node key ended with code {code}: {last[:200]}")
+        return StoreError(
+            str(folder), f"the process that makes the node key failed with exit code {code}: {last[:200]}"
+        )
     return DamagedStoreError(path, reason) if damaged else StoreError(path, reason)

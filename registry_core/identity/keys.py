@@ -1,7 +1,4 @@
-"""Ed25519 keys as objects and as files. The only module, beside `make_key`, that a signer or verifier needs for keys.
-
-Here: loading, checking against the stored identity, text forms. Not here: what is signed (`signatures`).
-"""
+"""Ed25519 keys as objects and as files: loading them, and their text forms. `signatures` signs with them."""
 
 from __future__ import annotations
 
@@ -32,12 +29,12 @@ def raw_public_key(key: Ed25519PublicKey) -> bytes:
 
 
 def public_key_text(key: Ed25519PublicKey) -> str:
-    """The 32 bytes in standard base64, as records carry them."""
+    """The 32 bytes in standard base64, as in records."""
     return base64.b64encode(raw_public_key(key)).decode("ascii")
 
 
 def private_key_pem(key: Ed25519PrivateKey) -> bytes:
-    """PKCS#8 in PEM, unencrypted, as `openssl pkey` reads it."""
+    """The key as unencrypted PKCS#8 in PEM, which `openssl pkey` reads."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
@@ -55,7 +52,7 @@ def read_key_file(path: Path) -> bytes:
     except OSError as error:
         raise StoreError(str(path), f"cannot be read: {reason_of(error)}") from error
     if mode & 0o077:
-        raise StoreError(str(path), f"has mode {mode:04o}, so that others may read or change it; chmod 600 it")
+        raise StoreError(str(path), f"is accessible to other users (mode {mode:04o}); run chmod 600 on it")
     return content
 
 
@@ -68,5 +65,5 @@ def private_key_in(path: Path, content: bytes) -> Ed25519PrivateKey:
             str(path), "does not hold a private key in PEM; restore it from a backup: a new key is a new node"
         ) from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise DamagedStoreError(str(path), "holds a key of another kind than Ed25519")
+        raise DamagedStoreError(str(path), "holds a key that is not an Ed25519 key")
     return key

@@ -1,8 +1,8 @@
-"""A node's key as `node.key` holds it: the secret key and, once it has replaced another, the chain of replacements.
+"""A node's key in `node.key`: the secret key and, if it replaced another, the chain of replacements.
 
-The file is PEM: the secret key in PKCS#8, then, if there is one, the chain in a block of its own, which other
-programs pass over. So the one file is the whole identity: `node.id` can be made from it at any time, and no crash
-or backup can part the key from what proves that it speaks for the node.
+The file is PEM: the secret key in PKCS#8, then the chain, if there is one, in its own block, which other programs
+skip. So this file alone is the whole identity: `node.id` can be made from it at any time, and no crash or backup can
+separate the key from the proof that it belongs to the node.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ __all__ = ["NodeKey", "load_key_file", "load_node_key"]
 
 _BEGIN = b"-----BEGIN DUXNET KEY SUCCESSION-----\n"
 _END = b"-----END DUXNET KEY SUCCESSION-----"
-_LINE = 64  # characters of base64 in a line, as PEM has
+_LINE = 64  # characters of base64 per line, as in PEM
 
 
 @dataclass(frozen=True)
 class NodeKey:
-    """The key that speaks for a node now, and the chain, oldest first, that leads to it from the first key."""
+    """A node's present key, and the chain, oldest first, that leads to it from the first key."""
 
     private: Ed25519PrivateKey
     succession: tuple[Succession, ...] = ()
@@ -73,7 +73,7 @@ class NodeKey:
 
 
 def load_node_key(folder: Path) -> NodeKey:
-    """The key in a state directory, which `node.id`, where it is there, must name. For who holds `locked_folder`.
+    """The key in a state directory; `node.id`, if it exists, must match it. The caller holds `locked_folder`.
 
     Raises StoreError, DamagedStoreError.
     """
@@ -85,8 +85,8 @@ def load_node_key(folder: Path) -> NodeKey:
     if (identity.id, identity.public_key) != (key.node_id, key.public_key):
         raise DamagedStoreError(
             str(folder / KEY_FILE),
-            f"holds another key than {ID_FILE} names; restore both from one backup, or, if this is the node's newest "
-            f"key, remove {ID_FILE}: the next start makes it again",
+            f"does not match {ID_FILE}; restore both from one backup, or, if this is the node's newest key, remove "
+            f"{ID_FILE}: the next start makes it again",
         )
     return key
 
@@ -99,7 +99,7 @@ def load_key_file(path: Path) -> NodeKey:
     try:
         if current_key(key.node_id, key.first_public_key, key.succession) == key.public_key:
             return key
-        reason = "the last of them is for another key"
+        reason = "the last one is for another key"
     except ValidationError as error:
         reason = str(error)
     raise _damaged(path, reason)
@@ -123,5 +123,5 @@ def _chain_in(path: Path, block: bytes) -> tuple[Succession, ...]:
 def _damaged(path: Path, reason: str) -> DamagedStoreError:
     return DamagedStoreError(
         str(path),
-        f"its records of replaced keys do not hold: {reason}; restore it from a backup: a new key is a new node",
+        f"its records of replaced keys are invalid: {reason}; restore it from a backup: a new key is a new node",
     )

@@ -1,19 +1,19 @@
-"""Giving a node a new key: it stays the same node, and the old key no longer speaks for it.
+"""Gives a node a new key: it stays the same node, and the old key is no longer valid for it.
 
-What is on the disk is the old state or the new one, whenever the process is killed or the power fails:
+If the process is killed or the power fails at any moment, the disk has the old state or the new one:
 
-1. both new files are written beside the old ones as drafts, with fsync: a full disk or a read-only folder ends here,
-   with nothing changed;
-2. `node.id` is removed: from here on the state is that of a first start which was interrupted, and the next start
-   makes `node.id` again from `node.key`, whichever that is;
-3. `node.key` is replaced by its draft, which holds the new key and the chain that leads to it, in one rename: before
-   it the node has the old key, after it the new one;
+1. Both new files are written beside the old ones as drafts, with fsync. On a full disk or in a read-only folder this
+   fails, with nothing changed.
+2. `node.id` is removed. From here on the state is that of an interrupted first start: the next start makes `node.id`
+   again from `node.key`, whether that is the old key or the new one.
+3. `node.key` is replaced, in one rename, by its draft, which has the new key and the chain that leads to it. Before it
+   the node has the old key, after it the new one.
 4. `node.id` is replaced by its draft.
 
-Each step is on the disk before the next begins. Drafts of one who was killed say nothing to anybody; the next one who
-writes removes them. All of it is under the folder's lock, so that two at once make two replacements, one after the
-other, and a start meanwhile waits. The old key is not kept: all that it was needed for, its signature under the new
-one, is in the chain.
+Each step is on the disk before the next begins. Leftover drafts of a killed process are ignored, and the next writer
+removes them. Everything happens under the folder's lock: two simultaneous calls make two replacements, one after the
+other, and a start waits meanwhile. The old key is not kept: the chain has its signature of the new one, and nothing
+else is needed of it.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ __all__ = ["replace_key"]
 
 
 def replace_key(folder: Path) -> NodeKey:
-    """Replace the key in a state directory, durably; the new one. The files keep their owner.
+    """Replace the key in a state directory durably; returns the new key. The files keep their owner.
 
-    Raises StoreError, DamagedStoreError; the old key is in force then, unless the folder failed in the middle.
+    Raises StoreError, DamagedStoreError; then the old key is still valid, unless the folder failed after step 3.
     """
     key_path, id_path = folder / KEY_FILE, folder / ID_FILE
     check_key_file(folder)
@@ -45,12 +45,12 @@ def replace_key(folder: Path) -> NodeKey:
         if len(old.succession) >= MOST_LINKS:
             raise StoreError(
                 str(key_path),
-                f"the node's key was replaced {MOST_LINKS} times already, and that is the most; to go on with another, "
+                f"the node's key was already replaced {MOST_LINKS} times, which is the limit; to use another key, "
                 f"move {KEY_FILE} and {ID_FILE} away: that makes a new node without history",
             )
         new = old.replaced_by(Ed25519PrivateKey.generate())
         found = key_path.stat()
-        owner = (found.st_uid, found.st_gid)  # root replaces the key of a service that could not read root's
+        owner = (found.st_uid, found.st_gid)  # when root replaces a service's key, the service must be able to read it
         try:
             write_draft(key_path, new.key_file(), 0o600, owner=owner)
             write_draft(id_path, new.id_file(), 0o644, owner=owner)

@@ -1,9 +1,8 @@
 """HTTP message signatures (RFC 9421) with a content digest (RFC 9530), in the one form that the registry accepts.
 
-Here: what is signed, signing it, and checking it. Not here: keys (`keys`), who may register (`duxnet.coordinator`),
-sockets. One algorithm (Ed25519), one label, one set of covered components: anything else is refused, so that
-nothing can be negotiated down. `audience` is the identity of the coordinator that the request is meant for: a
-request that another coordinator received cannot be passed on.
+One algorithm (Ed25519), one label, one set of covered components: anything else is refused, so that an attacker cannot
+negotiate a weaker form. `audience` is the id of the coordinator that the request is for: another coordinator that
+receives the request cannot replay it. Who may register is decided in `duxnet.coordinator`.
 """
 
 from __future__ import annotations
@@ -54,14 +53,14 @@ _INPUT = re.compile(
     rf"{LABEL}=(\(((?:\"[a-z0-9@-]+\" ?)+)\)"
     rf";created=(\d{{1,12}});expires=(\d{{1,12}});nonce={_TEXT};keyid={_TEXT};tag={_TEXT})"
 )
-_COVERED_AS_WE_DO = " ".join(f'"{name}"' for name in COVERED)
+_OWN_COVERED = " ".join(f'"{name}"' for name in COVERED)
 SIGNATURE = re.compile(rf"{LABEL}=:([A-Za-z0-9+/]{{86}}==):")
 
 
-class SignatureRefused(RegistryError):  # noqa: N818 - it reads as what happened
-    """The request is not proven. `code` is the problem type: `bad-signature` or `signature-time`.
+class SignatureRefused(RegistryError):  # noqa: N818 - named for the event
+    """The signature is not valid. `code` is the problem type: `bad-signature` or `signature-time`.
 
-    `signature-time` means that the signer's clock may be off, and that it may answer a nonce instead.
+    `signature-time` means that the signer's clock may be wrong, and that it may sign a nonce of the verifier instead.
     """
 
     def __init__(self, code: str, reason: str) -> None:
@@ -84,7 +83,7 @@ class SignatureParameters:
     tag: str = REGISTER_TAG
 
     def check_time(self, now: float) -> None:
-        """Raise SignatureRefused unless it was signed about now, `now` in Unix seconds."""
+        """Raises SignatureRefused unless the request was signed about `now` (Unix seconds)."""
         if not 0 < self.expires - self.created <= MAX_LIFETIME_SECONDS:
             raise bad_signature(f"expires must be after created, by at most {MAX_LIFETIME_SECONDS} s")
         if self.created > now + MAX_CLOCK_DIFFERENCE_SECONDS:
@@ -93,7 +92,7 @@ class SignatureParameters:
             raise SignatureRefused("signature-time", "the signature has expired, or the clocks differ")
 
     def to_text(self) -> str:
-        """The covered components and parameters, as they stand in `Signature-Input` and in the base."""
+        """The covered components and parameters, as in `Signature-Input` and in the signature base."""
         names = " ".join(f'"{name}"' for name in COVERED)
         return (
             f"({names});created={self.created};expires={self.expires}"
@@ -102,7 +101,7 @@ class SignatureParameters:
 
 
 class ClaimedSignature(NamedTuple):
-    """What `Signature-Input` says, unproven: parameters, covered components in their order, the text that is signed."""
+    """The unverified content of `Signature-Input`: parameters, covered components in order, and the signed text."""
 
     parameters: SignatureParameters
     covered: tuple[str, ...]
@@ -111,7 +110,7 @@ class ClaimedSignature(NamedTuple):
 
 @dataclass(frozen=True)
 class SignedRequest:
-    """What a signature covers, as signer and verifier each see it. `query` is without its question mark."""
+    """The parts of a request that a signature covers. `query` has no question mark."""
 
     method: str
     path: str
@@ -128,15 +127,15 @@ def content_digest(body: bytes) -> str:
 
 @lru_cache(maxsize=64)
 def component_identifier(name: str) -> str:
-    """A component's name as it stands in a signature (RFC 9421 §2): `"@path"`, and `"@path";req` for `@path;req`."""
+    """A component's name in a signature (RFC 9421 §2): `"@path"`, and `"@path";req` for `@path;req`."""
     field, semicolon, parameters = name.partition(";")
     return f'"{field}"{semicolon}{parameters}'
 
 
 def signature_base(components: Sequence[tuple[str, str]], parameters: str) -> bytes:
-    """The bytes that are signed (RFC 9421 §2.5): one line a component, then the parameters.
+    """The bytes that are signed (RFC 9421 §2.5): one line per component, then the parameters.
 
-    In an answer, `;req` behind a component's name says that its value is that of the request (§2.4).
+    In an answer, `;req` after a component's name means that its value is that of the request (§2.4).
     """
     lines = [f"{component_identifier(name)}: {value}" for name, value in components]
     lines.append(f'"@signature-params": {parameters}')
@@ -144,7 +143,7 @@ def signature_base(components: Sequence[tuple[str, str]], parameters: str) -> by
 
 
 def sign_request(request: SignedRequest, parameters: SignatureParameters, key: Ed25519PrivateKey) -> dict[str, str]:
-    """The headers that prove the request, to be sent beside its own."""
+    """The signature headers to add to the request."""
     digest = content_digest(request.body)
     text = parameters.to_text()
     signature = base64.b64encode(key.sign(_base(request, digest, COVERED, text))).decode("ascii")
@@ -164,12 +163,12 @@ def verify_request(
     challenge: Optional[str] = None,
     claimed: Optional[ClaimedSignature] = None,
 ) -> SignatureParameters:
-    """The parameters of a request whose signature holds for the key it names. Raises SignatureRefused.
+    """The parameters of a request whose signature is valid for the key it names. Raises SignatureRefused.
 
-    `headers` has lower-case names; `now` is Unix seconds. With `challenge`, a nonce of the verifier's own that it
-    knows to be fresh, the signer's clock is not asked. That the key may speak for the node is for the caller.
-    The time is judged before the signature, which costs a hundred times as much.
-    `claimed` is what `claimed_signature` found in these headers, for who has asked it already.
+    `headers` has lower-case names; `now` is Unix seconds. If the request has the nonce `challenge`, which the verifier
+    knows to be fresh, the signer's clock is not checked. The caller checks that the key belongs to the node. The time
+    is checked before the signature, which costs a hundred times as much. `claimed` is the result of
+    `claimed_signature` for these headers, if the caller has it.
     """
     parameters, covered, text = claimed or claimed_signature(headers)
     if parameters.tag != REGISTER_TAG:
@@ -191,12 +190,12 @@ def verify_request(
 
 
 def claimed_signature(headers: Mapping[str, str]) -> ClaimedSignature:
-    """What the headers (lower-case names) claim, unproven. Raises SignatureRefused."""
+    """The unverified signature in the headers (lower-case names). Raises SignatureRefused."""
     header = headers.get("signature-input", "")
     found = _INPUT.fullmatch(header) if len(header) <= 1024 else None
     if found is None:
-        raise bad_signature(f"Signature-Input must be given, as {LABEL}=(…);created=…;expires=…;nonce=…;keyid=…;tag=…")
-    covered = COVERED if found[2] == _COVERED_AS_WE_DO else tuple(name.strip('"') for name in found[2].split())
+        raise bad_signature(f"Signature-Input must have the form {LABEL}=(…);created=…;expires=…;nonce=…;keyid=…;tag=…")
+    covered = COVERED if found[2] == _OWN_COVERED else tuple(name.strip('"') for name in found[2].split())
     if covered is not COVERED and sorted(covered) != sorted(COVERED):
         raise bad_signature(f"the signature must cover exactly {', '.join(COVERED)}")
     parameters = SignatureParameters(int(found[3]), int(found[4]), found[5], found[6], found[7])
@@ -230,5 +229,5 @@ def _public_key(keyid: str) -> Ed25519PublicKey:
 
 
 def bad_signature(reason: str) -> SignatureRefused:
-    """The refusal of a signature that does not hold, and why."""
+    """The error for an invalid signature, with the reason."""
     return SignatureRefused("bad-signature", reason)

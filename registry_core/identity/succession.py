@@ -1,6 +1,6 @@
-"""A change of a node's key: a record that the old key and the new key both signed. The id stays that of the first key.
+"""Records of key changes: the old and the new key sign each record. The node's id stays that of its first key.
 
-Here: making and checking records and chains of them. Not here: where they are kept.
+This module makes and checks records and chains of records. `node_key` stores them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ __all__ = ["MOST_LINKS", "Succession", "current_key", "succeed"]
 _DOMAIN = b"duxnet-key-succession-v1\x00"
 
 MOST_LINKS = 16
-"""How often a node's key can be replaced: a coordinator checks the whole chain at each registration."""
+"""The maximum number of replacements of a node's key: a coordinator checks the whole chain at each registration."""
 
 
 @dataclass(frozen=True)
 class Succession:
-    """`old_key` is followed by `new_key` for the node `node_id`. Keys and signatures in standard base64."""
+    """`new_key` replaces `old_key` for the node `node_id`. Keys and signatures are in standard base64."""
 
     node_id: str
     old_key: str
@@ -45,7 +45,7 @@ def succeed(node_id: str, old: Ed25519PrivateKey, new: Ed25519PrivateKey) -> Suc
 
 
 def current_key(node_id: str, first_key: str, chain: Iterable[Succession]) -> str:
-    """The key that speaks for the node after every record of `chain`, oldest first. Raises ValidationError."""
+    """The node's key after every record of `chain`, oldest first. Raises ValidationError."""
     if node_id_of_key(key_from_text("public_key", first_key)) != node_id:
         raise ValidationError("id", node_id, "must be derived from the node's first public key")
     links = tuple(chain)
@@ -55,7 +55,7 @@ def current_key(node_id: str, first_key: str, chain: Iterable[Succession]) -> st
     for index, link in enumerate(links):
         field = f"succession[{index}]"
         if link.node_id != node_id or link.old_key != key:
-            raise ValidationError(field, link.old_key, "must follow the key before it, for the same node")
+            raise ValidationError(field, link.old_key, "must replace the previous key of the same node")
         _check(field, link)
         key = link.new_key
     return key
@@ -68,7 +68,7 @@ def _check(field: str, link: Succession) -> None:
         try:
             Ed25519PublicKey.from_public_bytes(key).verify(base64.b64decode(signature, validate=True), signed)
         except (InvalidSignature, binascii.Error, ValueError):
-            raise ValidationError(field, signature, "must be signed by the old key and by the new one") from None
+            raise ValidationError(field, signature, "must be signed by the old key and the new key") from None
 
 
 def _signed_bytes(node_id: str, old_key: str, new_key: str) -> bytes:

@@ -1,8 +1,8 @@
-"""Tokens: session tokens and challenges that the coordinator verifies without remembering them, and secrets at rest.
+"""Session tokens and challenges, which the coordinator verifies without storing them, and the hashes of stored secrets.
 
-Here: making and checking. Not here: what a token allows (`duxnet.coordinator`). Times are Unix seconds.
-A session token names its node, its registration's generation and its end; the seal is an HMAC, so that it
-survives a restart of the coordinator, which keeps only its secret.
+What a token permits is decided in `duxnet.coordinator`. Times are Unix seconds. A session token contains its node, the
+generation of its registration and its expiry; it is signed with an HMAC, so that it survives a restart of the
+coordinator, which stores only the secret key.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
     "valid_nonce",
 ]
 
-_SEAL_BYTES = 16  # 128 bits: nobody guesses it online
+_SEAL_BYTES = 16  # 128 bits cannot be guessed online
 LONGEST_TOKEN = 256
 _MASK = "********"
 _SESSION = b"duxnet-session-v1\x00"
@@ -36,7 +36,7 @@ _CHALLENGE = b"duxnet-challenge-v1\x00"
 
 @dataclass(frozen=True)
 class SessionToken:
-    """Which registration a heartbeat belongs to. `expires` is in Unix seconds."""
+    """Identifies the registration that a heartbeat belongs to. `expires` is Unix seconds."""
 
     node_id: str
     generation: int
@@ -44,9 +44,9 @@ class SessionToken:
 
 
 def checked_token(field: str, text: str) -> str:
-    """A bearer token as a person gave it, without the white space around it; "" is none.
+    """A bearer token from a person, without surrounding white space; "" means none.
 
-    Raises ValidationError, which shows nothing of it: the token goes into a header, where nothing else can stand.
+    Raises ValidationError, which never shows the token. It must be one printable word, since it is sent in a header.
     """
     token = text.strip()
     if len(token) > LONGEST_TOKEN:
@@ -66,7 +66,7 @@ def seal_session(token: SessionToken, secret: bytes) -> str:
 
 
 def open_session(text: str, secret: bytes) -> Optional[SessionToken]:
-    """The token, or None where the seal is not ours. Its expiry and generation are for the caller to judge."""
+    """The token, or None when the seal is not ours. The caller checks its expiry and generation."""
     payload, _, seal = text.rpartition("~")
     try:
         if not hmac.compare_digest(seal, _seal(_SESSION, payload, secret)):
@@ -78,12 +78,12 @@ def open_session(text: str, secret: bytes) -> Optional[SessionToken]:
 
 
 def challenge_nonce(key_text: str, now: int, secret: bytes) -> str:
-    """A nonce that only the signer with this key can use, and that this coordinator knows again without keeping it."""
+    """A nonce that is valid only for this key, and that the coordinator recognises without storing it."""
     return f"{now}~{_seal(_CHALLENGE, f'{now}~{key_text}', secret)}"
 
 
 def valid_nonce(nonce: str, key_text: str, now: float, secret: bytes, *, seconds: int = 60) -> bool:
-    """Was this nonce given out by us, for this key, within the last `seconds`?"""
+    """Whether this coordinator issued the nonce for this key within the last `seconds`."""
     made, _, seal = nonce.partition("~")
     if not (made.isascii() and made.isdigit() and len(made) <= 12 and seal.isascii()):
         return False
@@ -93,12 +93,12 @@ def valid_nonce(nonce: str, key_text: str, now: float, secret: bytes, *, seconds
 
 
 def new_secret(prefix: str) -> str:
-    """A bearer secret of 256 random bits; the prefix says what it is for to who finds it in a log."""
+    """A bearer secret of 256 random bits; the prefix shows its purpose, should it appear in a log."""
     return f"{prefix}_{secrets.token_urlsafe(32)}"
 
 
 def hashed_secret(secret: str) -> str:
-    """How a bearer secret is kept: SHA-256, which is enough for 256 random bits."""
+    """The stored form of a bearer secret: its SHA-256, which is enough for 256 random bits."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 

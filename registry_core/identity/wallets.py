@@ -1,7 +1,6 @@
-"""Proof that whoever runs a node holds a wallet's key: what the wallet signs, and who can check it.
+"""Proof that the operator of a node holds a wallet's key: the message that the wallet signs, and its verifiers.
 
-Here: the message, the protocol of verifiers, one for Ethereum-style addresses. Not here: what a proven wallet means
-(`registry_core.embedded.wallets`). A wallet's own key never comes near this program.
+The effects of a proven wallet are in `registry_core.embedded.wallets`. This program never handles a wallet's key.
 """
 
 from __future__ import annotations
@@ -20,24 +19,24 @@ _HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 
 
 class WalletVerifier(Protocol):
-    """Checks signatures of one kind of wallet."""
+    """Verifies signatures of one kind of wallet."""
 
     def verify(self, wallet_address: str, message: str, signature: str) -> bool:
         """Whether the holder of `wallet_address` signed `message`.
 
-        Raises ValidationError for an address or a signature that this kind of wallet does not have, and
-        NotSupportedError where the library that it takes is not installed.
+        Raises ValidationError for an address or a signature that is not of this kind of wallet, and NotSupportedError
+        when the required library is not installed.
         """
         ...
 
 
 def proof_message(node_id: str) -> str:
-    """What the wallet signs, letter for letter; people read it in their wallet. No line end after the last line."""
+    """The exact message that the wallet signs and shows to its user. No line end after the last line."""
     return f"DuxNet wallet proof, version 1\nThis wallet vouches for the node {limits.identifier('id', node_id)}"
 
 
 def canonical_wallet(wallet_address: str) -> str:
-    """One spelling for each wallet: the letters of Ethereum's addresses may be of either case."""
+    """One spelling for each wallet: Ethereum addresses may have letters of either case."""
     return wallet_address.lower() if _ETHEREUM.match(wallet_address) else wallet_address
 
 
@@ -54,31 +53,32 @@ class EthereumWallets:
         raw = bytes.fromhex(found.group(1))
         recovery = raw[64] - 27 if raw[64] >= 27 else raw[64]  # hardware wallets give 0 and 1
         if recovery not in (0, 1):
-            raise ValidationError("signature", signature, "must end in 1b or 1c (00 or 01 of some wallets)")
+            raise ValidationError("signature", signature, "must end in 1b or 1c (some wallets: 00 or 01)")
         if int.from_bytes(raw[32:64], "big") > _HALF_ORDER:
-            return False  # its twin, which EIP-2 refuses
+            return False  # the other form of a valid signature, which EIP-2 forbids
         recovered = _recovered(_personal(message), raw[:64] + bytes([recovery]))
         return recovered == wallet_address.lower()
 
 
 def _personal(message: str) -> bytes:
-    """The message as EIP-191, version 0x45, has it signed."""
+    """The bytes that EIP-191, version 0x45, signs for a message."""
     data = message.encode("utf-8")
     return b"\x19Ethereum Signed Message:\n" + str(len(data)).encode("ascii") + data
 
 
 def _recovered(signed: bytes, signature: bytes) -> str:
-    """The address whose key made the signature; "" where none could have."""
+    """The address whose key made the signature; "" when no key can have made it."""
     try:
         from coincurve import PublicKey
         from Crypto.Hash import keccak
     except ImportError:
         raise NotSupportedError(
-            "Ethereum wallets are verified by the extra `ethereum`: pip install 'duxnet-registry[ethereum]'"
+            "verifying an Ethereum wallet needs the extra `ethereum`: "
+            "in the checkout of DuxNet, pip install '.[ethereum]'"
         ) from None
     digest = keccak.new(digest_bits=256, data=signed).digest()
     try:
         key = PublicKey.from_signature_and_message(signature, digest, hasher=None)
-    except ValueError:  # no point of the curve
+    except ValueError:  # not a point of the curve
         return ""
     return "0x" + keccak.new(digest_bits=256, data=key.format(compressed=False)[1:]).digest()[-20:].hex()

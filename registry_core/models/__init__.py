@@ -1,1 +1,1 @@
-"""Frozen records of what a node is, how it fares and how it is judged. Nothing here touches the world."""
+"""Frozen records of a node: its description, health and reputation. No I/O."""

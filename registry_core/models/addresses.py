@@ -1,7 +1,6 @@
-"""IP addresses: the one form in which they are kept, and where others may be sent.
+"""IP addresses: their canonical form, and which of them other machines may connect to.
 
-Here: every judgement of an address by itself. Not here: which network an address counts for
-(`duxnet.coordinator.admission.networks`).
+Which network an address counts for is decided in `duxnet.coordinator.admission.networks`.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["WITHHELD_ADDRESS", "canonical_address", "is_destination", "is_loopback", "is_public"]
 
 WITHHELD_ADDRESS = "100::"
-"""Stands in a `Node` whose address the asker was not shown: the discard prefix of RFC 6666, a black hole."""
+"""The address of a `Node` whose real one is hidden from the caller: the discard prefix of RFC 6666."""
 
 _NO_HOST = "must be the address of one machine (not 0.0.0.0, :: or a multicast group)"
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _PLAIN_IPV4 = re.compile(rf"(?:[1-9]|[1-9][0-9]|1[0-9][0-9]|2[01][0-9]|22[0-3])(?:\.{_OCTET}){{3}}")
-"""1.0.0.0 to 223.255.255.255 as `ipaddress` prints it, which takes seven times as long to say so."""
+"""1.0.0.0 to 223.255.255.255 in the form of `ipaddress`, but seven times as fast."""
 _METADATA = frozenset(("fd00:ec2::254", "100.100.100.200", "192.0.0.192"))
-"""Where clouds serve a machine's own secrets, beside the link-local 169.254.169.254."""
+"""Addresses at which clouds serve a machine's secrets, besides the link-local 169.254.169.254."""
 _LEADS_TO_IPV4 = frozenset(
     (
         bytes(12),  # ::a.b.c.d
@@ -42,12 +41,13 @@ _RULE = "must be an IPv4 or IPv6 address (no host name, no port, no zone)"
 
 
 def canonical_address(field: str, value: object) -> str:
-    """`value` as `ipaddress` prints it; IPv4-mapped IPv6 becomes IPv4. Refused are host names,
-    zone ids, and what no machine can be reached at: 0.0.0.0, :: and multicast groups.
+    """`value` in the form of `ipaddress`; IPv4-mapped IPv6 becomes IPv4.
+
+    Raises ValidationError for host names, zone ids, and addresses of no single machine: 0.0.0.0, :: and multicast.
     """
     if type(value) is str and _PLAIN_IPV4.fullmatch(value):
         return value
-    import ipaddress  # 4 ms that the probe's start would pay for
+    import ipaddress  # here, since it would cost the probe's start 4 ms
 
     if not isinstance(value, str) or "%" in value or "/" in value or len(value) > 64:
         raise ValidationError(field, value, _RULE)
@@ -62,11 +62,11 @@ def canonical_address(field: str, value: object) -> str:
 
 
 def is_destination(text: str) -> bool:
-    """Whether others may be sent to this address: to another machine, wherever it is.
+    """Whether other machines may be directed to this address.
 
-    Not a destination is what leads back to the one who is sent (loopback, unspecified), what depends on the link that
-    it stands on (link-local: clouds serve their secrets there), what is no single machine (multicast, broadcast), and
-    reserved space; in IPv6 also where an IPv4 address of these kinds is inside (mapped, NAT64, 6to4, Teredo, ISATAP).
+    They may not if it leads back to themselves (loopback, unspecified), depends on their link (link-local, where clouds
+    serve secrets), is no single machine (multicast, broadcast) or is reserved; nor if it is an IPv6 address that
+    contains such an IPv4 address (mapped, NAT64, 6to4, Teredo, ISATAP).
     """
     if _PLAIN_IPV4.fullmatch(text) and not text.startswith(("127.", "169.254.")):
         return text not in _METADATA
@@ -77,7 +77,7 @@ def is_destination(text: str) -> bool:
 
 
 def is_public(text: str) -> bool:
-    """Whether it is a destination that can be reached from the internet."""
+    """Whether it is a destination that is reachable from the internet."""
     import ipaddress
 
     address = ipaddress.ip_address(text)
@@ -115,14 +115,14 @@ def _discard() -> ipaddress.IPv6Network:
 
 @lru_cache(maxsize=1)
 def _local_nat64() -> ipaddress.IPv6Network:
-    """RFC 8215: where in it the IPv4 address stands is each network's own choice."""
+    """RFC 8215: each network chooses where in the address the IPv4 address is."""
     import ipaddress
 
     return ipaddress.IPv6Network("64:ff9b:1::/48")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host`, as it stands in a URL (without brackets), is loopback: what is sent there stays here."""
+    """Whether `host`, as in a URL but without brackets, is loopback, so that data sent to it stays on this machine."""
     import ipaddress
 
     if host == "localhost":

@@ -1,7 +1,6 @@
-"""What queries and deadlines ask of a node, apart from its record, so that a start decodes no records.
+"""The fields of a node that queries and deadlines use, separate from its record, so that a start decodes no records.
 
-Here: the columns, how they follow from a record, and the two packed texts. Not here: how they are indexed
-(`table`), how they are kept (`storage`).
+This module derives the columns from a record and has the two packed texts. `table` indexes them, `storage` stores them.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ __all__ = [
     "record_of",
 ]
 
-_BETWEEN_LABELS = "\x1f"  # control characters are refused in all text fields, so they can separate it
+_BETWEEN_LABELS = "\x1f"  # no text field may contain control characters, so they can be separators
 _WITHIN_LABEL = "\x1e"
 _WALLET, _TAG = "w", "t"
 
@@ -48,8 +47,8 @@ class Columns(NamedTuple):
     """The indexed fields of one node; plain values that any store can keep in columns of their own.
 
     `score` is the reputation in hundredths (0 to 500). `cordoned_until` is Unix seconds. `host_cpus` and
-    `interval_seconds` are 0 where not known. `gpus` (see `gpu_groups`) and `labels` (see `labels`: wallet and
-    tags) are packed texts; **`labels` is private**: a store that encrypts must not keep it in clear.
+    `interval_seconds` are 0 if unknown. `gpus` (see `gpu_groups`) and `labels` (see `labels`: wallet and tags) are
+    packed texts; **`labels` is private**: a store that encrypts must not keep it in clear.
     """
 
     node_id: str
@@ -70,7 +69,7 @@ class Columns(NamedTuple):
 
 
 def hundredths(score: float) -> int:
-    """A score (0 to 5) as it is ordered and compared: rounded to 0.01, in hundredths."""
+    """A score (0 to 5) rounded to 0.01, in hundredths: the unit in which scores are compared."""
     return round(score * 100)
 
 
@@ -99,9 +98,9 @@ def columns_of(record: NodeRecord) -> Columns:
 
 
 def record_of(columns: Columns) -> NodeRecord:
-    """What is left of a node whose record cannot be read: what its columns say. Its address is not among it.
+    """A record made from the columns of a node whose own record cannot be read. It has no address.
 
-    Whoever was suspended or banned stays so until an operator says otherwise: since when and how often is lost.
+    A suspended or banned node stays so until an operator decides otherwise: the dates of its suspensions are lost.
     """
     marks = [label.split(_WITHIN_LABEL) for label in labels(columns.labels)]
     is_out = columns.admission in (Admission.SUSPENDED.value, Admission.BANNED.value)
@@ -133,7 +132,7 @@ def record_of(columns: Columns) -> NodeRecord:
 
 
 def gpu_groups(packed: str) -> tuple[GpuGroup, ...]:
-    """The groups of usable GPUs that the column `gpus` holds."""
+    """The groups of usable GPUs in the column `gpus`."""
     return tuple(GpuGroup(*group) for group in json.loads(packed)) if packed else ()
 
 
@@ -143,12 +142,12 @@ def labels(packed: str) -> Iterator[str]:
 
 
 def label_of_wallet(wallet_address: str) -> str:
-    """The label that every node of this wallet carries."""
+    """The label of every node with this wallet."""
     return _WALLET + _WITHIN_LABEL + wallet_address
 
 
 def label_of_tag(key: str, value: str) -> str:
-    """The label that every node with this tag carries."""
+    """The label of every node with this tag."""
     return _WITHIN_LABEL.join((_TAG, key, value))
 
 
@@ -156,7 +155,9 @@ def _packed_gpus(offer: NodeCapabilities) -> str:
     counts: dict[tuple[Any, ...], int] = {}
     for gpu in offer.gpus:
         if gpu.usable:
-            shared = (gpu.shared_memory_gb,) if gpu.shared_memory_gb else ()  # most have none, and older texts neither
+            shared = (
+                (gpu.shared_memory_gb,) if gpu.shared_memory_gb else ()
+            )  # most have none, and neither do older texts
             kind = (gpu.vendor.lower(), gpu.model.lower(), gpu.memory_gb, *shared)
             counts[kind] = counts.get(kind, 0) + 1
     if not counts:

@@ -1,8 +1,8 @@
-"""Records as plain JSON values and back: the one shape of files, command output and wire.
+"""Records as plain JSON values and back: one shape for files, command output and the network.
 
-Reading is strict in types and ranges and names the field; a field of a node that is not known is kept in `extra`,
-a map of its own, and one of a record inside it is an error. Derived answers (`is_healthy`, `is_ready`) are written for
-the reader's convenience and never read.
+Reading checks types and ranges, and errors name the field. An unknown field of a node is kept in its map `extra`; an
+unknown field of a record inside the node is an error. Derived fields (`is_healthy`, `is_ready`) are written for
+convenience and never read.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _NAMES: dict[type, tuple[str, ...]] = {
 def capabilities_to_plain(capabilities: NodeCapabilities) -> Plain:
     """Every field of `NodeCapabilities`, with `gpus` as a list of maps.
 
-    A GPU's `shared_memory_gb` is left out where it is 0: earlier versions refuse a record that has it.
+    A GPU's `shared_memory_gb` is omitted if it is 0: earlier versions reject a record that has it.
     """
     plain = {name: getattr(capabilities, name) for name in _NAMES[NodeCapabilities]}
     plain["gpus"] = [_gpu_to_plain(gpu) for gpu in capabilities.gpus]
@@ -112,7 +112,7 @@ def cordon_from_plain(plain: object) -> Optional[Cordon]:
 
 
 def node_to_plain(node: Node) -> Plain:
-    """The whole snapshot. `extra` is left out where it is empty: earlier versions refuse a record that has it."""
+    """The whole snapshot. `extra` is omitted if it is empty: earlier versions reject a record that has it."""
     plain: Plain = {name: getattr(node, name) for name in _NAMES[Node]}
     if node.extra:
         plain["extra"] = thawed(node.extra)
@@ -134,8 +134,8 @@ def node_to_plain(node: Node) -> Plain:
 def node_from_plain(plain: object) -> Node:
     """The node that a map describes; absent fields take their defaults.
 
-    Earlier versions put a node's unknown fields beside the known ones: these are moved into `extra`, without those that
-    have a name of the registry's, which are ignored like every field of a description that is the registry's own.
+    Earlier versions put a node's unknown fields beside the known ones: these are moved into `extra`, except those with
+    a name that is reserved for the registry, which are ignored.
     """
     given = _map("node", plain)
     if "ip_address" not in given:

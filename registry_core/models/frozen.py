@@ -11,7 +11,7 @@ from registry_core.errors import ValidationError
 __all__ = ["frozen_json", "frozen_json_map", "thawed"]
 
 MAX_DEPTH = 32
-_LEAST_INTEGER, _MOST_INTEGER = -(2**63), 2**64 - 1  # what every JSON library that we use writes
+_LEAST_INTEGER, _MOST_INTEGER = -(2**63), 2**64 - 1  # the range of every JSON library that we use
 
 
 def frozen_json_map(field: str, value: object) -> FrozenMap[str, Any]:
@@ -25,8 +25,8 @@ def frozen_json_map(field: str, value: object) -> FrozenMap[str, Any]:
 
 
 def frozen_json(field: str, value: object, depth: int = 0) -> Any:
-    """`value` without anything that can be changed. Raises ValidationError for what is not JSON."""
-    if type(value) is str and value.isascii():  # nearly all that there is
+    """`value` as immutable JSON values. Raises ValidationError for anything else."""
+    if type(value) is str and value.isascii():  # nearly all values
         return value
     if depth > MAX_DEPTH:
         raise ValidationError(field, "…", f"must not be nested deeper than {MAX_DEPTH} levels")
@@ -60,7 +60,7 @@ def _encodable(field: str, text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise ValidationError(field, text, "must not hold half of a surrogate pair") from None
+        raise ValidationError(field, text, "must not contain half of a surrogate pair") from None
     return str(text)
 
 
@@ -69,12 +69,12 @@ V = TypeVar("V")
 
 
 class FrozenMap(dict[K, V]):
-    """Reads like a dict, prints like a dict, encodes like a dict, and refuses every change with TypeError."""
+    """A dict that raises TypeError on every change."""
 
     def _refuse(self, *_args: object, **_keywords: object) -> NoReturn:
         raise TypeError(f"{type(self).__name__} cannot be changed; make a new record instead")
 
-    __setitem__ = __delitem__ = __ior__ = _refuse  # every way to change it
+    __setitem__ = __delitem__ = __ior__ = _refuse  # every method that changes it
     clear = pop = popitem = setdefault = update = _refuse
 
     def __hash__(self) -> int:  # type: ignore[override]  # a dict is unhashable, this one never changes

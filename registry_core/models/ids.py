@@ -1,7 +1,7 @@
-"""Node ids: random for a record made by hand, derived from the node's first public key where there is one.
+"""Node ids: derived from the node's first public key, or random for a record without a key.
 
-A derived id is `n1` + base32(SHA-256(domain ‖ raw Ed25519 public key)), lower case, no padding: 54 characters.
-The domain string keeps the hash from meaning anything elsewhere.
+A derived id is `n1` + base32(SHA-256(domain ‖ raw Ed25519 public key)), lower case, no padding: 54 characters. The
+domain string ensures that the hash is of no use in another protocol.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ _KEY_RULE = "must be a raw Ed25519 public key of 32 bytes in standard base64 (44
 
 def random_node_id() -> str:
     """A fresh UUID4 as text."""
-    import uuid  # 9 ms that the probe's start would pay for
+    import uuid  # here, since it would cost the probe's start 9 ms
 
     return str(uuid.uuid4())
 
 
 def key_from_text(field: str, value: object) -> bytes:
-    """The 32 raw bytes of a public key given in canonical base64; else ValidationError."""
+    """The 32 raw bytes of a public key in canonical base64. Raises ValidationError."""
     import base64
 
     if not isinstance(value, str) or len(value) != 44:

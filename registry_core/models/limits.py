@@ -1,7 +1,7 @@
-"""How large, long and wide a field may be: the one table, and the checks that read it.
+"""The limits of all fields in one table, and the checks that use it.
 
-A value beyond a limit is refused with an error that names it. The limits keep a record under 16 KiB, keep
-nonsense (2⁶⁴−1 GPUs) out of the registry and keep what ends in terminals and logs printable.
+A value beyond a limit raises a ValidationError that names the limit. The limits keep a record below 16 KiB, keep
+nonsense (2⁶⁴−1 GPUs) out of the registry, and keep texts for terminals and logs printable.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MAX_TAGS = 64
 MAX_ADDRESSES = 64
 MAX_GPUS = 256
 
-MAX_CPUS = 65_536  # Linux's own NR_CPUS ceiling is 8,192; a margin for what is to come
+MAX_CPUS = 65_536  # Linux supports at most 8,192 (NR_CPUS); a margin for the future
 MAX_MEMORY_GB = 1_000_000.0  # 1 PB
 MAX_STORAGE_GB = 1_000_000_000.0  # 1 EB
 MAX_GPU_MEMORY_GB = 100_000.0
@@ -63,7 +63,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*\Z")
 
 
 def text(field: str, value: object, limit: str, *, empty: bool = True) -> str:
-    """`value` as text within its limit, without control or bidirectional characters; else ValidationError."""
+    """`value` as text within its limit, without control or bidirectional characters. Raises ValidationError."""
     if value == "" and empty:
         return ""
     longest = MAX_TEXT_CHARACTERS[limit]
@@ -74,37 +74,34 @@ def text(field: str, value: object, limit: str, *, empty: bool = True) -> str:
     if not value and not empty:
         raise ValidationError(field, value, "must not be empty")
     if _NOT_PRINTABLE.search(value):
-        raise ValidationError(field, value, "must not hold control or bidirectional characters")
+        raise ValidationError(field, value, "must not contain control or bidirectional characters")
     if value != value.strip():
         raise ValidationError(field, value, "must not begin or end with a space")
     return value
 
 
 def displayable(field: str, value: object, limit: str, *, empty: bool = True) -> str:
-    """As `text`, for what is taken in from outside now: it must also be fit to be shown to people.
-
-    Records that were taken in earlier are read by `text`.
-    """
+    """As `text`, for new input, which must also be safe to show to people. Stored records are read with `text`."""
     checked = text(field, value, limit, empty=empty)
     refuse_hidden(field, checked)
     return checked
 
 
 def refuse_hidden(field: str, value: str) -> None:
-    """Refuse text of which a reader would see something else than is there.
+    """Raises ValidationError for text that looks different from its content.
 
-    Allowed are the Unicode categories of letters, marks, numbers, punctuation and symbols, and the plain space.
-    Controls, formats, other spaces, private and unassigned characters are not, nor the few letters and marks that are
-    drawn as nothing, nor more marks on one letter than any script has.
+    Allowed are the Unicode categories of letters, marks, numbers, punctuation and symbols, and the plain space. Not
+    allowed are control, format, private and unassigned characters, other spaces, the few letters and marks that are
+    invisible, and more marks on one letter than any script has.
     """
     if not value.isprintable():  # by category: no other (C) and no separator (Z) but the space
         hidden = next(character for character in value if not character.isprintable())
-        raise ValidationError(field, value, f"must not hold U+{ord(hidden):04X}, which cannot be seen")
+        raise ValidationError(field, value, f"must not contain the invisible character U+{ord(hidden):04X}")
     if value.isascii():
         return
     blank = INVISIBLE.search(value)
     if blank is not None:
-        raise ValidationError(field, value, f"must not hold U+{ord(blank[0]):04X}, which cannot be seen")
+        raise ValidationError(field, value, f"must not contain the invisible character U+{ord(blank[0]):04X}")
     marks = 0
     for character in value:
         marks = marks + 1 if unicodedata.category(character) in _MARKS_ABOVE_AND_BELOW else 0
@@ -113,9 +110,9 @@ def refuse_hidden(field: str, value: str) -> None:
 
 
 def are_plain(texts: Sequence[str]) -> bool:
-    """True when `text` would accept each of these but for its length: one look at all of them together.
+    """True when `text` would accept each of these, apart from its length; checks them all together.
 
-    False may be said of texts that it accepts, where one begins or ends with `!` beside a space.
+    May return False for acceptable texts, when one contains `!` beside a space.
     """
     joined = "!".join(texts)
     if joined.isascii():
@@ -124,22 +121,22 @@ def are_plain(texts: Sequence[str]) -> bool:
 
 
 def identifier(field: str, value: object) -> str:
-    """`value` as a node id: letters, digits and . _ : - , so that it can stand in an address or a file name."""
+    """`value` as a node id: letters, digits and . _ : - , so that it can be part of a URL or a file name."""
     checked = text(field, value, "id", empty=False)
     if not _ID.match(checked):
         raise ValidationError(
-            field, value, "must begin with a letter or digit and hold only letters, digits and . _ : -"
+            field, value, "must begin with a letter or digit and contain only letters, digits and . _ : -"
         )
     return checked
 
 
 def lookup_key(value: object) -> str:
-    """What to look a node up by: the id, or a text that no node has when `value` is no text."""
+    """The id to look a node up by; when `value` is not text, an id that no node has."""
     return value if isinstance(value, str) else ""
 
 
 def integer(field: str, value: object, least: int, most: int) -> int:
-    """`value` as an int within bounds; neither a bool nor a float that happens to be whole."""
+    """`value` as an int within bounds; not a bool, nor a float with a whole value."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValidationError(field, value, f"must be a whole number from {least} to {most}")
     if not least <= value <= most:
@@ -156,24 +153,24 @@ def number(field: str, value: object, least: float, most: float) -> float:
 
 
 def optional_number(field: str, value: object, least: float, most: float) -> Optional[float]:
-    """As `number`, and None stays None: not known."""
+    """As `number`, or None for None, which means unknown."""
     return None if value is None else number(field, value, least, most)
 
 
 def optional_integer(field: str, value: object, least: int, most: int) -> Optional[int]:
-    """As `integer`, and None stays None: not known."""
+    """As `integer`, or None for None, which means unknown."""
     return None if value is None else integer(field, value, least, most)
 
 
 def optional_time(field: str, value: object) -> Optional[datetime]:
-    """`value` as a moment: a datetime that carries its zone, or None."""
+    """`value` as a datetime with a time zone, or None."""
     if value is not None and (not isinstance(value, datetime) or value.tzinfo is None):
-        raise ValidationError(field, value, "must be a datetime with its zone")
+        raise ValidationError(field, value, "must be a datetime with a time zone")
     return value
 
 
 def boolean(field: str, value: object) -> bool:
-    """`value` as a bool; 0 and 1 are not."""
+    """`value` as a bool; 0 and 1 are not accepted."""
     if not isinstance(value, bool):
         raise ValidationError(field, value, "must be true or false")
     return value
@@ -191,6 +188,6 @@ def choice(field: str, value: object, words: type[_E]) -> _E:
 
 
 def instance(field: str, value: object, kind: type[object]) -> None:
-    """Refuse anything that is not a `kind`."""
+    """Raises ValidationError for anything that is not a `kind`."""
     if not isinstance(value, kind):
         raise ValidationError(field, value, f"must be a {kind.__name__}")

@@ -1,6 +1,6 @@
-"""What a node is: its record, what it can do, its GPUs. Construction checks every field and changes none silently.
+"""A node's description: `Node`, its capabilities and GPUs. Constructors check every field and silently change none.
 
-Here: fields, units, limits, derived answers. Not here: JSON (`encoding`), who may change what (`rules`).
+`encoding` has the JSON form; `rules` decides which fields may change.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _NOTHING: FrozenMap[str, Any] = FrozenMap()
 
 
 def _nothing() -> FrozenMap[str, Any]:
-    """One empty map for all records. A factory, since Python 3.9 takes every dict for a default that may change."""
+    """One empty map for all records. A factory, since Python 3.9 rejects every dict as a mutable default."""
     return _NOTHING
 
 
 def _set(record: object, name: str, value: object) -> None:
-    """Put the canonical form of a field into a frozen record while it is being made."""
+    """Set a field of a frozen record to its canonical form, in its constructor."""
     object.__setattr__(record, name, value)
 
 
@@ -72,7 +72,7 @@ def _checked_extra(value: object) -> FrozenMap[str, Any]:
     if frozen:
         owned = OWN_NAMES.intersection(frozen)
         if owned:
-            raise ValidationError("extra", sorted(owned), "must not hold names that are the registry's own")
+            raise ValidationError("extra", sorted(owned), "must not contain names that are reserved for the registry")
         for name in frozen:
             limits.text("extra", name, "extra name", empty=False)
     return frozen
@@ -82,9 +82,9 @@ def _checked_extra(value: object) -> FrozenMap[str, Any]:
 class Gpu:
     """One GPU, or one MIG instance. `memory_gb` is in 10⁹ bytes, 0 when unknown (integrated GPUs have none).
 
-    `shared_memory_gb` is how much of the machine's own memory it may work in: it is in the machine's `memory_gb` too.
+    `shared_memory_gb` is how much of the machine's memory it may use; that is also part of the machine's `memory_gb`.
 
-    A GPU that is present but cannot do work has `usable=False` and says why in `reason`.
+    A GPU that is present but cannot do work has `usable=False` and the cause in `reason`.
     """
 
     vendor: str = ""
@@ -105,17 +105,17 @@ class Gpu:
         limits.boolean("usable", self.usable)
         if self.usable and self.reason:
             raise ValidationError(
-                "reason", self.reason, "must be empty for a usable GPU: it says why one is not usable"
+                "reason", self.reason, "must be empty for a usable GPU: it is the reason why a GPU is not usable"
             )
 
 
 @dataclass(frozen=True)
 class NodeCapabilities:
-    """What a node offers to work. GB is 10⁹ bytes. As a demand (`min_capabilities`) a default demands nothing.
+    """The resources that a node offers. GB is 10⁹ bytes. In `min_capabilities` a field at its default demands nothing.
 
-    `cpu_cores` is usable logical CPUs (0: not known), `cpu_quota` the fractional limit in CPUs where there is
-    one, `host_cpus` the logical CPUs of the whole host (a load average is a host-wide figure).
-    `gpu_enabled` follows from `gpus` when not given: at least one is usable.
+    `cpu_cores` is the number of usable logical CPUs (0: unknown), `cpu_quota` the fractional limit in CPUs, if any,
+    `host_cpus` the number of logical CPUs of the whole host (a load average is a host-wide figure). If `gpu_enabled` is
+    not given, it is True when at least one of `gpus` is usable.
     """
 
     cpu_cores: int = 0
@@ -147,23 +147,23 @@ class NodeCapabilities:
 
     def _agreed_gpu_enabled(self) -> bool:
         usable = any(gpu.usable for gpu in self.gpus)
-        given: Optional[bool] = self.gpu_enabled  # the field's own type speaks of the finished record
+        given: Optional[bool] = self.gpu_enabled  # the field's type is that of the finished record
         if given is None:
             return usable
         limits.boolean("gpu_enabled", given)
         if self.gpus and given != usable:  # True without a list is legal: "it has one, details not known"
-            held = "a usable one" if usable else "none that is usable"
-            raise ValidationError("gpu_enabled", given, f"must agree with gpus, which lists {held}")
+            listed = "a usable GPU" if usable else "no usable GPU"
+            raise ValidationError("gpu_enabled", given, f"must agree with gpus, which lists {listed}")
         return given
 
 
 @dataclass(frozen=True)
 class Node:
-    """One machine as the registry hands it out: a snapshot. Only `ip_address` must be given.
+    """One machine: a snapshot of the registry's state of it. Only `ip_address` is required.
 
-    `reputation` is the score, 0 to 5. `registered_at` is UTC. Health, reputation, the status axes and
-    `registered_at` belong to the registry: in a record passed to `register_node` they are ignored.
-    `extra` keeps fields that the node sent and this version does not know. Names of the registry are refused in it.
+    `reputation` is the score, 0 to 5. `registered_at` is UTC. Health, reputation, the status axes and `registered_at`
+    belong to the registry: in a record passed to `register_node` they are ignored. `extra` holds fields that the node
+    sent and this version does not know; names that are reserved for the registry are not allowed in it.
     """
 
     ip_address: str
@@ -220,7 +220,7 @@ class Node:
 
     @property
     def is_ready(self) -> bool:
-        """It may be given work now: approved or on probation, live, eligible and healthy."""
+        """Whether it may get work now: approved or on probation, live, eligible and healthy."""
         return (
             self.admission in (Admission.APPROVED, Admission.PROBATION)
             and self.liveness is Liveness.LIVE

@@ -1,8 +1,7 @@
-"""The names that are the registry's own: no field that a node adds of its own may have one of them.
+"""The names that are reserved for the registry: no field that a node adds may have one of them.
 
-Two owners never share a map: what a node sent and this version does not know lies under `extra`, in files and on the
-wire, so that no name can meet one of ours. These names are refused there all the same, for the sake of everybody who
-reads both side by side. Here: the names. Not here: what is done with a field that has one (`node`, `encoding`).
+Unknown fields of a node are in `extra`, in files and on the network, so they cannot collide with fields of the
+registry. The names are not allowed there either, because readers may see both side by side.
 """
 
 from __future__ import annotations
@@ -21,12 +20,13 @@ RECORD_NAMES = (
 """The fields of records and columns, which import this module; a test compares them."""
 
 DERIVED_NAMES = ("is_healthy", "is_ready")
-"""Answers that follow from other fields: written for readers, never read."""
+"""Fields that follow from others: written for convenience, never read."""
 
 HISTORY_NAMES = (
     "first_seen_seconds", "settled", "open_batch", "open_at_seconds", "verified_tasks", "performance", "availability",
-    "observed_hours", "uptime", "window_hours", "window_intact", "ratings", "raters", "suspensions",
-    "suspended_at_seconds", "failed_since_standing", "standing_by_operator", "tasks",
+    "observed_hours", "uptime", "window_hours", "window_intact", "away_hours", "excused_hours",
+    "removed_at_hours", "ratings", "raters", "suspensions", "suspended_at_seconds", "failed_since_standing",
+    "standing_by_operator", "tasks",
 )  # fmt: skip
 """The fields of `rules.reputation.EvidenceState`, which this layer cannot import; a test compares them."""
 
@@ -34,10 +34,10 @@ REQUEST_NAMES = (
     "generation", "machine_hint", "boot_id", "join_token", "first_public_key", "succession", "session",
     "session_seconds", "coordinator", "managed_by", "protocol",
 )  # fmt: skip
-"""What registrations and their answers carry beside the node, and what says who keeps it."""
+"""Fields of registrations and their responses beside the node, and `managed_by`."""
 
 OTHER_NAMES = ("last_gap", "degraded", "damaged", "withheld", "verified", "correctness", "schema")
-"""What stands beside a node in answers and files, or would be read as the registry's judgement."""
+"""Fields beside a node in responses and files, and names that look like a judgement of the registry."""
 
 OWN_NAMES = frozenset((*RECORD_NAMES, *DERIVED_NAMES, *HISTORY_NAMES, *REQUEST_NAMES, *OTHER_NAMES))
-"""Every name that is or was the registry's: of records, columns, evidence, reputation, requests and answers."""
+"""Every name that the registry uses or used: in records, columns, evidence, reputation, requests and responses."""

@@ -1,7 +1,4 @@
-"""What the registry keeps of one node, durable and whole: the snapshot's base, its evidence, its place in the order.
-
-Here: the record that stores hold. Not here: what goes out to callers (`node`, `snapshot`), JSON (`storage.records`).
-"""
+"""The durable record of one node as stores keep it. Callers get a `Node`; the JSON form is `storage.record_codec`."""
 
 from __future__ import annotations
 
@@ -20,14 +17,14 @@ __all__ = ["NodeRecord"]
 class NodeRecord:
     """One node as a store keeps it.
 
-    `node` has every durable field: description, score, admission, scheduling, `registered_at`, and of liveness
-    only whether it left; its `health` means nothing (samples are soft and kept apart). `sequence` is the order
-    of registration: it rises and is never used twice. `interval_seconds` is the node's own report interval.
-    `host_state` belongs to whoever runs the registry (JSON values: a coordinator keeps generation and machine
-    hint there) and never goes out in a `Node`. `history` is what reputation keeps beside `evidence` (JSON values, see
-    `rules.reputation.kept`). `wallet_proof` has the `wallet_address` that the node proved and its `signature`; it
-    counts only while the node names that wallet. `unknown` holds nested fields that a newer version wrote, in the
-    shape of the record, so that they survive being written by this one.
+    `node` has every durable field: description, score, admission, scheduling, `registered_at`, and of liveness only
+    `left`; its `health` has no meaning (samples are stored separately). `sequence` is the order of registration: it
+    rises and is never used twice. `interval_seconds` is the node's report interval. `host_state` belongs to the program
+    that runs the registry (JSON values: a coordinator stores generation and machine hint there) and is never part of a
+    `Node`. `history` is the part of the reputation beside `evidence` (JSON values, see
+    `rules.reputation.stored_evidence`). `wallet_proof` has the `wallet_address` that the node proved and its
+    `signature`; it counts only while the node has that wallet. `unknown` holds nested fields that a newer version
+    wrote, in the shape of the record, so that they are not lost when this version writes the record.
     """
 
     node: Node

@@ -1,4 +1,4 @@
-"""What the registry thinks of a node, and why. The formulas: `registry_core.rules.reputation`."""
+"""The reputation of a node and its evidence. The formulas are in `registry_core.rules.reputation`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Evidence:
 
     @property
     def weight(self) -> float:
-        """How much evidence there is in all."""
+        """The total amount of evidence."""
         return self.successes + self.failures
 
 
@@ -33,8 +33,8 @@ class Evidence:
 class Reputation:
     """`score` (0 to 5) is a lower bound: a gate, not a probability. `posterior_mean` (0 to 1) is the best guess.
 
-    `evidence` maps a dimension ("correctness", …) to what is known of it; `standing` is the admission axis;
-    `reasons` are sentences that say how the score came about.
+    `evidence` maps a dimension ("correctness", …) to its outcomes; `standing` is the admission axis; `reasons` are
+    sentences that explain the score.
     """
 
     score: float

@@ -1,6 +1,6 @@
-"""The four axes of a node's status, which are never mixed, and the samples that its conditions follow from.
+"""The four independent axes of a node's status, and the samples from which its conditions follow.
 
-Here: names and shapes. Which transition is allowed when: `registry_core.rules`.
+`registry_core.rules` decides which transitions are allowed.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ __all__ = ["Admission", "Condition", "Conditions", "Cordon", "Liveness", "NodeHe
 
 
 class _Word(str, Enum):
-    """A closed set of words; each equals its own text."""
+    """A closed set of words; each equals its text."""
 
     def __str__(self) -> str:
         return str(self.value)
 
 
 class Admission(_Word):
-    """May it take part? Set by policy and operators."""
+    """Whether the node may take part. Set by policy and operators."""
 
     PENDING = "pending"
     PROBATION = "probation"
@@ -33,7 +33,7 @@ class Admission(_Word):
 
 
 class Liveness(_Word):
-    """Is it there? Set by heartbeats and the registry's own monotonic clock."""
+    """Whether the node is present. Set by heartbeats and the registry's monotonic clock."""
 
     LIVE = "live"
     SUSPECT = "suspect"
@@ -42,14 +42,14 @@ class Liveness(_Word):
 
 
 class Scheduling(_Word):
-    """Shall it get new work? Set by operators."""
+    """Whether the node may get new work. Set by operators."""
 
     ELIGIBLE = "eligible"
     CORDONED = "cordoned"
 
 
 class Condition(_Word):
-    """How one gauge stands against its threshold. Never reported is `unknown`, which is not `critical`."""
+    """The state of one gauge: beyond its threshold it is `critical`; a gauge without a report is `unknown`."""
 
     OK = "ok"
     CRITICAL = "critical"
@@ -76,10 +76,10 @@ class Conditions:
 
 @dataclass(frozen=True)
 class NodeHealth:
-    """The newest sample and what follows from it. `None` is a gauge that was not reported.
+    """The newest sample and its conditions. `None` is a gauge that was not reported.
 
     `load_average` is the 1-minute load of the whole host, `memory_usage` and `disk_usage` are percentages
-    (0 to 100), `last_heartbeat` is the UTC time at which the registry received the last sign of life.
+    (0 to 100), `last_heartbeat` is the UTC time at which the registry received the last heartbeat.
     """
 
     load_average: Optional[float] = None
@@ -102,7 +102,7 @@ class NodeHealth:
 
 
 class Sampled(NamedTuple):
-    """What is kept of a node softly: its newest sample, and whether silence had made it `down`."""
+    """The state of a node that may be lost in a crash: its newest sample, and whether it was `down`."""
 
     node_id: str
     health: NodeHealth
@@ -111,7 +111,7 @@ class Sampled(NamedTuple):
 
 @dataclass(frozen=True)
 class Cordon:
-    """Why a node gets no new work, who said so, and until when (UTC; None: until someone lifts it)."""
+    """Why a node gets no new work, who decided it, and until when (UTC; None: until an operator lifts it)."""
 
     reason: str = ""
     actor: str = ""

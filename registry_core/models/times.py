@@ -11,7 +11,7 @@ _RULE = "must be a time in RFC 3339 with an offset, such as 2026-01-31T12:00:00.
 
 
 def time_to_text(value: Optional[datetime]) -> Optional[str]:
-    """`2026-01-31T12:00:00.000Z`, or None for None. The time must carry its zone."""
+    """`2026-01-31T12:00:00.000Z`, or None for None. The time must have a time zone."""
     if value is None:
         return None
     in_utc = value if value.tzinfo is timezone.utc else value.astimezone(timezone.utc)
@@ -19,7 +19,7 @@ def time_to_text(value: Optional[datetime]) -> Optional[str]:
 
 
 def time_from_text(field: str, value: object) -> Optional[datetime]:
-    """The UTC time that a text names, or None for None; anything else is a ValidationError."""
+    """The UTC time of a text, or None for None. Raises ValidationError for anything else."""
     if value is None:
         return None
     if not isinstance(value, str) or not 20 <= len(value) <= 40:

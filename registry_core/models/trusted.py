@@ -1,11 +1,11 @@
-"""Frozen records made without their constructors: the one place that goes round `__init__`.
+"""Makes frozen records without their constructors. No other module bypasses `__init__`.
 
-`dataclasses.replace` on a `Node` costs 11 to 16 µs because it checks every field again; these functions cost
-less than one. They are allowed only because what they put in was checked before: every field comes from a
-record that was constructed, or from a rule. Records have no slots, so their fields are their `__dict__`.
+`dataclasses.replace` on a `Node` costs 11 to 16 µs because it checks every field again; these functions cost less than
+1 µs. They are safe only because every value was checked before: it comes from a constructed record or from a rule.
+Records have no slots, so their fields are their `__dict__`.
 
-Asking a record for its `__dict__` makes it hold one for good, 600 bytes that the collector follows. That is right for
-records made here, which are filled through it anyway; a caller's records are read by `node_given` and stay as they are.
+Reading the `__dict__` of a record makes Python keep one for it: 600 bytes that the garbage collector visits. Records
+made here are filled through it anyway; `node_given` avoids it for records of callers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def unchecked(kind: type[T], fields: dict[str, Any]) -> T:
-    """The record with exactly these fields, which were checked already. It keeps the map: use it nowhere else."""
+    """The record with exactly these checked fields. The map becomes its `__dict__`: do not use it afterwards."""
     record = _new(kind)
     _set(record, "__dict__", fields)
     return record
@@ -41,7 +41,7 @@ def health_sample(
     last_heartbeat: Optional[datetime],
     conditions: Conditions,
 ) -> NodeHealth:
-    """A `NodeHealth` of gauges that were checked."""
+    """A `NodeHealth` of checked gauges."""
     health = _new(NodeHealth)
     fields = health.__dict__
     fields["load_average"] = load_average
@@ -53,7 +53,7 @@ def health_sample(
 
 
 def evidence_of(successes: float, failures: float) -> Evidence:
-    """Evidence of weights that were computed from checked ones."""
+    """Evidence of weights that were computed from checked weights."""
     evidence = _new(Evidence)
     fields = evidence.__dict__
     fields["successes"] = successes
@@ -62,7 +62,7 @@ def evidence_of(successes: float, failures: float) -> Evidence:
 
 
 def node_snapshot(base: Node, health: NodeHealth, liveness: Liveness) -> Node:
-    """`base` with the health and liveness of this moment."""
+    """`base` with this health and liveness."""
     node = _new(Node)
     fields = base.__dict__.copy()  # twice as fast as filling the new one's
     fields["health"] = health
@@ -72,7 +72,7 @@ def node_snapshot(base: Node, health: NodeHealth, liveness: Liveness) -> Node:
 
 
 def node_with(base: Node, **changed: Any) -> Node:
-    """`base` with some fields changed to values that were checked."""
+    """`base` with some fields changed to checked values."""
     node = _new(Node)
     node.__dict__.update(base.__dict__)
     node.__dict__.update(changed)
@@ -80,7 +80,7 @@ def node_with(base: Node, **changed: Any) -> Node:
 
 
 def node_given(base: Node, **changed: Any) -> Node:
-    """As `node_with`, of a node that a caller gave: twice the cost, and the caller's record is left alone."""
+    """As `node_with`, for a caller's node: costs twice as much, but does not enlarge the caller's record."""
     node = _new(Node)
     node.__dict__.update(zip(_NODE_NAMES, _node_values(base)), **changed)
     return node
@@ -91,7 +91,7 @@ _node_values = attrgetter(*_NODE_NAMES)
 
 
 def record_with(base: NodeRecord, **changed: Any) -> NodeRecord:
-    """`base` with some fields changed to values that were checked."""
+    """`base` with some fields changed to checked values."""
     record = _new(NodeRecord)
     record.__dict__.update(base.__dict__)
     record.__dict__.update(changed)

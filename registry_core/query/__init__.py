@@ -1,1 +1,1 @@
-"""What can be asked of a registry: the query, what it means, why a node fails it, how it travels."""
+"""Queries for nodes: their conditions, why a node fails them, and their form in a URL."""

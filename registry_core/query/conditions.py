@@ -1,12 +1,11 @@
-"""The table of conditions: what a query can demand of a node, one row for each field of `NodeQuery` that demands.
+"""The table of conditions that a query can place on nodes: one row for each such field of `NodeQuery`.
 
-A row holds all that is to be known of its condition: the check of what is wanted, whether a node meets it (`holds`),
-what a node that does not meet it lacks (`failing`), and the parameters by which it is asked for in a URL, described in
-OpenAPI and offered on the command line. Matching, explaining, `query.url`, the coordinator and the command line are
-loops over `CONDITIONS`. Only the bitmap index has its own way, for speed: a method for each row, which
-tests/table/test_index.py holds to `holds`.
+A row defines its condition completely: the validation of its value, whether a node meets it (`holds`), what a node that
+fails it lacks (`failing`), and its parameters in a URL, in OpenAPI and on the command line. Matching, explaining,
+`query.url`, the coordinator and the command line are loops over `CONDITIONS`. Only the bitmap index has a method of its
+own for each row, for speed; tests/table/test_index.py compares it with `holds`.
 
-A new condition is a row here (with its typed field in `NodeQuery`) and an index method. A row without a method is an
+To add a condition, add a row here, its typed field in `NodeQuery` and an index method. A row without a method is an
 error when `table.index` is imported; a row without a field, or a field without a row, fails a test.
 """
 
@@ -47,7 +46,7 @@ W = TypeVar("W")
 
 @dataclass(frozen=True)
 class Failing:
-    """One condition that a node fails: its name, what the query wants, what the node has, what would mend it."""
+    """A condition that a node fails: its name, the value wanted, the value found, and a remedy."""
 
     condition: str
     wanted: str
@@ -56,19 +55,19 @@ class Failing:
 
 
 class Subject(NamedTuple):
-    """What conditions look at: a node as callers see it, and what its registry alone can tell about it."""
+    """The input of conditions: a node as callers see it, and what only its registry knows about it."""
 
     node: Node
     expected_uptime: float = 1.0
-    """The probability that the node, live now, stays live for the next 6 hours; known where a query asks for it."""
+    """The probability that the node, live now, stays live for the next 6 hours; only set if a query requires it."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a URL, and one option of the command line: the same name, there with dashes.
+    """A parameter of a URL and, under the same name with dashes, an option of the command line.
 
-    `kind` is float, int, bool or str; `least` and `most` bound a number and, of a text, its characters; `words` is a
-    closed set. `many`: it may come several times. `option` is the option's name where it differs.
+    `kind` is float, int, bool or str; `least` and `most` bound a number, or the length of a text; `words` are the only
+    values allowed. `many`: it can be repeated. `option` is the option's name if it differs.
     """
 
     name: str
@@ -83,38 +82,38 @@ class Parameter:
 
 
 class Condition(ABC, Generic[W]):
-    """One row. `W` is the type of the query's `field`: what is wanted. At `default` it demands nothing."""
+    """One row. `W` is the type of the query's `field`; its `default` accepts every node."""
 
     field: str
     default: W
     parameters: tuple[Parameter, ...]
     narrows_index = True
-    """Whether the index has a method for it. False: it is met otherwise, which the row explains."""
+    """Whether the index has a method for it. If False, the row explains how it is applied."""
 
     @abstractmethod
     def checked(self, wanted: object) -> W:
-        """`wanted` in its one form. Raises ValidationError naming the field."""
+        """The value of `wanted` in its canonical form. Raises ValidationError naming the field."""
 
     @abstractmethod
     def holds(self, subject: Subject, wanted: W) -> bool:
-        """Whether the node meets the condition. The definition: the index must find exactly these nodes."""
+        """Whether the node meets the condition. This is the definition; the index must find exactly these nodes."""
 
     @abstractmethod
     def failing(self, subject: Subject, wanted: W) -> list[Failing]:
-        """What a node that does not meet the condition lacks, and what would mend it. At least one entry."""
+        """What a node that does not meet the condition lacks, with remedies. At least one entry."""
 
     def from_parameters(self, given: Mapping[str, Any]) -> W:
-        """What is wanted by the parameters that were given, by name and in their own types."""
+        """The value of the condition from the given parameters, by name and in their own types."""
         value: W = given.get(self.parameters[0].name, self.default)
         return value
 
     def to_parameters(self, wanted: W) -> dict[str, Any]:
-        """The parameters that `from_parameters` reads as `wanted`; only those that demand something."""
+        """The parameters from which `from_parameters` returns `wanted`, without those at their default."""
         return {self.parameters[0].name: wanted}
 
 
 class _MinReputation(Condition[float]):
-    """Scores are compared after rounding to 0.01. The index walks the scores from the best down, and stops here."""
+    """Scores are compared after rounding to 0.01. The index visits scores from the best down and stops at this one."""
 
     field = "min_reputation"
     default = 0.0
@@ -129,7 +128,7 @@ class _MinReputation(Condition[float]):
 
     def failing(self, subject: Subject, wanted: float) -> list[Failing]:
         least = f"{least_hundredths(wanted) / 100:.2f}"
-        return [Failing("min_reputation", least, f"{subject.node.reputation:.2f}", "more tasks that succeed")]
+        return [Failing("min_reputation", least, f"{subject.node.reputation:.2f}", "complete more tasks successfully")]
 
 
 class _OnlyHealthy(Condition[bool]):
@@ -143,21 +142,23 @@ class _OnlyHealthy(Condition[bool]):
     def holds(self, subject: Subject, wanted: bool) -> bool:
         return subject.node.is_ready or not wanted
 
-    def failing(self, subject: Subject, wanted: bool) -> list[Failing]:  # noqa: ARG002 - True is all there is
+    def failing(self, subject: Subject, wanted: bool) -> list[Failing]:  # noqa: ARG002 - always True
         node = subject.node
         found = withheld(node)
         if node.liveness is not Liveness.LIVE:
-            remedy = "look whether its agent runs and reaches the registry"
+            remedy = "check that its agent is running and can reach the registry"
             found.append(Failing("liveness", "live", str(node.liveness), remedy))
         gauges = node.health.conditions
-        for gauge, condition in (("load", gauges.load), ("memory", gauges.memory), ("disk", gauges.disk)):
+        checked = (("load", gauges.load), ("memory usage", gauges.memory), ("disk usage", gauges.disk))
+        for gauge, condition in checked:
             if condition is GaugeCondition.CRITICAL:
-                found.append(Failing(f"condition {gauge}", "ok", "critical", f"bring the node's {gauge} down"))
+                name = f"condition {gauge.split()[0]}"
+                found.append(Failing(name, "ok", "critical", f"reduce the node's {gauge}"))
         return found
 
 
 class _MinCapabilities(Condition[Optional[NodeCapabilities]]):
-    """A field at its default demands nothing; equal is enough, compared as IEEE doubles."""
+    """A field at its default requires nothing; minimums are inclusive and compared as IEEE doubles."""
 
     field = "min_capabilities"
     default = None
@@ -194,13 +195,13 @@ class _MinCapabilities(Condition[Optional[NodeCapabilities]]):
             ("storage_gb", wanted.storage_gb, offer.storage_gb),
         )
         found = [
-            Failing(name, f"at least {least:g}", f"{has:g}", "a larger node")
+            Failing(name, f"at least {least:g}", f"{has:g}", "use a larger node")
             for name, least, has in sizes
             if has < least
         ]
         if wanted.gpu_enabled and not offer.gpu_enabled:
             reasons = ", ".join(gpu.reason for gpu in offer.gpus if gpu.reason) or "none"
-            found.append(Failing("gpu_enabled", "a usable GPU", reasons, "see duxnet probe on the node"))
+            found.append(Failing("gpu_enabled", "a usable GPU", reasons, "run duxnet probe on the node"))
         return found
 
     def from_parameters(self, given: Mapping[str, Any]) -> Optional[NodeCapabilities]:
@@ -221,10 +222,10 @@ class _MinCapabilities(Condition[Optional[NodeCapabilities]]):
 
 @dataclass(frozen=True)
 class GpuDemand:
-    """At least `count` usable GPUs in one node, each of this vendor and model and with this much memory.
+    """At least `count` usable GPUs in one node, each of this vendor and model and with at least this memory.
 
-    `vendor` must be equal and `model` must be part of the node's, both whatever their case. `memory_gb` is for
-    each GPU, in 10⁹ bytes: memory of its own, or, with `or_shared`, memory of the machine that it may work in.
+    `vendor` must equal the GPU's vendor and `model` must be part of its model name; case is ignored. `memory_gb` is the
+    minimum for each GPU, in 10⁹ bytes: its own memory or, with `or_shared`, memory that it shares with the machine.
     """
 
     count: int = 1
@@ -246,11 +247,17 @@ class _Gpus(Condition[Optional[GpuDemand]]):
     field = "gpus"
     default = None
     parameters = (
-        Parameter("gpu_count", int, "Minimum number of usable GPUs that match the three below", 0, limits.MAX_GPUS),
-        Parameter("gpu_vendor", str, "The GPUs' vendor", most=128),
-        Parameter("gpu_model", str, "Part of the name of the GPUs' model", most=128),
+        Parameter(
+            "gpu_count",
+            int,
+            "Minimum number of usable GPUs with the given vendor, model and memory",
+            0,
+            limits.MAX_GPUS,
+        ),
+        Parameter("gpu_vendor", str, "Vendor of the GPUs", most=128),
+        Parameter("gpu_model", str, "Part of the GPUs' model name", most=128),
         Parameter("gpu_memory_gb", float, "Minimum memory of each GPU, in GB (10⁹ bytes)", 0),
-        Parameter("gpu_shared", bool, "Memory that a GPU shares with its machine counts for gpu_memory_gb too"),
+        Parameter("gpu_shared", bool, "Also count memory that a GPU shares with its machine"),
     )
 
     def checked(self, wanted: object) -> Optional[GpuDemand]:
@@ -278,7 +285,7 @@ class _Gpus(Condition[Optional[GpuDemand]]):
             for gpu in gpus
         )
         held = held or "none"
-        return [Failing("gpus", f"{wanted.count} of that kind", held, "see duxnet probe on the node")]
+        return [Failing("gpus", f"at least {wanted.count} matching", held, "run duxnet probe on the node")]
 
     def from_parameters(self, given: Mapping[str, Any]) -> Optional[GpuDemand]:
         count, vendor, model = given.get("gpu_count", 0), given.get("gpu_vendor", ""), given.get("gpu_model", "")
@@ -298,11 +305,11 @@ class _Gpus(Condition[Optional[GpuDemand]]):
 
 
 class _WalletAddress(Condition[Optional[str]]):
-    """The empty text asks for nodes without a wallet."""
+    """The empty text selects nodes without a wallet."""
 
     field = "wallet_address"
     default = None
-    parameters = (Parameter("wallet", str, "Only nodes of this wallet; empty: only those without one", most=128),)
+    parameters = (Parameter("wallet", str, "Only nodes with this wallet; empty: only nodes without one", most=128),)
 
     def checked(self, wanted: object) -> Optional[str]:
         return None if wanted is None else limits.text("wallet_address", wanted, "wallet_address")
@@ -316,12 +323,14 @@ class _WalletAddress(Condition[Optional[str]]):
 
 
 class _Tags(Condition[Mapping[str, str]]):
-    """Every one of them must be carried."""
+    """A node must carry all of the tags."""
 
     field = "tags"
     default: Mapping[str, str] = NO_TAGS
     parameters = (
-        Parameter("tag", str, "Only nodes with this tag (repeatable: all of them)", many=True, metavar="KEY=VALUE"),
+        Parameter(
+            "tag", str, "Only nodes with this tag (repeatable: with all of them)", many=True, metavar="KEY=VALUE"
+        ),
     )
 
     def checked(self, wanted: object) -> Mapping[str, str]:
@@ -350,7 +359,7 @@ class _Tags(Condition[Mapping[str, str]]):
             if not equals or not key:
                 raise ValidationError("tag", text, "must be KEY=VALUE")
             if tags.setdefault(key, value) != value:
-                raise ValidationError("tag", text, "asks for a second value of a key, and a node has one")
+                raise ValidationError("tag", text, "must not give a second value for the same key")
         return tags
 
     def to_parameters(self, wanted: Mapping[str, str]) -> dict[str, Any]:
@@ -372,15 +381,15 @@ class _Exclude(Condition[Collection[str]]):
     def holds(self, subject: Subject, wanted: Collection[str]) -> bool:
         return subject.node.id not in wanted
 
-    def failing(self, subject: Subject, wanted: Collection[str]) -> list[Failing]:  # noqa: ARG002 - it holds the id
-        return [Failing("exclude", "another node", subject.node.id, "leave it out of exclude")]
+    def failing(self, subject: Subject, wanted: Collection[str]) -> list[Failing]:  # noqa: ARG002 - it contains the id
+        return [Failing("exclude", "another node", subject.node.id, "remove it from exclude")]
 
     def to_parameters(self, wanted: Collection[str]) -> dict[str, Any]:
         return {"exclude": sorted(wanted)}
 
 
 class _MinUptimeProbability(Condition[float]):
-    """No index holds it, since it moves with every hour: `embedded.search` asks for it node by node."""
+    """No index covers it, since it changes every hour: `embedded.search` checks it node by node."""
 
     field = "min_uptime_probability"
     default = 0.0
@@ -399,7 +408,7 @@ class _MinUptimeProbability(Condition[float]):
 
     def failing(self, subject: Subject, wanted: float) -> list[Failing]:
         found = f"{subject.expected_uptime:.3f}"
-        return [Failing("min_uptime_probability", f"{wanted:g}", found, "more hours of being live")]
+        return [Failing("min_uptime_probability", f"{wanted:g}", found, "keep the node live for more hours")]
 
 
 LIKELY_TO_STAY = _MinUptimeProbability()
@@ -414,13 +423,13 @@ CONDITIONS: tuple[Condition[Any], ...] = (
     _Exclude(),
     LIKELY_TO_STAY,
 )
-"""In the order in which they are documented, offered and explained."""
+"""In the order of documentation, command-line options and explanations."""
 
 
 def least_hundredths(min_reputation: float) -> int:
     """The lowest score, in hundredths, that satisfies `min_reputation`.
 
-    Scores are rounded to 0.01 before they are compared, so 3.03 demands 3.03, and 3.031 demands 3.04.
+    Scores are rounded to 0.01 before they are compared, so 3.03 requires 3.03, and 3.031 requires 3.04.
     """
     least = int(min_reputation * 100)
     while least > 0 and (least - 1) / 100 >= min_reputation:
@@ -431,7 +440,7 @@ def least_hundredths(min_reputation: float) -> int:
 
 
 def has_gpus(groups: tuple[GpuGroup, ...], demand: GpuDemand) -> bool:
-    """Whether one node with these usable GPUs has enough of the demanded kind."""
+    """Whether a node with these usable GPUs has enough that match the demand."""
     matching = 0
     for group in groups:
         if (
@@ -444,19 +453,19 @@ def has_gpus(groups: tuple[GpuGroup, ...], demand: GpuDemand) -> bool:
 
 
 def withheld(node: Node) -> list[Failing]:
-    """What admission and scheduling have against giving work to `node`, however well it is."""
+    """The conditions of admission and scheduling that keep `node` from getting work, regardless of its health."""
     found = []
     if node.admission not in (Admission.APPROVED, Admission.PROBATION):
         reason = f"{node.admission} ({node.admission_reason})" if node.admission_reason else str(node.admission)
-        found.append(Failing("admission", "approved or probation", reason, "an operator approves the node"))
+        found.append(Failing("admission", "approved or probation", reason, "an operator must approve the node"))
     if node.scheduling is not Scheduling.ELIGIBLE:
         reason = node.cordon.reason if node.cordon is not None else ""
-        found.append(Failing("scheduling", "eligible", f"cordoned ({reason})", "an operator lifts the cordon"))
+        found.append(Failing("scheduling", "eligible", f"cordoned ({reason})", "an operator must uncordon the node"))
     return found
 
 
 def _refuse_details(demand: NodeCapabilities) -> None:
-    rule = "is a detail that no query can demand; ask for cpu_cores, memory_gb, storage_gb, gpu_enabled"
+    rule = "cannot be part of a query; use cpu_cores, memory_gb, storage_gb or gpu_enabled"
     for name in ("cpu_quota", "host_cpus", "physical_cores"):
         if getattr(demand, name) is not None:
             raise ValidationError(f"min_capabilities.{name}", getattr(demand, name), rule)
@@ -464,4 +473,6 @@ def _refuse_details(demand: NodeCapabilities) -> None:
         if getattr(demand, name):
             raise ValidationError(f"min_capabilities.{name}", getattr(demand, name), rule)
     if demand.gpus:
-        raise ValidationError("min_capabilities.gpus", demand.gpus, "cannot be demanded here; use gpus=GpuDemand(…)")
+        raise ValidationError(
+            "min_capabilities.gpus", demand.gpus, "cannot be part of min_capabilities; use gpus=GpuDemand(…)"
+        )

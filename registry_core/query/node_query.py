@@ -1,6 +1,6 @@
-"""What can be asked of a registry, as one checked value, and the answer: a page of nodes.
+"""A query for nodes as one validated value, and its result, a page of nodes.
 
-Here: the fields, the order and the page. What each condition means and how it is checked is its row in `conditions`.
+This module defines the fields, orders and pages; each condition is defined and checked by its row in `conditions`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ MAX_LIMIT = 2**31 - 1
 
 
 class NodePage(NamedTuple):
-    """Some of the nodes that answer a query, and the cursor behind them (None: there are no more).
+    """Some of the nodes that match a query, and the cursor of the next page (None: this is the last one).
 
-    `degraded`: so many nodes went silent at once that the registry marks none of them down until they recover.
-    `damaged` nodes are in no list, since the registry cannot read what it keeps of them.
+    `degraded`: many nodes went silent at once; until they recover, the registry marks none of them down.
+    `damaged`: the number of nodes that are omitted from all lists because their records cannot be read.
     """
 
     nodes: list[Node]
@@ -34,10 +34,10 @@ class NodePage(NamedTuple):
 
 
 class NodeOrder(str, Enum):
-    """In which order nodes come. Each is the same for the same registry, question and seed.
+    """The order of nodes in a result. The same registry state, query and seed give the same order.
 
-    `explore` is by reputation, but gives nodes on probation a share of the places (5 %), drawn by the seed, so that
-    they can prove themselves. They must meet every condition: `min_reputation` above 0.25 leaves most of them out.
+    `explore` is by reputation, but gives 5 % of the places to nodes on probation, drawn by the seed, so that they can
+    prove themselves. They must meet every condition: a `min_reputation` above 0.25 excludes most of them.
     """
 
     REPUTATION = "reputation"
@@ -50,18 +50,19 @@ class NodeOrder(str, Enum):
 
 
 ORDER_PARAMETERS = (
-    Parameter("order", str, "The order of the nodes", words=tuple(order.value for order in NodeOrder)),
-    Parameter("seed", int, "Fixes what the orders random, least_loaded and explore draw", 0, 2**63 - 1),
+    Parameter("order", str, "Order of the nodes", words=tuple(order.value for order in NodeOrder)),
+    Parameter("seed", int, "Seed of the random choice in the orders random, least_loaded and explore", 0, 2**63 - 1),
 )
-"""How the order stands in a URL and on the command line."""
+"""The parameters of the order, in a URL and on the command line."""
 
 
 @dataclass(frozen=True)
 class NodeQuery:
-    """The arguments of `list_nodes` and `count_nodes`, checked. Raises ValidationError naming the argument.
+    """The validated arguments of `list_nodes` and `count_nodes`. Raises ValidationError naming the argument.
 
-    A condition at its default demands nothing. `only_healthy` means `Node.is_ready`. `after` is a cursor of an earlier
-    answer: the listing goes on behind it. `seed` fixes what `order="random"`, `"least_loaded"` and `"explore"` draw.
+    A condition at its default accepts every node. `only_healthy` means `Node.is_ready`. `after` is a cursor of an
+    earlier page, after which the list continues. `seed` determines the random choice of `order="random"`,
+    `"least_loaded"` and `"explore"`.
     """
 
     min_reputation: float = 0.0
@@ -85,17 +86,19 @@ class NodeQuery:
                 values[name] = checked(wanted)
         if type(self.order) is not NodeOrder:
             values["order"] = limits.choice("order", self.order, NodeOrder)
-        if type(self.seed) is not int or self.seed:  # nearly every query leaves it at 0
+        if type(self.seed) is not int or self.seed:  # nearly all queries leave it at 0
             limits.integer("seed", self.seed, 0, 2**64 - 1)
         if self.limit is not None:
             limits.integer("limit", self.limit, 0, MAX_LIMIT)
         if self.after is not None:
             limits.text("after", self.after, "id", empty=False)
             if self.order is not NodeOrder.REPUTATION:
-                raise ValidationError("after", self.after, "goes with order='reputation' only; the others are draws")
+                raise ValidationError(
+                    "after", self.after, "can only be used in the order reputation; the other orders are random"
+                )
 
     def conditions(self) -> Iterator[tuple[Condition[Any], Any]]:
-        """The conditions that demand something, each with what it wants."""
+        """The conditions that are not at their default, each with its value."""
         values = self.__dict__
         for condition in CONDITIONS:
             wanted = values[condition.field]
@@ -103,16 +106,16 @@ class NodeQuery:
                 yield condition, wanted
 
     def matches(self, node: Node, expected_uptime: float = 1.0) -> bool:
-        """True when `node` meets every condition; order, limit and cursor do not count.
+        """Whether `node` meets every condition; order, limit and cursor are ignored.
 
-        This is the definition: the index must find exactly the nodes that it names. `expected_uptime` is the node's
-        probability to stay, for `min_uptime_probability`.
+        This is the definition; the index must find exactly these nodes. `expected_uptime` is the node's probability to
+        stay live, for `min_uptime_probability`.
         """
         subject = Subject(node, expected_uptime)
         return all(condition.holds(subject, wanted) for condition, wanted in self.conditions())
 
     def failing(self, node: Node, expected_uptime: float = 1.0) -> list[Failing]:
-        """Everything that keeps `node` from matching."""
+        """Each condition that `node` fails."""
         subject = Subject(node, expected_uptime)
         return [
             item
@@ -125,13 +128,13 @@ class NodeQuery:
     def from_parameters(
         cls, given: Mapping[str, Any], limit: Optional[int] = None, after: Optional[str] = None
     ) -> NodeQuery:
-        """The query that parameters of a URL or of the command line ask, by name and in their own types."""
+        """The query from the parameters of a URL or the command line, by name and in their own types."""
         wanted = {condition.field: condition.from_parameters(given) for condition in CONDITIONS}
         order = {parameter.name: given[parameter.name] for parameter in ORDER_PARAMETERS if parameter.name in given}
         return cls(**wanted, **order, limit=limit, after=after)
 
     def to_parameters(self) -> dict[str, Any]:
-        """The parameters that `from_parameters` reads as this query, its limit and cursor left out."""
+        """The parameters from which `from_parameters` returns this query, except its limit and cursor."""
         parameters: dict[str, Any] = {}
         for condition, wanted in self.conditions():
             parameters.update(condition.to_parameters(wanted))
@@ -141,4 +144,4 @@ class NodeQuery:
 
 
 _CHECKS = tuple((row.field, getattr(NodeQuery, row.field, row.default), row.checked) for row in CONDITIONS)
-"""The default is the field's own object, which needs no look."""
+"""The checks of the conditions; a value that is the field's default object needs none."""

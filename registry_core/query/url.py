@@ -1,7 +1,7 @@
-"""Queries as the parameters of a URL, there and back: the client writes them, the coordinator reads them.
+"""Queries as the parameters of a URL: the client writes them, the coordinator reads them.
 
-The names and bounds are the table's (`conditions`). Here: the texts in which values travel, and the record into which
-msgspec checks them, and from which OpenAPI follows.
+Names and bounds come from the table in `conditions`. This module converts values to text, and defines the record with
+which msgspec validates them and from which the OpenAPI description is generated.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = ["PARAMETER_NAMES", "REPEATABLE", "Filters", "parameters_to_text"]
 
 _PARAMETERS = (*(parameter for condition in CONDITIONS for parameter in condition.parameters), *ORDER_PARAMETERS)
 PARAMETER_NAMES = tuple(parameter.name for parameter in _PARAMETERS)
-"""Of every question about nodes, in the table's order."""
+"""The parameters of every query for nodes, in the table's order."""
 REPEATABLE = frozenset(parameter.name for parameter in _PARAMETERS if parameter.many)
-"""Parameters that may come several times."""
+"""Parameters that can be repeated."""
 
 
 def _type_of(parameter: Parameter) -> Any:
-    """The parameter as msgspec checks and documents it."""
+    """The parameter's type, from which msgspec validates and documents it."""
     if parameter.words:
         return Annotated[Literal[parameter.words], Meta(description=parameter.help)]
     if parameter.kind is str:
@@ -39,7 +39,7 @@ def _type_of(parameter: Parameter) -> Any:
 
 class _Filters(msgspec.Struct, frozen=True):
     def query(self, limit: Optional[int] = None, after: Optional[str] = None) -> NodeQuery:
-        """The checked query. Raises ValidationError naming the parameter."""
+        """The validated query. Raises ValidationError naming the parameter."""
         values = structs.asdict(self)
         given = {name: values[name] for name in PARAMETER_NAMES if values[name] is not UNSET}
         return NodeQuery.from_parameters(given, limit, after)
@@ -54,12 +54,12 @@ else:
         bases=(_Filters,),
         frozen=True,
     )
-"""The parameters of every question about nodes; one that is absent demands nothing. Texts are read by
+"""The parameters of every query for nodes; an absent one accepts every node. Convert texts with
 `msgspec.convert(given, Filters, strict=False)`."""
 
 
 def parameters_to_text(query: NodeQuery) -> dict[str, Union[str, list[str]]]:
-    """The parameters that ask `query`, its limit and cursor left out."""
+    """The parameters of `query`, except its limit and cursor."""
     return {name: _text_of(value) for name, value in query.to_parameters().items()}
 
 

@@ -1,7 +1,7 @@
-"""`RemoteRegistry.admin`: what an operator orders, given to a coordinator. Each call needs an operator's token.
+"""`RemoteRegistry.admin`: the calls of `registry.admin`, made to a coordinator with an operator's token.
 
-Here: the calls of `registry.admin`, with the same names and errors. Who gave an order is there known by the token, so
-`actor` is taken for the sake of one interface and goes nowhere. Not here: sending (`remote_registry`).
+Names and errors are the same. The coordinator identifies the operator by the token, so `actor` is accepted only to keep
+the interface the same, and is ignored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["RemoteAdmin"]
 
 
 class RemoteAdmin(Admin):
-    """`order` sends (method, node id, part of the node's path, body) and raises what the answer means."""
+    """`order` sends a request (method, node id, part of the node's path, body) and raises the answer's error."""
 
     def __init__(self, order: Callable[[str, str, str, Optional[bytes]], None]) -> None:
         self._order = order

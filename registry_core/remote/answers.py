@@ -1,4 +1,4 @@
-"""From a coordinator's answer to a value or to one of our errors. The whole mapping, and nothing that sends."""
+"""Turns a coordinator's answer into a value or an error. All of that mapping is here; `sender` sends requests."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _INPUT = frozenset({"invalid", "malformed", "too-large", "wrong-content-type", "
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What came back: the address that gave it, the status, the headers that matter, the body.
+    """An answer: the address it came from, its status, the relevant headers and the body.
 
-    `content_type` is the header as it came; `proof` holds the headers that `answer_signature.verify_answer` reads.
+    `content_type` is the unchanged header; `proof` has the headers that `answer_signature.verify_answer` reads.
     """
 
     address: str
@@ -60,10 +60,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def problem_in(answer: Answer) -> Optional[Problem]:
-    """The problem that an answer carries, or None: not an error, or not from a coordinator of ours.
-
-    Its texts are safe to show.
-    """
+    """The problem in an answer; None when it is not an error, or not from a coordinator. Its texts are safe to show."""
     if answer.media_type != PROBLEM_MEDIA_TYPE:
         return None
     try:
@@ -76,31 +73,31 @@ def problem_in(answer: Answer) -> Optional[Problem]:
 
 
 def kind_name(answer: Answer) -> str:
-    """The name of the kind of problem that an answer carries; "" for none that this version knows."""
+    """The name of the kind of problem in an answer; "" when there is none that this version knows."""
     problem = problem_in(answer)
     kind = kind_of(problem.type) if problem is not None else None
     return kind.name if kind is not None else ""
 
 
 def safe_text(text: str) -> str:
-    """A text from an answer as it may stand in an error or a log: short, in one line, without what a terminal acts on.
+    """A text from an answer, made safe for an error or a log: short, on one line, without terminal control characters.
 
-    A server can send back what it was sent: tokens are left out.
+    Tokens are removed, since a server may send back what it received.
     """
     cut = _SECRETS.sub(lambda found: f"{found[1] or ''}…", text[:LONGEST_TEXT])
     return printable(cut)
 
 
 def decoded(answer: Answer, kind: type[T]) -> T:
-    """The body of a good answer. Raises UnreachableError where it is something else: not a coordinator of ours."""
+    """The body of a successful answer. Raises UnreachableError when it is not one of a coordinator."""
     try:
         return msgspec.json.decode(answer.body, type=kind)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # UTF-8 that is none, numbers without end
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # invalid UTF-8, huge numbers
         raise _odd(answer, error) from None
 
 
 def understood(answer: Answer, read: Callable[[Mapping[str, Any]], T], plain: Mapping[str, Any]) -> T:
-    """What `read` makes of a part of a good answer. Raises UnreachableError where it refuses it."""
+    """The result of `read` for a part of a successful answer. Raises UnreachableError when `read` rejects it."""
     try:
         return read(plain)
     except ValidationError as error:
@@ -112,7 +109,7 @@ def _odd(answer: Answer, error: Exception) -> UnreachableError:
 
 
 def raise_for(answer: Answer, node_id: str = "") -> NoReturn:
-    """Raise the error that an answer which is no success means. `node_id` is the node that was asked for."""
+    """Raise the error for an unsuccessful answer. `node_id` is the requested node."""
     problem = problem_in(answer)
     kind = kind_of(problem.type) if problem is not None else None
     if problem is None or kind is None:
@@ -121,29 +118,33 @@ def raise_for(answer: Answer, node_id: str = "") -> NoReturn:
 
 
 def raise_for_unsigned(answer: Answer, node_id: str = "") -> NoReturn:
-    """As `raise_for`, for an answer that the coordinator would have signed: what it refuses for good is not believed.
+    """As `raise_for`, for an answer that lacks the coordinator's signature: a permanent refusal is not trusted.
 
-    Whoever stands between can write such an answer; so the caller tries again, and is not told to give up.
+    Another machine on the way can write such an answer, so the error is one after which the caller tries again.
     """
     try:
         raise_for(answer, node_id)
     except RefusedError as error:
         remedy = f"; {error.remedy}" if error.remedy else ""
-        reason = f"refuses, without the coordinator's signature: {error.reason}{remedy}"
+        reason = f"refused the request without the coordinator's signature: {error.reason}{remedy}"
         raise UnreachableError(answer.address, reason, answer.retry_after_seconds) from None
 
 
 def _foreign(answer: Answer) -> RegistryError:
-    """An error that no coordinator of ours wrote: a proxy's, or a newer coordinator's."""
-    reason = f"answered with status {answer.status} and no reason that this version knows"
+    """The error for an answer of a proxy or of a newer coordinator."""
+    reason = f"answered with status {answer.status} without a reason that this version knows"
     if 300 <= answer.status < 400:
         where = shown(safe_text(answer.location)) if answer.location else "nowhere"
         reason = (
             f"answered with status {answer.status}, a redirect to {where}, which is not followed: "
-            "if the coordinator is there, that is the address to set"
+            "if the coordinator is there, set that address"
         )
     if answer.status in (401, 403):
-        return RefusedError("not-allowed", f"{answer.address} {reason}", "look whether a proxy stands between")
+        return RefusedError(
+            "not-allowed",
+            f"{answer.address} {reason}",
+            "check whether there is a proxy between this machine and the coordinator",
+        )
     return UnreachableError(answer.address, reason, answer.retry_after_seconds)
 
 
@@ -159,10 +160,10 @@ def _error(answer: Answer, problem: Problem, name: str, node_id: str) -> Registr
         return StoreError(answer.address, reason)
     if name == "events-compacted":
         return EventsCompacted(0, problem.oldest_index or 0)
-    if name == "unknown-parameter":  # this client sends none but those of its own version
+    if name == "unknown-parameter":  # this client sends only those of its own version
         return NotSupportedError(f"{answer.address}: {reason} (the coordinator is older than this client)")
     if name in ("not-supported", "unknown-address", "method-not-allowed"):
         return NotSupportedError(f"{answer.address}: {reason}")
-    if name == "banned" and problem.detail:  # the operator's words, which need not say what they are about
+    if name == "banned" and problem.detail:  # the operator's words, which may lack the context
         reason = f"{problem.title}: {problem.detail}"
     return RefusedError(name, reason, problem.remedy)

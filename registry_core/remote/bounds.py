@@ -1,7 +1,7 @@
-"""How large an answer may be, by what was requested: the one table. Whoever answers is believed no further than this.
+"""The maximum sizes of answers, by the kind of request, in one table.
 
-Answers are read as a stream and given up at the bound; they travel without compression, so that what is counted is
-what is kept. A page of nodes has so many bytes for each node that it was to hold.
+Answers are read as a stream, and reading stops at the maximum. They are not compressed, so that the counted size is the
+size in memory. The maximum for a page of nodes is LARGEST_NODE_BYTES times the number of nodes requested, plus one.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ LARGEST_ANSWER_BYTES = {
     "coordinator": 16 * _KIB,
     "registration": 64 * _KIB,
     "heartbeat": 64 * _KIB,
-    "order": 64 * _KIB,  # what an operator, or a node that leaves, orders: the answer says at most how it is now
+    "order": 64 * _KIB,  # by an operator or a leaving node: the answer has at most the new state
     "node": LARGEST_NODE_BYTES,
     "reputation": 256 * _KIB,
     "explanation": 256 * _KIB,
     "count": 4 * _KIB,
 }
 
-LARGEST_PROBLEM_BYTES = 64 * _KIB  # of an answer that is no success; one that is larger is taken without its body
+LARGEST_PROBLEM_BYTES = 64 * _KIB  # for an unsuccessful answer; the body of a larger one is ignored

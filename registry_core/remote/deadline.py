@@ -1,7 +1,7 @@
-"""One deadline for a whole exchange, kept at the socket.
+"""One deadline for a whole exchange, enforced at the socket.
 
-httpx bounds each read by itself: an answer that comes a byte at a time, in its head or in its body, never meets such a
-bound. Here every wait (connecting, TLS, each read, each write) gets no more than what is left of the deadline.
+httpx limits each read separately: an answer that arrives a byte at a time, in its head or its body, never exceeds that
+limit. Here every wait (connecting, TLS, each read, each write) is limited to the time left until the deadline.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Deadline", "DeadlineTransport"]
 
 
 class Deadline(threading.local):
-    """When what this thread does now must be over. Infinity where nothing was begun."""
+    """The time by which this thread's present call must end; infinite outside a call."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
@@ -31,7 +31,7 @@ class Deadline(threading.local):
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Set the deadline for the time of a `with`; an earlier one that is set already stays."""
+        """Set the deadline for a `with` block; an earlier deadline that is already set stays."""
         before = self._end
         self._end = min(before, self._monotonic() + seconds)
         try:
@@ -40,11 +40,11 @@ class Deadline(threading.local):
             self._end = before
 
     def seconds_left(self) -> float:
-        """Until the deadline; 0 or less when it has passed."""
+        """Seconds until the deadline; 0 or less when it has passed."""
         return self._end - self._monotonic()
 
     def shortened(self, timeout: Optional[float], late: type[Exception]) -> Optional[float]:
-        """`timeout`, or what is left where that is less. Raises `late` when nothing is left."""
+        """`timeout`, or the time left if that is less. Raises `late` when no time is left."""
         left = self.seconds_left()
         if left <= 0:
             raise late("the deadline has passed")
@@ -54,13 +54,13 @@ class Deadline(threading.local):
 
 
 class DeadlineTransport(httpx.HTTPTransport):
-    """httpx's transport on sockets that keep `deadline`. All requests go through `proxy` where one is given."""
+    """httpx's transport on sockets that enforce `deadline`. All requests go through `proxy`, if one is given."""
 
     def __init__(
         self, deadline: Deadline, context: ssl.SSLContext, *, kept_seconds: float, proxy: Optional[Proxy] = None
     ) -> None:
         super().__init__(verify=context, trust_env=False)
-        backend = _Backend(deadline)  # httpx has no parameter for it: the pool is made here, as httpx makes it
+        backend = _Backend(deadline)  # httpx has no parameter for it, so the pool is made here
         if proxy is None:
             self._pool = httpcore.ConnectionPool(
                 ssl_context=context, keepalive_expiry=kept_seconds, network_backend=backend
@@ -90,7 +90,7 @@ class _Backend(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:  # UnicodeError: a name that no DNS can hold
+        except (OSError, UnicodeError) as error:  # UnicodeError: not a valid DNS name
             raise httpcore.ConnectError(str(error)) from None
         last: Exception = httpcore.ConnectError(f"{host} has no address")
         for address in dict.fromkeys(str(entry[4][0]) for entry in found):
@@ -113,7 +113,7 @@ class _Stream(httpcore.NetworkStream):
         return self._inner.read(max_bytes, self._deadline.shortened(timeout, httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: Optional[float] = None) -> None:
-        """The inner stream would begin its time-out anew for each piece that the peer takes."""
+        """Write with one deadline; the inner stream would restart its time-out for each piece that the peer accepts."""
         stream_socket: socket.socket = self._inner.get_extra_info("socket")
         rest = memoryview(buffer)
         try:
@@ -121,7 +121,7 @@ class _Stream(httpcore.NetworkStream):
                 stream_socket.settimeout(self._deadline.shortened(timeout, httpcore.WriteTimeout))
                 rest = rest[stream_socket.send(rest) :]
         except socket.timeout:
-            raise httpcore.WriteTimeout("the peer takes nothing") from None
+            raise httpcore.WriteTimeout("the peer accepts no data") from None
         except OSError as error:
             raise httpcore.WriteError(str(error)) from None
 
@@ -131,7 +131,7 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: Optional[str] = None, timeout: Optional[float] = None
     ) -> httpcore.NetworkStream:
-        seconds = self._deadline.shortened(timeout, httpcore.ConnectTimeout)  # Python bounds the handshake as a whole
+        seconds = self._deadline.shortened(timeout, httpcore.ConnectTimeout)  # Python limits the whole handshake
         return _Stream(self._inner.start_tls(ssl_context, server_hostname, seconds), self._deadline)
 
     def get_extra_info(self, info: str) -> Any:

@@ -1,7 +1,7 @@
-"""A node's side of registering: the key, the pinned coordinator, the rising generation, the session.
+"""The node's side of a registration: its key, the pinned coordinator, the rising generation and the session.
 
-Here: what is signed and remembered. Not here: sending (`sender`), the calls of `Registry` (`remote_registry`).
-The generation is on disk before it is used, so that no crash makes a node say the same number with other words.
+The generation is written to disk before it is used, so that a node never uses the same number for two different
+registrations, even after a crash.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class NodeSession:
 
 
 class Registrar:
-    """Registers the node whose key lies in `state_dir`. One call at a time. Raises StoreError when made without one."""
+    """Registers the node whose key is in `state_dir`. Not thread-safe. The constructor raises StoreError."""
 
     def __init__(
         self, state_dir: Path, options: RemoteOptions, sender: Sender, *, wall: Callable[[], float] = time.time
@@ -95,8 +95,8 @@ class Registrar:
     def register(self, node: Node, interval_seconds: float) -> NodeSession:
         """Register `node`, which reports every `interval_seconds`, and return the new session.
 
-        A `node` that names another public key says that the key was replaced meanwhile: then it is read again.
-        Raises what `raise_for` raises, RefusedError, and StoreError.
+        If `node` has another public key, the key was replaced meanwhile, and is read again. Raises what `raise_for`
+        raises, RefusedError and StoreError.
         """
         with self._sender.call():
             return self._register(node, interval_seconds)
@@ -109,28 +109,28 @@ class Registrar:
         answer, unsigned = self._exchange(node, interval_seconds, coordinator)
         problem = problem_in(answer)
         known = problem.current_generation if answer.status == 409 and problem is not None and not unsigned else None
-        if known is not None and known >= self._generation:  # our file is older than what was said: a backup
+        if known is not None and known >= self._generation:  # our file was restored from a backup
             self._next_generation(known + 1)
             answer, unsigned = self._exchange(node, interval_seconds, coordinator)
         if answer.status not in (200, 201):
             (raise_for_unsigned if unsigned else raise_for)(answer, node.id)
         if unsigned:
             self._coordinator = None
-            self._known_coordinator()  # says so where another coordinator answers by now, or an older one
+            self._known_coordinator()  # raises if there is another coordinator now, or an older one
             raise RefusedError(
                 "bad-coordinator",
                 f"the answer of {answer.address} is not signed by the coordinator {coordinator.id}: {unsigned}",
-                "look who answers at this address",
+                "check which server is at this address",
             )
         reply = decoded(answer, RegistrationReply)
         if not reply.session:
-            raise UnreachableError(answer.address, "does not answer like a coordinator: the reply holds no session")
+            raise UnreachableError(answer.address, "does not answer like a coordinator: the reply has no session")
         return NodeSession(reply.session, reply.generation, reply.interval_seconds)
 
     def _exchange(self, node: Node, interval_seconds: float, coordinator: CoordinatorInfo) -> tuple[Answer, str]:
-        """Send it signed; where only our clock is wrong, sign the coordinator's nonce and send it again.
+        """Send the signed registration; if only our clock is wrong, sign the coordinator's nonce and send it again.
 
-        Returns why the answer is not proven to be the coordinator's, or "", beside it.
+        Returns the answer, and why it is not proven to be the coordinator's, or "".
         """
         body = self._body(node, interval_seconds)
         path = f"/v1/nodes/{quote(node.id, safe='')}"
@@ -171,7 +171,7 @@ class Registrar:
         )
 
     def signed_headers(self, request: SignedRequest, nonce: str) -> dict[str, str]:
-        """Headers that prove a registration, made now."""
+        """The signature headers of a registration, made now."""
         now = int(self._wall())
         parameters = SignatureParameters(now, now + _SIGNATURE_SECONDS, nonce, self._key.public_key)
         return sign_request(request, parameters, self._key.private)
@@ -180,7 +180,9 @@ class Registrar:
         with locked_folder(self._state_dir):
             key = load_node_key(self._state_dir)
         if key.node_id != self.node_id:
-            raise StoreError(str(self._state_dir / KEY_FILE), f"is the key of another node, {key.node_id}; start again")
+            raise StoreError(
+                str(self._state_dir / KEY_FILE), f"now holds the key of another node, {key.node_id}; restart the agent"
+            )
         return key
 
     def _known_coordinator(self) -> CoordinatorInfo:
@@ -195,11 +197,11 @@ class Registrar:
         except ValidationError:
             named = ""
         if info.id != named or self._pinned not in ("", info.id):
-            wanted = self._pinned or "what its key says"
+            wanted = self._pinned or "the one that its key belongs to"
             raise RefusedError(
                 "wrong-coordinator",
-                f"{answer.address} is the coordinator {safe_text(info.id)}, and not {wanted}",
-                f"if the network moved to it, set its id in the configuration or remove {self._path}",
+                f"{answer.address} is the coordinator {safe_text(info.id)}, not {wanted}",
+                f"if the network moved to it, set coordinator_id to its id or remove {self._path}",
             )
         if info.protocol < PROTOCOL:
             raise RefusedError(
@@ -214,7 +216,7 @@ class Registrar:
         return info
 
     def _next_generation(self, generation: int) -> None:
-        """Write down the generation that is used next. After the last one it begins anew, at the coordinator's."""
+        """Store the generation that is used next. After the last one it starts again at 1."""
         self._generation = generation if 1 <= generation <= LAST_GENERATION else 1
         self._keep()
 
@@ -224,7 +226,7 @@ class Registrar:
 
 
 class _Proof:
-    """Makes the headers of each attempt and remembers the last ones: the answer is signed for them."""
+    """Makes the headers of each attempt and keeps the last ones, for which the answer is signed."""
 
     def __init__(self, registrar: Registrar, path: str, audience: str, body: bytes) -> None:
         self._registrar = registrar
@@ -234,13 +236,13 @@ class _Proof:
         self.nonce = ""
 
     def headers(self) -> dict[str, str]:
-        """Fresh for each attempt."""
+        """New headers for each attempt."""
         nonce = self.nonce or secrets.token_urlsafe(12)
         self._headers = self._registrar.signed_headers(self._request, nonce)
         return dict(self._headers)
 
     def reason_against(self, answer: Answer, coordinator: CoordinatorInfo) -> str:
-        """Why the answer to the last attempt is not proven to be the coordinator's, or ""."""
+        """Why the answer to the last attempt is not proven to be the coordinator's; "" when it is."""
         signed = SignedAnswer(answer.status, answer.content_type, answer.body)
         try:
             verify_answer(signed, answer.proof, self._request, self._headers, coordinator.public_key, coordinator.id)

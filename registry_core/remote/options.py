@@ -1,6 +1,6 @@
-"""How a remote registry is reached: addresses, the proxy and what goes with them, checked before anything is sent.
+"""The options for reaching a remote registry: addresses, proxy, tokens. They are checked before anything is sent.
 
-The proxy is one that an operator named: none is taken from the environment.
+The environment is not searched for a proxy: only the configured one is used.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _RULE = "must be http://HOST[:PORT] or https://HOST[:PORT], without user, query 
 
 @dataclass(frozen=True)
 class RemoteOptions:
-    """What an operator may say about the way to a coordinator.
+    """The settings of a connection to a coordinator.
 
-    `token` is a bearer token of an operator, reader or rater; `join_token` lets a node in. `coordinator_id` pins
-    the coordinator (otherwise the first one met is kept). `ca_file` is added to the system's certificates. Plain
-    http beyond this machine needs `allow_plaintext`. `proxy` is http://[USER:PASSWORD@]HOST:PORT, for addresses beyond
-    this machine; the environment names none. `interval_seconds` is how often the node reports: all time-outs and
+    `token` is a bearer token of an operator, reader or rater; `join_token` admits a node. `coordinator_id` pins the
+    coordinator (otherwise the first one is pinned). `ca_file` is added to the system's certificates. Plain http to
+    another machine needs `allow_plaintext`. `proxy` is http://[USER:PASSWORD@]HOST:PORT, for addresses of other
+    machines; none is taken from the environment. `interval_seconds` is how often the node reports: all time-outs and
     attempts of one call fit inside it. Raises ValidationError, which shows no token and no password.
     """
 
@@ -46,16 +46,16 @@ class RemoteOptions:
             object.__setattr__(self, name, checked_token(name, getattr(self, name)))
         checked_proxy("proxy", self.proxy)
 
-    def __repr__(self) -> str:  # tokens never end in a log
+    def __repr__(self) -> str:  # keeps tokens out of logs
         return f"RemoteOptions(coordinator_id={self.coordinator_id!r}, interval_seconds={self.interval_seconds!r})"
 
 
 def checked_addresses(
     addresses: Union[str, Sequence[str]], options: RemoteOptions, *, has_secrets: bool
 ) -> tuple[str, ...]:
-    """Base addresses without a trailing slash. Several, also in one text with commas, are ways to one coordinator.
+    """Base addresses without a trailing slash. Several, also in one text with commas, are for the same coordinator.
 
-    `has_secrets`: tokens or sessions go with requests. Then none goes through a proxy in clear.
+    `has_secrets`: requests carry tokens or sessions, so they may not go through a proxy in clear.
     """
     every = addresses.split(",") if isinstance(addresses, str) else list(addresses)
     checked = tuple(_checked(address.strip(), options.allow_plaintext) for address in every)
@@ -64,13 +64,13 @@ def checked_addresses(
     for address in checked:
         if has_secrets and address.startswith("http:") and goes_through_proxy(address, options):
             raise ValidationError(
-                "registry", address, "must be https:// where a proxy is set: the proxy would see tokens in clear"
+                "registry", address, "must be https:// when a proxy is set: the proxy could read the tokens"
             )
     return checked
 
 
 def goes_through_proxy(address: str, options: RemoteOptions) -> bool:
-    """Whether requests to `address` go to the proxy first. What is on this machine never does."""
+    """Whether requests to `address` go through the proxy; those to this machine never do."""
     return bool(options.proxy.strip()) and not is_loopback(urlsplit(address).hostname or "")
 
 
@@ -92,24 +92,24 @@ def _checked(address: str, allow_plaintext: bool) -> str:
         raise ValidationError(
             "registry",
             address,
-            "must be https:// beyond this machine, unless allow_plaintext is set: tokens would be seen",
+            "must be https:// for another machine, unless allow_plaintext is set: others could read the tokens",
         )
     return address.rstrip("/")
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """`url` is without user and password, and may be shown; `credentials` are those two."""
+    """`url` has no user and password, and may be shown; `credentials` are those two."""
 
     url: str
     credentials: Optional[tuple[bytes, bytes]] = None
 
-    def __repr__(self) -> str:  # a password never ends in a log
+    def __repr__(self) -> str:  # keeps the password out of logs
         return f"Proxy({self.url!r})"
 
 
 def checked_proxy(field: str, text: str) -> Optional[Proxy]:
-    """The proxy that `text` names; None for "". Raises ValidationError, which shows neither user nor password."""
+    """The proxy in `text`; None for "". Raises ValidationError, which shows neither user nor password."""
     text = text.strip()
     if not text:
         return None

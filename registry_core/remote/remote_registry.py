@@ -1,7 +1,7 @@
 """`RemoteRegistry`: the calls of `Registry`, made to a coordinator over HTTP.
 
-Two ways to be known there: as the node whose key lies in `state_dir` (it writes only about itself), or by a
-bearer token (operator, reader, rater). Here: one method a call. Not here: signing, attempts, error mapping.
+The caller is identified either as the node whose key is in `state_dir` (it may change only its own record), or by a
+bearer token (operator, reader, rater). `node_session` signs, `sender` makes attempts, `answers` maps errors.
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ __all__ = ["RemoteRegistry"]
 
 LARGEST_DRAW = 1000
 MOST_PAGES = 20_000
-"""What a list is read in at most; ten million nodes; a server that goes on beyond is no coordinator."""
+"""The maximum number of pages in a list: ten million nodes. A server that sends more is not a coordinator."""
 
 
 class RemoteRegistry(Queries):
-    """A registry on another machine. `networks` is one or several ways to the same coordinator, tried in order.
+    """A registry on another machine. `addresses` is one or several addresses of the same coordinator, tried in order.
 
-    With `state_dir` it speaks for the node whose key is there (made at the first start). Thread-safe. Raises
-    ValidationError and StoreError when made; calls raise UnreachableError and RefusedError beside what
-    `Registry` says.
+    With `state_dir` it acts for the node whose key is there (the first start makes it). Thread-safe. The constructor
+    raises ValidationError and StoreError; calls raise UnreachableError and RefusedError in addition to the errors of
+    `Registry`.
     """
 
     def __init__(
@@ -99,12 +99,12 @@ class RemoteRegistry(Queries):
 
     @property
     def withheld_reasons(self) -> tuple[str, ...]:
-        """Why the coordinator gives this node no work, as of its last heartbeat."""
+        """Why the coordinator gives this node no work, according to the last heartbeat."""
         return self._withheld_reasons
 
     @property
     def requested_interval_seconds(self) -> float:
-        """How often the coordinator asks this node to report; 0 while it has not said so."""
+        """How often the coordinator wants this node to report; 0 before the first registration."""
         return self._session.interval_seconds if self._session is not None else 0.0
 
     def report_gap(self, gap: Mapping[str, Any]) -> None:
@@ -120,14 +120,14 @@ class RemoteRegistry(Queries):
         """As `Reporting.leave`, for the node of `state_dir` once it is registered."""
         session = self._session
         if self._registrar is None or node_id != self._registrar.node_id:
-            raise NotSupportedError("over the network only a node itself says that it leaves")
+            raise NotSupportedError("over the network, only the node itself can report that it leaves")
         if session is None:
             raise UnknownNodeError(node_id)
         headers = {"authorization": f"Bearer {session.token}"}
         self._good("POST", _path(node_id, "leave"), "order", headers=headers, node_id=node_id)
 
     def forget_waits(self) -> None:
-        """Ask again with the next call, also where the coordinator asked to be left alone until later."""
+        """Let the next call send a request even if the coordinator requested a later retry."""
         self._sender.forget_waits()
 
     def register_node(self, node: Node, *, interval_seconds: Optional[float] = None) -> str:
@@ -142,8 +142,8 @@ class RemoteRegistry(Queries):
             with self._lock:
                 self._register(node)
             return node.id
-        said = Registration(node=node_to_plain(node), interval_seconds=self._interval_seconds)
-        body = msgspec.json.encode(said)
+        registration = Registration(node=node_to_plain(node), interval_seconds=self._interval_seconds)
+        body = msgspec.json.encode(registration)
         decoded(self._good("PUT", _path(node.id), "registration", body=body, node_id=node.id), RegistrationReply)
         return node.id
 
@@ -154,7 +154,7 @@ class RemoteRegistry(Queries):
         memory_usage: Optional[float] = None,
         disk_usage: Optional[float] = None,
     ) -> NodeHealth:
-        """As `Registry.update_node_health`; for the own node within its session, which is renewed when it ended."""
+        """As `Registry.update_node_health`; for its own node it uses the session, and renews one that has ended."""
         self._check_open()
         gauges = (
             limits.optional_number("load_average", load_average, 0, limits.MAX_LOAD_AVERAGE),
@@ -180,11 +180,11 @@ class RemoteRegistry(Queries):
     ) -> Reputation:
         """As `Registry.update_node_reputation`; needs the token of a rater or operator.
 
-        Sent again after trouble on the way only with a `task_id`: it makes the task count once.
+        Sent again after a network error only with a `task_id`, which makes the task count once.
         """
         outcome = Outcome(task_success, task_id, dimension, weight, rater).checked()
-        told = TaskOutcome(outcome.success, outcome.task_id, outcome.dimension, outcome.weight, outcome.rater)
-        body = msgspec.json.encode(told)
+        report = TaskOutcome(outcome.success, outcome.task_id, outcome.dimension, outcome.weight, outcome.rater)
+        body = msgspec.json.encode(report)
         again = task_id is not None and rater is None
         answer = self._good(
             "POST", _path(node_id, "outcomes"), "reputation", body=body, node_id=node_id, repeatable=again
@@ -218,12 +218,12 @@ class RemoteRegistry(Queries):
         self,
         query: NodeQuery,
         *,
-        unreadable: Optional[Unreadable] = None,  # noqa: ARG002 - the coordinator leaves damaged nodes out by itself
+        unreadable: Optional[Unreadable] = None,  # noqa: ARG002 - the coordinator omits damaged nodes
     ) -> NodePage:
-        """As `Registry.find_nodes`, read in pages; nodes that change places meanwhile may be missed or come twice.
+        """As `Registry.find_nodes`, read in pages; nodes whose order changes meanwhile may be missing or repeated.
 
         A draw (`order` other than by reputation) has no pages: it needs a `limit` of at most 1,000. Raises
-        UnreachableError for pages that never end: a cursor that comes again, more than `MOST_PAGES`.
+        UnreachableError for an endless list: a repeated cursor, or more than `MOST_PAGES` pages.
         """
         limits.instance("query", query, NodeQuery)
         limit = query.limit
@@ -247,18 +247,18 @@ class RemoteRegistry(Queries):
     def _read_page(
         self, query: NodeQuery, after: Optional[str], wanted: int, cursors: Collection[Optional[str]]
     ) -> NodePage:
-        """At most `wanted` nodes behind the cursor `after`; `cursors` are those of the pages before."""
+        """At most `wanted` nodes after the cursor `after`; `cursors` are those of the previous pages."""
         parameters = {**parameters_to_text(query), "limit": str(wanted)}
         if after is not None:
             parameters["after"] = after
         answer = self._good("GET", "/v1/nodes", "node", query=parameters, nodes=wanted)
         page = decoded(answer, _Page)
         if len(page.nodes) > wanted:
-            raise _odd(answer, f"more nodes than asked for: {len(page.nodes)} and not {wanted}")
+            raise _odd(answer, f"{len(page.nodes)} nodes, but at most {wanted} were requested")
         if page.next in cursors and page.next is not None:
-            raise _odd(answer, f"pages without end: the cursor {shown(page.next)} came before")
+            raise _odd(answer, f"the list is endless: the cursor {shown(page.next)} is repeated")
         if len(cursors) > MOST_PAGES:
-            raise _odd(answer, f"pages without end: more than {MOST_PAGES}")
+            raise _odd(answer, f"the list is endless: more than {MOST_PAGES} pages")
         return NodePage(_nodes_in(answer, page.nodes), page.next or None, page.degraded, page.damaged)
 
     def count(self, query: NodeQuery) -> int:
@@ -282,7 +282,7 @@ class RemoteRegistry(Queries):
         return True
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         self._closed = True
         self._sender.close()
 
@@ -302,12 +302,12 @@ class RemoteRegistry(Queries):
         return session
 
     def _beat(self, node_id: str, gauges: tuple[Optional[float], Optional[float], Optional[float]]) -> NodeHealth:
-        """A heartbeat; where the session has ended, one registration and one more heartbeat."""
+        """Send a heartbeat; if the session has ended, register again and send one more heartbeat."""
         if self._session is None or self._node is None:
             raise UnknownNodeError(node_id)
         session = self._session
         answer = self._send_beat(session, gauges)
-        if answer.status in (401, 403, 409):  # not signed: what it means shows in the answer to a registration
+        if answer.status in (401, 403, 409):  # not signed: a registration shows the real reason
             self._sleep(random.uniform(0, min(1.0, self._options.interval_seconds / 10)))  # noqa: S311 - spreads load
             session = self._register(self._node)
             answer = self._send_beat(session, gauges)
@@ -351,9 +351,9 @@ class RemoteRegistry(Queries):
         repeatable: bool = True,
         nodes: int = 0,
     ) -> Answer:
-        """The answer when it is a success, else the error that it means. `kind` is that of `LARGEST_ANSWER_BYTES`.
+        """The answer if it is a success; otherwise raises its error. `kind` is a key of `LARGEST_ANSWER_BYTES`.
 
-        `nodes`: how many the answer may hold, where it is a page of them.
+        `nodes`: the maximum number of nodes in the answer, if it is a page of nodes.
         """
         self._check_open()
         sent = self._bearer() if headers is None else headers
@@ -380,7 +380,7 @@ class RemoteRegistry(Queries):
             raise RegistryClosedError("this registry was closed; open it again")
 
 
-_Text = Annotated[str, Meta(max_length=128 * 1024)]  # 256 GPUs, each with its name or its reason, stand in one
+_Text = Annotated[str, Meta(max_length=128 * 1024)]  # one may list 256 GPUs, each with its name or its reason
 
 
 class _Page(msgspec.Struct):
@@ -406,7 +406,7 @@ class _Count(msgspec.Struct):
 
 
 def _path(node_id: object, tail: str = "") -> str:
-    """The path of a node. Raises UnknownNodeError for what can be no id."""
+    """The path of a node. Raises UnknownNodeError for an invalid id."""
     try:
         checked = limits.identifier("id", node_id)
     except ValidationError:
@@ -415,11 +415,11 @@ def _path(node_id: object, tail: str = "") -> str:
 
 
 def _nodes_in(answer: Answer, texts: Sequence[Union[bytes, msgspec.Raw]]) -> list[Node]:
-    """The nodes in parts of a good answer. Raises UnreachableError for what is no node."""
+    """The nodes in parts of a successful answer. Raises UnreachableError for anything that is not a node."""
     nodes: list[Node] = []
     try:
         for text in texts:
-            nodes.append(decode_node(bytes(text)))  # noqa: PERF401 - how many were read is said where one is refused
+            nodes.append(decode_node(bytes(text)))  # noqa: PERF401 - the error needs the number of nodes read
     except ValidationError as error:
         raise _odd(answer, f"nodes[{len(nodes)}]: {error}") from None
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

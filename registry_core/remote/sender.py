@@ -1,7 +1,6 @@
-"""Sending requests to one coordinator that may have several addresses: in order, in time, and again where that helps.
+"""Sends requests to one coordinator, which may have several addresses, with a deadline, retries and back-off.
 
-Here: httpx, the deadline and the size of an exchange, attempts, back-off. Not here: what is said, what an answer means
-(`answers`), how large it may be (`bounds`).
+`answers` interprets the answers; `bounds` has their maximum sizes.
 """
 
 from __future__ import annotations
@@ -26,29 +25,29 @@ from registry_core.remote.options import RemoteOptions, checked_proxy, goes_thro
 __all__ = ["Sender"]
 
 ATTEMPTS = 3
-FIRST_PAUSE_SECONDS = 0.25  # doubled for each attempt, drawn evenly from 0: callers that failed together spread out
+FIRST_PAUSE_SECONDS = 0.25  # doubled for each attempt; the pause is random, from 0 to this, to spread callers out
 LONGEST_PAUSE_SECONDS = 2.0
-BUDGET_INTERVALS = 0.8  # what one call may take of an interval: measuring, too, takes some of it
-SHORTEST_BUDGET_SECONDS = 2.0  # coordinators ask for no interval below five seconds; below two, nothing is in time
+BUDGET_INTERVALS = 0.8  # the share of an interval that one call may take: measuring needs the rest
+SHORTEST_BUDGET_SECONDS = 2.0  # intervals are at least 5 s by default; no call is fast enough below 2 s
 LONGEST_CONNECT_SECONDS = 3.0
 LONGEST_READ_SECONDS = 10.0
 LONGEST_WAIT_SECONDS = 60.0
 LONGEST_WAIT_INTERVALS = 4
-"""How long a coordinator may have itself left alone: the longer of the two. Who is silent for longer counts as down."""
+"""The longest wait that a coordinator may request: the longer of the two. A node silent for longer is marked down."""
 KEPT_SECONDS = 70.0
-"""How long a connection is kept for the next request, a little shorter than a coordinator keeps it: with TLS each new
-one costs both sides some milliseconds."""
+"""How long a connection is kept for the next request, a little less than a coordinator keeps it. A new connection with
+TLS costs both sides some milliseconds."""
 
 _WAIT_AND_REPEAT = (429, 503)
 _LOST_BEHIND = (502, 504)
-"""What a proxy says when the coordinator behind it does not answer, or is no longer there."""
+"""The statuses of a proxy that cannot reach the coordinator behind it."""
 
 Query = Mapping[str, Union[str, list[str]]]
 
 
 @dataclass(frozen=True)
 class _Request:
-    """One request, for any address. `headers` is called for each attempt, so that a signature is fresh."""
+    """One request, for any address. `headers` is called for each attempt, so that each signature is fresh."""
 
     method: str
     path: str
@@ -60,7 +59,7 @@ class _Request:
 
 
 class Sender:
-    """Thread-safe. Remembers which address answered last, and until when each asked to be left alone."""
+    """Thread-safe. Remembers the address that answered last, and until when each address requested a wait."""
 
     def __init__(
         self,
@@ -77,7 +76,7 @@ class Sender:
         self._monotonic = monotonic
         self._sleep = sleep
         self._preferred = 0
-        self._waits: dict[str, tuple[float, UnreachableError]] = {}  # until when, and what was answered
+        self._waits: dict[str, tuple[float, UnreachableError]] = {}  # the end of the wait, and its error
         self._deadline = Deadline(monotonic)
         context = client_context(
             options.ca_file, is_needed=any(address.startswith("https:") for address in self.addresses)
@@ -103,15 +102,15 @@ class Sender:
         )
 
     def close(self) -> None:
-        """Close all connections. Closing twice is no error."""
+        """Close all connections. May be called twice."""
         self._client.close()
 
     def call(self) -> AbstractContextManager[None]:
-        """All that is sent within this `with` shares the time of one call."""
+        """A `with` block in which all requests share the deadline of one call."""
         return self._deadline.within(self._budget_seconds)
 
     def forget_waits(self) -> None:
-        """Ask again at once, whatever was answered before."""
+        """Forget all requested waits, so that the next request is sent at once."""
         self._waits.clear()
 
     def send(
@@ -125,10 +124,10 @@ class Sender:
         headers: Callable[[], Mapping[str, str]] = dict,
         repeatable: bool = True,
     ) -> Answer:
-        """The first answer that is not "later". `headers` is called for each attempt, so that a signature is fresh.
+        """The first answer that does not request a retry. `headers` is called for each attempt.
 
         `repeatable=False` never repeats a request that may have been carried out. Raises UnreachableError when no
-        address answers within the time of a call, answers with more than `largest_bytes`, or asks for a longer wait.
+        address answers within the time of a call, with at most `largest_bytes`, or when the requested wait is longer.
         """
         request = _Request(method, path, largest_bytes, query, body, headers, repeatable)
         with self.call():
@@ -158,9 +157,9 @@ class Sender:
         raise last
 
     def _order(self) -> list[str]:
-        """The addresses to try, beginning with the one that answered last, without those that asked to wait.
+        """The addresses to try, starting with the one that answered last, without those that requested a wait.
 
-        Raises UnreachableError, with what was answered, when all of them did.
+        If all of them did, raises UnreachableError with the reason that was given.
         """
         now = self._monotonic()
         turned = (*self.addresses[self._preferred :], *self.addresses[: self._preferred])
@@ -173,7 +172,7 @@ class Sender:
         return order
 
     def _pass(self, request: _Request, order: Sequence[str], failures: dict[str, UnreachableError]) -> Answer:
-        """One try of every address. Each gets an equal share of the time left, so that none can use up all of it."""
+        """Try every address once. Each gets an equal share of the time left, so that none can use up all of it."""
         last: Optional[UnreachableError] = None
         for place, address in enumerate(order):
             share = self._deadline.seconds_left() / (len(order) - place)
@@ -193,7 +192,7 @@ class Sender:
         raise last
 
     def _exchange(self, request: _Request, address: str) -> Answer:
-        """One request and its answer, read to its end."""
+        """Send one request and read its answer completely."""
         lost = UnreachableError if request.repeatable else _PerhapsDoneError
         sent_headers = dict(request.headers())
         if request.body is not None:
@@ -217,50 +216,50 @@ class Sender:
             raise lost(address, self._reason(error, address)) from None
         except _UnfitError as error:
             raise lost(address, str(error)) from None
-        except RuntimeError as error:  # httpx says so when the client was closed
+        except RuntimeError as error:  # from httpx, when the client was closed
             raise RegistryClosedError(str(error)) from None
         if answer.status in _LOST_BEHIND and problem_in(answer) is None:
-            raise lost(address, f"answered with status {answer.status}: the proxy there does not reach the coordinator")
+            raise lost(address, f"answered with status {answer.status}: the proxy there cannot reach the coordinator")
         return answer
 
     def _body(self, response: httpx.Response, largest_bytes: int) -> bytes:
-        """What came, counted while it comes. Raises _UnfitError where it is larger, or compressed.
+        """The body, whose size is checked while it arrives. Raises _UnfitError when it is too large or compressed.
 
-        Of an answer that is no success the status says enough: there such a body counts as empty.
+        For an unsuccessful answer the status is enough: such a body is treated as empty.
         """
         is_success = response.status_code < 300
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("", "identity"):
             if not is_success:
                 return b""
-            raise _UnfitError(f"answers in the encoding {shown(encoding)}, which was not accepted")
+            raise _UnfitError(f"answered in the encoding {shown(encoding)}, which was not accepted")
         most = largest_bytes if is_success else LARGEST_PROBLEM_BYTES
         body = bytearray()
-        is_read = response.is_stream_consumed  # by a transport of the caller's
+        is_read = response.is_stream_consumed  # by the caller's transport
         chunks = [response.content] if is_read else response.iter_raw()
         for chunk in chunks:
             body += chunk
             if len(body) > most:
                 if not is_success:
                     return b""
-                raise _UnfitError(f"answers with more than {most} bytes, which no coordinator does here")
+                raise _UnfitError(f"answered with more than {most} bytes, the maximum for this request")
             if self._deadline.seconds_left() <= 0:
                 raise httpx.ReadTimeout("the deadline has passed")
         return bytes(body)
 
     def _reason(self, error: Exception, address: str) -> str:
-        """Why `address` cannot be had, and where that is known what to do."""
+        """Why `address` cannot be reached, with a remedy if one is known."""
         reason = _reason(error, address)
         proxy = self._proxies.get(address)
         return reason if proxy is None else f"{reason} (through the proxy {proxy})"
 
 
 class _PerhapsDoneError(UnreachableError):
-    """The answer did not come; what was asked may have been done all the same."""
+    """No answer arrived, but the request may have been carried out."""
 
 
 class _UnfitError(Exception):
-    """The answer is none that a coordinator gives."""
+    """A coordinator would not send this answer."""
 
 
 def _later(answer: Answer) -> UnreachableError:
@@ -284,7 +283,7 @@ def _answer(address: str, response: httpx.Response, body: bytes, longest_wait_se
 
 
 def _seconds(text: str, most: float) -> Optional[float]:
-    """Retry-After in seconds, at most `most`; its other form, a date, would need a clock that both sides trust."""
+    """Retry-After in seconds, at most `most`. Its other form, a date, is ignored: it would need synchronous clocks."""
     if not (text.isascii() and text.isdigit()):
         return None
     return most if len(text) > 6 else min(most, float(text))
@@ -298,19 +297,19 @@ _CERTIFICATE_REMEDIES = (
 
 
 def _reason(error: Exception, address: str) -> str:
-    if isinstance(error, httpx.LocalProtocolError):  # its text may hold a header, and so a token
-        return "the request cannot be sent: one of its headers is not as HTTP wants it"
+    if isinstance(error, httpx.LocalProtocolError):  # its text may contain a header, and so a token
+        return "the request cannot be sent: one of its headers is invalid"
     if isinstance(error, httpx.TimeoutException):
         return "did not answer in time"
     words = safe_text(str(error)) or type(error).__name__
     if "CERTIFICATE_VERIFY_FAILED" in words:
         why = words.rpartition("verify failed: ")[2].partition(" (_ssl")[0].rstrip(".")
-        unknown = "name the file of its CA in ca_file (SSL_CERT_FILE does not count)"
+        unknown = "set ca_file to the file of its CA (SSL_CERT_FILE is not used)"
         remedy = next((remedy for part, remedy in _CERTIFICATE_REMEDIES if part in why), unknown)
         return f"its certificate is not trusted ({why}); {remedy}"
     words = words.rpartition("] ")[2] if words.startswith("[Errno") else words.rstrip(".")
     if "[SSL" in words:
-        return f"cannot be reached: {words}; does it speak TLS there? With http:// it does not"
+        return f"cannot be reached: {words}; if the server does not use TLS, use http://"
     if isinstance(error, httpx.RemoteProtocolError) and address.startswith("http:"):
-        return f"cannot be reached: {words}; does it speak TLS there? Then the address begins with https://"
+        return f"cannot be reached: {words}; if the server uses TLS, use https://"
     return f"cannot be reached: {words}"

@@ -1,1 +1,1 @@
-"""Pure decisions. Time comes in as an argument; nothing here does I/O, reads a clock or logs."""
+"""Decisions as pure functions: time is an argument, and nothing does I/O, reads a clock or logs."""

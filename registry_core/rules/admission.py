@@ -1,6 +1,6 @@
-"""May a node take part? Which state may follow which; what is not in the table is an error.
+"""Which admission state an operator may set after which; any other transition is an error.
 
-Here: the table. Not here: who may change the state (the host), what a state means for work (`Node.is_ready`).
+The host decides who may change the state, and `Node.is_ready` what a state means for work.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ _MAY_BECOME = {
     Admission.PROBATION: (Admission.APPROVED, Admission.SUSPENDED, Admission.BANNED),
     Admission.APPROVED: (Admission.APPROVED, Admission.PROBATION, Admission.SUSPENDED, Admission.BANNED),
     Admission.SUSPENDED: (Admission.APPROVED, Admission.PROBATION, Admission.SUSPENDED, Admission.BANNED),
-    Admission.BANNED: (Admission.APPROVED, Admission.BANNED),  # an operator's mistake can be undone
+    Admission.BANNED: (Admission.APPROVED, Admission.BANNED),  # so that an operator can undo a ban
 }
 
 
 def check_admission(before: Admission, after: Admission) -> None:
-    """Raises ValidationError where an operator cannot bring a node from `before` to `after`."""
+    """Raise ValidationError if an operator cannot change a node's admission from `before` to `after`."""
     allowed = _MAY_BECOME[before]
     if after not in allowed:
         rule = f"must be one of {', '.join(allowed)} for a node that is {before}"

@@ -1,7 +1,4 @@
-"""When a gauge is critical: thresholds with a lower bound for clearing, so that a node at the edge does not flap.
-
-Here: the thresholds and the decision. Not here: where samples are kept, what follows for queries.
-"""
+"""When a gauge is critical: thresholds with a lower value for clearing, so that a node near one does not flap."""
 
 from __future__ import annotations
 
@@ -27,17 +24,17 @@ __all__ = [
 ]
 
 CLEARS_BELOW = 0.9
-"""A critical gauge clears below this share of its threshold. Lower: fewer flips, longer out of service."""
+"""A critical gauge clears below this share of its threshold. Lower: fewer changes, but longer without work."""
 
 OK, CRITICAL, UNKNOWN = range(3)
 
 
 @dataclass(frozen=True)
 class HealthThresholds:
-    """At which value a gauge becomes critical.
+    """The values from which a gauge is critical, so that its node gets no new work.
 
     `load_per_cpu` is the 1-minute load average divided by the logical CPUs of the whole host; `memory_usage` and
-    `disk_usage` are percentages. Raise one to tolerate more before a node gets no new work.
+    `disk_usage` are percentages.
     """
 
     load_per_cpu: float = 2.0
@@ -47,18 +44,18 @@ class HealthThresholds:
     def __post_init__(self) -> None:
         for name, most in (("load_per_cpu", limits.MAX_LOAD_AVERAGE), ("memory_usage", 100), ("disk_usage", 100)):
             checked = limits.number(name, getattr(self, name), 0, most)
-            if checked == 0:  # everything would be critical, and never clear
+            if checked == 0:  # every node would be critical forever
                 raise ValidationError(name, checked, "must be above 0")
             object.__setattr__(self, name, checked)
 
 
 def load_per_cpu(load_average: Optional[float], cpus: float) -> Optional[float]:
-    """The load for each CPU of the host: `cpus` is `host_cpus`, else `cpu_cores`; None when it is 0, not known."""
+    """The load per CPU of the host; None if the load or the CPUs (`host_cpus`, or else `cpu_cores`) are unknown."""
     return None if load_average is None or not cpus else load_average / cpus
 
 
 def condition(value: Optional[float], critical_from: float, clears_below: float, before: int) -> int:
-    """OK, CRITICAL or UNKNOWN: critical at `critical_from` and above; once critical, until below `clears_below`."""
+    """OK, CRITICAL or UNKNOWN: critical from `critical_from` on and then until it falls below `clears_below`."""
     if value is None:
         return UNKNOWN
     if value >= critical_from or (before == CRITICAL and value >= clears_below):
@@ -67,7 +64,7 @@ def condition(value: Optional[float], critical_from: float, clears_below: float,
 
 
 class HealthRule:
-    """The thresholds made ready for use. Conditions are numbers here: places in `ALL_CONDITIONS`."""
+    """Applies the thresholds. Conditions are represented by indexes of `ALL_CONDITIONS`."""
 
     def __init__(self, thresholds: HealthThresholds) -> None:
         self._load = thresholds.load_per_cpu, CLEARS_BELOW * thresholds.load_per_cpu
@@ -77,7 +74,7 @@ class HealthRule:
     def conditions(
         self, load: Optional[float], memory_usage: Optional[float], disk_usage: Optional[float], before: int
     ) -> int:
-        """What follows from load per CPU, memory % and disk %, given what held before."""
+        """The conditions for this load per CPU, memory % and disk %, given the conditions before."""
         load_before, memory_before, disk_before = _GAUGES[before]
         return (
             condition(load, *self._load, load_before) * 9

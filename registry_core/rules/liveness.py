@@ -1,7 +1,4 @@
-"""How long a silent node is still taken for alive: one function of elapsed time and interval.
-
-Here: the rule. Not here: clocks and deadlines (`table.deadlines`), what a host does about a node that is down.
-"""
+"""How long a silent node still counts as live, as a function of elapsed time and reporting interval."""
 
 from __future__ import annotations
 
@@ -19,17 +16,17 @@ __all__ = [
 MISSED_UNTIL_SUSPECT = 2
 MISSED_UNTIL_DOWN = 3
 GRACE_INTERVALS = 1
-"""On top of the missed ones, before a node is down: one late report is the network's, not the node's."""
+"""Additional intervals before a node is down, since the network can delay a report."""
 
 MAX_INTERVAL_SECONDS = 900.0
-"""An agent that wants to report less often than this is not being followed, only listed."""
+"""The longest reporting interval. With a longer one a node's state would be too old to be useful."""
 
 SUSPECT_AFTER_INTERVALS = MISSED_UNTIL_SUSPECT
 DOWN_AFTER_INTERVALS = MISSED_UNTIL_DOWN + GRACE_INTERVALS
 
 
 def liveness(silent_seconds: float, interval_seconds: float) -> Liveness:
-    """Live, suspect after two missed reports, down after three and a grace of one interval."""
+    """Live; suspect after two missed reports; down after three and a grace period of one interval."""
     if silent_seconds >= DOWN_AFTER_INTERVALS * interval_seconds:
         return Liveness.DOWN
     if silent_seconds >= SUSPECT_AFTER_INTERVALS * interval_seconds:
@@ -38,10 +35,10 @@ def liveness(silent_seconds: float, interval_seconds: float) -> Liveness:
 
 
 def paced_interval(nodes: int, beats_per_second: float, shortest_seconds: float, longest_seconds: float) -> float:
-    """How often each of `nodes` is to report so that all together send `beats_per_second`, within the bounds."""
+    """The reporting interval at which `nodes` nodes together send `beats_per_second`, within the bounds."""
     return min(longest_seconds, max(shortest_seconds, nodes / beats_per_second))
 
 
 def interval_of_timeout(timeout_seconds: float) -> float:
-    """The interval at which a silence of `timeout_seconds` means down."""
+    """The interval with which a node is down after `timeout_seconds` of silence."""
     return timeout_seconds / DOWN_AFTER_INTERVALS

@@ -1,7 +1,4 @@
-"""What a registration makes of a record: the description is the node's, all else is the registry's.
-
-Here: which fields come from where. Not here: who may register (the host), ids, durability.
-"""
+"""The record after a registration: the node's description comes from the node, everything else from the registry."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ _NO_HEALTH = NodeHealth()
 
 
 class Terms(NamedTuple):
-    """On which terms a host lets a node in: what it keeps beside the record (None: as before), why it must wait."""
+    """The host's terms for a registration: its data about the node (None: unchanged) and why the node must wait."""
 
     host_state: Optional[FrozenMap[str, Any]] = None
     pending_reason: str = ""
@@ -44,10 +41,10 @@ def registered(
     interval_seconds: Optional[float] = None,
     terms: Terms = _NO_TERMS,
 ) -> NodeRecord:
-    """The record after `node` registered at `at`; `before` is what the registry held under this id.
+    """The record after `node` registers at `at`; `before` is its present record, if any.
 
-    `sequence` and `newcomer_score` are for a node that is new. Raises ValidationError for a record above 16 KiB,
-    and for text that cannot be shown to people.
+    `sequence` and `newcomer_score` are used for a new node. Raises ValidationError for a record above 16 KiB and for
+    text with invisible characters.
     """
     _refuse_hidden(node)
     _refuse_large(node)
@@ -92,7 +89,7 @@ def registered(
 
 
 def _still_true(before: NodeRecord, node: Node) -> Mapping[str, Any]:
-    """What a newer version wrote; of GPUs only as long as they are the same ones."""
+    """The unknown fields that a newer version wrote; those of GPUs only while the GPUs are the same."""
     offer = before.unknown.get("capabilities")
     if not offer or "gpus" not in offer or node.capabilities.gpus == before.node.capabilities.gpus:
         return before.unknown
@@ -106,7 +103,7 @@ _GPU_TEXTS = ("vendor", "model", "uuid", "driver_version", "reason")
 
 
 def _refuse_hidden(node: Node) -> None:
-    """Raise ValidationError for text of the node that a reader would not see as it is, names of fields included."""
+    """Raise ValidationError for text with invisible characters, in values or names of fields."""
     offer = node.capabilities
     texts = [(name, getattr(node, name)) for name in _TEXTS]
     texts += [(f"capabilities.{name}", getattr(offer, name)) for name in _OFFER_TEXTS]
@@ -115,7 +112,7 @@ def _refuse_hidden(node: Node) -> None:
     for key, value in node.tags.items():
         texts += (("tags", key), (f"tags.{key}", value))
     for field, text in texts:
-        if not text.isascii():  # constructing the node refused controls, of which ASCII has no others
+        if not text.isascii():  # ASCII text was checked for control characters when the node was constructed
             limits.refuse_hidden(field, text)
     if node.extra:
         _refuse_hidden_json("extra", node.extra)
@@ -136,7 +133,7 @@ def _refuse_hidden_json(field: str, value: object) -> None:
 def _refuse_large(node: Node) -> None:
     few = len(node.tags) <= 4 and len(node.capabilities.gpus) <= 8 and len(node.addresses) <= 16
     if few and not node.extra:
-        return  # the limits of the single fields keep such a record far below the whole one's
+        return  # the limits of the fields keep such a record far below the limit
     size = len(json.dumps(node_to_plain(node), ensure_ascii=False).encode("utf-8"))
     if size > limits.MAX_RECORD_BYTES:
         raise ValidationError("node", f"a record of {size} bytes", f"must be at most {limits.MAX_RECORD_BYTES} bytes")

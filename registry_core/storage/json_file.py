@@ -1,7 +1,7 @@
-"""The registry as one JSON file that a person can read and write.
+"""The registry as one JSON file that a person can read and edit.
 
-Here: when the file is read and replaced. Not here: what the text means (`json_text`), the lock (`lock`).
-Each commit rewrites the whole file: right for some hundreds of nodes; beyond that SQLite is the better place.
+This module decides when the file is read and replaced; `json_text` reads and writes the text. Each commit rewrites the
+whole file, which suits some hundreds of nodes; beyond that SQLite is better.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ __all__ = ["JsonFileStore"]
 _log = logging.getLogger(__name__)
 
 MANY_NODES = 2_000
-"""From here on a rewrite takes long enough (tens of milliseconds) that its user should know the way to SQLite."""
+"""From this number on a rewrite takes tens of milliseconds, so the log recommends SQLite."""
 
 _Signature = tuple[int, int, int]
 
 
 class JsonFileStore(Store):
-    """Records in memory, and the whole of them in a file that is replaced on each commit."""
+    """Holds all records in memory, and replaces the whole file on each commit."""
 
     def __init__(
         self, path: Path, *, read_only: bool = False, keys: Optional[KeyRing] = None, own: bool = True
     ) -> None:
         self.read_only = read_only
-        # a symbolic link stays one: its target is replaced
+        # a symbolic link stays a link: its target is replaced
         self._path = Path(os.path.realpath(path)) if read_only else own_place(path, "the folder of a registry", own=own)
         self.location = str(path)
         self._texts = NodeTexts()
         self._seal = FileSeal(self.location, keys)
         self._warned = False
-        self._owner = None if own else _owner_of(self._path)  # root leaves the file to its service
-        self._told: set[str] = set()
+        self._owner = None if own else _owner_of(self._path)  # the file of a service stays the service's
+        self._logged_nodes: set[str] = set()
         self._lock: Optional[PidLock] = None if read_only else lock_beside(self._path)
         try:
             self._content, self._signature = self._read()
@@ -96,7 +96,7 @@ class JsonFileStore(Store):
         return self._content.removed.get(key)
 
     def tombstones(self) -> Iterator[StoredTombstone]:
-        """Those held."""
+        """All of them."""
         return iter(self._content.removed)
 
     def commit(self, changes: Sequence[Change], meta: Mapping[str, Optional[str]]) -> None:
@@ -122,17 +122,17 @@ class JsonFileStore(Store):
             else:
                 removed.remove(change.key)
         merged: dict[str, Optional[str]] = {**self._content.meta, **meta}
-        kept = {key: value for key, value in merged.items() if value is not None}
+        given = {key: value for key, value in merged.items() if value is not None}
         try:
             schema, beside = self._content.schema, self._content.beside
-            self._replace(FileContent(puts, samples, kept, schema, beside, down, removed=removed))
+            self._replace(FileContent(puts, samples, given, schema, beside, down, removed=removed))
         except BaseException:
-            self._texts.clear()  # they may hold what was not committed
+            self._texts.clear()  # they may hold uncommitted changes
             raise
         self._warn_when_large()
 
     def save_samples(self, samples: Iterable[Sampled], *, wait: bool) -> None:  # noqa: ARG002 - always done on return
-        """One rewrite of the file; none when nothing changed."""
+        """One rewrite of the file, or none when nothing changed."""
         content = self._content
         merged, down = dict(content.samples), set(content.down)
         for node_id, sample, is_down in samples:
@@ -145,7 +145,7 @@ class JsonFileStore(Store):
             self._replace(content._replace(samples=merged, down=down))
 
     def refresh(self) -> bool:
-        """One `stat`; the file is read when that shows another one."""
+        """One `stat`; the file is read again when that shows a change."""
         if self._signature == self._stat():
             return False
         self._content, self._signature = self._read()
@@ -153,7 +153,7 @@ class JsonFileStore(Store):
         return True
 
     def rewrap(self) -> int:
-        """Seal the file anew with the newest key; returns how many nodes are in it. Raises SealedStoreError."""
+        """Seal the file with the newest key; returns the number of its nodes. Raises SealedStoreError."""
         self._seal.refuse_clear()
         self._replace(self._content)
         return len(self._content.puts)
@@ -177,7 +177,7 @@ class JsonFileStore(Store):
         signature = self._stat()
         if signature is None:
             if self.read_only:
-                raise StoreError(self.location, "does not exist; a registry is made by opening it for writing")
+                raise StoreError(self.location, "does not exist; opening it for writing creates it")
             return FileContent({}, {}, {}), None
         try:
             raw = read_regular(self._path)
@@ -189,27 +189,27 @@ class JsonFileStore(Store):
                 self._log_dropped(node_id, dropped)
             return content, signature
         except (RecursionError, MemoryError):
-            raise DamagedStoreError(self.location, "it is nested too deeply or too large to be a registry") from None
+            raise DamagedStoreError(self.location, "it is too deeply nested or too large for a registry") from None
 
     def _log_dropped(self, node_id: str, dropped: Sequence[str]) -> None:
-        if node_id not in self._told:
+        if node_id not in self._logged_nodes:
             from registry_core.storage.older_records import log_dropped
 
-            self._told.add(node_id)
+            self._logged_nodes.add(node_id)
             log_dropped(self.location, node_id, dropped)
 
     def _keep_older(self) -> None:
-        """Before a file of an older schema is written as it is today, a copy of it is put beside."""
+        """Copy a file of an older schema before it is replaced by one of today's."""
         older = self._content.older
         aside = kept_aside(self._path, "schema-" + older.rpartition("/")[2])
         replace_file(aside, read_regular(self._path))
         _log.warning(
-            "%s is brought from %s to %s; the old file is kept as %s", self.location, older, SCHEMA, aside.name
+            "%s is upgraded from %s to %s; the old file is kept as %s", self.location, older, SCHEMA, aside.name
         )
 
     def _replace(self, content: FileContent) -> None:
         if self.read_only:
-            raise ReadOnlyError(f"{self.location} is open for reading only")
+            raise ReadOnlyError(f"{self.location} is open read-only")
         if self._lock is None:
             raise StoreError(self.location, "was closed")
         write_draft(self._path, self._seal.sealed(self._texts.file(content)), 0o600, owner=self._owner)
@@ -225,15 +225,15 @@ class JsonFileStore(Store):
         self._content = content._replace(older="", dropped={})
 
     def _keep_edit(self) -> None:
-        """Keep what another hand wrote into the file since it was read: a commit must not swallow it."""
+        """Copy the file if someone edited it since it was read, so that a commit does not destroy the edit."""
         found = self._stat()
-        if found is None or found == self._signature or not self._path.is_file():  # a pipe holds nothing to keep
+        if found is None or found == self._signature or not self._path.is_file():  # nothing to keep in a pipe
             return
         kept = self._path.with_name(f"{self._path.stem}.edited-{time.time_ns() // 1_000_000}{self._path.suffix}")
         replace_file(kept, read_regular(self._path))
         _log.warning(
-            "%s was changed by another hand while it was in use; what that hand wrote is kept as %s, since the "
-            "registry in memory is written over it. Stop its owner before editing it",
+            "%s was edited while it was in use; the edited file is kept as %s, and the registry in memory replaces "
+            "it. Stop the process that uses the file before editing it",
             self.location,
             kept,
         )
@@ -242,8 +242,8 @@ class JsonFileStore(Store):
         if not self._warned and len(self._content.puts) >= MANY_NODES:
             self._warned = True
             _log.warning(
-                "%s holds %d nodes and is rewritten on each change; a path that ends in .db keeps the registry in "
-                "SQLite, which writes only what changed: duxnet registry migrate %s nodes.db",
+                "%s holds %d nodes and is rewritten on each change; SQLite (a path that ends in .db) writes only what "
+                "changed. To convert it: duxnet registry migrate %s nodes.db",
                 self.location,
                 len(self._content.puts),
                 self.location,

@@ -1,7 +1,7 @@
-"""What the text of a registry file means: reading it strictly, writing it for people.
+"""Reads and writes the text of a JSON registry: reads it strictly, writes it so that people can edit it.
 
-A file written by hand in the obvious ways is read too: a list of nodes, or a map from id to node, with or
-without ids. Errors name the path and the place. Not here: when the file is read or replaced (`json_file`).
+A file written by hand is accepted too: a list of nodes, or a map from id to node, with or without ids. Errors name the
+path and the place in the file. `json_file` decides when the file is read or replaced.
 """
 
 from __future__ import annotations
@@ -53,10 +53,11 @@ _NO_SAMPLE = NodeHealth()
 
 
 class FileContent(NamedTuple):
-    """All that the file holds. `beside` are fields of the file, not of a node, that this version does not know.
+    """The content of a file. `beside` holds fields of the file, not of a node, that this version does not know.
 
-    `down` are the nodes whose `liveness` says so, as far as was saved; "left" is of the record itself. `older` is the
-    schema of a file that an earlier version wrote, "" for any other, `dropped` what of such a node is not believed.
+    `down` holds the nodes whose saved `liveness` is "down"; "left" is part of the record itself. `older` is the schema
+    of a file that an earlier version wrote, else ""; `dropped` lists the fields of such a file's nodes that were
+    dropped.
     """
 
     puts: dict[str, Put]
@@ -71,18 +72,18 @@ class FileContent(NamedTuple):
 
 
 class NodeTexts:
-    """The file's text, made of the encoded form of each node; only those of changed nodes are encoded anew."""
+    """Makes the file's text from the encoded text of each node; only changed nodes are encoded again."""
 
     def __init__(self) -> None:
         self._nodes: dict[str, msgspec.Raw] = {}
         self._removed: dict[TombstoneKey, tuple[StoredTombstone, msgspec.Raw]] = {}
 
     def forget(self, node_id: str) -> None:
-        """The node's record or sample changed."""
+        """Encode this node again: its record or sample changed."""
         self._nodes.pop(node_id, None)
 
     def clear(self) -> None:
-        """Every node may have changed."""
+        """Encode every node again."""
         self._nodes.clear()
 
     def file(self, content: FileContent) -> bytes:
@@ -104,13 +105,13 @@ class NodeTexts:
                 plain.setdefault("liveness", Liveness.DOWN.value)
             if node_id in content.samples:
                 sample = health_to_plain(content.samples[node_id])
-                del sample["conditions"]  # they are judged anew when the file is read
+                del sample["conditions"]  # they are evaluated again when the file is read
                 plain["health"] = {**sample, **plain.get("health", {})}
             raw = self._nodes[node_id] = msgspec.Raw(_encode(plain))
         return raw
 
     def _all_removed(self, tombstones: HeldTombstones) -> dict[str, dict[str, msgspec.Raw]]:
-        """By kind and key."""
+        """The tombstones' texts by kind and key."""
         encoded: dict[TombstoneKey, tuple[StoredTombstone, msgspec.Raw]] = {}
         by_kind: dict[str, dict[str, msgspec.Raw]] = {}
         for tombstone in tombstones:
@@ -128,21 +129,21 @@ _encode = msgspec.json.Encoder().encode
 
 
 def check_read_back(location: str, record: NodeRecord, schema: str) -> None:
-    """Raises DamagedStoreError for a record that would not be read back from a file of this schema as it is."""
+    """Raises DamagedStoreError for a record that a file of this schema would not return unchanged."""
     newer = schema != SCHEMA
     try:
         plain = record_to_plain(record, newer=newer)
         again = _parsed(location, json.dumps(plain, allow_nan=False).encode("utf-8"))
         if is_read_back(record, record_from_plain(again, newer=newer)[0]):
             return
-        why = "what would be read back is another record"
+        why = "reading it back would give a different record"
     except (ValueError, ArithmeticError, TypeError) as error:
         why = str(error)
-    raise DamagedStoreError(location, f"the record of node {record.node.id!a} cannot be kept: {why}", record.node.id)
+    raise DamagedStoreError(location, f"the record of node {record.node.id!a} cannot be stored: {why}", record.node.id)
 
 
 def read_content(location: str, raw: bytes) -> FileContent:
-    """What the bytes of a file say. Raises DamagedStoreError or UnsupportedSchemaError; changes nothing."""
+    """The content that the bytes of a file hold. Raises DamagedStoreError or UnsupportedSchemaError."""
     try:
         return _content(location, _parsed(location, raw))
     except ValidationError as error:
@@ -155,7 +156,7 @@ def _parsed(location: str, raw: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise DamagedStoreError(location, f"byte {error.start} is not UTF-8") from None
     if not text.strip():
-        raise DamagedStoreError(location, "the file is empty; a registry without nodes is []")
+        raise DamagedStoreError(location, "the file is empty; write [] for a registry without nodes")
     try:
         return json.loads(
             text,
@@ -166,7 +167,7 @@ def _parsed(location: str, raw: bytes) -> Any:
         )
     except json.JSONDecodeError as error:
         raise DamagedStoreError(
-            location, f"line {error.lineno}, column {error.colno}: {error.msg} (is it half a file?)"
+            location, f"line {error.lineno}, column {error.colno}: {error.msg} (is the file cut off?)"
         ) from None
 
 
@@ -175,7 +176,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(plain) != len(pairs):
         names = [name for name, _value in pairs]
         repeated = next(name for name in names if names.count(name) > 1)
-        raise ValidationError(shown(repeated), plain[repeated], "stands twice in the same object")
+        raise ValidationError(shown(repeated), plain[repeated], "must not be repeated in the same object")
     return plain
 
 
@@ -186,13 +187,13 @@ def _no_constant(word: str) -> NoReturn:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValidationError("number", text, "must be a number that fits")
+        raise ValidationError("number", text, "must be a number in the range of JSON numbers")
     return value
 
 
 def _integer(text: str) -> int:
-    if len(text) > 100:  # Python refuses thousands of digits with an error of its own, and takes its time before that
-        raise ValidationError("number", text, "must be a number that fits")
+    if len(text) > 100:  # Python rejects thousands of digits only after a slow conversion, with an error of its own
+        raise ValidationError("number", text, "must have at most 100 digits")
     return int(text)
 
 
@@ -206,7 +207,7 @@ def _content(location: str, document: Any) -> FileContent:
         if "nodes" in document:
             own = ("schema", "meta", "removed", "nodes")
             beside = {name: value for name, value in document.items() if name not in own}
-            frozen_json_map("file", {**beside, "meta": document.get("meta", {})})  # else no commit could write it
+            frozen_json_map("file", {**beside, "meta": document.get("meta", {})})  # so that a commit can write it
             removed = document.get("removed", {})
             meta, nodes = document.get("meta", {}), document["nodes"]
         elif "schema" in document and not isinstance(document["schema"], dict):
@@ -252,7 +253,7 @@ def _read_removed(plain: object, *, newer: bool) -> list[StoredTombstone]:
 
 
 def _as_today(dropped: dict[str, Sequence[str]]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """What arranges a node of an older file as it is today, and notes in `dropped` what is not believed."""
+    """A function that converts a node of an older file to today's layout, and notes dropped fields in `dropped`."""
     from registry_core.storage.older_records import of_older_layout
 
     def arranged(plain: dict[str, Any]) -> dict[str, Any]:
@@ -265,8 +266,8 @@ def _as_today(dropped: dict[str, Sequence[str]]) -> Callable[[dict[str, Any]], d
 
 
 def _schema(location: str, document: dict[str, Any]) -> tuple[str, bool, str]:
-    """The schema to write, whether the file's is newer, and the file's own where it is older."""
-    if "schema" not in document or isinstance(document["schema"], dict):  # a map whose first node is named so
+    """The schema to write, whether the file's is newer, and the file's own if that is older."""
+    if "schema" not in document or isinstance(document["schema"], dict):  # a map of nodes, one of which has this id
         return SCHEMA, False, ""
     found = document["schema"]
     form = _SCHEMA_FORM.match(found) if isinstance(found, str) else None
@@ -306,48 +307,48 @@ def _read_node(
         raise ValidationError("node", item, "must be a map of fields")
     plain = dict(item)
     if key is not None and plain.setdefault("id", key) != key:
-        raise ValidationError("id", plain["id"], f"must agree with the key it stands under, {shown(key)}")
+        raise ValidationError("id", plain["id"], f"must equal the key of its entry, {shown(key)}")
     without_id = plain.get("id", "") == "" and plain.get("public_key", "") == ""
     plain = arranged(plain)
     record, sample = record_from_plain(plain, newer=newer)
     if without_id:
         record = record_with(record, node=node_with(record.node, id=_id_of_description(record)))
-    if record.evidence:  # the score follows from it; without it a score set by hand stands until the first outcome
+    if record.evidence:  # it determines the score; without it a score set by hand stays until the first outcome
         node = node_with(record.node, reputation=round(reputation_of(state_of(record)).score, 2))
         record = record_with(record, node=node)
     elif "reputation" not in plain:
         record = record_with(record, node=node_with(record.node, reputation=round(NEWCOMER_SCORE, 2)))
     found = record.node.liveness
-    if found is not Liveness.LEFT:  # the rest is soft, and no part of the record
+    if found is not Liveness.LEFT:  # the other states are not durable, and not part of the record
         record = record_with(record, node=node_with(record.node, liveness=Liveness.LIVE))
     return record, Sampled(record.node.id, sample, found is Liveness.DOWN)
 
 
 def _id_of_description(record: NodeRecord) -> str:
-    """The same id each time the same file is read, until the registry writes it down."""
+    """An id that is the same each time the file is read, until the registry writes it to the file."""
     import uuid
 
     node = record.node
-    told = json.dumps([node.ip_address, node.port, node.hostname, node.wallet_address])
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, "urn:duxnet:node:" + told))
+    description = json.dumps([node.ip_address, node.port, node.hostname, node.wallet_address])
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, "urn:duxnet:node:" + description))
 
 
 def _in_order(
     read: Iterator[tuple[str, NodeRecord, Sampled]],
 ) -> Iterator[tuple[NodeRecord, Sampled]]:
-    """By `sequence`; a record without one comes behind all others, and each gets a number of its own."""
+    """Sort by `sequence`; records without one come last, and each gets a number of its own."""
     places: dict[str, str] = {}
     every = []
     for place, record, sample in read:
         node_id = record.node.id
         if node_id in places:
             raise ValidationError(
-                f"{place}.id", node_id, f"must not repeat {places[node_id]}; give each node an id of its own"
+                f"{place}.id", node_id, f"must not repeat {places[node_id]}; give each node its own id"
             )
         places[node_id] = place
         every.append((record, sample))
     every.sort(key=lambda item: (item[0].sequence == NEXT_SEQUENCE, item[0].sequence))
-    is_odd = any(record.sequence > HIGHEST_SEQUENCE for record, _sample in every)  # a hand's: only its order is kept
+    is_odd = any(record.sequence > HIGHEST_SEQUENCE for record, _sample in every)  # by hand: keep the order
     last = 0
     for record, sample in every:
         last = last + 1 if is_odd else max(last + 1, record.sequence)

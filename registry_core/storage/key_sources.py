@@ -1,8 +1,8 @@
-"""Where sealing keys come from: a systemd credential, a file that only its owner can read, or the environment.
+"""Reads sealing keys from a systemd credential, a file that only its owner can read, or the environment.
 
-Here: finding and reading keys, and refusing careless ones. Not here: what keys do (`sealing`). A command line is
-no source: every user of the machine can read it. The order is fixed and the first source that exists wins; one
-that exists and cannot be read is an error, never a reason to try the next or to go on without a key.
+Keys are never read from a command line, which every user of the machine can see. The order is fixed and the first
+source that exists is used. If it cannot be read, that is an error: neither is the next source tried, nor does the
+registry run without a key.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def find_keys(key_file: Optional[Path], environ: Mapping[str, str]) -> Optional[
     """
     credentials = environ.get("CREDENTIALS_DIRECTORY", "")
     if credentials and (Path(credentials) / CREDENTIAL_NAME).exists():
-        # systemd gives credentials a mode and an owner of its own (0440 root on some versions), below a
-        # directory that only the unit can enter: its mode is systemd's affair.
+        # systemd chooses the credential's mode and owner (0440 root in some versions), in a directory that only the
+        # unit can enter, so its mode is not checked.
         return read_key_file(Path(credentials) / CREDENTIAL_NAME, check_mode=False)
     if key_file is not None:
         return read_key_file(key_file)
@@ -47,17 +47,17 @@ def find_keys(key_file: Optional[Path], environ: Mapping[str, str]) -> Optional[
     if not text:
         return None
     _log.warning(
-        "the encryption key comes from the environment variable %s, which child processes inherit and "
-        "core dumps show; prefer a key file of mode 0600 or a systemd credential",
+        "the encryption key comes from the environment variable %s, which child processes inherit and core dumps "
+        "contain; prefer a key file of mode 0600 or a systemd credential",
         ENVIRONMENT_NAME,
     )
     return _ring_from_text(text.replace(",", "\n"))
 
 
 def read_key_file(path: Path, *, check_mode: bool = True) -> KeyRing:
-    """The keys of a file: 32 raw bytes, or one key a line as text, the newest first; `#` begins a comment line.
+    """The keys of a file: 32 raw bytes, or one key per line as text, newest first; `#` begins a comment line.
 
-    With `check_mode` the file must belong to the caller (or root) and be closed to group and others.
+    With `check_mode` the file must belong to the caller (or root), with no access for group and others.
     """
     try:
         with os.fdopen(open_regular(path), "rb") as file:
@@ -71,12 +71,12 @@ def read_key_file(path: Path, *, check_mode: bool = True) -> KeyRing:
     try:
         return _ring_from_text(content[:_LARGEST_KEY_FILE_BYTES].decode("ascii"))
     except (ValidationError, UnicodeDecodeError):
-        rule = "holds no key: 32 raw bytes, or one key a line as 64 hexadecimal digits or base64, are expected"
+        rule = "holds no key: it must have 32 raw bytes, or one key per line as 64 hexadecimal digits or base64"
         raise StoreError(str(path), rule) from None
 
 
 def write_key_file(path: Path, ring: KeyRing) -> None:
-    """Write the keys, newest first, durably and in one step; the file is 0600 before it holds anything."""
+    """Write the keys, newest first, durably and atomically; the file has mode 0600 before it has content."""
     lines = ["# DuxNet registry encryption keys, the newest first. Keep a copy away from the data."]
     content = "\n".join([*lines, *(key.to_text() for key in ring.keys), ""]).encode("ascii")
     with locked_folder(path.parent):
@@ -92,7 +92,7 @@ def _refuse_careless_mode(path: Path, status: os.stat_result) -> None:
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o077:
         raise StoreError(
-            str(path), f"the key file is open to others (mode {mode:04o}): chmod 600 it, and use a new key"
+            str(path), f"the key file is open to other users (mode {mode:04o}); run chmod 600 on it, and use a new key"
         )
     if status.st_uid not in (0, os.geteuid()):
         raise StoreError(str(path), f"the key file belongs to another user (uid {status.st_uid})")

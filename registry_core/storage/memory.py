@@ -1,7 +1,4 @@
-"""A store without a place: everything is gone with the process. A real implementation of the contract.
-
-Not here: anything that another store could share only by inheriting it; `json_file` holds one of these instead.
-"""
+"""A store in memory: everything is lost with the process."""
 
 from __future__ import annotations
 
@@ -69,11 +66,11 @@ class MemoryStore(Store):
         return self._tombstones.get(key)
 
     def tombstones(self) -> Iterator[StoredTombstone]:
-        """Those held."""
+        """All of them."""
         return iter(self._tombstones)
 
     def commit(self, changes: Sequence[Change], meta: Mapping[str, Optional[str]]) -> None:
-        """Lasts as long as the process."""
+        """Durable as long as the process lives."""
         for change in changes:
             if isinstance(change, Put):
                 self._puts[change.columns.node_id] = change
@@ -91,14 +88,14 @@ class MemoryStore(Store):
                 self._meta[key] = value
 
     def save_samples(self, samples: Iterable[Sampled], *, wait: bool) -> None:  # noqa: ARG002 - nothing to wait for
-        """Lasts as long as the process."""
+        """Durable as long as the process lives."""
         for sample in samples:
             if sample.node_id in self._puts:
                 self._samples[sample.node_id] = sample
 
     def refresh(self) -> bool:
-        """Nobody else can reach it."""
+        """No other process can change it."""
         return False
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to release."""

@@ -1,4 +1,4 @@
-"""From the arguments of `NodeRegistry` to a store. Not here: what any store does."""
+"""Chooses and opens the store for the arguments of `NodeRegistry`."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def open_store(
     own: bool = True,
     sum_key: Optional[bytes] = None,
 ) -> Store:
-    """The store that the path's suffix names; without a path one in memory.
+    """The store for the path's suffix; without a path, one in memory.
 
-    `own` False: for a command by which root changes the registry of a service, whose folder belongs to another user.
+    `own` False: for a command with which root changes the registry of a service, whose folder another user owns.
     `sum_key`: 32 bytes; see `NodeRegistry`.
     """
     if not isinstance(read_only, bool):
         raise ValidationError("read_only", read_only, "must be true or false")
     if persistence_path is None:
         if read_only:
-            raise ValidationError("read_only", read_only, "needs a persistence_path: there is nothing to read")
+            raise ValidationError("read_only", read_only, "needs a persistence_path: there is no file to read")
         if encryption_key is not None:
-            rule = "needs a persistence_path: what stays in memory is not sealed"
+            rule = "needs a persistence_path: a registry in memory is not sealed"
             raise ValidationError("encryption_key", "<not shown>", rule)
         from registry_core.storage.memory import MemoryStore
 
@@ -69,7 +69,7 @@ def _sums(given: object) -> SumKey:
 
 
 def checked_path(value: object) -> Path:
-    """`value` as the path of a registry, which its suffix shows it to be. Raises ValidationError."""
+    """`value` as the path of a registry, checked for its suffix. Raises ValidationError."""
     rule = "must be a path, such as nodes.json"
     if not isinstance(value, (str, os.PathLike)):
         raise ValidationError("persistence_path", value, rule)
@@ -82,6 +82,6 @@ def checked_path(value: object) -> Path:
         raise ValidationError("persistence_path", text, rule) from None
     known = (".json", *SQLITE_SUFFIXES)
     if Path(text).suffix.lower() not in known:
-        rule = f"must end in one of {', '.join(known)}: the suffix says how it is kept"
+        rule = f"must end in one of {', '.join(known)}: the suffix decides the file format"
         raise ValidationError("persistence_path", text, rule)
     return Path(text)

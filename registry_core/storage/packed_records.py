@@ -1,9 +1,8 @@
-"""One record as bytes, for stores that keep records one by one: JSON without the fields that stand at their default.
+"""One record as bytes, for stores that keep records one by one: JSON without the fields at their default.
 
-Here: the fast way there and back, about a fifth of the cost of `records`. The bytes come with a checksum or a seal, and
-what was packed had been constructed, so that reading looks at names and types but at no range again. Fields that a
-newer version wrote take the slow way, which keeps them. Not here: files, checksums, sealing, older layouts
-(`older_records`).
+This costs about a fifth of `record_codec`. The bytes have a checksum or a seal, and were packed from a constructed
+record, so reading checks names and types but no ranges. Records of newer versions are read by `record_codec`, which
+keeps their unknown fields; those of older layouts by `older_records`.
 """
 
 from __future__ import annotations
@@ -49,13 +48,13 @@ _GPU = _defaults(Gpu, Gpu())
 _PLAIN_NODE = tuple((name, default) for name, default in _NODE.items() if name != "health")  # samples are kept apart
 _PLAIN_OFFER = tuple(_OFFER.items())
 _PLAIN_GPU = tuple(_GPU.items())
-_node_values = attrgetter(*(name for name, _default in _PLAIN_NODE))  # `__dict__` would stay with the caller's records
+_node_values = attrgetter(*(name for name, _default in _PLAIN_NODE))  # reading `__dict__` would enlarge the record
 _offer_values = attrgetter(*_OFFER)
 _gpu_values = attrgetter(*_GPU)
 
 
 def pack(record: NodeRecord) -> bytes:
-    """The record as JSON in UTF-8, fields at their default left out."""
+    """The record as JSON in UTF-8, without fields at their default."""
     node = record.node
     plain = _beyond(_PLAIN_NODE, _node_values(node))
     if node.capabilities is not _NODE["capabilities"]:
@@ -64,7 +63,7 @@ def pack(record: NodeRecord) -> bytes:
         if name in plain:
             plain[name] = to_plain(plain[name])
     if node.liveness is not Liveness.LEFT:
-        plain.pop("liveness", None)  # only whether it left is durable
+        plain.pop("liveness", None)  # of liveness only `left` is durable
     plain["sequence"] = record.sequence
     if record.evidence:
         plain["evidence"] = {name: [item.successes, item.failures] for name, item in record.evidence.items()}
@@ -78,9 +77,9 @@ def pack(record: NodeRecord) -> bytes:
 
 
 def unpack(packed: bytes, *, newer: bool = False) -> NodeRecord:
-    """The record that `pack` made bytes of. Raises ValueError (ValidationError is one) for anything else.
+    """The record that `pack` wrote. Raises ValueError (ValidationError is one) for anything else.
 
-    `newer`: a later version wrote it; everything is checked, and what is unknown here is kept.
+    `newer`: a later version wrote it; everything is checked, and unknown fields are kept.
     """
     try:
         if newer:
@@ -102,12 +101,12 @@ def evidence_by_name(plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def pack_tombstone(tombstone: StoredTombstone) -> bytes:
-    """As bytes, for stores that keep tombstones one by one."""
+    """The tombstone as bytes, for stores that keep tombstones one by one."""
     return _encode(tombstone_to_plain(tombstone))
 
 
 def unpack_tombstone(key: TombstoneKey, packed: bytes, *, newer: bool = False) -> StoredTombstone:
-    """What `pack_tombstone` made bytes of. Raises ValueError."""
+    """The tombstone that `pack_tombstone` wrote. Raises ValueError."""
     try:
         return tombstone_from_plain(key, _decode_map(packed), newer=newer)
     except (msgspec.MsgspecError, RecursionError, TypeError) as error:
@@ -115,7 +114,7 @@ def unpack_tombstone(key: TombstoneKey, packed: bytes, *, newer: bool = False) -
 
 
 class _Shape(NamedTuple):
-    """How a record is read: what msgspec decodes it into, its fields, and how to take them from that."""
+    """How a record is read: the struct that msgspec decodes, its fields, and a getter of their values."""
 
     stored: type[Any]
     names: tuple[str, ...]
@@ -123,7 +122,7 @@ class _Shape(NamedTuple):
 
     @classmethod
     def of(cls, name: str, types: Mapping[str, Any], required: tuple[str, ...] = ()) -> _Shape:
-        """A shape that has these fields and no other."""
+        """A shape with exactly these fields."""
         members: list[Any] = [(field, types[field]) for field in required]
         members += [(field, Union[kind, UnsetType], UNSET) for field, kind in types.items() if field not in required]
         stored = msgspec.defstruct(name, members, forbid_unknown_fields=True)
@@ -131,7 +130,7 @@ class _Shape(NamedTuple):
         return cls(stored, names, attrgetter(*names))
 
     def given(self, stored: Any) -> dict[str, Any]:
-        """The fields that were there."""
+        """The fields that were present."""
         return {name: value for name, value in zip(self.names, self.values(stored)) if value is not UNSET}
 
 
@@ -140,7 +139,7 @@ def _types(kind: type[Any], **instead: Any) -> dict[str, Any]:
     return {item.name: instead.get(item.name, hints[item.name]) for item in fields(kind)}
 
 
-_TUPLE: Any = tuple  # what is made here is no type for a type checker
+_TUPLE: Any = tuple  # hides types that are made at run time from the type checker
 _STORED_GPU = _Shape.of("StoredGpu", _types(Gpu))
 _STORED_OFFER = _Shape.of("StoredOffer", _types(NodeCapabilities, gpus=_TUPLE[_STORED_GPU.stored, ...]))
 _NODE_TYPES = _types(

@@ -1,8 +1,8 @@
 """Records as plain JSON values and back, for every store that keeps text.
 
-Here: what a stored record has beyond the public shape of a node, and the fields of newer versions of the registry. What
-a node sent and this version does not know is no part of that: it has a map of its own, `extra`, in the node itself.
-Not here: files, checksums, encryption, records of older layouts (`older_records`).
+A stored record has more fields than the public shape of a node, and may have fields of newer versions of the registry.
+Fields that a node sent and this version does not know are not among these: they are in the node's own map, `extra`.
+Records of older layouts are read by `older_records`.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ __all__ = [
 ]
 
 NEXT_SEQUENCE = -1
-"""The `sequence` of a record that was read without one: the store gives it the next."""
+"""The `sequence` of a record that was read without one: the store assigns the next number."""
 
 HIGHEST_SEQUENCE = 2**52
-"""No registry counts as far. Beyond it the order is kept and the numbers are given anew, so that a next one is left."""
+"""No registry reaches this number. If a file has a higher one, its records keep their order and are renumbered."""
 
 OWN = tuple(item.name for item in fields(NodeRecord) if item.name != "node")
 TOP_LEVEL = frozenset((*OWN, *(item.name for item in fields(Node)), *DERIVED_NAMES))
-"""Every name that stands at the top of a stored record."""
+"""Every top-level name of a stored record."""
 
-# Records inside the record. A list holds the shape of its items, None a value of this version.
+# Records inside the record. A list holds the shape of its items; None stands for a value of this version.
 _SHAPE: dict[str, Any] = {
     "capabilities": {
         **{item.name: None for item in fields(NodeCapabilities)},
@@ -67,9 +67,9 @@ _WHOLE: dict[str, Any] = {**dict.fromkeys(TOP_LEVEL), **_SHAPE}
 
 
 def record_to_plain(record: NodeRecord, *, newer: bool = False) -> dict[str, Any]:
-    """Every durable field. Left out: health (a soft sample, which the store adds) and what follows from others.
+    """Every durable field. Omits health (a sample, which the store adds) and fields that follow from others.
 
-    `newer`: fields of a later version go back to where they stood; otherwise they stay together under `unknown`.
+    `newer`: fields of a later version are put back in their places; otherwise they stay together under `unknown`.
     """
     plain = node_to_plain(record.node)
     for name in ("health", "is_healthy", "is_ready"):
@@ -99,8 +99,8 @@ def record_to_plain(record: NodeRecord, *, newer: bool = False) -> dict[str, Any
 def record_from_plain(plain: Mapping[str, Any], *, newer: bool = False) -> tuple[NodeRecord, NodeHealth]:
     """The record and the saved sample that a map describes. Raises ValidationError naming the field.
 
-    `newer`: a later version wrote it, so its own fields that are unknown here are kept wherever they stand. Otherwise
-    such a field is taken for one of the node's (see `node_from_plain`), and inside a nested record it is an error.
+    `newer`: a later version wrote the map, so its unknown fields are kept wherever they are. Otherwise an unknown field
+    is treated as one that the node sent (see `node_from_plain`), and is an error inside a nested record.
     """
     given, unknown = _split(plain, _WHOLE) if newer else (dict(plain), {})
     unknown = unknown or given.get("unknown", {})
@@ -123,7 +123,7 @@ def record_from_plain(plain: Mapping[str, Any], *, newer: bool = False) -> tuple
 
 
 def checked_unknown(plain: object) -> FrozenMap[str, Any]:
-    """What is kept of a newer version: in the shape of the record, and without a name of this version's.
+    """The fields kept from a newer version: in the shape of the record, without any field of this version.
 
     Raises ValidationError.
     """
@@ -144,12 +144,12 @@ def _refuse_known(place: str, unknown: Mapping[str, Any], shapes: Mapping[str, A
             continue
         for index, item in value.items():
             if not (index.isascii() and index.isdecimal() and len(index) < 7 and isinstance(item, Mapping)):
-                raise ValidationError(within, value, "must map places in the list to fields")
+                raise ValidationError(within, value, "must map list indexes to fields")
             _refuse_known(f"{within}[{index}]", item, shape[0])
 
 
 def checked_proof(plain: object) -> FrozenMap[str, str]:
-    """The proof of a wallet as a record holds it; whether it is true is looked at elsewhere. Raises ValidationError."""
+    """The proof of a wallet as a record holds it; its signature is not verified here. Raises ValidationError."""
     if not isinstance(plain, Mapping) or plain.keys() not in (set(), {"wallet_address", "signature"}):
         raise ValidationError("wallet_proof", plain, "must have a wallet_address and a signature")
     return FrozenMap(
@@ -173,7 +173,7 @@ def _evidence(plain: object) -> FrozenMap[str, Evidence]:
 
 
 def _taken_unknown(plain: dict[str, Any], shapes: Mapping[str, Any]) -> dict[str, Any]:
-    """Take fields that no shape has out of the nested records of `plain`; return them in the same arrangement."""
+    """Remove fields that no shape has from the nested records of `plain`; return them in the same structure."""
     unknown = {}
     for name, shape in shapes.items():
         value = plain.get(name)
@@ -191,12 +191,12 @@ def _taken_unknown(plain: dict[str, Any], shapes: Mapping[str, Any]) -> dict[str
 
 
 def is_read_back(record: NodeRecord, again: NodeRecord) -> bool:
-    """Whether `again`, read from what `record` was written as, is the same in all that is durable."""
+    """Whether `again`, which was read from the written form of `record`, has the same durable fields."""
     return again == record or again == _durable(record)
 
 
 def _durable(record: NodeRecord) -> NodeRecord:
-    """Without what is soft, and times as exact as files keep them."""
+    """The record without fields that are not durable, and with times as exact as files store them."""
     node = record.node
     cordon = cordon_from_plain(cordon_to_plain(node.cordon))
     durable = node_with(

@@ -1,7 +1,6 @@
-"""A file that is sealed as a whole: one line that says so, then one sealed value.
+"""A file that is sealed as a whole: a first line that marks it, then one sealed value.
 
-Here: that form, and refusing a file that is sealed where it should not be or clear where it should be sealed.
-Not here: what the file holds (`json_file`).
+Raises an error for a sealed file without a key, and for a file in clear with one.
 """
 
 from __future__ import annotations
@@ -43,10 +42,10 @@ class FileSeal:
     def refuse_clear(self) -> None:
         """Raises SealedStoreError when there is no key."""
         if self._sealer is None:
-            raise SealedStoreError(self._location, "it is not sealed, so that there is no key to change")
+            raise SealedStoreError(self._location, "it is not sealed, so it has no key to change")
 
     def sealed(self, plain: bytes) -> bytes:
-        """The bytes as they are written."""
+        """The bytes to write."""
         return plain if self._sealer is None else _FIRST_LINE + self._sealer.seal(plain, b"file")
 
     def opened(self, raw: bytes) -> bytes:
@@ -57,14 +56,14 @@ class FileSeal:
                 raise SealedStoreError(self._location, "it is sealed; give its encryption key")
             return raw
         if not is_sealed:
-            said = "it is not sealed, but an encryption key was given; seal it with `duxnet registry migrate`"
-            raise SealedStoreError(self._location, said)
+            reason = "it is not sealed, but an encryption key was given; seal it with `duxnet registry migrate`"
+            raise SealedStoreError(self._location, reason)
         value = raw[len(_FIRST_LINE) :]
         try:
             if self._sealer.ring.get(key_id_of(value)) is None:
                 given = ", ".join(key.id.hex() for key in self._sealer.ring.keys)
-                said = f"it is sealed with key {key_id_of(value).hex()}; the keys given are {given}"
-                raise SealedStoreError(self._location, said)
+                reason = f"it is sealed with key {key_id_of(value).hex()}; the keys given are {given}"
+                raise SealedStoreError(self._location, reason)
             return self._sealer.open(value, b"file")
         except CannotOpen as error:
             raise DamagedStoreError(self._location, str(error)) from None

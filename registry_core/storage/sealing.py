@@ -1,13 +1,12 @@
-"""Sealing what is written: keys, key rings, and AES-256-GCM-SIV over single records or a whole file.
+"""Encryption at rest: keys, key rings, and AES-256-GCM-SIV over single records or a whole file.
 
-Here: the form of a sealed value and which key opens it. Not here: where keys come from (`key_sources`), and
-what is sealed (the stores). A sealed value is
+Where keys come from is in `key_sources`; what is sealed is decided by the stores. A sealed value is
 
     version (1 byte) ‖ key id (8) ‖ nonce (12) ‖ ciphertext with its tag (16 more than the plain text)
 
 The associated data binds it to its place: format version, key id, store, and the name of the record in it. A
-value that is moved to another record, another store or under another key does not open. GCM-SIV (RFC 8452)
-forgives a repeated nonce: it then tells only whether two plain texts were equal.
+value that is moved to another record or another store, or relabelled with another key, does not open. GCM-SIV
+(RFC 8452) tolerates a repeated nonce: it then reveals only whether two plain texts were equal.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ _AAD_DOMAIN = b"duxnet-sealed-v1\x00"
 _KEY_RULE = f"must be {KEY_BYTES} random bytes (in text: 64 hexadecimal digits, or 44 characters of base64)"
 
 
-class CannotOpen(Exception):  # noqa: N818 - an answer to the store that asked, which says what was damaged where
-    """This sealed value does not open: unknown key, changed bytes, or it belongs somewhere else."""
+class CannotOpen(Exception):  # noqa: N818 - for the store, which raises an error that names the damaged record
+    """This sealed value does not open: its key is unknown, it was changed, or it belongs to another place."""
 
 
 class SealingKey:
-    """One secret key of 32 bytes. Neither `repr`, `str`, pickle nor an error text shows it; `id` may be shown.
+    """One secret key of 32 bytes. `repr`, `str`, pickle and error texts never show it; `id` may be shown.
 
-    The id is a keyed hash, so that it tells which key a value needs and nothing about the key.
+    The id is a keyed hash: it identifies the key without revealing anything about it.
     """
 
     __slots__ = ("_secret", "id")
@@ -62,11 +61,11 @@ class SealingKey:
         return cls(os.urandom(KEY_BYTES))
 
     def cipher(self) -> AESGCMSIV:
-        """The cipher of this key. Raises NotSupportedError where the OpenSSL at hand lacks AES-GCM-SIV."""
+        """The cipher of this key. Raises NotSupportedError when the installed OpenSSL lacks AES-GCM-SIV."""
         return _gcm_siv(_derived(self._secret, _RECORD_KEY_DOMAIN))
 
     def to_text(self) -> str:
-        """The key as a key file holds it: 64 hexadecimal digits. The one way out; never log it."""
+        """The key for a key file: 64 hexadecimal digits. The only way to read it; never log it."""
         return self._secret.hex()
 
     def __repr__(self) -> str:
@@ -79,11 +78,11 @@ class SealingKey:
         return hash(self.id)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a SealingKey is not pickled: it would leave the process in clear")
+        raise TypeError("a SealingKey cannot be pickled: it would leave the process in clear")
 
 
 class KeyRing:
-    """Keys in order, the newest first: the newest seals, any of them opens."""
+    """Keys, newest first: the newest one seals, each of them opens."""
 
     __slots__ = ("_by_id", "keys")
 
@@ -107,7 +106,7 @@ class KeyRing:
 
     @classmethod
     def of(cls, given: object) -> KeyRing:
-        """A ring from what a caller may pass as `encryption_key`; else ValidationError, which never shows it."""
+        """A ring from a value of `encryption_key`. Raises ValidationError, which never shows the value."""
         if isinstance(given, KeyRing):
             return given
         if isinstance(given, SealingKey):
@@ -121,7 +120,7 @@ class KeyRing:
 
 
 class Sealer:
-    """Seals and opens the values of one store. `store_id` is part of what each value is bound to."""
+    """Seals and opens the values of one store. Each value is bound to `store_id`."""
 
     def __init__(self, ring: KeyRing, store_id: bytes) -> None:
         self.ring = ring
@@ -137,7 +136,7 @@ class Sealer:
         return b"".join((_VERSION, self._newest_id, nonce, sealed))
 
     def open(self, sealed: bytes, name: bytes) -> bytes:
-        """What was sealed for the record `name`, under any key of the ring. Raises CannotOpen."""
+        """The plain bytes that were sealed for the record `name` with any key of the ring. Raises CannotOpen."""
         from cryptography.exceptions import InvalidTag
 
         key_id = key_id_of(sealed)
@@ -148,10 +147,10 @@ class Sealer:
         try:
             return cipher.decrypt(nonce, sealed[_HEADER_BYTES:], self._associated(key_id, name))
         except InvalidTag:
-            raise CannotOpen("its seal does not match: it was changed, or it belongs to another place") from None
+            raise CannotOpen("its seal does not match: it was changed, or it belongs to another record") from None
 
     def is_newest(self, sealed: bytes) -> bool:
-        """Whether this value is sealed with the newest key, so that a rotation can pass it by."""
+        """Whether this value is sealed with the newest key, so that a rotation can skip it."""
         return key_id_of(sealed) == self._newest_id
 
     def _associated(self, key_id: bytes, name: bytes) -> bytes:
@@ -160,14 +159,14 @@ class Sealer:
 
 
 def key_id_of(sealed: bytes) -> bytes:
-    """Which key a sealed value needs. Raises CannotOpen when it has not the form of a sealed value."""
+    """The id of the key that a sealed value needs. Raises CannotOpen when it does not look like a sealed value."""
     if len(sealed) < OVERHEAD_BYTES or sealed[:1] != _VERSION:
         raise CannotOpen("it does not have the form of a sealed value of this version")
     return bytes(sealed[1 : 1 + KEY_ID_BYTES])
 
 
 def key_from_text(text: str) -> SealingKey:
-    """The key that 64 hexadecimal digits or 44 characters of base64 name; else ValidationError without the text."""
+    """The key in 64 hexadecimal digits or 44 characters of base64. Raises ValidationError, which hides the text."""
     import base64
     import binascii
 
@@ -187,7 +186,7 @@ def _derived(secret: bytes, domain: bytes) -> bytes:
 
 
 def _hidden(value: object) -> str:
-    """What an error may say of a value that should have been a key."""
+    """How an error describes a value that should have been a key."""
     length = f" of length {len(value)}" if isinstance(value, (bytes, bytearray, str)) else ""
     return f"<{type(value).__name__}{length}, not shown>"
 
@@ -202,6 +201,6 @@ def _gcm_siv(secret: bytes) -> AESGCMSIV:
         from cryptography.hazmat.backends.openssl import backend
 
         raise NotSupportedError(
-            f"sealing needs AES-256-GCM-SIV, which {backend.openssl_version_text()} lacks (OpenSSL 3.2 and later have "
-            "it): install the `cryptography` wheel from PyPI, which brings its own OpenSSL"
+            f"sealing needs AES-256-GCM-SIV, which {backend.openssl_version_text()} lacks (it needs OpenSSL 3.2 or "
+            "later): install the `cryptography` wheel from PyPI, which includes its own OpenSSL"
         ) from None

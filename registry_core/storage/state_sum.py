@@ -1,9 +1,8 @@
-"""One keyed sum over all that a store holds: a row that was changed, removed, added or put back shows in it.
+"""One keyed sum over all rows of a store, which detects rows that were changed, removed, added or put back.
 
-Here: the sum of a row, adding up, and the mark that only who has the key can set. Not here: where sums lie
-(`sqlite.rows`), when they are compared. Each row has the keyed BLAKE2b-128 of its id and its packed bytes before
-sealing; these are added mod 2¹²⁸, so that a commit changes the whole by what it changed. Sealing and its keys do not
-matter.
+The sum of a row is the keyed BLAKE2b-128 of its id and its packed bytes before sealing. The sums of all rows are added
+mod 2¹²⁸, so that a commit updates the total from the rows that it changes. The total has a mark that only a holder of
+the key can make. Sealing and its keys do not affect the sums, which `sqlite.rows` stores.
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ _MODULUS = 1 << (8 * SUM_BYTES)
 
 
 def added(total: int, more: int) -> int:
-    """The total after this much more, or less."""
+    """The total after adding `more`, which may be negative."""
     return (total + more) % _MODULUS
 
 
 class SumKey:
-    """The key of a store's sums. Neither `repr` nor an error shows it; `id` may be shown."""
+    """The key of a store's sums. `repr` and errors never show it; `id` may be shown."""
 
     __slots__ = ("_begun_node", "_begun_tombstone", "_key", "id")
 
     def __init__(self, key: bytes) -> None:
         if len(key) != SUM_KEY_BYTES:
-            raise ValueError(f"a key of sums has {SUM_KEY_BYTES} bytes")
+            raise ValueError(f"a sum key has {SUM_KEY_BYTES} bytes")
         self._key = key
-        self._begun_node = blake2b(digest_size=SUM_BYTES, key=key, person=b"node")  # a copy costs half
+        self._begun_node = blake2b(digest_size=SUM_BYTES, key=key, person=b"node")  # copying it costs half as much
         self._begun_tombstone = blake2b(digest_size=SUM_BYTES, key=key, person=b"removed")
         self.id = blake2b(b"id", digest_size=8, key=key, person=b"duxnet-sum-id").hexdigest()
 
@@ -55,13 +54,13 @@ class SumKey:
         return begun.digest()
 
     def mark(self, total: int, commit: int) -> str:
-        """What proves that the total is that of this commit."""
-        said = total.to_bytes(SUM_BYTES, "big") + commit.to_bytes(8, "big")
-        return blake2b(said, digest_size=SUM_BYTES, key=self._key, person=b"duxnet-sum-all").hexdigest()
+        """The proof that this commit left this total."""
+        content = total.to_bytes(SUM_BYTES, "big") + commit.to_bytes(8, "big")
+        return blake2b(content, digest_size=SUM_BYTES, key=self._key, person=b"duxnet-sum-all").hexdigest()
 
 
 class StateSum:
-    """The sum over all rows, as a store keeps it: the total, which key made it, and its mark."""
+    """The sum over all rows as a store keeps it: the total, the id of its key, and its mark."""
 
     __slots__ = ("key_id", "mark", "total")
 
@@ -72,24 +71,24 @@ class StateSum:
 
     @classmethod
     def of(cls, key: SumKey, total: int, commit: int) -> StateSum:
-        """The sum of the state that this commit left."""
+        """The sum after this commit."""
         return cls(total, key.id, key.mark(total, commit))
 
     @classmethod
     def of_text(cls, text: object) -> StateSum:
-        """What `to_text` wrote. Raises ValueError."""
+        """The sum that `to_text` wrote. Raises ValueError."""
         total, key_id, mark = str(text).split(" ")
         number = int(total, 16)
         if not 0 <= number < _MODULUS:
-            raise ValueError("no sum")
+            raise ValueError("not a sum")
         return cls(number, key_id, mark)
 
     def to_text(self) -> str:
-        """As it is kept."""
+        """The text that a store keeps."""
         return f"{self.total:032x} {self.key_id} {self.mark}"
 
     def is_marked(self, key: Optional[SumKey], commit: int) -> bool:
-        """Whether its mark is right; True as well where that cannot be judged, without its key."""
+        """Whether its mark is right; True also when it cannot be checked, because `key` is not its key."""
         if key is None or key.id != self.key_id:
             return True
         return hmac.compare_digest(self.mark, key.mark(self.total, commit))

@@ -1,7 +1,7 @@
-"""What outlives a removal: one typed tombstone for each removed node, and one for each proven wallet.
+"""What is kept after a removal: one tombstone for each removed node, and one for each proven wallet.
 
-Here: the record, how long it is kept, its plain form, and the rings of text that it replaced. Not here: what a past
-means (`rules.reputation`), who buries and who asks (`embedded.tombstones`), tables (`sqlite.removed`).
+This module has the record, how long it is kept, its JSON form, and the reader of the texts that older versions kept
+instead. `embedded.tombstones` writes and queries tombstones; `sqlite.removed` stores them.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ NODE, WALLET = "node", "wallet"
 """The kinds: a removed node by its id, a proven wallet by the hash of its address."""
 
 BRIEF_SECONDS = 30 * 86_400.0
-"""How long it is remembered that a node was removed, and what its host kept of it."""
+"""How long the removal of a node, and its `host_state`, are kept."""
 
-MOST_NODES = 10_000  # in the tombstone of a wallet
+MOST_NODES = 10_000  # in the tombstone of one wallet
 
 
 class Retention(IntEnum):
-    """How long a tombstone is kept; the numbers stand in files."""
+    """How long a tombstone is kept. Files contain the numbers."""
 
     FOR_GOOD = 0
     EVIDENCE = 1
@@ -59,12 +59,12 @@ MOST_KEPT = {
     Retention.BRIEF: 1_000_000,
     Retention.WALLET: 10_000,
 }
-"""The newest of each kind of retention; bans are kept for good. About 10 MB of evidence, 20 MB of replaced keys, and
-100 bytes for each other removal of the last 30 days."""
+"""How many tombstones of each retention are kept, the newest ones; bans are kept for ever. They take about 10 MB for
+evidence, 20 MB for replaced keys, and 100 bytes for each other removal of the last 30 days."""
 
 
 class TombstoneKey(NamedTuple):
-    """Whose tombstone it is."""
+    """The node or wallet that a tombstone is for."""
 
     kind: str
     key: str
@@ -72,11 +72,11 @@ class TombstoneKey(NamedTuple):
 
 @dataclass(frozen=True)
 class StoredTombstone:
-    """What is kept under `key`. `at` is Unix seconds.
+    """The tombstone of `key`. `at` is Unix seconds.
 
-    `left` is what a node or a wallet has to answer for. `reason` says why the node was banned. `host_state` belongs to
-    whoever runs the registry; where it `lasts`, it is kept by number and not for 30 days. `nodes` are those that proved
-    a wallet. `unknown` holds fields that a newer version wrote.
+    `left` is the evidence and standing of the node or wallet. `reason` is why the node was banned. `host_state` belongs
+    to the program that runs the registry; if it `lasts`, its retention is limited by number and not to 30 days. `nodes`
+    are those that proved the wallet. `unknown` holds fields that a newer version wrote.
     """
 
     key: TombstoneKey
@@ -90,7 +90,7 @@ class StoredTombstone:
 
     @property
     def retention(self) -> Retention:
-        """How long it is kept."""
+        """How long this tombstone is kept."""
         if self.key.kind == WALLET:
             return Retention.WALLET
         if self.left.evidence not in _LIGHT:
@@ -101,11 +101,11 @@ class StoredTombstone:
 
     @property
     def says_nothing(self) -> bool:
-        """Only that the node was removed."""
+        """Whether it records nothing but the removal."""
         return self == StoredTombstone(self.key, self.at)
 
     def lighter(self) -> Optional[StoredTombstone]:
-        """What stays when it is one too many of its retention; None: nothing."""
+        """The smaller tombstone that replaces this one beyond the limit of its retention; None: nothing stays."""
         if self.retention is not Retention.EVIDENCE:
             return None
         banned = self.left.standing is Admission.BANNED
@@ -117,7 +117,7 @@ _LIGHT = (EvidenceState(), EvidenceState(standing_by_operator=True))
 
 
 class HeldTombstones:
-    """Tombstones in memory, in the order in which they were put, within their bounds."""
+    """Tombstones in memory, in the order in which they were stored, within their limits."""
 
     def __init__(self, tombstones: Iterable[StoredTombstone] = ()) -> None:
         self._by_retention: dict[Retention, dict[TombstoneKey, StoredTombstone]] = {each: {} for each in Retention}
@@ -125,7 +125,7 @@ class HeldTombstones:
             self.put(tombstone)
 
     def copy(self) -> HeldTombstones:
-        """Another one of the same tombstones."""
+        """A copy with the same tombstones."""
         copied = HeldTombstones()
         copied._by_retention = {retention: dict(held) for retention, held in self._by_retention.items()}
         return copied
@@ -138,13 +138,13 @@ class HeldTombstones:
         return sum(map(len, self._by_retention.values()))
 
     def get(self, key: TombstoneKey) -> Optional[StoredTombstone]:
-        """The tombstone of this key."""
+        """The tombstone of this key, or None."""
         return next((held[key] for held in self._by_retention.values() if key in held), None)
 
     def put(self, tombstone: StoredTombstone) -> None:
-        """Keep it in place of an earlier one, and no more than the bounds allow."""
+        """Store it, replacing an earlier one of its key, and remove those beyond the limits."""
         self.remove(tombstone.key)
-        if tombstone.says_nothing:  # what is read whole each time needs no mark of a removal
+        if tombstone.says_nothing:  # needed only by readers of changes, which memory and JSON files do not have
             return
         retention = tombstone.retention
         held = self._by_retention[retention]
@@ -160,13 +160,13 @@ class HeldTombstones:
             del held[oldest.key]
 
     def remove(self, key: TombstoneKey) -> None:
-        """Keep nothing under this key."""
+        """Remove the tombstone of this key, if there is one."""
         for held in self._by_retention.values():
             held.pop(key, None)
 
 
 def tombstone_to_plain(tombstone: StoredTombstone) -> dict[str, Any]:
-    """As JSON, without its key; fields at their default are left out."""
+    """The tombstone as JSON values, without its key and without fields at their default."""
     plain: dict[str, Any] = {"at": tombstone.at}
     if tombstone.left.standing is not Admission.PROBATION:
         plain["standing"] = tombstone.left.standing.value
@@ -185,7 +185,7 @@ def tombstone_to_plain(tombstone: StoredTombstone) -> dict[str, Any]:
 
 
 def tombstone_from_plain(key: TombstoneKey, plain: object, *, newer: bool = False) -> StoredTombstone:
-    """What `tombstone_to_plain` wrote. Raises ValidationError. `newer`: fields unknown here are kept."""
+    """The tombstone that `tombstone_to_plain` wrote. Raises ValidationError. `newer`: unknown fields are kept."""
     name = "removed"
     if not isinstance(plain, Mapping):
         raise ValidationError(name, plain, "must be a map of fields")
@@ -219,9 +219,9 @@ _FIELDS = frozenset(("at", "standing", "evidence", "reason", "host_state", "last
 def tombstones_of_rings(
     location: str, meta: Mapping[str, str], at: float
 ) -> tuple[list[StoredTombstone], dict[str, str]]:
-    """The tombstones that layouts 1 and 2 (JSON: schema 1.0) kept as texts, oldest first, and the texts that are none.
+    """The tombstones that layouts 1 and 2 (JSON: schema 1.0) kept as texts, oldest first, and all other texts.
 
-    A text that cannot be read stays where it is, and is named in the log.
+    A text that cannot be read stays among the other texts, and is logged.
     """
     kept = dict(meta)
     found: list[StoredTombstone] = []
@@ -238,9 +238,7 @@ def tombstones_of_rings(
             try:
                 found.append(read(TombstoneKey(kind, key), json.loads(kept[entry + key]), at))
             except (ValueError, KeyError, TypeError, RecursionError) as error:
-                _log.error(
-                    "%s: what is kept under %a cannot be read and stays as it is: %s", location, entry + key, error
-                )
+                _log.error("%s: the entry %a cannot be read and is left as it is: %s", location, entry + key, error)
                 continue
             del kept[entry + key]
     return found, kept

@@ -1,1 +1,1 @@
-"""All that stays in memory: one slot a node, in order of registration. Records are elsewhere (`storage`)."""
+"""The registry's data in memory: one slot per node, in order of registration. Records are in `storage`."""

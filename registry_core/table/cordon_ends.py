@@ -1,6 +1,6 @@
-"""Which cordons end when, so that only those whose time has come are looked at.
+"""When cordons expire, ordered by time, so that only expired ones are examined.
 
-Here: ends by node, in Unix seconds: a person named them, so they follow the wall clock. Not here: what ending means.
+Times are Unix seconds: people set them, so they follow the wall clock.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ __all__ = ["CordonEnds"]
 
 
 class CordonEnds:
-    """The end of each node's cordon, where it has one."""
+    """The nodes whose cordon has an end, with that end."""
 
     def __init__(self) -> None:
         self._ends: dict[str, float] = {}
-        self._order: list[tuple[float, str]] = []  # may hold entries that no longer are in _ends
-        self._over: dict[str, float] = {}  # ended ones: their records go on naming them
+        self._order: list[tuple[float, str]] = []  # may hold entries that are no longer in _ends
+        self._over: dict[str, float] = {}  # expired ones, which their records still contain
 
     def set(self, node_id: str, until: Optional[float]) -> bool:
-        """The node's cordon ends then; None: it has none, or one without an end. True when that one is over already."""
+        """Set the end of the node's cordon; None: no cordon, or one without an end. True if this one has expired."""
         if until is not None and self._over.get(node_id) == until:
             return True
         self._over.pop(node_id, None)
@@ -33,14 +33,14 @@ class CordonEnds:
         return False
 
     def next_end(self) -> float:
-        """When the next one ends, Unix seconds; infinity when none does."""
+        """When the next cordon ends, in Unix seconds; infinity if none does."""
         order = self._order
         while order and self._ends.get(order[0][1]) != order[0][0]:
             heapq.heappop(order)
         return order[0][0] if order else math.inf
 
     def pop_over(self, unix_seconds: float) -> list[str]:
-        """The nodes whose cordon is over by now."""
+        """Remove and return the nodes whose cordon has expired."""
         over = []
         while self.next_end() <= unix_seconds:
             node_id = heapq.heappop(self._order)[1]

@@ -1,7 +1,7 @@
-"""When to look at a slot again. A node that is on time costs a few nanoseconds for each of its deadlines, no more.
+"""When to check a slot again: buckets of slots by due time. A node on time costs a few nanoseconds per deadline.
 
-Here: buckets of slots by due time. Not here: what a due slot means (`rules.liveness`). An entry is only a
-promise to look: the slot may have reported since, and whoever looks sets the next deadline.
+An entry only schedules a check: the node may have reported since. The code that checks it sets the next deadline;
+`rules.liveness` decides what an overdue report means.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from array import array
 __all__ = ["Deadlines"]
 
 GRAIN_SECONDS = 1 / 16
-"""Width of a bucket, and how late a deadline may be noticed. Smaller: more buckets."""
+"""Width of a bucket in seconds, and so the maximum delay of a check. A smaller value makes more buckets."""
 
 
 class Deadlines:
-    """Slots by due time; four bytes a slot."""
+    """Slots by due time, four bytes each."""
 
     def __init__(self) -> None:
         self._buckets: dict[int, array[int]] = {}
         self._order: list[int] = []
 
     def add(self, slot: int, due: float) -> None:
-        """Look at `slot` at `due` (monotonic seconds) or up to one grain later."""
+        """Schedule a check of `slot` at `due` (monotonic seconds) or up to one grain later."""
         place = math.ceil(due / GRAIN_SECONDS)
         bucket = self._buckets.get(place)
         if bucket is None:
@@ -34,7 +34,7 @@ class Deadlines:
         bucket.append(slot)
 
     def pop_due(self, now: float, most: int = sys.maxsize) -> list[int]:
-        """The slots whose time has come, at most so many: while there are more, `next_due` is not after `now`."""
+        """Remove and return at most `most` due slots; while more are due, `next_due` is not after `now`."""
         due: list[int] = []
         while self._order and self._order[0] * GRAIN_SECONDS <= now and len(due) < most:
             bucket = self._buckets[self._order[0]]
@@ -46,5 +46,5 @@ class Deadlines:
         return due
 
     def next_due(self) -> float:
-        """When `pop_due` next gives something, monotonic seconds; infinity when never."""
+        """When the next slot is due, in monotonic seconds; infinity if none is."""
         return self._order[0] * GRAIN_SECONDS if self._order else math.inf

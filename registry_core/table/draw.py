@@ -1,8 +1,8 @@
-"""A repeatable draw: which slot comes at which place of a shuffle of all slots, without making the shuffle.
+"""A repeatable random order: the position of each slot in a shuffle of all slots, without computing the whole shuffle.
 
-Here: a bijection on 0 … 2ᵏ − 1 fixed by a seed, and its inverse. Not here: which slots take part. Built from steps
-that can each be undone (multiply by an odd number, xor with a shifted self, add), as in splitmix64's finalizer
-(Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014). Fair enough to spread work; no secret.
+The order is a bijection on 0 … 2ᵏ − 1 determined by a seed, with its inverse. It is built from invertible steps
+(multiply by an odd number, xor with its own shifted value, add), as in the finalizer of splitmix64 (Steele, Lea, Flood:
+Fast splittable pseudorandom number generators, 2014). It is uniform enough to spread work, but not secret.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _ROUNDS = 3
 
 
 class Draw:
-    """The shuffle of `size` slots that `seed` gives."""
+    """The shuffle of `size` slots determined by `seed`."""
 
     def __init__(self, seed: int, size: int) -> None:
         self._bits = max(2, (max(size, 1) - 1).bit_length())
         self._mask = (1 << self._bits) - 1
-        self._shift = (self._bits + 1) // 2  # at least half the bits: the xor then undoes itself
+        self._shift = (self._bits + 1) // 2  # at least half the bits, so that the xor is its own inverse
         chosen = random.Random(f"{seed}:{self._bits}")  # noqa: S311 - repeatable on purpose
         self._steps = []
         for _ in range(_ROUNDS):
@@ -33,7 +33,7 @@ class Draw:
         self.size = self._mask + 1
 
     def slot_at(self, place: int) -> int:
-        """The slot that comes at this place; it may lie beyond the slots there are."""
+        """The slot at this place; it may be beyond the last existing slot."""
         mask, shift = self._mask, self._shift
         value = place
         for odd, _inverse, more in self._steps:
@@ -42,7 +42,7 @@ class Draw:
         return value
 
     def place_of(self, slot: int) -> int:
-        """At which place this slot comes."""
+        """The place of this slot."""
         mask, shift = self._mask, self._shift
         value = slot
         for _odd, inverse, more in reversed(self._steps):
@@ -55,7 +55,7 @@ def first_drawn(draw: Draw, fitting: BitMap, limit: Optional[int]) -> list[int]:
     """The first `limit` slots of `fitting`, in the order of the draw."""
     wanted = len(fitting) if limit is None else min(limit, len(fitting))
     tries = wanted * draw.size // max(len(fitting), 1)
-    if tries > len(fitting):  # rare ones are sorted; the others met soon enough
+    if tries > len(fitting):  # few slots fit: sorting them takes less than drawing until they are met
         return sorted(fitting, key=draw.place_of)[:wanted]
     found: list[int] = []
     place = 0

@@ -1,8 +1,7 @@
-"""The inverted index: for each thing that can be asked, the slots that have it, as roaring bitmaps.
+"""The inverted index: roaring bitmaps of the slots that meet each condition of a query.
 
-Here: keeping the bitmaps in step with the slots and combining them for a query. Not here: the slots' values
-(`slots`), the order of draws (`draw`). Slots are numbered in order of registration, so a bitmap is already in the
-order in which ties come.
+The bitmaps are updated with the slots and combined for a query. Slots are numbered in order of registration, so a
+bitmap lists equal scores in the right order.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ __all__ = ["BitmapIndex"]
 
 HIGHEST_SCORE = 500
 FEW = 400
-"""So many candidates are sorted by score at once; more are looked for score by score (2 µs for each score)."""
+"""Maximum number of candidates that are sorted by score; more are searched score by score (2 µs per score)."""
 
 MANY_GPU_KINDS = 2_000
-"""Distinct sets of GPUs up to which a demand is compared with each; beyond, with each candidate's own."""
+"""Maximum number of distinct sets of GPUs that a demand is compared with; above it, each candidate is checked."""
 
 
 class Found:
-    """What the conditions of one query come to.
+    """The combined conditions of one query.
 
-    Slots must be in all of `within` and in none of `without`; `slots` is what is left then, and may hold some that do
-    not fit: `unsure` and `gpus` say what of each must still be looked at.
+    Slots must be in all of `within` and in none of `without`; `slots` is the result, which may contain slots that do
+    not match: `unsure` and `gpus` hold the checks that remain for each slot.
     """
 
     __slots__ = ("gpus", "slots", "unsure", "within", "without")
@@ -42,7 +41,7 @@ class Found:
         self.slots = slots
         self.within: list[BitMap] = []
         self.without: list[BitMap] = []
-        self.unsure: list[tuple[object, float, BitMap]] = []  # (values by slot, least, slots that surely have it)
+        self.unsure: list[tuple[object, float, BitMap]] = []  # (values by slot, minimum, slots that surely reach it)
         self.gpus: Optional[GpuDemand] = None
 
 
@@ -61,7 +60,7 @@ class BitmapIndex:
         self._memory_gb = Ladder(GB_THRESHOLDS)
         self._storage_gb = Ladder(GB_THRESHOLDS)
         self._gpus: dict[str, BitMap] = {}
-        self._labels: dict[int, Union[int, BitMap]] = {}  # hash of a label → who has it: one slot, or several
+        self._labels: dict[int, Union[int, BitMap]] = {}  # hash of a label → the slot or slots that have it
         self._fill()
 
     def _fill(self) -> None:
@@ -95,7 +94,7 @@ class BitmapIndex:
         )  # type: ignore[return-value]  # arrays are read like lists
 
     def add(self, slot: int) -> None:
-        """Take in all that the slot holds."""
+        """Add the slot to the bitmaps of its values."""
         slots = self._slots
         self._all.add(slot)
         self.set_ready(slot, slots.ready[slot])
@@ -115,7 +114,7 @@ class BitmapIndex:
             self._add_label(label, slot)
 
     def discard(self, slot: int) -> None:
-        """Let go of all that the slot holds, before it is changed or emptied."""
+        """Remove the slot from all bitmaps, before it is changed or emptied."""
         slots = self._slots
         self._all.discard(slot)
         self._ready.discard(slot)
@@ -135,16 +134,16 @@ class BitmapIndex:
             self._discard_label(label, slot)
 
     def set_ready(self, slot: int, ready: int) -> None:
-        """The slot's readiness changed."""
+        """Update the slot's readiness."""
         if ready:
             self._ready.add(slot)
         else:
             self._ready.discard(slot)
 
     def best(self, query: NodeQuery, limit: Optional[int], behind: Optional[tuple[int, int]]) -> list[int]:
-        """The first `limit` slots that fit, best score first, then in order of registration.
+        """The first `limit` slots that match, best score first, then in order of registration.
 
-        `behind` is (score, first slot of that score): only from there on.
+        `behind` is (score, first slot of that score) to start from.
         """
         found = self._found(query)
         least = least_hundredths(query.min_reputation)
@@ -158,7 +157,7 @@ class BitmapIndex:
         return _first(slots, limit)
 
     def exactly(self, query: NodeQuery) -> BitMap:
-        """All slots that fit."""
+        """All slots that match."""
         slots = self._made_sure(self._found(query)).slots
         least = least_hundredths(query.min_reputation)
         if least == 0:
@@ -174,7 +173,7 @@ class BitmapIndex:
         return _first((self._sorted if few else self._by_score)(found, 0, HIGHEST_SCORE, None), limit)
 
     def count(self, query: NodeQuery) -> int:
-        """How many slots fit."""
+        """The number of slots that match."""
         return len(self.exactly(query))
 
     def _found(self, query: NodeQuery) -> Found:
@@ -186,7 +185,7 @@ class BitmapIndex:
                 narrow(self, wanted, found)
         within = found.within
         if len(within) > 1:
-            within.sort(key=len)  # the smallest first, so that what is combined shrinks early
+            within.sort(key=len)  # smallest first, so that intermediate results are small
             slots = within[0] & within[1]
             for bitmap in within[2:]:
                 slots &= bitmap
@@ -239,10 +238,10 @@ class BitmapIndex:
         "tags": _tags,
         "exclude": _exclude,
     }
-    """The method of each condition. One that lacks here is a KeyError when this module is imported, below."""
+    """The method of each condition. A missing one raises KeyError when this module is imported, see below."""
 
     def _made_sure(self, found: Found) -> Found:
-        """The same without the slots that do not fit after all."""
+        """The same after the remaining checks, without the slots that fail them."""
         slots = found.slots
         for values, least, surely in found.unsure:
             slots -= BitMap([slot for slot in slots - surely if values[slot] < least])  # type: ignore[index]  # an array

@@ -1,7 +1,6 @@
-"""The table: what each node's slot holds, and who is due.
+"""The table of nodes in memory: each change of a slot, with its effects on the index, liveness and deadlines.
 
-Here: changes to one slot with all that follows from them in memory. Not here: which slots answer a query (`select`);
-records, locks, durability, which the registry brings in the right order.
+`select` finds the slots for a query; records, locks and durability are the registry's task.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Callable, Optional
 from registry_core.models.columns import Columns
 from registry_core.models.status import Liveness, Sampled
 from registry_core.rules import health, liveness
-from registry_core.rules.flapping import Flapping, beats_owed, fell_silent, heard, is_forgotten
+from registry_core.rules.flapping import Flapping, after_report, beats_owed, fell_silent, is_forgotten
 from registry_core.rules.health import HealthRule, HealthThresholds
 from registry_core.table.cordon_ends import CordonEnds
 from registry_core.table.deadlines import Deadlines
@@ -38,16 +37,16 @@ if TYPE_CHECKING:
 __all__ = ["NodeTable", "Sample"]
 
 FEWEST_TO_COMPACT = 10_000
-"""So many empty slots (150 bytes each) are never worth a pause."""
+"""Minimum number of empty slots (150 bytes each) before the table is compacted, which pauses the registry."""
 
 PACED_AT_ONCE = 2500
-"""Deadlines that a host which paces its nodes, and so comes back soon, lets fall in one call: about 5 ms. After a
-start all come at one moment, and nobody should wait for a million."""
+"""Maximum number of deadlines processed in one call (about 5 ms) once a host sets the interval, since it calls often.
+After a start all deadlines fall due at once, and no call should wait for a million of them."""
 PACED_REST_SECONDS = 0.025
-"""How long after so many the next ones rest: else each call would stand in a queue of a million at its own cost."""
+"""Pause after such a batch, so that one call never has to process a million deadlines."""
 
 Sample = tuple[Optional[float], Optional[float], Optional[float]]
-"""What a node reported: load average, memory %, disk %; None: not measured."""
+"""A node's report: load average, memory %, disk %; None: not measured."""
 
 _NAN = math.nan
 _LIVE = LIVENESS_CODE[Liveness.LIVE]
@@ -55,7 +54,7 @@ _DOWN = LIVENESS_CODE[Liveness.DOWN]
 
 
 class NodeTable:
-    """All nodes in memory. Not thread-safe: the registry's lock guards it."""
+    """All nodes in memory. Not thread-safe: guarded by the registry's lock."""
 
     def __init__(
         self, thresholds: HealthThresholds, default_interval_seconds: Optional[float], label_key: Optional[bytes] = None
@@ -66,15 +65,15 @@ class NodeTable:
         self._deadlines = Deadlines()
         self._most_at_once = sys.maxsize
         self._rests_until = -math.inf
-        self._watched = bytearray()  # 1: the slot stands in the deadlines
+        self._watched = bytearray()  # 1: the slot has a deadline
         self._index: Optional[BitmapIndex] = None
         self.is_held: Optional[Callable[[str], bool]] = None
-        self._unreadable: set[int] = set()  # slots whose records are damaged: no query finds them
-        self._flapping: dict[str, Flapping] = {}  # the nodes that fell silent lately, the latest last
+        self._unreadable: set[int] = set()  # slots with damaged records, which no query returns
+        self._flapping: dict[str, Flapping] = {}  # the nodes that fell silent recently, latest last
         self.slots = Slots(LabelHash(label_key))
 
     def put(self, columns: Columns, now: float) -> bool:
-        """Take over the columns of a new or known node; True when it is new. No sign of life by itself."""
+        """Store the columns of a new or known node; True if it is new. This is not a sign of life."""
         slot = self.slots.by_id.get(columns.node_id)
         new = slot is None
         if slot is None:
@@ -95,7 +94,7 @@ class NodeTable:
         return new
 
     def leave_out(self, slot: int) -> bool:
-        """Let no query find the slot until it is put again; True when it was found until now."""
+        """Omit the slot from all queries until it is put again; False if it was omitted already."""
         if slot in self._unreadable:
             return False
         if self._index is not None:
@@ -105,22 +104,22 @@ class NodeTable:
 
     @property
     def left_out(self) -> int:
-        """How many slots no query finds."""
+        """The number of slots omitted from all queries."""
         return len(self._unreadable)
 
     def was_down(self, slot: int, *, counts: bool) -> None:
-        """An earlier run called the node of this new slot down, so that it is, until it is heard.
+        """Mark the node of a new slot as down in an earlier run; it stays down until it reports.
 
-        Where that does not count, since nobody judges silence, it is live; `pace` comes back to it.
+        With `counts` False, while liveness is not judged, it is live until `pace` is called.
         """
-        if self.slots.liveness[slot] == _LIVE:  # else it left since
+        if self.slots.liveness[slot] == _LIVE:  # otherwise it has left
             self.slots.gauges[slot * GAUGES + SEEN] = LONG_SILENT
             if counts:
                 self.slots.liveness[slot] = _DOWN
                 self._judge(slot)
 
     def remove(self, node_id: str) -> None:
-        """Forget the node; no error when it is not there."""
+        """Remove the node; no error if there is none."""
         slot = self.slots.by_id.get(node_id)
         if slot is not None:
             if self._index is not None and slot not in self._unreadable:
@@ -131,24 +130,24 @@ class NodeTable:
             self._cordons.set(node_id, None)
 
     def is_sparse(self) -> bool:
-        """True when most slots are empty, so that `compact` pays."""
+        """Whether enough slots are empty for `compact` to be worthwhile."""
         return len(self.slots.ids) > FEWEST_TO_COMPACT + 2 * len(self.slots)
 
     def compact(self) -> None:
-        """Give the nodes new slots without gaps. Costs 3 µs a node."""
+        """Give the nodes new slots without gaps. Takes 3 µs per node."""
         moved = self.slots.compact()
         self._unreadable = {moved[slot] for slot in self._unreadable}
         self._index = None
-        self._watch_anew()
+        self._reset_deadlines()
 
-    def _watch_anew(self) -> None:
+    def _reset_deadlines(self) -> None:
         self._deadlines = Deadlines()
         self._watched = bytearray(len(self.slots.ids))
         for slot in range(len(self._watched)):
             self._watch(slot)
 
     def end_cordons(self, unix_seconds: float) -> list[str]:
-        """End the cordons whose time is over; returns their nodes."""
+        """End the expired cordons; returns their nodes."""
         over = self._cordons.pop_over(unix_seconds)
         for node_id in over:
             slot = self.slots.by_id[node_id]
@@ -157,7 +156,7 @@ class NodeTable:
         return over
 
     def next_cordon_end(self) -> float:
-        """When `end_cordons` is next due, Unix seconds."""
+        """When `end_cordons` is next due, in Unix seconds."""
         return self._cordons.next_end()
 
     def _judge(self, slot: int) -> None:
@@ -165,7 +164,7 @@ class NodeTable:
             self._index.set_ready(slot, self.slots.ready[slot])
 
     def report(self, slot: int, sample: Sample) -> tuple[int, int]:
-        """A sample came in: the conditions before and after (places in `ALL_CONDITIONS`). `seen` must follow."""
+        """Store a sample; returns the conditions before and after as indexes of `ALL_CONDITIONS`. Call `seen` next."""
         slots = self.slots
         load, memory, disk = sample
         gauges, first = slots.gauges, slot * GAUGES
@@ -182,7 +181,10 @@ class NodeTable:
         return before, after
 
     def seen(self, slot: int, monotonic: float, unix_seconds: float) -> tuple[Liveness, Liveness]:
-        """A sign of life: what the node was, and is. One that fell silent often is suspect for some reports more."""
+        """Record a sign of life; returns the liveness before and after.
+
+        A node that fell silent repeatedly stays suspect for some more reports.
+        """
         slots = self.slots
         gauges, first = slots.gauges, slot * GAUGES
         silent_seconds = monotonic - gauges[first + SEEN]
@@ -203,27 +205,27 @@ class NodeTable:
         state = self._flapping.get(node_id) if node_id is not None else None
         if node_id is None or state is None or interval is None:
             return Liveness.LIVE
-        self._flapping[node_id] = state = heard(state, silent_seconds, interval)
+        self._flapping[node_id] = state = after_report(state, silent_seconds, interval)
         return Liveness.SUSPECT if beats_owed(state) else Liveness.LIVE
 
     def _note_silence(self, node_id: str, now: float, interval: float) -> None:
         self._flapping[node_id] = fell_silent(self._flapping.pop(node_id, None), now, interval)
-        while self._flapping:  # the oldest first; what is forgotten goes, so that the map stays small
+        while self._flapping:  # oldest first; forgotten entries are removed, so that the map stays small
             oldest = next(iter(self._flapping))
             if not is_forgotten(self._flapping[oldest], now, interval):
                 return
             del self._flapping[oldest]
 
     def leave(self, slot: int) -> None:
-        """The node said that it goes."""
+        """Mark the node as left."""
         if self.slots.liveness[slot] == _DOWN:
-            self.slots.unsaved[slot] = 1  # what is kept would call it down when it comes back
+            self.slots.unsaved[slot] = 1  # the stored sample says down, which must not hold when it returns
         self.slots.liveness[slot] = LIVENESS_CODE[Liveness.LEFT]
         self._judge(slot)
 
     def expire(self, now: float) -> Iterator[tuple[str, Liveness, Liveness]]:
-        """Judge the slots whose deadline has come; yields (id, before, after) for each that changed."""
-        if now < self._rests_until:  # asked since something was committed, and not since one is due
+        """Judge the slots whose deadline is due; yields (id, before, after) for each change of liveness."""
+        if now < self._rests_until:  # called after a commit, before the pause is over
             return
         slots = self.slots
         due = self._deadlines.pop_due(now, self._most_at_once)
@@ -242,7 +244,7 @@ class NodeTable:
             if after is Liveness.DOWN and self.is_held is not None and self.is_held(node_id):
                 after = Liveness.SUSPECT
                 self._look_again(slot, now + interval)
-            if after is Liveness.LIVE and before is not Liveness.LIVE:  # heard, but it owes some reports yet
+            if after is Liveness.LIVE and before is not Liveness.LIVE:  # it reported but still owes reports
                 after = before
             if before is Liveness.LIVE and after is not Liveness.LIVE:
                 self._note_silence(node_id, now, interval)
@@ -255,17 +257,17 @@ class NodeTable:
                 yield node_id, before, after
 
     def next_due(self) -> float:
-        """When `expire` is next due, monotonic seconds."""
+        """When `expire` is next due, in monotonic seconds."""
         return max(self._deadlines.next_due(), self._rests_until)
 
     def liveness(self, slot: int) -> Liveness:
-        """What was last judged."""
+        """The liveness as last judged."""
         return LIVENESS[self.slots.liveness[slot]]
 
     def index(self) -> BitmapIndex:
-        """The bitmaps over the slots, made when they are first asked for and kept in step from then on."""
+        """The bitmap index, built on first use and updated from then on."""
         if self._index is None:
-            from registry_core.table.index import BitmapIndex  # 2 MiB that an agent, which asks nothing, does without
+            from registry_core.table.index import BitmapIndex  # saves 2 MiB in an agent, which makes no queries
 
             self._index = BitmapIndex(self.slots)
             for slot in self._unreadable:
@@ -273,9 +275,9 @@ class NodeTable:
         return self._index
 
     def take_over(self, older: NodeTable, *, store_is_newer: bool = False) -> None:
-        """Keep what an older table knows of the same nodes beyond their columns: sample, conditions, liveness.
+        """Copy sample, conditions and liveness of the same nodes from an older table.
 
-        `store_is_newer`: all that the older table knew came from the store, so that what is there now wins.
+        `store_is_newer`: everything in the older table came from the store, so that newer stored values win.
         """
         mine, theirs = self.slots, older.slots
         for node_id, slot in mine.by_id.items():
@@ -284,12 +286,13 @@ class NodeTable:
                 continue
             mine.copy_soft(slot, theirs, their_slot)
             self._judge(slot)
-        self._watch_anew()
+        self._reset_deadlines()
 
     def unsaved(self, most: Optional[int] = None) -> list[Sampled]:
-        """The nodes that were heard or went down since they were last asked for, at most so many of them.
+        """The nodes that reported or went down since the last call, at most `most` of them.
 
-        All of them: so are all that went down in this run. None reports again, were a thread's write to have failed.
+        Without `most` the result also contains every node that went down in this run: a down node does not report
+        again, so a failed background write of it would otherwise never be repeated.
         """
         slots = self.slots
         if most is None:
@@ -315,9 +318,9 @@ class NodeTable:
         return max(self.slots.interval[slot], self._default_interval)
 
     def pace(self, interval_seconds: float) -> list[str]:
-        """Judge silence by this interval from now on. Deadlines that stand come as they are and are then set anew.
+        """Judge liveness by this interval from now on. Existing deadlines stay and are then set by the new interval.
 
-        Returns who is down at once: where silence was not judged before, those that `was_down` named.
+        Returns the nodes that become down at once: those marked by `was_down`, if liveness was not judged before.
         """
         slots, unwatched, fallen = self.slots, self._default_interval is None, []
         self._most_at_once = PACED_AT_ONCE
@@ -335,7 +338,7 @@ class NodeTable:
         return [node_id for node_id in self.slots.ids if node_id is not None]
 
     def ids_in(self, state: Liveness) -> list[str]:
-        """The nodes in this state. Looks at those only."""
+        """The nodes in this state. The cost depends on their number only."""
         slots, code = self.slots, LIVENESS_CODE[state]
         found = []
         slot = slots.liveness.find(code)
@@ -345,7 +348,7 @@ class NodeTable:
         return found
 
     def liveness_counts(self) -> tuple[int, ...]:
-        """How many nodes are in each state, in the order of `Liveness`."""
+        """The number of nodes in each state, in the order of `Liveness`."""
         return tuple(self.slots.liveness.count(LIVENESS_CODE[state]) for state in LIVENESS)
 
     def _look_again(self, slot: int, due: float) -> None:

@@ -1,6 +1,6 @@
-"""Which slots answer a query, in its order: by reputation, drawn, by least load, or exploring.
+"""The slots that match a query, in one of the four orders: by reputation, random, by least load, or exploring.
 
-Here: the four orders. Not here: which slots meet the conditions (`index`), records and cursors (`embedded.search`).
+`index` finds the slots that meet the conditions; records and cursors are handled in `embedded.search`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from registry_core.table.slots import CPUS, GAUGES, LOAD, Slots
 __all__ = ["Place", "place_of", "select"]
 
 DRAWN_FOR_EACH = 8
-"""Ready candidates drawn for each node that `order="least_loaded"` shall return. More: closer to the least, slower."""
+"""Ready candidates drawn for each node that `order="least_loaded"` returns. More find lower loads but take longer."""
 
 Place = tuple[int, int]
-"""Where a slot stands in the order by reputation: its score in hundredths, and its sequence of registration."""
+"""A position in the order by reputation: the score in hundredths and the sequence number of the registration."""
 
 
 def select(table: NodeTable, query: NodeQuery, behind: Optional[Place], limit: Optional[int]) -> list[int]:
-    """The first `limit` slots that answer the query, in its order; those behind a place where one is given."""
+    """The first `limit` slots that match the query, in its order, after the place `behind` if it is given."""
     if query.order is NodeOrder.EXPLORE:
         return _explored(table, query, limit)
     if query.order is not NodeOrder.REPUTATION:
@@ -38,7 +38,7 @@ def select(table: NodeTable, query: NodeQuery, behind: Optional[Place], limit: O
 
 
 def place_of(slots: Slots, slot: int) -> Place:
-    """Where the slot stands in the order by reputation."""
+    """The slot's position in the order by reputation."""
     return slots.score[slot], slots.sequence[slot]
 
 
@@ -50,13 +50,13 @@ def _drawn(table: NodeTable, query: NodeQuery, limit: Optional[int]) -> list[int
     wanted = limit if limit is None or not least_loaded else limit * DRAWN_FOR_EACH
     drawn = first_drawn(Draw(query.seed, len(slots.ids)), table.index().exactly(query), wanted)
     if least_loaded:
-        drawn.sort(key=lambda slot: _load(slots, slot))  # ties stay as drawn
+        drawn.sort(key=lambda slot: _load(slots, slot))  # equal loads stay in the order drawn
         drawn = drawn if limit is None else drawn[:limit]
     return drawn
 
 
 def _load(slots: Slots, slot: int) -> float:
-    """The load for each CPU; one that is not known comes last."""
+    """The load per CPU; infinite if it is unknown, so that it comes last."""
     first = slot * GAUGES
     load = load_per_cpu(slots.gauges[first + LOAD], slots.gauges[first + CPUS])
     return load if load is not None and load == load else math.inf

@@ -1,7 +1,6 @@
-"""One slot a node: its indexed columns, its newest sample, its liveness; arrays, so that a node costs bytes.
+"""One slot per node: its indexed columns, newest sample and liveness, stored in arrays to use little memory.
 
-Here: what is known of each slot. Not here: which slots meet a condition (`index`), records and snapshots, clocks.
-Slots are handed out in order of registration and that order is kept.
+Slots are assigned in order of registration, and that order is preserved.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ __all__ = ["LabelHash", "Slots"]
 
 GAUGES = 6
 LOAD, MEMORY, DISK, SEEN, SEEN_AT, CPUS = range(GAUGES)
-"""The figures of a slot that a report touches, side by side, since at a million nodes each array costs a cache miss:
-load average, memory %, disk %, the last sign of life (monotonic and Unix seconds), the CPUs that the load is for."""
+"""The values of a slot that a report changes, in one array, since at a million nodes each array costs a cache miss:
+load average, memory %, disk %, the last sign of life (monotonic and Unix seconds), the CPUs that the load refers to."""
 
 LONG_SILENT = -math.inf
-"""In place of the last sign of life: an earlier run called the node down, and this one has not heard it."""
+"""Replaces the last sign of life of a node that was down in an earlier run and has not reported in this one."""
 
 _NAN = math.nan
 HAS_CRITICAL = tuple(conditions.any_critical for conditions in ALL_CONDITIONS)
 LIVENESS = tuple(Liveness)
 LIVENESS_CODE = {liveness: code for code, liveness in enumerate(LIVENESS)}
 NO_LIVENESS = 255
-"""What an empty slot holds, so that states can be counted."""
+"""The value of an empty slot, so that states can be counted."""
 _LIVE = LIVENESS_CODE[Liveness.LIVE]
 _LEFT = LIVENESS_CODE[Liveness.LEFT]
 _WALLET = label_of_wallet("")
@@ -47,23 +46,23 @@ MOST_TAGS_REMEMBERED = 10_000
 
 
 class LabelHash:
-    """64 bits of a label by BLAKE2b under a key: nobody outside can make two labels meet.
+    """A 64-bit keyed BLAKE2b hash of a label; without the key, collisions cannot be constructed.
 
-    The same in each process that has the key, so that what is kept of an index can be read again.
+    Every process with the same key computes the same hashes, so that a stored index can be read again.
     """
 
     __slots__ = ("_begun", "_tags")
 
     def __init__(self, key: Optional[bytes] = None) -> None:
         self._begun = blake2b(key=os.urandom(16) if key is None else key, digest_size=8, person=b"duxnet-label")
-        self._tags: dict[str, int] = {}  # many nodes have the same ones, and wallets of their own
+        self._tags: dict[str, int] = {}  # tags only: many nodes share them, unlike wallets
 
     def __call__(self, label: str) -> int:
-        """Its hash."""
+        """The hash of a label."""
         known = self._tags.get(label)
         if known is not None:
             return known
-        begun = self._begun.copy()  # half of the cost of a new one
+        begun = self._begun.copy()  # copying takes half as long as a new hash
         begun.update(label.encode("utf-8", "surrogatepass"))
         made = int.from_bytes(begun.digest(), "little", signed=True)
         if label[:1] == _TAG and len(self._tags) < MOST_TAGS_REMEMBERED:
@@ -72,7 +71,7 @@ class LabelHash:
 
 
 class Slots:
-    """Columns by slot. A removed node's slot stays empty."""
+    """Arrays indexed by slot. The slot of a removed node stays empty."""
 
     def __init__(self, label_hash: LabelHash) -> None:
         self.label_hash = label_hash
@@ -87,21 +86,21 @@ class Slots:
         self.gpu_enabled = bytearray()
         self.gpus: list[str] = []
         self.label_hashes: list[bytes] = []
-        self.ready = bytearray()  # follows from the next two, liveness and conditions: see `judge`
+        self.ready = bytearray()  # derived, see `judge`
         self.may_work = bytearray()  # by admission
         self.newcomer = bytearray()  # on probation
         self.cordoned = bytearray()
         self.interval = array("f")
         self.liveness = bytearray()
         self.conditions = bytearray()
-        self.gauges = array("d")  # GAUGES figures a slot
+        self.gauges = array("d")  # GAUGES values per slot
         self.unsaved = bytearray()
 
     def __len__(self) -> int:
         return len(self.by_id)
 
     def append(self, columns: Columns) -> int:
-        """A new slot at the end."""
+        """Add a slot at the end and return it."""
         slot = len(self.ids)
         self.by_id[columns.node_id] = slot
         self.ids.append(columns.node_id)
@@ -125,7 +124,7 @@ class Slots:
         return slot
 
     def set(self, slot: int, columns: Columns) -> None:
-        """Take over all columns but the sample and liveness."""
+        """Replace all columns; the sample and liveness stay."""
         self.score[slot] = columns.score
         self.cpu_cores[slot] = columns.cpu_cores
         self.gauges[slot * GAUGES + CPUS] = columns.host_cpus or columns.cpu_cores
@@ -151,7 +150,7 @@ class Slots:
         self.ready[slot] = self.unsaved[slot] = 0
 
     def judge(self, slot: int) -> bool:
-        """Bring `ready` (as `Node.is_ready`) up to date; True when it changed."""
+        """Update `ready` (as `Node.is_ready`); True if it changed."""
         ready = int(
             self.may_work[slot]
             and self.liveness[slot] == _LIVE
@@ -167,7 +166,7 @@ class Slots:
         return array("q", self.label_hashes[slot])
 
     def _hashes(self, packed: str) -> bytes:
-        """The hashes of the labels in a column, eight bytes each; one stands for "no wallet"."""
+        """The hashes of the labels in a column, eight bytes each; a missing wallet has a hash too."""
         every = [self.label_hash(label) for label in labels(packed)]
         if not packed.startswith(_WALLET):
             every.append(self._no_wallet)
@@ -178,7 +177,7 @@ class Slots:
         return [slot for slot, node_id in enumerate(self.ids) if node_id is not None]
 
     def compact(self) -> dict[int, int]:
-        """Close the gaps that removed nodes left; the order stays. Returns new slots by old ones."""
+        """Close the gaps left by removed nodes, in the same order. Returns the new slots by the old ones."""
         kept = self.kept()
         moved = {old: new for new, old in enumerate(kept)}
         for name, values in list(vars(self).items()):
@@ -197,7 +196,7 @@ class Slots:
         return moved
 
     def restore_sample(self, slot: int, sample: NodeHealth) -> None:
-        """A sample of an earlier run: its figures, not what followed from them."""
+        """Restore a sample of an earlier run, without its conditions and liveness."""
         first = slot * GAUGES
         self.gauges[first + LOAD] = _or_nan(sample.load_average)
         self.gauges[first + MEMORY] = _or_nan(sample.memory_usage)
@@ -205,23 +204,23 @@ class Slots:
         self.gauges[first + SEEN_AT] = _NAN if sample.last_heartbeat is None else sample.last_heartbeat.timestamp()
 
     def copy_soft(self, slot: int, other: Slots, other_slot: int) -> None:
-        """Take over sample, conditions and liveness from a slot of another table."""
+        """Copy sample, conditions and liveness from a slot of another table."""
         for name in ("conditions", "liveness", "unsaved"):
             getattr(self, name)[slot] = getattr(other, name)[other_slot]
         mine, theirs = slot * GAUGES, other_slot * GAUGES
-        self.gauges[mine : mine + CPUS] = other.gauges[theirs : theirs + CPUS]  # the CPUs are of the columns
+        self.gauges[mine : mine + CPUS] = other.gauges[theirs : theirs + CPUS]  # the CPUs come from the columns
 
     def has_news(self, slot: int, other: Slots, other_slot: int) -> bool:
-        """Was it heard, or called down, or did it leave or return, since the other was filled from the same store?"""
+        """Whether the node reported, went down, left or returned since `other` was loaded from the same store."""
         mine, theirs = slot * GAUGES, other_slot * GAUGES
         at, then = self.gauges[mine + SEEN_AT], other.gauges[theirs + SEEN_AT]
-        was_heard = at != then and (at == at or then == then)  # two that were never heard are both NaN
-        called_otherwise = (self.gauges[mine + SEEN] == LONG_SILENT) != (other.gauges[theirs + SEEN] == LONG_SILENT)
+        has_reported = at != then and (at == at or then == then)  # NaN: the node never reported
+        went_down_or_up = (self.gauges[mine + SEEN] == LONG_SILENT) != (other.gauges[theirs + SEEN] == LONG_SILENT)
         left_or_came = (self.liveness[slot] == _LEFT) != (other.liveness[other_slot] == _LEFT)
-        return was_heard or called_otherwise or left_or_came
+        return has_reported or went_down_or_up or left_or_came
 
     def health(self, slot: int) -> NodeHealth:
-        """The newest sample and what follows from it."""
+        """The newest sample and its conditions."""
         load, memory, disk, _seen, at, _cpus = self.gauges[slot * GAUGES : slot * GAUGES + GAUGES]
         return health_sample(
             _or_none(load),

@@ -1,1 +1,1 @@
-"""What client and coordinator say to each other: shapes and problem types. No I/O, no httpx, no server."""
+"""The messages between client and coordinator: request and response bodies, and problem types. No I/O, no httpx."""

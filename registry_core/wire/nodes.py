@@ -1,12 +1,12 @@
-"""Nodes as they come over the network: read quickly, and nothing in them believed.
+"""Decodes nodes from the network: fast, and with every field checked.
 
-`node_from_plain` makes every record by its constructor, which checks field by field in Python: 40 to 80 µs a node. Here
-msgspec checks types, ranges and lengths while it decodes, what it cannot express is checked for all texts of a node at
-once, and the records are then made without their constructors (`models.trusted`).
+`node_from_plain` calls the constructor of every record, which checks field by field in Python: 40 to 80 µs per node.
+Here msgspec checks types, ranges and lengths while it decodes; what it cannot express is checked for all texts of a
+node at once; the records are then made without their constructors (`models.trusted`).
 
-The quick way accepts only what is surely right. Whatever it does not accept (a field that a newer version wrote, a text
-in an unusual form, a value out of bounds) goes the slow way through `node_from_plain`, which decides, and names the
-field and the rule where it refuses. So the rules stand in one place, and a law test holds both ways to the same result.
+The fast path accepts only what is certainly valid. Anything else (a field of a newer version, a text in an unusual
+form, a value out of bounds) takes the slow path through `node_from_plain`, which decides, and names the field and the
+rule in its error. So the rules are in one place, and a property test checks that both paths agree.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from registry_core.models.trusted import unchecked
 __all__ = ["LARGEST_NODE_BYTES", "decode_node"]
 
 LARGEST_NODE_BYTES = 32 * 1024
-"""Of one node as JSON. A record has at most 16 KiB, and the coordinator adds what it knows of the node."""
+"""The size limit of one node as JSON. A record has at most 16 KiB; the coordinator adds fields of its own."""
 
 _Fields = list[tuple[str, Any, Any]]  # name, type, default
 
@@ -67,7 +67,7 @@ def _given_or_absent(shape: Any) -> Any:
 
 
 def _shape(name: str, fields: _Fields) -> Any:
-    """What msgspec decodes a map into. A field that is not known is an error, and so a case for the slow way."""
+    """The struct that msgspec decodes a map into. An unknown field is an error, so it takes the slow path."""
     return msgspec.defstruct(name, fields, forbid_unknown_fields=True)
 
 
@@ -150,13 +150,13 @@ _CONDITIONS_OF = {gauges: Conditions(*gauges) for gauges in itertools.product(Co
 
 
 class _UnsureError(Exception):
-    """The quick way does not accept this."""
+    """The fast path does not accept this."""
 
 
 def decode_node(text: bytes) -> Node:
-    """The node that a JSON text describes; `ip_address` is WITHHELD_ADDRESS where it holds none.
+    """The node that a JSON text describes; `ip_address` is WITHHELD_ADDRESS where the text has none.
 
-    Raises ValidationError that names the field, and msgspec.MsgspecError for what is no JSON.
+    Raises ValidationError naming the field, and msgspec.MsgspecError for text that is not JSON.
     """
     if len(text) > LARGEST_NODE_BYTES:
         raise ValidationError("node", len(text), f"must have at most {LARGEST_NODE_BYTES} bytes")
@@ -176,7 +176,7 @@ def _checked(plain: object) -> Node:
 
 
 def _quickly(fields: dict[str, Any]) -> Node:
-    """Makes the fields of a `Node` of those of `_NODE`, in place."""
+    """Turn the fields of `_NODE` into those of a `Node`, in place."""
     texts = [fields[name] for name in _NODE_TEXTS]
     del fields["is_healthy"], fields["is_ready"]
     limits.identifier("id", fields["id"])
@@ -245,7 +245,7 @@ def _utc(moment: Optional[datetime]) -> Optional[datetime]:
 
 
 def _address(field: str, value: str) -> str:
-    """As `canonical_address`, which takes 7 µs for an IPv6 address, as nearly all of them come in their one form."""
+    """As `canonical_address`, but fast for IPv6 addresses that are canonical already, as nearly all are (7 µs less)."""
     if ":" in value and "." not in value and not value.startswith((":", "ff")):  # neither mapped, nor ::, nor multicast
         try:
             if socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, value)) == value:

@@ -1,7 +1,7 @@
-"""The bodies of requests and answers under `/v1`, as msgspec reads and writes them.
+"""The bodies of requests and responses under `/v1`, as msgspec reads and writes them.
 
-Unknown fields are ignored and `/v1` only grows. A node travels in the one shape of `models.encoding`, so here it
-is a plain map. Durations are seconds, times RFC 3339 in UTC.
+Unknown fields are ignored, and fields of `/v1` are added but never removed. A node has the shape of `models.encoding`,
+so here it is a plain map. Durations are in seconds; times are RFC 3339 in UTC.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ __all__ = [
 ]
 
 PROTOCOL = 2
-"""What this version speaks. A coordinator also takes what nodes of the protocol before it send, and answers as they
-expect. A registration, or a coordinator, that names no protocol speaks protocol 1."""
+"""The protocol of this version. A coordinator also accepts requests of the previous protocol and responds in it.
+A registration, or a coordinator, that names no protocol uses protocol 1."""
 MAX_REGISTRATION_BYTES = 64 * 1024
 MAX_HEARTBEAT_BYTES = 4 * 1024
 SHORTEST_INTERVAL_SECONDS = 0.05
 LONGEST_INTERVAL_SECONDS = 900.0
 LAST_GENERATION = 2**53 - 1
-"""The largest that JSON carries everywhere. After it a node begins anew, and a coordinator takes any generation."""
+"""The largest integer that every JSON parser reads exactly. After it a node starts again at 1, and a coordinator
+accepts any generation."""
 
 Load = Annotated[float, Meta(ge=0, le=1_000_000)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
@@ -59,11 +60,11 @@ class SuccessionLink(msgspec.Struct, frozen=True):
 
 
 class Registration(msgspec.Struct, frozen=True):
-    """What a node says about itself. `generation` rises with every registration and is kept by both sides.
+    """A node's description of itself. `generation` rises with every registration and is stored by both sides.
 
-    `machine_hint` tells one machine from a copy of it, `boot_id` one boot, or start of the agent, from the next.
-    `interval_seconds` is how often the node means to report. `first_public_key` and `succession` are for a node whose
-    key was replaced. `protocol` is what the node speaks.
+    `machine_hint` distinguishes a machine from a copy of it, `boot_id` one boot, or start of the agent, from the next.
+    `interval_seconds` is how often the node intends to report. `first_public_key` and `succession` are for a node
+    whose key was replaced. `protocol` is the node's protocol.
     """
 
     node: dict[str, Any]
@@ -78,9 +79,9 @@ class Registration(msgspec.Struct, frozen=True):
 
 
 class RegistrationReply(msgspec.Struct):
-    """The coordinator's answer to a registration. `session` is the token that heartbeats carry.
+    """The response to a registration. `session` is the token that heartbeats carry.
 
-    `protocol` is the one that this answer follows: the node's own.
+    `protocol` is the protocol of this response, which is the node's.
     """
 
     node_id: Text
@@ -104,7 +105,7 @@ class GaugeSummary(msgspec.Struct, frozen=True):
 
 
 class GaugeSummaries(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Of each gauge that could be read during the gap."""
+    """A summary of each gauge that could be read during the gap."""
 
     load_average: Optional[GaugeSummary] = None
     memory_usage: Optional[GaugeSummary] = None
@@ -122,7 +123,7 @@ class Gap(msgspec.Struct, frozen=True, rename={"begin": "from"}):
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
-    """A sign of life with the newest sample. `sequence` rises within a session."""
+    """A report that the node is alive, with the newest sample. `sequence` rises within a session."""
 
     sequence: Whole = 0
     load_average: Optional[Load] = None
@@ -132,7 +133,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
 
 
 class Withheld(msgspec.Struct, frozen=True):
-    """Why a node that reports is given no work: what stands against it, and who can mend that."""
+    """One reason why a node that reports gets no work: the failed condition, and how to fix it."""
 
     condition: Text
     found: LongText
@@ -140,9 +141,9 @@ class Withheld(msgspec.Struct, frozen=True):
 
 
 class HeartbeatReply(msgspec.Struct):
-    """What follows from it. `interval_seconds` is when the next one is wanted at the latest.
+    """The response to a heartbeat. `interval_seconds` is the longest time until the next one.
 
-    `withheld`: why the node gets no work whatever it reports; absent where nothing stands against it.
+    `withheld`: why the node gets no work, whatever it reports; absent when there is no such reason.
     """
 
     interval_seconds: Interval
@@ -152,7 +153,7 @@ class HeartbeatReply(msgspec.Struct):
 
 
 class TaskOutcome(msgspec.Struct, frozen=True):
-    """Whether one task on the node succeeded; the rest as in `Registry.update_node_reputation`."""
+    """Whether one task on the node succeeded; the other fields are those of `Registry.update_node_reputation`."""
 
     success: bool
     task_id: Optional[str] = None
@@ -162,14 +163,14 @@ class TaskOutcome(msgspec.Struct, frozen=True):
 
 
 class AdmissionChange(msgspec.Struct, frozen=True):
-    """What an operator decides: approved, probation, suspended or banned; with a reason where it restricts."""
+    """An operator's decision: approved, probation, suspended or banned, with a reason for the last two."""
 
     admission: Text
     reason: Text = ""
 
 
 class CordonOrder(msgspec.Struct, frozen=True):
-    """No new work for the node, why, and until when (absent: until it is lifted)."""
+    """Give the node no new work: why, and until when (absent: until the cordon is lifted)."""
 
     reason: Text = ""
     until: Optional[Text] = None
@@ -182,9 +183,9 @@ class WalletProof(msgspec.Struct, frozen=True):
 
 
 class CoordinatorInfo(msgspec.Struct):
-    """Who answers here. `id` is what nodes pin and sign for; `public_key` is its Ed25519 key in base64.
+    """The coordinator's identity. Nodes pin `id` and sign for it; `public_key` is its Ed25519 key in base64.
 
-    `protocol` is the newest that it speaks; it speaks the one before it, too.
+    `protocol` is the newest that it supports; it also supports the previous one.
     """
 
     id: Text

@@ -186,7 +186,7 @@ def test_a_run_that_is_left_out_says_what_the_one_before_is_at(
         clocks.pass_by(15)
         schedule.run_due()
         assert begun.wait(5)
-    assert "report is still running: its next run is left out" in caplog.text
+    assert "report is still running: its next run is skipped" in caplog.text
     release.set()
     schedule.stop()
 

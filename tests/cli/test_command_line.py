@@ -27,11 +27,13 @@ STARTS = {  # command: what follows it, its exit code, and a part of what it say
     "service": (["uninstall", "--root", ".", "--dry-run"], 0, ""),
     "doctor": (["--state-dir", "."], 1, "PROBLEM"),
     "coordinator": (["--state-dir", "c", "--host", "0.0.0.0"], 78, "only with TLS"),
-    "token": (["create", "reader", "--state-dir", "."], 1, "coordinator.db is not there"),
+    "token": (["create", "reader", "--state-dir", "."], 1, "coordinator.db does not exist"),
     "key": (["show", "--state-dir", "."], 1, "node.key"),
     "wallet": (["message", "none", "--registry", "none.json"], 1, "none.json"),
     "completion": (["bash"], 0, "_duxnet_completion"),
     "manual": ([], 0, ".TH"),
+    "help": (["nodes", "list"], 0, "Usage: duxnet nodes list"),
+    "version": ([], 0, f"duxnet {__version__}"),
 }
 
 
@@ -80,11 +82,16 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
     [
         (["prob"], "there is no command 'prob'; did you mean probe?"),
         (["nodes", "lst"], "there is no command 'lst'; did you mean list?"),
-        (["xyzzy"], "there is no command 'xyzzy'; there are probe, agent"),
+        (["xyzzy"], "there is no command 'xyzzy'; the commands are probe, agent"),
         (["\x1b[2J"], r"there is no command '\x1b[2J'"),
-        (["agent", "--intervall", "3"], "--interval"),
-        (["nodes", "list", "--limit", "many"], "'many' is not a valid integer"),
-        (["--frobnicate"], "--frobnicate"),
+        (["agent", "--intervall", "3"], "there is no option '--intervall'; did you mean --interval?"),
+        (["nodes", "list", "--limit", "many"], "--limit: 'many' is not a valid integer"),
+        (["nodes", "show"], "ID is missing"),
+        (["token", "create", "guest"], "ROLE: 'guest' is not one of"),
+        (["token", "lits"], "there is no command 'lits'; did you mean list?"),
+        (["help", "nodes", "lst"], "there is no command 'lst'; did you mean list?"),
+        (["config", "show", "-o", "yaml"], "-o / --format: 'yaml' is not one of"),
+        (["--frobnicate"], "there is no option '--frobnicate'"),
     ],
 )
 def test_a_mistyped_word_is_a_usage_error_with_a_suggestion(
@@ -92,7 +99,9 @@ def test_a_mistyped_word_is_a_usage_error_with_a_suggestion(
 ) -> None:
     assert main(arguments) == 2
     captured = capsys.readouterr()
-    assert wanted in captured.err
+    error, hint = captured.err.splitlines()
+    assert error.startswith(f"duxnet: {wanted}")
+    assert re.fullmatch(r"See `duxnet[a-z -]* --help`\.", hint)
     assert captured.out == ""
 
 

@@ -40,7 +40,7 @@ def test_before_the_first_start_there_is_no_key_to_show_and_none_is_made(state_d
     for command in ("show", "rotate"):
         done = duxnet("key", command, "--state-dir", state_dir)
         assert done.returncode == 1
-        assert "node.key': is not there: the first start of the agent makes it" in done.stderr
+        assert "node.key': does not exist; the first start of the agent makes it" in done.stderr
     assert not state_dir.exists()
 
 
@@ -54,7 +54,7 @@ def test_a_stopped_agent_comes_back_as_the_same_node_with_the_new_key(state_dir:
     done = duxnet("key", "rotate", "--state-dir", state_dir)
     assert done.returncode == 0, done.stderr
     assert "replaced    1 of 16 possible times" in done.stdout
-    assert "No agent runs here" in done.stderr
+    assert "No agent is running here" in done.stderr
     assert "PRIVATE" not in done.stdout + done.stderr
 
     after = told(state_dir, "show")
@@ -71,7 +71,7 @@ def test_a_running_agent_takes_the_new_key_up_when_it_reloads(state_dir: Path) -
     with RunningAgent(state_dir) as agent:
         agent.wait_for_reports()
         done = duxnet("key", "rotate", "--state-dir", state_dir)
-        assert f"at once: kill -HUP {agent.process.pid}" in done.stderr
+        assert f"at once after: kill -HUP {agent.process.pid}" in done.stderr
         agent.process.send_signal(signal.SIGHUP)
         agent.wait_for_log("registered again: public_key changed")
         shown = told(state_dir, "show")
@@ -147,11 +147,11 @@ def test_at_a_coordinator_the_node_stays_the_same_and_a_copy_from_before_is_refu
         fork = told(tmp_path / "before", "rotate")  # the old key signs another successor
         assert fork["node_id"] == first["id"]
         with RunningAgent(tmp_path / "before", *to_it) as thief:
-            thief.wait_for_log("the node's key was replaced since, and only the newer one speaks for it")
+            thief.wait_for_log("the node's key was replaced, and only the newer one is valid")
         assert shown()["public_key"] == newest
         assert coordinator.call("DELETE", f"/v1/nodes/{first['id']}", token=coordinator.operator_token())[0] == 204
         with RunningAgent(tmp_path / "before", *to_it) as thief:
-            thief.wait_for_log("the node's key was replaced since, and only the newer one speaks for it")
+            thief.wait_for_log("the node's key was replaced, and only the newer one is valid")
         with RunningAgent(state_dir, *to_it) as agent:
             agent.wait_for_reports(2)
             until(lambda: shown()["public_key"] == newest, "the node with its newest key")

@@ -130,7 +130,7 @@ def test_backup_and_restore_refuse_to_overwrite_unless_told(tmp_path: Path, caps
     assert run("backup", path, copy) == 0
     assert run("backup", path, copy) == 1
     assert run("restore", copy, path) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert run("restore", copy, path, "--overwrite") == 0
     assert "before-restore" in capsys.readouterr().out
 

@@ -54,7 +54,7 @@ def test_every_list_goes_on_without_a_damaged_node_and_tells(tmp_path: Path) -> 
         for asked in ("/v1/nodes/node-0", "/v1/nodes/node-0/explain", "/v1/nodes/node-0/reputation"):
             status, _, problem = running.call("GET", asked)
             assert (status, problem["type"]) == (503, "urn:duxnet:problem:store-failed")
-            assert "what is kept of node 'node-0' is damaged" in problem["detail"]
+            assert "the record of node 'node-0' is damaged" in problem["detail"]
             assert "nodes.db" not in str(problem)  # where it lies is nobody's business
         assert "duxnet_damaged_records 2\n" in running.call("GET", "/metrics")[2]
         assert 'duxnet_nodes{state="registered"} 4' in running.call("GET", "/metrics")[2]
@@ -228,4 +228,4 @@ def test_background_work_goes_on_past_a_damaged_record_and_names_it_once(
                 pass
             registry.host.weigh_ratings(["node-0", "node-2"])
         assert registry.get_reputation("node-3").evidence["availability"].weight > 0.3
-    assert caplog.text.count("of node-1 cannot be written") == 1
+    assert caplog.text.count("of node node-1 cannot be written") == 1

@@ -90,7 +90,7 @@ def test_a_damaged_record_keeps_no_other_node_s_hours_from_being_written(
     assert registry.host.settle_hours() == 2
     assert registry.host.settle_hours() == 0
     assert _availability(registry, "steady").weight > 0.5
-    assert "the hours of flaky cannot be written" in caplog.text
+    assert "the hours of node flaky cannot be written" in caplog.text
 
 
 def test_a_node_that_left_in_good_order_is_not_judged(registry: NodeRegistry, clock: Clock) -> None:

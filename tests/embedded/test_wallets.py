@@ -21,7 +21,7 @@ from registry_core.rules.reputation.carry_over import with_wallet
 from tests.support.ethereum import Wallet
 
 WALLET = Wallet(11)
-_PROVEN = "its wallet is proven: the wallet's faults count against it"
+_PROVEN = "its wallet is proven: failures of the wallet's other nodes count against it"
 
 
 @pytest.fixture(params=["nodes.json", "nodes.db"])

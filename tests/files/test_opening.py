@@ -361,7 +361,7 @@ def test_a_folder_above_that_another_user_could_exchange_is_refused(start: str, 
         (place / "theirs/state").mkdir()
         os.chown(place / "theirs/state", place.stat().st_uid, -1)
     for folder in (place / "theirs/state", place / "theirs/state/deeper/still", place / "theirs/new"):
-        with pytest.raises(StoreError, match=r"theirs.*could put another in its place"):
+        with pytest.raises(StoreError, match=r"theirs.*can replace it"):
             STARTS[start](folder)
     with as_tests_do():
         assert [path.name for path in (place / "theirs").rglob("*")] == ["state"]
@@ -388,7 +388,7 @@ def test_a_link_of_another_user_on_the_way_is_refused_and_ones_own_is_followed(s
     assert len(list(real.iterdir())) > 0
     with as_tests_do():
         os.chown(link, STRANGER, STRANGER, follow_symlinks=False)
-    with pytest.raises(StoreError, match=r"link.*could put another in its place"):
+    with pytest.raises(StoreError, match=r"link.*can replace it"):
         STARTS[start](link)
 
 
@@ -399,7 +399,7 @@ def test_a_link_of_another_user_in_the_place_of_a_registry_is_refused(place: Pat
     with as_tests_do():
         (place / name).symlink_to(place / "elsewhere" / name)
         os.chown(place / name, STRANGER, STRANGER, follow_symlinks=False)
-    with pytest.raises(StoreError, match=rf"{name}.*is a link that user id {STRANGER} made"):
+    with pytest.raises(StoreError, match=rf"{name}.*is a symbolic link of user id {STRANGER}"):
         NodeRegistry(place / name)
     assert not (place / "elsewhere").exists()
 
@@ -478,7 +478,7 @@ def test_root_may_look_after_the_folder_of_a_service_and_is_led_nowhere(tmp_path
         laid = Laid(folder)
         for kind in ("link", "hard link"):
             laid.lay(kind, folder / "node.key")
-            with pytest.raises(StoreError, match=r"node\.key.*(is a link|2 names)"):
+            with pytest.raises(StoreError, match=r"node\.key.*(is a link|2 hard links)"):
                 load_node_key(folder)
         laid.lay("link", folder / ".machine.json.tmp")
         replace_file(folder / "machine.json", b"{}")

@@ -148,7 +148,7 @@ def test_an_id_that_is_not_the_hash_of_the_key_is_refused(tmp_path: Path) -> Non
     plain = json.loads((tmp_path / "node.id").read_text())
     plain["id"] = other.id
     (tmp_path / "node.id").write_text(json.dumps(plain))
-    with pytest.raises(DamagedStoreError, match="not the one that belongs"):
+    with pytest.raises(DamagedStoreError, match="its id does not match its key"):
         ensure_identity(tmp_path)
 
 

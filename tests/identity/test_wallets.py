@@ -70,7 +70,7 @@ def test_a_label_is_no_ethereum_address() -> None:
 
 def test_without_the_library_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "coincurve", None)
-    with pytest.raises(NotSupportedError, match=r"duxnet-registry\[ethereum\]"):
+    with pytest.raises(NotSupportedError, match=r"pip install '\.\[ethereum\]'"):
         EthereumWallets().verify(Wallet(7).address, "hello", Wallet(7).sign("hello"))
 
 

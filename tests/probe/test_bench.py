@@ -75,7 +75,7 @@ def test_without_blake3_the_cpu_is_not_measured_and_the_reason_says_how(
     monkeypatch.setattr(measure, "find_spec", lambda name: None)
     found = bench(LiveSource(), report(gpu_enabled=True), str(tmp_path))["measured"]
     assert found["cpu_one_lane"] == found["cpu_all_lanes"] == {"not_measured": NEEDS_BLAKE3}
-    assert found["gpu"] == {"not_measured": "needs torch, which is not installed here"}
+    assert found["gpu"] == {"not_measured": "needs torch, which is not installed"}
     assert found["memory_one_lane"]["value"] > 0
 
 
@@ -84,7 +84,7 @@ def test_without_blake3_the_cpu_is_not_measured_and_the_reason_says_how(
     ("values", "reason"),
     [
         ({"storage_available_gb": 0.5}, "less than 1 GB is free"),
-        ({"storage_available_gb": None}, "the work directory's storage is not known"),
+        ({"storage_available_gb": None}, "the work directory's storage is unknown"),
     ],
 )
 def test_a_disk_without_room_is_left_alone(tmp_path: Path, values: dict[str, Any], reason: str) -> None:
@@ -100,13 +100,13 @@ def test_a_worker_that_fails_or_hangs_is_a_reason_and_is_ended(tmp_path: Path, m
     monkeypatch.setattr(measure, "_WORKER", script)
     before = time.monotonic()
     found = measure._rounds("cpu", "x", 2, 0.1, "steps/s", 1.0, Deadline(1))
-    assert found == {"not_measured": "the worker did not get ready in time"}
+    assert found == {"not_measured": "the worker was not ready in time"}
     assert time.monotonic() - before < 4
 
 
 def test_nothing_begins_when_the_time_is_over() -> None:
     over = measure._rounds("cpu", "x", 1, 0.5, "steps/s", 1.0, Deadline(0.1))
-    assert over == {"not_measured": "the time for all measurements was over"}
+    assert over == {"not_measured": "the time limit for all measurements was reached"}
 
 
 def test_a_recording_is_not_measured() -> None:

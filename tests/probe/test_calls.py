@@ -110,5 +110,5 @@ def test_a_replay_does_not_load_psutil() -> None:
 
 
 def test_an_unknown_question_is_an_error() -> None:
-    with pytest.raises(SourceError, match="weather is not a question"):
+    with pytest.raises(SourceError, match="weather is not a query"):
         calls.answer("weather", "")

@@ -158,8 +158,8 @@ def test_explain_says_what_is_offered_and_what_made_the_difference() -> None:
     assert text.startswith("This machine offers 1 CPU, 2.147 GB of memory, 99.72 GB of storage and no GPU.")
     assert (
         "CPUs: 1 offered; 1.5 may be used by this process; 16 on the whole machine.\n"
-        "  What makes the difference: the CPU quota of a control group, /sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us.\n"
-        "  A share of CPU time is offered as whole CPUs, rounded down, and never as less than one.\n"
+        "  Limited by: the CPU quota of a control group, /sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us.\n"
+        "  A share of CPU time is offered as whole CPUs, rounded down, but at least one.\n"
     ) in text
     assert "Memory: 2.147 GB offered; that is all that this process may use; 67.423 GB on the whole machine.\n" in text
     assert "/etc/hosts" not in text

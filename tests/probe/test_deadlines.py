@@ -52,7 +52,7 @@ def test_after_a_late_answer_the_question_is_asked_anew() -> None:
     with pytest.raises(MissedDeadline):
         deadlines.call("mount", 0.05, mount)
     mount.released.set()
-    deadlines._out["mount"].done.wait(5)
+    deadlines._unfinished["mount"].done.wait(5)
     assert deadlines.call("mount", 5, mount) == "answer 2"
 
 
@@ -61,7 +61,7 @@ def test_what_is_always_late_gives_its_late_answer_once_and_is_then_told_as_stuc
     with pytest.raises(MissedDeadline):
         deadlines.call("mount", 0.05, mount)
     mount.released.set()
-    deadlines._out["mount"].done.wait(5)
+    deadlines._unfinished["mount"].done.wait(5)
     mount.released.clear()
     assert deadlines.call("mount", 0.05, mount) == "answer 1"
     with pytest.raises(MissedDeadline, match="still stuck"):

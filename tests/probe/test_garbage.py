@@ -27,7 +27,7 @@ PARSERS: list[Callable[[str], Any]] = [
     cgroup.cpu_max,
     lambda text: cgroup.cfs_quota(text, "100000"),
     lambda text: cgroup.cfs_quota("100000", text),
-    cgroup.droppable_bytes,
+    cgroup.reclaimable_bytes,
     cgroup.hierarchical_limit,
     cgroup.memory_limit,
     cpu.cpu_list,

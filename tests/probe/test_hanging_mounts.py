@@ -113,7 +113,7 @@ def test_a_child_that_the_kernel_holds_is_named_and_its_mount_is_not_asked_again
     assert outcome(asked, place) == "no answer in 0.5 s"
     (child,) = asked._held.values()
     before = time.monotonic()
-    assert outcome(asked, place) == f"the kernel still holds process {child.pid}, which asked before"
+    assert outcome(asked, place) == f"the kernel still holds process {child.pid} of an earlier query"
     assert time.monotonic() - before < 0.3
     # it holds nothing of ours: only its own three pipes and files
     assert len(list(Path(f"/proc/{child.pid}/fd").iterdir())) == 3
@@ -168,12 +168,12 @@ def test_an_agent_beside_a_mount_that_hangs_stops_and_its_folder_can_be_used_at_
 
 def test_a_lock_that_a_dead_process_still_holds_is_told_as_that(tmp_path: Path) -> None:
     """Two threads: the first ends, the second waits where it cannot be ended; the process is a zombie with its lock."""
-    assert "is an agent that uses this state directory; stop it" in holder_text(os.getpid())
+    assert "uses this state directory; stop it" in holder_text(os.getpid())
     ended = subprocess.Popen([sys.executable, "-c", "pass"])
     try:
         while "Z" not in Path(f"/proc/{ended.pid}/stat").read_text().rpartition(")")[2][:3]:
             time.sleep(0.01)
-        assert "has ended, but the kernel still holds it" in holder_text(ended.pid)
-        assert "has ended" in str(AgentRunningError(str(tmp_path), ended.pid))
+        assert "has exited, but the kernel still holds it" in holder_text(ended.pid)
+        assert "has exited" in str(AgentRunningError(str(tmp_path), ended.pid))
     finally:
         ended.wait()

@@ -8,7 +8,7 @@ import hmac
 import pytest
 
 from agent.probe.parsers.addresses import Scope, scope_of
-from agent.probe.parsers.cgroup import cfs_quota, cgroup_mounts, cgroup_paths, cpu_max, droppable_bytes, memory_limit
+from agent.probe.parsers.cgroup import cfs_quota, cgroup_mounts, cgroup_paths, cpu_max, memory_limit, reclaimable_bytes
 from agent.probe.parsers.cpu import cpu_list, cpu_model
 from agent.probe.parsers.meminfo import arc_stats, meminfo
 from agent.probe.parsers.mounts import mount_of, mounts
@@ -88,8 +88,8 @@ def test_unlimited_memory_is_written_in_several_ways(text: str, limit: int) -> N
 
 
 def test_the_larger_figure_of_droppable_cache_is_the_subtrees() -> None:
-    assert droppable_bytes("cache 5\ninactive_file 10\ntotal_inactive_file 30\n") == 30
-    assert droppable_bytes("inactive_file x\n") == 0
+    assert reclaimable_bytes("cache 5\ninactive_file 10\ntotal_inactive_file 30\n") == 30
+    assert reclaimable_bytes("inactive_file x\n") == 0
 
 
 def test_both_cgroup_versions_may_be_mounted_at_once() -> None:

@@ -358,7 +358,7 @@ def test_a_list_of_file_systems_that_was_cut_says_so() -> None:
     text += "".join(disk_usage(f"/mnt/{n}", 10, 5, 5) for n in range(2, 72))
     readings, _ = StorageProbe().read(RecordingSource(text), ProbeOptions("/"))
     (told,) = (reading for reading in readings if reading.name == "file_systems")
-    assert (len(told.value), told.limited_by) == (64, "64 file systems are told: 7 more are left out")
+    assert (len(told.value), told.limited_by) == (64, "64 file systems are reported: 7 more are left out")
 
 
 DISK = 'ask nearest_existing / = "/"\n' + disk_usage("/", 1000000000, 400000000, 500000000)
@@ -576,5 +576,5 @@ def test_where_nothing_would_tell_of_a_hypervisor_its_absence_is_not_told() -> N
         readings, _ = HostProbe().read(RecordingSource(UNAME + text), ProbeOptions("/"))
         return next(reading.note for reading in readings if reading.name == "virtual_machine")
 
-    assert note('dir /sys/bus = ["pci"]\n') == "nothing here tells whether this is a virtual machine"
+    assert note('dir /sys/bus = ["pci"]\n') == "nothing here shows whether this is a virtual machine"
     assert note("file /sys/class/dmi/id/sys_vendor = Dell Inc.\n") == ""

@@ -103,7 +103,7 @@ def test_a_part_that_is_more_than_its_whole_is_not_believed() -> None:
     plain = ran(Said("cpu", Reading("cpu_cores", 8), Reading("host_cpus", 4)))
     assert plain["errors"][0] == {
         "probe": "cpu",
-        "message": "not believable: more than host_cpus, which is 4",
+        "message": "implausible: more than host_cpus, which is 4",
         "reading": "cpu_cores",
         "raw": 8,
     }
@@ -136,7 +136,7 @@ def test_a_reserve_is_taken_off_and_marked() -> None:
     )
     cores, _, memory = plain["readings"]
     assert (cores["value"], cores["container"], cores["set_by"]) == (3, 4, "reserve")
-    assert (memory["value"], memory["limited_by"]) == (13.5, "/sys/x; 2.5 GB kept back by the operator")
+    assert (memory["value"], memory["limited_by"]) == (13.5, "/sys/x; 2.5 GB reserved by the operator")
 
 
 def test_a_reserve_leaves_one_cpu_and_no_negative_memory() -> None:
@@ -158,7 +158,7 @@ def test_an_override_stands_in_also_for_what_could_not_be_measured() -> None:
             "value": 500.0,
             "unit": "GB",
             "source": "operator",
-            "limited_by": "override by the operator",
+            "limited_by": "overridden by the operator",
             "set_by": "override",
         }
     ]

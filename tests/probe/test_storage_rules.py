@@ -120,11 +120,15 @@ C = "3 1 0:60 / /mnt/c rw - 9p C:\\134 rw,aname=drvfs;path=C:\\134;uid=1000,tran
 @pytest.mark.parametrize(
     ("drives", "available", "limited"),
     [
-        (C, 20.0, "free space of the drive below, /mnt/c"),
-        (C.replace("9p C:\\134", "virtiofs drvfsa0"), 20.0, "free space of the drive below, /mnt/c"),
-        (C.replace("/mnt/c", "/win/c"), 20.0, "free space of the drive below, /win/c"),  # wsl.conf: root = /win
-        (C + "\n4 1 0:61 / /mnt/d rw - 9p D:\\134 rw,path=D:\\134", 20.0, "free space of the drive below, /mnt/c"),
-        ("3 1 0:60 / /usr/lib/wsl/drivers ro - 9p drivers ro", 20.0, "free space of the drive below, /usr/lib/wsl"),
+        (C, 20.0, "free space of the underlying drive, /mnt/c"),
+        (C.replace("9p C:\\134", "virtiofs drvfsa0"), 20.0, "free space of the underlying drive, /mnt/c"),
+        (C.replace("/mnt/c", "/win/c"), 20.0, "free space of the underlying drive, /win/c"),  # wsl.conf: root = /win
+        (C + "\n4 1 0:61 / /mnt/d rw - 9p D:\\134 rw,path=D:\\134", 20.0, "free space of the underlying drive, /mnt/c"),
+        (
+            "3 1 0:60 / /usr/lib/wsl/drivers ro - 9p drivers ro",
+            20.0,
+            "free space of the underlying drive, /usr/lib/wsl",
+        ),
         ("", 55.0, "5 GB reserved by the file system"),
     ],
 )
@@ -138,7 +142,7 @@ def test_the_growing_disk_of_windows_linux_is_bounded_by_its_drive(drives: str, 
     assert readings["storage_available_gb"].value == available
     assert readings["storage_gb"].value == 40.0 + available
     assert str(readings["storage_gb"].limited_by).startswith(limited)
-    assert "Windows keeps this disk in a file that grows" in readings["storage_gb"].note
+    assert "Windows keeps this disk in a growing file" in readings["storage_gb"].note
     assert readings["file_systems"].value[0]["available_gb"] == available
 
 

@@ -26,7 +26,7 @@ def test_an_ordinary_machine_is_told_in_25_lines_that_begin_with_its_offer(machi
     assert lines[0].startswith("This machine offers ")
     assert "GB is 10⁹ bytes" in lines[0]
     assert len(lines) <= (34 if machine in LARGE else 25), text
-    empty = (" None", " no limit", " not known", " huge pages  0.0 GB")
+    empty = (" None", " no limit", " unknown", " huge pages  0.0 GB")
     assert "error" in text or "*" in text or not [line for line in lines if line.endswith(empty)]
 
 
@@ -59,7 +59,7 @@ def test_a_gpu_is_one_line_with_what_matters() -> None:
 def test_a_row_with_a_note_is_marked_and_the_last_line_says_where_to_look() -> None:
     text = table(replayed("power9-nvlink-gpu-memory"))
     assert "memory * " in text
-    assert text.endswith("* there is more to say: duxnet probe --explain\n")
+    assert text.endswith("* details: duxnet probe --explain\n")
     assert "*" not in table(replayed("container-cgroup-v1")).split("\n", 1)[1].replace("0.5", "")
 
 

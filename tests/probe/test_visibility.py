@@ -59,7 +59,7 @@ def values(report: ProbeReport) -> dict[str, Any]:
 
 def test_without_sysfs_gpus_and_the_machine_are_not_known() -> None:
     report = run(Closed("/sys"))
-    assert errors(report)["gpus"] == "/sys is not visible here: GPUs on a bus cannot be told"
+    assert errors(report)["gpus"] == "/sys is not visible here: GPUs on a bus cannot be detected"
     told = values(report)
     assert (told["gpus"], told["gpu_enabled"]) == (None, None)
     plain = report.capabilities_to_plain()
@@ -104,7 +104,7 @@ def test_a_call_that_a_filter_refuses_costs_no_other_reading(call: str) -> None:
 
 def test_refused_interfaces_are_told_and_the_route_still_gives_an_address() -> None:
     report = run(Closed("/nothing", calls=("interfaces",)))
-    assert "interfaces cannot be told" in errors(report)["interfaces"]
+    assert "interfaces cannot be listed" in errors(report)["interfaces"]
     assert values(report)["interfaces"] is None
 
 
@@ -123,7 +123,7 @@ def test_where_no_thread_can_be_started_the_reading_thread_does_the_work(monkeyp
 
 def test_groups_that_are_not_mounted_here_leave_limits_unknown() -> None:
     groups = Cgroups(RecordingSource("file /proc/self/cgroup = 0::/docker/x\nfile /proc/self/mountinfo = x\n"))
-    assert groups.unseen == "control groups are not mounted here: limits cannot be seen"
+    assert groups.unseen == "control groups are not mounted here: limits cannot be read"
     assert not Cgroups(RecordingSource("file /proc/self/cgroup = 0::/\n")).unseen
 
 

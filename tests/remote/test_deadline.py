@@ -150,7 +150,7 @@ def test_an_answer_that_is_compressed_all_the_same_is_not_unpacked(encoding: str
     with (
         served(whole(bomb, "200 OK", f"content-encoding: {encoding}")) as (address, heads),
         a_remote(address) as remote,
-        pytest.raises(UnreachableError, match=f"answers in the encoding '{encoding}'"),
+        pytest.raises(UnreachableError, match=f"answered in the encoding '{encoding}'"),
     ):
         remote.count_nodes()
     assert b"accept-encoding: identity" in heads[0].lower()
@@ -224,10 +224,10 @@ def test_what_is_on_this_machine_goes_through_no_proxy() -> None:
 def test_a_token_never_goes_through_a_proxy_in_clear(tmp_path: Path) -> None:
     plain = {"allow_plaintext": True, "proxy": "http://192.0.2.9:3128"}
     for secret in ({"token": "dux_reader_x"}, {"join_token": "dux_join_x"}):
-        with pytest.raises(ValidationError, match="must be https:// where a proxy is set"):
+        with pytest.raises(ValidationError, match="must be https:// when a proxy is set"):
             a_remote("http://192.0.2.1", **plain, **secret)
     ensure_identity(tmp_path)
-    with pytest.raises(ValidationError, match="must be https:// where a proxy is set"):
+    with pytest.raises(ValidationError, match="must be https:// when a proxy is set"):
         RemoteRegistry("http://192.0.2.1", state_dir=tmp_path, options=RemoteOptions(**plain))  # type: ignore[arg-type]
     a_remote("http://192.0.2.1", **plain).close()  # who reads without a token has none to lose
 
@@ -275,7 +275,10 @@ def test_certificates_and_key_logs_of_the_environment_do_not_count(
     monkeypatch.setenv("SSL_CERT_DIR", str(Path(ca_file).parent))
     monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
     with served(whole(COUNT), context) as (address, _):
-        with a_remote(address) as remote, pytest.raises(UnreachableError, match=r"ca_file .SSL_CERT_FILE does not"):
+        with (
+            a_remote(address) as remote,
+            pytest.raises(UnreachableError, match=r"set ca_file .*SSL_CERT_FILE is not used"),
+        ):
             remote.count_nodes()
         with a_remote(address, ca_file=ca_file) as remote:
             assert remote.count_nodes() == 7

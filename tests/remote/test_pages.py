@@ -63,21 +63,21 @@ def test_a_limit_ends_the_reading_and_hands_the_cursor_on() -> None:
 def test_a_cursor_that_comes_again_is_an_error(cursors: list[str], limit: int) -> None:
     pages = [a_page(*(["x"] if limit == 1 and len(cursors) == 1 else []), next=cursor) for cursor in cursors]
     answer, _ = answers(*pages)
-    with pytest.raises(UnreachableError, match="pages without end: the cursor"):
+    with pytest.raises(UnreachableError, match="the list is endless: the cursor"):
         a_registry(answer).find_nodes(NodeQuery(limit=limit, after="start"))
 
 
 def test_pages_without_end_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_registry, "MOST_PAGES", 5)
     count = iter(range(100))
-    with pytest.raises(UnreachableError, match="pages without end: more than 5"):
+    with pytest.raises(UnreachableError, match="the list is endless: more than 5"):
         a_registry(lambda _request: a_page(next=f"~1~{next(count)}")).find_nodes(NodeQuery())
 
 
 @pytest.mark.parametrize(
     ("page", "words"),
     [
-        (a_page("a", "b", "c"), "more nodes than asked for: 3 and not 2"),
+        (a_page("a", "b", "c"), "3 nodes, but at most 2 were requested"),
         (a_page("a", "../b"), r"nodes\[1\]: id"),
         (a_page("a", ""), r"nodes\[1\]: id"),
         ({"nodes": [{"id": "a", "hostname": "a\x1b[2J"}]}, r"nodes\[0\]: hostname"),

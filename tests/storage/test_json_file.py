@@ -129,7 +129,7 @@ def test_reading_does_not_write(path: Path) -> None:
         ('[{"ip_address": "10.0.0.1", "sequence": "1"}]', "sequence"),
         ('[{"ip_address": "10.0.0.1", "rack": 1, "rack": 2}]', "rack"),
         ('{"nodes": [], "nodes": []}', "nodes"),
-        ('{"a": {"ip_address": "10.0.0.1"}, "a": {"ip_address": "10.0.0.2"}}', "twice"),
+        ('{"a": {"ip_address": "10.0.0.1"}, "a": {"ip_address": "10.0.0.2"}}', "must not be repeated"),
         ('{"a": {"ip_address": "10.0.0.1", "id": "b"}}', "nodes.a.id"),
         ('[{"ip_address": "10.0.0.1", "id": "a"}, {"ip_address": "10.0.0.2", "id": "a"}]', "nodes[1].id"),
         ('[{"ip_address": "10.0.0.1"}, {"ip_address": "10.0.0.1"}]', "nodes[1].id"),

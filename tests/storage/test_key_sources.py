@@ -60,7 +60,7 @@ def test_a_key_file_that_is_missing_is_an_error_and_not_the_next_source(tmp_path
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o666, 0o610])
 def test_a_key_file_that_is_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
-    with pytest.raises(StoreError, match="open to others"):
+    with pytest.raises(StoreError, match="open to other users"):
         read_key_file(key_file(tmp_path, bytes(range(32)), mode))
 
 

@@ -31,13 +31,13 @@ def test_what_was_sealed_opens_again_and_grows_by_a_fixed_overhead(plain: bytes,
 
 def test_a_sealed_value_does_not_open_in_the_place_of_another_record() -> None:
     sealer = Sealer(KeyRing.of(OLD), b"store")
-    with pytest.raises(CannotOpen, match="belongs to another place"):
+    with pytest.raises(CannotOpen, match="belongs to another record"):
         sealer.open(sealer.seal(b"secret", b"node-1"), b"node-2")
 
 
 def test_a_sealed_value_does_not_open_in_another_store() -> None:
     sealed = Sealer(KeyRing.of(OLD), b"store-1").seal(b"secret", b"node-1")
-    with pytest.raises(CannotOpen, match="belongs to another place"):
+    with pytest.raises(CannotOpen, match="belongs to another record"):
         Sealer(KeyRing.of(OLD), b"store-2").open(sealed, b"node-1")
 
 

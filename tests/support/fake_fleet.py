@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import secrets
 import time
 from collections import Counter
 from collections.abc import Coroutine, Iterable
@@ -106,18 +107,20 @@ class SimulatedNode:
         self._signer = signer
         self._body = signer.body(**said)
         self._sequence = 0
+        self._was_sent = False
         self._sign()
 
     def _sign(self) -> None:
-        headers = self._signer.headers(self._body)
+        headers = self._signer.headers(self._body, nonce=secrets.token_hex(8))
         headers.pop("content-type", None)
         self._headers = [f"{name}: {value}" for name, value in headers.items()]
         self._signed_until = time.monotonic() + SIGNED_FOR_SECONDS
 
     async def try_to_register(self, line: Line, tally: Tally) -> Answer:
         """One attempt."""
-        if time.monotonic() > self._signed_until:
+        if self._was_sent or time.monotonic() > self._signed_until:
             self._sign()
+        self._was_sent = True
         answer = await line.exchange("PUT", f"/v1/nodes/{self.id}", self._body, self._headers)
         tally.note(answer)
         if answer.status == 200:

@@ -1,0 +1,1 @@
+"""Whole systems: processes, sockets, disks and people who mean harm."""

@@ -104,12 +104,12 @@ def test_many_machines_one_registry_as_the_readme_says_and_through_an_outage(ter
     until(lambda: terminals.type(status).returncode == 3, "status tells of the outage")
     told = terminals.type(status).stdout
     assert re.search(r"^PROBLEM .*cannot be reached", told, re.MULTILINE)
-    assert re.search(r"^to mend it .*duxnet doctor", told, re.MULTILINE)
+    assert re.search(r"^remedy .*duxnet doctor", told, re.MULTILINE)
     unlisted = terminals.type(listing)
     assert (unlisted.returncode, unlisted.stdout) == (1, "")
     assert "cannot be reached" in unlisted.stderr
     examined = terminals.type(f"duxnet doctor --state-dir {FOLDER}")
-    assert "does the coordinator run there" in examined.stdout
+    assert "check that the coordinator runs there" in examined.stdout
 
     terminals.leave_running(coordinator)
     until(lambda: terminals.type(status).returncode == 0, "reports arrive again")

@@ -1,1 +1,1 @@
-"""GPUs of every vendor: found on the PCI bus, asked in the vendor's own way, each one offered or told why not."""
+"""GPUs of all vendors: found on the PCI bus and queried in the vendor's way, each with a reason if not usable."""

@@ -1,6 +1,6 @@
-"""AMD's GPUs from sysfs: the amdgpu driver tells the memory, its kfd part (ROCm) which GPUs can run HIP.
+"""AMD's GPUs from sysfs: the amdgpu driver reports the memory, its kfd part (ROCm) which GPUs can run HIP.
 
-Reading sysfs starts no library and no process. A sleeping GPU is left alone: only PCI is asked.
+Reading sysfs loads no library and starts no process. A sleeping GPU is not woken: only its PCI data is read.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _DRIVER = ("amdgpu",)
 _KFD = "/sys/class/kfd/kfd/topology/nodes"
 _PROPERTY = re.compile(r"^(\w+)[ \t]+(\d{1,20})$", re.MULTILINE)
 
-_UNIQUE = re.compile(r"[0-9a-f]{16}(?=\s*\Z)")  # a recording masks it
+_UNIQUE = re.compile(r"[0-9a-f]{16}(?=\s*\Z)")  # recordings mask it
 
 
 class KfdNode(NamedTuple):
-    """A compute node of the kfd topology. `integrated`: processor cores and GPU stand in one node, an APU."""
+    """A compute node of the kfd topology. `integrated`: CPU cores and GPU share the node (an APU)."""
 
     address: str
     target: str
@@ -33,7 +33,7 @@ class KfdNode(NamedTuple):
 
 
 def kfd_node(text: str) -> Optional[KfdNode]:
-    """A node's `properties` file; None for a node without GPU (simd_count 0) and for anything else.
+    """Parse a node's `properties` file; None for a node without GPU (simd_count 0) and for invalid text.
 
     `location_id` is bus × 256 + device × 8 + function. `gfx_target_version` is decimal: 90402 is gfx942.
     """
@@ -48,7 +48,7 @@ def kfd_node(text: str) -> Optional[KfdNode]:
 
 
 def kfd_nodes(source: Source) -> list[KfdNode]:
-    """The GPUs that ROCm can use. A GPU that is divided (MI300 in CPX mode) has several nodes at one address."""
+    """The GPUs that ROCm can use. A partitioned GPU (MI300 in CPX mode) has several nodes at one address."""
     nodes = []
     for name in source.list_dir(_KFD):
         node = kfd_node(_text(source, f"{_KFD}/{name}/properties"))
@@ -98,20 +98,20 @@ def _note(nodes: Sequence[KfdNode]) -> str:
     if nodes and nodes[0].target:
         parts.append(f"ROCm target {nodes[0].target}")
     if len(nodes) > 1:
-        parts.append(f"divided into {len(nodes)} compute partitions, told as one GPU")
+        parts.append(f"divided into {len(nodes)} compute partitions, reported as one GPU")
     if any(node.integrated for node in nodes):
         parts.append(INTEGRATED_NOTE)
     return "; ".join(parts)
 
 
 def driver_version(source: Source, module: str) -> str:
-    """The version of a driver that has one of its own (AMD's DKMS package), else of the kernel that it came with."""
+    """The driver's own version, if it has one (AMD's DKMS package), else the kernel's."""
     own = _text(source, f"/sys/module/{module}/version").strip()
     return own or _text(source, "/proc/sys/kernel/osrelease").strip()
 
 
 def _text(source: Source, path: str) -> str:
-    """The text of a file, empty where there is none or where it may not be read."""
+    """The text of a file, empty if there is none or access is denied."""
     try:
         return source.read_text(path) or ""
     except PermissionError:

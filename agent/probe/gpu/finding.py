@@ -1,4 +1,4 @@
-"""One GPU as a reader found it, before anybody asked whether it can be believed (`plausibility`)."""
+"""One GPU as a reader found it, before the plausibility checks (`plausibility`)."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from agent.probe.reading import Failure
 
 __all__ = ["INTEGRATED_NOTE", "GpuFinding", "GpuRead"]
 
-MOST_CARVED_OUT_BYTES = 4_000_000_000  # firmware sets so much aside for an integrated GPU; cards have more
-INTEGRATED_NOTE = "integrated: it works in the machine's memory"
+MOST_CARVED_OUT_BYTES = 4_000_000_000  # at most reserved by firmware for an integrated GPU; cards have more
+INTEGRATED_NOTE = "integrated: it uses the machine's memory"
 
 
 class GpuFinding(NamedTuple):
-    """One GPU, or one MIG instance. `reason` says why it is not usable and is empty when it is.
+    """One GPU, or one MIG instance. `reason` states why it is not usable and is empty if it is usable.
 
-    `memory_bytes` is memory that belongs to the GPU alone, None when not known (an integrated GPU has none).
-    `shared_memory_bytes` is how much of the machine's own memory the driver may lend it: not counted as the GPU's,
-    because it is in the machine's `memory_gb` already. `parent` is the UUID of the GPU that a MIG instance is part of.
+    `memory_bytes` is the GPU's own memory, None if unknown (an integrated GPU has none). `shared_memory_bytes` is how
+    much of the machine's memory the GPU may use: it is not counted as the GPU's, because the machine's `memory_gb`
+    includes it. `parent` is the UUID of the GPU that contains a MIG instance.
     `compute_capability` is NVIDIA's (8.6) or ROCm's target (gfx942).
-    `asleep`: it was left asleep, and this is what can be known without waking it. `note` is a sentence for people,
-    `source` names what told all this.
+    `asleep`: it was not woken, and these are the data known without waking it. `note` is a sentence for users,
+    `source` is where the data come from.
     """
 
     vendor: str = ""
@@ -40,16 +40,16 @@ class GpuFinding(NamedTuple):
 
     @property
     def usable(self) -> bool:
-        """Whether work can be given to it."""
+        """Whether work can use it."""
         return not self.reason
 
     @property
     def is_unified(self) -> bool:
-        """Whether it works in the machine's memory. A card with memory of its own may reach there, over its bus."""
+        """Whether it uses the machine's memory. A card with its own memory can only access it over the bus."""
         return INTEGRATED_NOTE in self.note or (self.memory_bytes or 0) <= MOST_CARVED_OUT_BYTES
 
     def gpu_fields(self) -> dict[str, Any]:
-        """The fields of the registry's `Gpu` record; `shared_memory_gb` where the GPU works in the machine's memory."""
+        """The fields of the registry's `Gpu` record; `shared_memory_gb` if the GPU uses the machine's memory."""
         shared = gigabytes(self.shared_memory_bytes) if self.is_unified else None
         return {
             "vendor": self.vendor,
@@ -63,7 +63,7 @@ class GpuFinding(NamedTuple):
         }
 
     def details(self) -> dict[str, Any]:
-        """What is told beside that: where it sits, its driver, and the rest where there is something to say."""
+        """Further fields: its PCI address and driver, and others if they are set."""
         extras = {
             "shared_memory_gb": gigabytes(self.shared_memory_bytes),
             "compute_capability": self.compute_capability,
@@ -71,17 +71,17 @@ class GpuFinding(NamedTuple):
             "asleep": self.asleep,
             "note": self.note,
         }
-        told = {name: value for name, value in extras.items() if value}
-        return {"pci_address": self.pci_address, "driver": self.driver, **told}
+        present = {name: value for name, value in extras.items() if value}
+        return {"pci_address": self.pci_address, "driver": self.driver, **present}
 
 
 class GpuRead(NamedTuple):
-    """What a reader hands back: GPUs, and what it was told that cannot be so."""
+    """The result of a reader: GPUs, and implausible data as failures."""
 
     findings: list[GpuFinding]
     failures: list[Failure]
 
 
 def gigabytes(size_bytes: Optional[int]) -> Optional[float]:
-    """Bytes as GB (10⁹), to the megabyte."""
+    """Bytes as GB (10⁹), rounded to a megabyte."""
     return None if size_bytes is None else round(size_bytes / 1e9, 3)

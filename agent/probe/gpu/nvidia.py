@@ -1,7 +1,7 @@
-"""NVIDIA's GPUs: by NVML where the driver is loaded, by PCI and /proc/driver/nvidia where NVML cannot say.
+"""NVIDIA's GPUs: by NVML if the driver is loaded, by PCI and /proc/driver/nvidia if NVML gives no answer.
 
-A sleeping GPU is not asked for: NVML would wake it, and so would its `information` file in /proc (the driver takes
-a power reference to write it).
+A sleeping GPU is not queried: NVML would wake it, and so would reading its `information` file in /proc
+(the driver takes a power reference for it).
 """
 
 from __future__ import annotations
@@ -22,46 +22,46 @@ __all__ = ["kernel_module_version", "model_in_proc", "read"]
 
 _DRIVER = ("nvidia",)
 
-# What NVML says when it cannot open its device file, though the module is loaded: the file tells more
+# NVML's reasons if it cannot open its device file although the module is loaded: checking the file gives a better one
 _VAGUE = ("driver-not-loaded:", "no-permission:", "devices-lost:", "blocked:")
 
 _VERSION = re.compile(r"Kernel Module\b.*?\s{2,}([0-9]+(?:\.[0-9]+)+)")
-_LONGEST_VERSION_LINE = 500  # what the expression may search: its time grows with the square
+_LONGEST_VERSION_LINE = 500  # at most this much is searched: the time grows quadratically
 _MODEL = re.compile(r"^Model:\s*(\S.*?)\s*$", re.MULTILINE)
 
 
 def read(source: Source, devices: Sequence[PciDevice]) -> GpuRead:
-    """A finding for each device, or several for one that is divided (MIG)."""
+    """A finding for each device, or several for a GPU with MIG instances."""
     version = kernel_module_version(source.read_text(f"{NVIDIA_PROC}/version"))
-    askable = [item for item in devices if not reasons.driver_reason(item.driver, _DRIVER) and not item.asleep]
-    if devices and not askable:
-        return GpuRead([_unasked(source, item, version, "") for item in devices], [])
-    answer = _ask(source, [item.address for item in askable])
+    queried = [item for item in devices if not reasons.driver_reason(item.driver, _DRIVER) and not item.asleep]
+    if devices and not queried:
+        return GpuRead([_from_pci(source, item, version, "") for item in devices], [])
+    answer = _ask(source, [item.address for item in queried])
     if version and answer.reason.startswith(_VAGUE):
         answer = answer._replace(reason=trouble_with(source, NVIDIA_CONTROL) or answer.reason)
     answer = answer._replace(driver_version=answer.driver_version or version)
     findings: list[GpuFinding] = []
     for device in devices:
-        told = [gpu for gpu in answer.gpus if gpu.address == device.address] if device in askable else []
-        findings.extend(_told(source, device, gpu, answer) for gpu in told)
-        if not told:
-            silence = _silence(answer, device)
-            findings.append(_unasked(source, device, answer.driver_version, silence, answer.knows_library))
+        listed_gpus = [gpu for gpu in answer.gpus if gpu.address == device.address] if device in queried else []
+        findings.extend(_from_nvml(source, device, gpu, answer) for gpu in listed_gpus)
+        if not listed_gpus:
+            reason_unlisted = _reason_for(answer, device)
+            findings.append(_from_pci(source, device, answer.driver_version, reason_unlisted, answer.knows_library))
     return GpuRead(findings if devices else _without_pci(source, answer, version), answer.failures)
 
 
 def _without_pci(source: Source, answer: NvmlAnswer, module_version: str) -> list[GpuFinding]:
-    """What NVML lists where no NVIDIA device is seen on PCI. With the driver here and nothing listed there is a GPU
-    that cannot be seen: fallen off the bus, or kept from this container."""
+    """What NVML lists if no NVIDIA device is visible on PCI. If it lists none although the driver is loaded, there is a
+    GPU that is not visible: lost from the bus, or hidden from this container."""
     if answer.gpus or answer.reason == reasons.NOT_OFFERED:
-        return [_told(source, None, gpu, answer) for gpu in answer.gpus]
+        return [_from_nvml(source, None, gpu, answer) for gpu in answer.gpus]
     if not module_version and access(source, NVIDIA_WSL) == "missing":
         return []
     return [GpuFinding("NVIDIA", driver_version=module_version, reason=answer.reason, source="NVML")]
 
 
-def _silence(answer: NvmlAnswer, device: PciDevice) -> str:
-    """Why NVML told nothing of a device. One that sleeps was not asked for: only what holds for all holds for it."""
+def _reason_for(answer: NvmlAnswer, device: PciDevice) -> str:
+    """Why NVML did not describe a device. A sleeping one was not queried, so only general reasons apply to it."""
     return "" if device.asleep and answer.reason == reasons.NOT_OFFERED else answer.reason
 
 
@@ -73,7 +73,7 @@ def _ask(source: Source, addresses: Sequence[str]) -> NvmlAnswer:
     return nvml_answer(document)
 
 
-def _told(source: Source, device: Optional[PciDevice], gpu: NvmlGpu, answer: NvmlAnswer) -> GpuFinding:
+def _from_nvml(source: Source, device: Optional[PciDevice], gpu: NvmlGpu, answer: NvmlAnswer) -> GpuFinding:
     model = gpu.model
     if not model and device is not None:
         model = maker_and_model(source, device)[1]
@@ -97,7 +97,7 @@ def _told(source: Source, device: Optional[PciDevice], gpu: NvmlGpu, answer: Nvm
 
 
 def _machine_bytes(source: Source) -> Optional[int]:
-    """All of the machine's memory: as much as an integrated GPU can work in."""
+    """All of the machine's memory, which an integrated GPU can use."""
     try:
         memory = main_memory(source)
     except (SourceError, OSError):
@@ -105,9 +105,11 @@ def _machine_bytes(source: Source) -> Optional[int]:
     return memory.total if memory else None
 
 
-def _unasked(source: Source, device: PciDevice, version: str, silence: str, may_read_proc: bool = False) -> GpuFinding:
-    """What PCI and /proc tell. A driver that crashed or hung a moment ago is not bothered again."""
-    reason = reasons.driver_reason(device.driver, _DRIVER) or silence
+def _from_pci(
+    source: Source, device: PciDevice, version: str, reason_unlisted: str, may_read_proc: bool = False
+) -> GpuFinding:
+    """A finding from PCI and /proc. A driver that has just crashed or hung is not accessed again."""
+    reason = reasons.driver_reason(device.driver, _DRIVER) or reason_unlisted
     if device.asleep and not reason:
         reason = trouble_with(source, NVIDIA_CONTROL)
     model = ""

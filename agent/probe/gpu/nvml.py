@@ -1,6 +1,6 @@
-"""What NVML's answers mean: the document of `nvml_call`, live or recorded, as GPUs with reasons. Pure.
+"""Interprets NVML's answers: converts the document of `nvml_call`, live or recorded, to GPUs with reasons.
 
-The document crossed a process border, and a recording may hold anything: nothing in it is taken on trust.
+The document comes from another process or a recording, so every value in it is checked.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ __all__ = ["NvmlAnswer", "NvmlGpu", "bus_address", "nvml_answer"]
 
 _BUS_ID = re.compile(r"([0-9A-Fa-f]{4,8}):([0-9A-Fa-f]{2}):([0-9A-Fa-f]{2})\.([0-7])\Z")
 _PROHIBITED = 2  # nvmlComputeMode_t
-_NOT_SUPPORTED = 3  # of memory: a GPU that shares the machine's has none of its own
+_NOT_SUPPORTED = 3  # of memory: a GPU that uses the machine's memory has none of its own
 _DESCRIBING = ("nvmlDeviceGetUUID", "nvmlDeviceGetName", "nvmlDeviceGetMemoryInfo")
 _LOOK_UPS = ("nvmlDeviceGetHandleByPciBusId", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetMigDeviceHandleByIndex")
 
 
 class NvmlGpu(NamedTuple):
-    """A GPU, or a MIG instance of the GPU with the UUID `parent`. `address` is empty where NVML could not say.
+    """A GPU, or a MIG instance of the GPU with the UUID `parent`. `address` is empty if NVML does not give it.
 
-    `integrated`: it has no memory of its own and works in the machine's (GB10, Jetson).
+    `integrated`: it has no memory of its own and uses the machine's (GB10, Jetson).
     """
 
     address: str
@@ -38,14 +38,14 @@ class NvmlGpu(NamedTuple):
 
 
 class NvmlAnswer(NamedTuple):
-    """`reason` holds for every GPU that is not in `gpus`: why NVML told nothing of it."""
+    """`reason` applies to every GPU that is not in `gpus`: why NVML did not describe it."""
 
     gpus: list[NvmlGpu]
     reason: str
     driver_version: str
     cuda_version: str
     failures: list[Failure]
-    knows_library: bool  # the process came as far as NVML, so that asking the driver in other ways is safe
+    knows_library: bool  # the query did not crash or hang, so that reading the driver's files is safe
 
 
 def bus_address(bus_id: object) -> str:
@@ -58,49 +58,49 @@ def bus_address(bus_id: object) -> str:
 
 
 def nvml_answer(document: object) -> NvmlAnswer:
-    """The meaning of a document. What cannot be so is a failure with the raw value."""
-    said = document if isinstance(document, dict) else {"detail": "no answer"}
+    """Interpret a document. An implausible value is a failure with the raw value."""
+    answers = document if isinstance(document, dict) else {"detail": "no answer"}
     failures: list[Failure] = []
-    system = _map(said.get("system"))
+    system = _map(answers.get("system"))
     count = _number(system.get("device_count"))
     if count is not None and count > MAX_GPUS:
-        failures.append(Failure("gpu", f"NVML counts more GPUs than can be: at most {MAX_GPUS}", "gpus", count))
-    output = said.get("output")
+        failures.append(Failure("gpu", f"NVML counts more GPUs than possible: at most {MAX_GPUS}", "gpus", count))
+    output = answers.get("output")
     if output:
-        failures.append(Failure("gpu", "NVIDIA's library printed something, which it should not", raw=_short(output)))
+        failures.append(Failure("gpu", "NVIDIA's library printed unexpected output", raw=_short(output)))
     gpus: list[NvmlGpu] = []
-    listed = said.get("devices")
+    listed = answers.get("devices")
     for device in listed[:MAX_GPUS] if isinstance(listed, list) else []:
         gpus.extend(_gpus_of(_map(device), failures))
     return NvmlAnswer(
         gpus,
-        _reason_for_silence(said),
+        _reason_unlisted(answers),
         _text(system.get("driver_version")),
         _cuda_version(system.get("cuda_version")),
         failures,
-        said.get("outcome") in ("answered", "not-installed"),
+        answers.get("outcome") in ("answered", "not-installed"),
     )
 
 
-def _reason_for_silence(said: dict[str, Any]) -> str:
-    outcome = said.get("outcome")
-    failed = _map(said.get("failed"))
+def _reason_unlisted(answers: dict[str, Any]) -> str:
+    outcome = answers.get("outcome")
+    failed = _map(answers.get("failed"))
     if outcome == "answered":
         return reasons.nvml_reason(failed.get("code"), str(failed.get("call"))) if failed else reasons.NOT_OFFERED
     if outcome == "not-installed":
         return reasons.LIBRARY_NOT_INSTALLED
-    at = f" in {_short(said['at'], 60)}" if said.get("at") else ""
+    at = f" in {_short(answers['at'], 60)}" if answers.get("at") else ""
     if outcome == "crashed":
-        return f"library-crashed: NVIDIA's library ended with {_short(said.get('signal'), 20)}{at}; look into dmesg"
+        return f"library-crashed: NVIDIA's library crashed with {_short(answers.get('signal'), 20)}{at}; check dmesg"
     if outcome == "hung":
-        return f"library-hung: NVIDIA's library did not answer in time{at} and was ended; look into dmesg"
+        return f"library-hung: NVIDIA's library did not answer in time{at} and was killed; check dmesg"
     if outcome == "stuck":
-        return "driver-stuck: an earlier question is still held in the driver; the machine may need a restart"
-    return f"nvml-failed: asking NVIDIA's library failed{at}: {_short(said.get('detail'), 120)}"
+        return "driver-stuck: an earlier query still hangs in the driver; the machine may need a restart"
+    return f"nvml-failed: querying NVIDIA's library failed{at}: {_short(answers.get('detail'), 120)}"
 
 
 def _gpus_of(device: dict[str, Any], failures: list[Failure]) -> list[NvmlGpu]:
-    """The GPU, or its MIG instances in its place: the whole one cannot be used then."""
+    """The GPU, or instead its MIG instances: then the whole GPU cannot be used."""
     address = bus_address(device.get("bus_id"))
     whole = _gpu(device, address, "", failures)
     if device.get("compute_mode") == _PROHIBITED and not whole.reason:
@@ -119,7 +119,7 @@ def _gpus_of(device: dict[str, Any], failures: list[Failure]) -> list[NvmlGpu]:
 def _gpu(device: dict[str, Any], address: str, parent: str, failures: list[Failure]) -> NvmlGpu:
     errors = _map(device.get("errors"))
     reason = next((reasons.nvml_reason(errors[call], call) for call in _LOOK_UPS if call in errors), "")
-    lost = next((code for code in errors.values() if code in (15, 16)), None)  # it may go between two questions
+    lost = next((code for code in errors.values() if code in (15, 16)), None)  # it may be lost between two calls
     if lost is not None:
         reason = reasons.nvml_reason(lost, "")
     uuid = _text(device.get("uuid"))
@@ -161,5 +161,5 @@ def _text(value: object) -> str:
 
 
 def _short(value: object, most: int = 200) -> str:
-    """For an error text: one line, printable, not long."""
+    """A value for an error text: one line, printable, truncated."""
     return "".join(character if character.isprintable() else " " for character in str(value))[:most].strip()

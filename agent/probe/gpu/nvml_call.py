@@ -1,15 +1,15 @@
-"""Starts the process that talks to NVML, listens until a deadline, and makes one JSON document of what it heard.
+"""Starts the process that queries NVML, reads its output until a deadline, and returns it as one JSON document.
 
-Here: starting, listening, killing, and what became of the process. Not here: what NVML's answers mean (`nvml`). The
-document is the answer of a call: a recording keeps it as it is.
+It starts, reads and kills the process, and reports how it ended; `nvml` interprets the answers. Recordings store the
+document unchanged.
 
     outcome         answered, not-installed, failed, crashed, hung, stuck
-    at              the call that was under way when the process crashed, hung or failed
-    signal          the signal's name, when crashed
-    detail          what the process said last, when failed
-    output          what the library printed: it should print nothing
-    failed          {"call", "code"} when NVML as a whole could not be used
-    system, devices as `nvml_child` wrote them
+    at              the last call before the process crashed, hung or failed
+    signal          the signal's name, if crashed
+    detail          the last line of the process, if failed
+    output          what the library printed; normally nothing
+    failed          {"call", "code"} if NVML could not be used at all
+    system, devices as written by `nvml_child`
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Any, Optional
 
 __all__ = ["DEADLINE_SECONDS", "NvmlCaller", "ask_nvml", "pynvml_folder"]
 
-# NVML takes 1 to 2 seconds a GPU where no persistence daemon keeps them initialised: 8 GPUs need about 16.
+# NVML takes 1 to 2 seconds per GPU if no persistence daemon keeps them initialised: 8 GPUs need about 16.
 DEADLINE_SECONDS = 25.0
 _KILLED_WITHIN_SECONDS = 2.0
 _LONGEST_ANSWER_BYTES = 1 << 20
@@ -42,7 +42,7 @@ _SCRIPT = Path(__file__).with_name("nvml_child.py")
 
 
 def pynvml_folder() -> Optional[str]:
-    """Where nvidia-ml-py is installed, without importing it; None where it is not."""
+    """The folder in which nvidia-ml-py is installed, without importing it; None if it is not installed."""
     spec = find_spec("pynvml")
     if spec is None or spec.origin is None:
         return None
@@ -51,26 +51,26 @@ def pynvml_folder() -> Optional[str]:
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _Received:
     answer: bytes
     output: bytes
     in_time: bool
 
 
 def ask_nvml(bus_ids: Sequence[str]) -> dict[str, Any]:
-    """Ask NVML on this machine; see `NvmlCaller.ask`."""
+    """Query NVML on this machine; see `NvmlCaller.ask`."""
     return _this_machine().ask(bus_ids)
 
 
 @lru_cache(maxsize=1)
 def _this_machine() -> NvmlCaller:
-    """One for the process: it knows of a question that is still held in the driver."""
+    """One for the whole process, because it remembers a query that hangs in the driver."""
     return NvmlCaller()
 
 
 class NvmlCaller:
-    """Asks NVML, one process at a time. A process that even SIGKILL does not end (stuck in the driver) is kept in mind:
-    as long as it lives no other is started."""
+    """Queries NVML, with one process at a time. A process that even SIGKILL does not end (stuck in the driver) is
+    remembered: no other is started as long as it exists."""
 
     def __init__(
         self, deadline_seconds: float = DEADLINE_SECONDS, environment: Optional[Mapping[str, str]] = None
@@ -80,8 +80,8 @@ class NvmlCaller:
         self._stuck: Optional[subprocess.Popen[bytes]] = None
 
     def ask(self, bus_ids: Sequence[str] = ()) -> dict[str, Any]:
-        """The document about the GPUs with these bus ids, or about all that NVML lists. Takes at most the deadline
-        and two seconds; never raises for what the library does."""
+        """The document about the GPUs with these bus ids, or about all that NVML lists. It takes at most the deadline
+        plus two seconds; errors of the library do not raise."""
         if self._stuck is not None and self._stuck.poll() is None:
             return {"outcome": "stuck", "detail": f"process {self._stuck.pid} is still held in the driver"}
         self._stuck = None
@@ -90,11 +90,11 @@ class NvmlCaller:
             return {"outcome": "not-installed"}
         process, answer_fd = self._start([folder, *bus_ids])
         try:
-            heard = _listen(process, answer_fd, self._deadline_seconds)
+            received = _read_all(process, answer_fd, self._deadline_seconds)
         finally:
             os.close(answer_fd)
             ended = _end(process)
-        document = _document(heard, process.returncode)
+        document = _document(received, process.returncode)
         if not ended:
             self._stuck = process
         return document
@@ -102,7 +102,7 @@ class NvmlCaller:
     def _start(self, arguments: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
         answer_fd, childs_end = os.pipe()
         alarm_seconds = int(self._deadline_seconds) + 2
-        # -I -S: nothing of the user's environment or folders decides what is imported
+        # -I -S: the user's environment and folders do not affect what is imported
         command = [sys.executable, "-I", "-S", str(_SCRIPT), str(childs_end), str(alarm_seconds), *arguments]
         try:
             process = subprocess.Popen(  # noqa: S603 - our own script, under our own interpreter
@@ -113,7 +113,7 @@ class NvmlCaller:
                 pass_fds=[childs_end],
                 env=_childs_environment(os.environ if self._environment is None else self._environment),
                 cwd="/",
-                start_new_session=True,  # so that what the library starts can be killed with it
+                start_new_session=True,  # so that processes of the library can be killed with it
             )
         except BaseException:
             os.close(answer_fd)
@@ -124,12 +124,12 @@ class NvmlCaller:
 
 
 def _childs_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without our own settings (they may hold secrets) and without what changes NVML's numbering."""
+    """The environment without our settings, which may contain secrets, and without Python's variables."""
     return {name: value for name, value in environment.items() if not name.startswith(("DUXNET_", "PYTHON"))}
 
 
-def _listen(process: subprocess.Popen[bytes], answer_fd: int, deadline_seconds: float) -> _Heard:
-    """Read both pipes until the answer's is closed or the time is over. Too long an answer counts as over."""
+def _read_all(process: subprocess.Popen[bytes], answer_fd: int, deadline_seconds: float) -> _Received:
+    """Read both pipes until the end of the answer or the deadline. Too long an answer counts as late."""
     assert process.stdout is not None
     output_fd = process.stdout.fileno()
     os.set_blocking(output_fd, False)
@@ -141,21 +141,21 @@ def _listen(process: subprocess.Popen[bytes], answer_fd: int, deadline_seconds: 
         while answer_fd in selector.get_map() and not kept[answer_fd].endswith(_END):
             left = deadline - time.monotonic()
             if left <= 0 or len(kept[answer_fd]) > _LONGEST_ANSWER_BYTES:
-                return _Heard(kept[answer_fd], kept[output_fd], in_time=False)
+                return _Received(kept[answer_fd], kept[output_fd], in_time=False)
             ready = selector.select(min(left, _LOOK_AFTER_SECONDS))
             for key, _ in ready:
                 _read(selector, key.fd, kept, output_fd)
             if not ready and process.poll() is not None:
-                break  # it is gone, and something that it started holds the pipe open
+                break  # it has ended, but a process that it started holds the pipe open
     _drain(output_fd, kept)
-    return _Heard(kept[answer_fd], kept[output_fd], in_time=True)
+    return _Received(kept[answer_fd], kept[output_fd], in_time=True)
 
 
 def _read(selector: selectors.BaseSelector, fd: int, kept: dict[int, bytes], output_fd: int) -> None:
     data = os.read(fd, 65536)
     if not data:
         selector.unregister(fd)
-    elif fd != output_fd or len(kept[fd]) < _LONGEST_OUTPUT_BYTES:  # what is printed beyond that is read and dropped
+    elif fd != output_fd or len(kept[fd]) < _LONGEST_OUTPUT_BYTES:  # more output is read and discarded
         kept[fd] += data
 
 
@@ -167,11 +167,11 @@ def _drain(output_fd: int, kept: dict[int, bytes]) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> bool:
-    """End the process and all that the library started in it; False where even SIGKILL does not.
+    """Kill the process and all that the library started in it; False if even SIGKILL does not end it.
 
-    One that is ending by itself keeps its own exit status: the kernel sets it before it closes the pipes.
+    A process that is just exiting keeps its exit status: the kernel sets it before it closes the pipes.
     """
-    with suppress(ProcessLookupError, PermissionError):  # all gone already; one that runs as root
+    with suppress(ProcessLookupError, PermissionError):  # all have ended already; one runs as root
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):
         process.wait(_KILLED_WITHIN_SECONDS)
@@ -180,22 +180,22 @@ def _end(process: subprocess.Popen[bytes]) -> bool:
     return process.poll() is not None
 
 
-def _document(heard: _Heard, return_code: Optional[int]) -> dict[str, Any]:
-    """One document of the lines that were heard, whole or not, and of how the process ended."""
+def _document(received: _Received, return_code: Optional[int]) -> dict[str, Any]:
+    """The document from the received lines, complete or not, and from how the process ended."""
     document: dict[str, Any] = {"outcome": "failed", "devices": []}
     last_call = ""
     ended = False
-    for line in heard.answer.split(b"\n"):
-        said = _object(line)
-        last_call = str(said.get("at", last_call))
-        ended = ended or "end" in said
-        document.update({key: said[key] for key in ("system", "failed") if key in said})
-        if "device" in said:
-            document["devices"].append(said["device"])
-    output = heard.output[:_LONGEST_OUTPUT_BYTES].decode("utf-8", "replace").strip()
+    for line in received.answer.split(b"\n"):
+        message = _object(line)
+        last_call = str(message.get("at", last_call))
+        ended = ended or "end" in message
+        document.update({key: message[key] for key in ("system", "failed") if key in message})
+        if "device" in message:
+            document["devices"].append(message["device"])
+    output = received.output[:_LONGEST_OUTPUT_BYTES].decode("utf-8", "replace").strip()
     if ended:
         document["outcome"] = "answered"
-    elif not heard.in_time:
+    elif not received.in_time:
         document.update(outcome="hung", at=last_call)
     elif return_code is not None and return_code < 0:
         document.update(outcome="crashed", at=last_call, signal=_signal_name(-return_code))
@@ -208,10 +208,10 @@ def _document(heard: _Heard, return_code: Optional[int]) -> dict[str, Any]:
 
 def _object(line: bytes) -> dict[str, Any]:
     try:
-        said = json.loads(line)
-    except ValueError:  # a line cut short by a crash, or the empty one at the end
+        message = json.loads(line)
+    except ValueError:  # a line truncated by a crash, or the empty one at the end
         return {}
-    return said if isinstance(said, dict) else {}
+    return message if isinstance(message, dict) else {}
 
 
 def _signal_name(number: int) -> str:

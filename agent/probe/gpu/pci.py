@@ -1,7 +1,7 @@
-"""PCI devices whose class may be a GPU: which driver is bound, which of them only draw, which are asleep.
+"""PCI devices whose class may be a GPU: their driver, whether they only draw, and whether they are asleep.
 
-Nothing that is read here wakes a sleeping device: identity, class and power state are kept by the kernel. Not here:
-what a maker's driver tells (the readers), names (`pci_ids`).
+Reading these data does not wake a sleeping device: the kernel stores identity, class and power state. The readers use
+the makers' drivers; `pci_ids` has the names.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FOLDER = "/sys/bus/pci/devices"
 AMD, INTEL, NVIDIA = 0x1002, 0x8086, 0x10DE
 
 # Class and subclass: VGA, 3D, other display controller; co-processor; and all of class 12, processing accelerators.
-# The list that Node Feature Discovery looks at by default (source/pci/pci.go).
+# The default list of Node Feature Discovery (source/pci/pci.go).
 _DISPLAY_CLASSES = (0x0300, 0x0302, 0x0380)
 _CO_PROCESSOR = 0x0B40
 _ACCELERATORS = 0x12
@@ -30,17 +30,17 @@ _VENDORS = {
     0x18CA: "XGI", 0x1AB8: "Parallels",
 }  # fmt: skip
 
-# Management chips of servers and the screens of hypervisors: they draw, they do not compute
+# Management chips of servers and displays of hypervisors: they draw, but do not compute
 _ONLY_DRAW = frozenset(
     (0x1A03, 0x102B, 0x1234, 0x1AF4, 0x15AD, 0x80EE, 0x1414, 0x1B36, 0x1013, 0x5853, 0x126F, 0x18CA, 0x1AB8, 0x1D0F)
 )
-# The same, made by vendors that make GPUs or accelerators too: Huawei's iBMC, and ATI's chips for servers
+# The same, from vendors that also make GPUs or accelerators: Huawei's iBMC, and ATI's server chips
 _DEVICES_ONLY_DRAW = frozenset(((0x19E5, 0x1711), (AMD, 0x515E), (AMD, 0x5969), (AMD, 0x4752), (AMD, 0x4C52)))
 _GPU_DRIVERS = ("amdgpu", "i915", "nvidia", "xe")
 
 
 class Role:
-    """What a device is for: only the first is a GPU."""
+    """The purpose of a device: only the first one is a GPU."""
 
     GPU = "gpu"
     DISPLAY = "display"
@@ -48,7 +48,7 @@ class Role:
 
 
 class PciDevice(NamedTuple):
-    """One device. `driver` is the kernel driver bound to it, empty for none; `asleep`: powered down till used."""
+    """One device. `driver` is the bound kernel driver, empty for none; `asleep`: powered down until used."""
 
     address: str
     pci_class: int
@@ -64,7 +64,7 @@ class PciDevice(NamedTuple):
 
     @property
     def role(self) -> str:
-        """A `Role`. Co-processors and accelerators are GPUs where a GPU's maker or driver says so."""
+        """A `Role`. Co-processors and accelerators are GPUs if their maker or driver is that of a GPU."""
         if self.pci_class >> 8 in _DISPLAY_CLASSES:
             only_draws = self.vendor in _ONLY_DRAW or (self.vendor, self.device) in _DEVICES_ONLY_DRAW
             return Role.DISPLAY if only_draws else Role.GPU
@@ -74,12 +74,12 @@ class PciDevice(NamedTuple):
 
 
 def vendor_name(vendor: int) -> str:
-    """The maker's name, or its PCI number where we know none."""
+    """The maker's name, or its PCI number if the name is unknown."""
     return _VENDORS.get(vendor, f"vendor 0x{vendor:04x}")
 
 
 def maker_and_model(source: Source, device: PciDevice) -> tuple[str, str]:
-    """Names for people: of the host's pci.ids where it has one, else the PCI numbers."""
+    """Names from the host's pci.ids if it has them, else the PCI numbers."""
     from agent.probe.gpu.pci_ids import short_name
 
     maker = vendor_name(device.vendor)
@@ -95,7 +95,7 @@ def maker_and_model(source: Source, device: PciDevice) -> tuple[str, str]:
 
 
 def gpu_devices(source: Source) -> list[PciDevice]:
-    """Every device of a class in which GPUs are found, by PCI address; empty where there is no PCI bus to be seen."""
+    """All devices of the classes that include GPUs, by PCI address; empty if no PCI bus is visible."""
     found = []
     for address in source.list_dir(FOLDER):
         folder = f"{FOLDER}/{address}"
@@ -107,7 +107,7 @@ def gpu_devices(source: Source) -> list[PciDevice]:
             continue
         driver = (source.read_link(f"{folder}/driver") or "").rpartition("/")[2]
         if driver not in _GPU_DRIVERS and source.read_link(f"{folder}/physfn") is not None:
-            continue  # a virtual function that its GPU keeps for guests: no GPU beside the one that it is a part of
+            continue  # a virtual function for guests: part of another GPU and not a GPU of its own
         asleep = source.read_line(f"{folder}/power/runtime_status") in ("suspended", "suspending")
         found.append(PciDevice(address, pci_class, vendor, device, driver, asleep))
     return found

@@ -1,6 +1,6 @@
-"""Names of PCI devices from the host's own list (pci.ids), read when a GPU is found that has no better name.
+"""Names of PCI devices from the host's list (pci.ids), read only for a GPU that has no better name.
 
-No list of our own: it would be old from its first day on.
+There is no list in this package, because it would soon be outdated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PLACES = (
 
 
 def look_up(vendor_and_device: str) -> Optional[list[str]]:
-    """`10de:20b0` → the names of vendor and device; the device's is empty where only the vendor is listed."""
+    """`10de:20b0` → the names of vendor and device; the device's name is empty if only the vendor is listed."""
     vendor, _, device = vendor_and_device.lower().partition(":")
     for path in _PLACES:
         try:
@@ -32,7 +32,7 @@ def look_up(vendor_and_device: str) -> Optional[list[str]]:
 
 
 def find_name(lines: Iterable[str], vendor: str, device: str) -> Optional[list[str]]:
-    """The same, from the lines of such a file: `vvvv  Name`, then a tab and `dddd  Name` for each of its devices."""
+    """The same, from the lines of a pci.ids file: `vvvv  Name`, then a tab and `dddd  Name` for each of its devices."""
     vendor_name = ""
     for line in lines:
         if vendor_name:
@@ -46,6 +46,6 @@ def find_name(lines: Iterable[str], vendor: str, device: str) -> Optional[list[s
 
 
 def short_name(name: str) -> str:
-    """The name that the product is sold under: `AD102 [GeForce RTX 4090]` → `GeForce RTX 4090`."""
+    """The product name: `AD102 [GeForce RTX 4090]` → `GeForce RTX 4090`."""
     inside = name.rpartition("[")[2]
     return inside[:-1].strip() if name.endswith("]") and inside[:-1].strip() else name.strip()

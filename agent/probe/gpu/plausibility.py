@@ -1,6 +1,6 @@
-"""What was found, held against what can be: what fails is an error with the raw value, never a capability.
+"""Plausibility checks of GPUs: ranges, texts and duplicates. A value that fails becomes an error with the raw value.
 
-Here: ranges, text, duplicates. The limits are the registry's own, so that what passes here is accepted there.
+The limits are the registry's, so that it accepts everything that passes here.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _TEXTS = ("vendor", "model", "uuid", "driver_version")
 
 
 def believable(findings: Sequence[GpuFinding]) -> GpuRead:
-    """The findings that can be so, changed where only a part cannot; and what was wrong with the others."""
+    """The plausible findings, corrected if only a part is implausible; and a failure for each problem."""
     if len(findings) > limits.MAX_GPUS:
-        rule = f"more GPUs than can be: at most {limits.MAX_GPUS}; none is offered"
+        rule = f"more GPUs than possible: at most {limits.MAX_GPUS}; none is offered"
         return GpuRead([], [Failure("gpu", rule, "gpus", len(findings))])
     failures: list[Failure] = []
     kept: list[GpuFinding] = []
@@ -30,7 +30,9 @@ def believable(findings: Sequence[GpuFinding]) -> GpuRead:
         checked = _text_checked(_memory_checked(finding, failures), failures)
         twice = _names(checked) & seen
         if twice:
-            failures.append(Failure("gpu", "two GPUs of the same name: the second is left out", "gpus", min(twice)))
+            failures.append(
+                Failure("gpu", "two GPUs with the same identifier: the second is left out", "gpus", min(twice))
+            )
             continue
         seen |= _names(checked)
         kept.append(checked)
@@ -38,7 +40,7 @@ def believable(findings: Sequence[GpuFinding]) -> GpuRead:
 
 
 def _names(finding: GpuFinding) -> set[str]:
-    """What no two GPUs share. MIG instances sit at their parent's address."""
+    """The identifiers that must be unique. MIG instances have their parent's address."""
     names = {finding.uuid} if finding.uuid else set()
     if finding.pci_address and not finding.parent:
         names.add(finding.pci_address)
@@ -46,17 +48,17 @@ def _names(finding: GpuFinding) -> set[str]:
 
 
 def _memory_checked(finding: GpuFinding, failures: list[Failure]) -> GpuFinding:
-    """A driver that says nonsense about the memory is not to be trusted with work."""
+    """A GPU whose driver reports an impossible amount of memory is not usable."""
     memory, shared = finding.memory_bytes, finding.shared_memory_bytes
     most_bytes = limits.MAX_GPU_MEMORY_GB * 1e9
     if shared is not None and not 0 <= shared <= limits.MAX_MEMORY_GB * 1e9:
-        failures.append(Failure("gpu", f"memory shared with the GPU {finding.pci_address}: cannot be", "gpus", shared))
+        failures.append(Failure("gpu", f"memory shared with the GPU {finding.pci_address}: impossible", "gpus", shared))
         finding = finding._replace(shared_memory_bytes=None)
     if memory is None or 0 <= memory <= most_bytes:
         return finding
     where = finding.pci_address or finding.uuid
-    failures.append(Failure("gpu", f"memory of the GPU {where} in bytes: cannot be", "gpus", memory))
-    reason = finding.reason or "not-believable: its driver claims an amount of memory that cannot be"
+    failures.append(Failure("gpu", f"memory of the GPU {where} in bytes: impossible", "gpus", memory))
+    reason = finding.reason or "not-believable: its driver reports an impossible amount of memory"
     return finding._replace(memory_bytes=None, reason=reason)
 
 

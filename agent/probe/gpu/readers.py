@@ -1,8 +1,8 @@
-"""Which reader speaks for which maker's GPUs: the one list. A reader is imported when there is something to read.
+"""The list of readers and the makers whose GPUs they read. A reader is imported only if there is a GPU for it.
 
-A reader is a module with `read(source, devices) -> GpuRead`. It gets its maker's GPUs of the PCI bus, which may be
-none (`nvidia_is_here`), and returns a finding for each, or several where one is several offers. It reads through
-`source` only, so that it can be replayed, and never raises for what a machine may hold: that is a `reason`.
+A reader is a module with `read(source, devices) -> GpuRead`. It gets its maker's GPUs on the PCI bus, which may be
+none (`nvidia_is_here`), and returns a finding for each, or several for a partitioned GPU. It reads only through
+`source`, so that it can be replayed. It never raises because of the machine's state: that becomes a `reason`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ __all__ = ["read_all"]
 
 
 def read_all(source: Source, devices: Sequence[PciDevice]) -> GpuRead:
-    """Everything that computes, by PCI address: what the readers say of their makers' GPUs, and PCI of the rest."""
+    """All GPUs, by PCI address: those of the readers, and the others from PCI data alone."""
     findings: list[GpuFinding] = []
     failures = []
     gpus = [device for device in devices if device.role == Role.GPU]
     for vendor in (pci.NVIDIA, pci.AMD, pci.INTEL):
         own = [device for device in gpus if device.vendor == vendor]
-        told = _read(source, vendor, own)
-        findings.extend(told.findings)
-        failures.extend(told.failures)
+        result = _read(source, vendor, own)
+        findings.extend(result.findings)
+        failures.extend(result.failures)
     findings.extend(_unread(source, device) for device in gpus if device.vendor not in (pci.NVIDIA, pci.AMD, pci.INTEL))
     findings.extend(off_pci.read(source, findings))
     findings.sort(key=lambda finding: finding.pci_address)
@@ -51,7 +51,7 @@ def _read(source: Source, vendor: int, own: Sequence[PciDevice]) -> GpuRead:
 
 
 def _unread(source: Source, device: PciDevice) -> GpuFinding:
-    """What PCI alone tells of a device that has no reader."""
+    """A finding from PCI data alone, for a device without a reader."""
     maker, model = pci.maker_and_model(source, device)
     return GpuFinding(
         maker,

@@ -1,1 +1,1 @@
-"""Plain text in, plain values out. A parser touches nothing and never raises: what is not understood is absent."""
+"""Parsers convert text to values. They access nothing and never raise: what cannot be parsed is left out."""

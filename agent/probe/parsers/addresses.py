@@ -1,4 +1,4 @@
-"""How far an address reaches, and in which state the kernel holds it."""
+"""The scope of an address, and its state in the kernel."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Optional
 __all__ = ["DEPRECATED", "NOT_READY", "TEMPORARY", "Scope", "ipv6_states", "scope_of"]
 
 # Flags of an IPv6 address (include/uapi/linux/if_addr.h)
-TEMPORARY = 0x01  # of the privacy extensions: replaced by another one within a day
-DEPRECATED = 0x20  # about to go: no new connection should use it
-NOT_READY = 0x08 | 0x40  # found to be in use elsewhere; or not known yet whether it is
+TEMPORARY = 0x01  # from the privacy extensions: replaced within a day
+DEPRECATED = 0x20  # about to expire: new connections must not use it
+NOT_READY = 0x08 | 0x40  # in use elsewhere, or still being checked for that
 
 # 10/8, 172.16/12 and 192.168/16 are private (RFC 1918), 100.64/10 is shared by carriers (RFC 6598), fc00::/7 is
-# private (RFC 4193). `is_private` of ipaddress also holds the blocks kept for documentation, by which recordings mask
+# private (RFC 4193). `is_private` of ipaddress also includes the blocks for documentation, by which recordings mask
 # public addresses.
 _PRIVATE = tuple(
     ipaddress.ip_network(network)
     for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
 )
-# "This network" and the reserved class E; the IPv6 forms of IPv4 addresses and what else stands in ::/16
+# "This network" and the reserved class E; IPv6 forms of IPv4 addresses and others in ::/16
 _NO_HOST = tuple(ipaddress.ip_network(network) for network in ("0.0.0.0/8", "240.0.0.0/4", "::/16"))
 
 
 class Scope:
-    """Smaller reaches further. `NONE` is text that is no address, or one that no machine can have for itself."""
+    """A smaller value reaches further. `NONE`: not an address, or one that no machine can have."""
 
     PUBLIC = 0
     PRIVATE = 1
@@ -51,7 +51,7 @@ def scope_of(text: str) -> int:
 def ipv6_states(text: Optional[str]) -> dict[tuple[str, str], int]:
     """(interface, address) → the kernel's flags, from /proc/net/if_inet6: address, index, prefix, scope, flags, name.
 
-    The address is written as `ipaddress` writes it.
+    The address has the form of `ipaddress`.
     """
     states = {}
     for line in (text or "").splitlines():

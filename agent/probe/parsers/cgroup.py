@@ -1,4 +1,4 @@
-"""The kernel's texts about control groups: where this process is, where they are mounted, what a limit says."""
+"""Parsers of the kernel's files about control groups: the group of a process, the mounts, and the limits."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = [
     "cgroup_mounts",
     "cgroup_paths",
     "cpu_max",
-    "droppable_bytes",
+    "reclaimable_bytes",
     "hierarchical_limit",
     "memory_limit",
 ]
 
-# v1 says "unlimited" by 2⁶³−1 rounded down to a page, of up to 64 KiB; nothing real is near it
+# v1 writes "unlimited" as 2⁶³−1 rounded down to a page of up to 64 KiB
 _UNLIMITED_BYTES = (1 << 63) - (1 << 16)
 
 
@@ -31,7 +31,7 @@ class CgroupMount(NamedTuple):
 
 
 def cgroup_paths(text: Optional[str]) -> dict[str, str]:
-    """Controller → path from /proc/self/cgroup; the v2 hierarchy stands under the empty name."""
+    """Controller → path from /proc/self/cgroup; the v2 hierarchy has the empty name."""
     paths: dict[str, str] = {}
     for line in (text or "").splitlines():
         number, _, rest = line.partition(":")
@@ -58,7 +58,7 @@ def cgroup_mounts(text: Optional[str]) -> list[CgroupMount]:
 
 
 def cpu_max(text: Optional[str]) -> Optional[float]:
-    """CPUs allowed by v2's `cpu.max` (`50000 100000` is 0.5); None for `max` and for anything else."""
+    """CPUs allowed by v2's `cpu.max` (`50000 100000` is 0.5); None for `max` and invalid text."""
     words = (text or "").split()
     if not words or len(words) > 2:
         return None
@@ -66,7 +66,7 @@ def cpu_max(text: Optional[str]) -> Optional[float]:
 
 
 def cfs_quota(quota: Optional[str], period: Optional[str]) -> Optional[float]:
-    """CPUs allowed by v1's quota and period in microseconds; None for -1 (no limit) and for anything else."""
+    """CPUs allowed by v1's quota and period in microseconds; None for -1 (no limit) and invalid text."""
     quota, period = (quota or "").strip(), (period or "").strip()
     if not (quota.isascii() and quota.isdigit() and period.isascii() and period.isdigit()):
         return None
@@ -76,7 +76,7 @@ def cfs_quota(quota: Optional[str], period: Optional[str]) -> Optional[float]:
 
 
 def memory_limit(text: Optional[str]) -> Optional[int]:
-    """Bytes allowed by a memory limit of either version; None for no limit and for anything else."""
+    """Bytes allowed by a memory limit of either version; None for no limit and invalid text."""
     word = (text or "").strip()
     if not word.isascii() or not word.isdigit() or len(word) > 20:
         return None
@@ -85,12 +85,12 @@ def memory_limit(text: Optional[str]) -> Optional[int]:
 
 
 def hierarchical_limit(text: Optional[str]) -> Optional[int]:
-    """Bytes that a v1 group's whole ancestry allows, from its memory.stat; None for no limit or no answer."""
+    """Bytes that a v1 group and all its ancestors allow, from its memory.stat; None for no limit or no value."""
     return memory_limit(_stat(text, "hierarchical_memory_limit"))
 
 
-def droppable_bytes(text: Optional[str]) -> int:
-    """Page cache that gives way, from memory.stat. v1 writes the whole subtree's figure with `total_` before it."""
+def reclaimable_bytes(text: Optional[str]) -> int:
+    """Reclaimable page cache, from memory.stat. v1 prefixes the figure of the whole subtree with `total_`."""
     figures = (_stat(text, "inactive_file"), _stat(text, "total_inactive_file"))
     return max(int(figure) if figure and len(figure) < 20 else 0 for figure in figures)
 

@@ -1,4 +1,4 @@
-"""The kernel's texts about CPUs: lists of numbers, /proc/cpuinfo."""
+"""Parsers of the kernel's files about CPUs: lists of numbers, /proc/cpuinfo."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Optional
 
 __all__ = ["cpu_list", "cpu_model", "cpuinfo_value"]
 
-_HIGHEST_CPU = 65_535  # as many as a record may hold; a wider range in a list is damage, not a machine
+_HIGHEST_CPU = 65_535  # the maximum of a record; a higher number is an error in the file
 
-# The key that names the processor, by architecture: x86, POWER, MIPS, LoongArch, RISC-V
+# The keys of the processor's name, by architecture: x86, POWER, MIPS, LoongArch, RISC-V
 _MODEL_KEYS = ("model name", "cpu model", "Model Name", "cpu", "uarch")
 
-# ARM prints numbers: implementer → (maker, part → name), as util-linux and LLVM have them.
+# ARM has only numbers: implementer → maker, and implementer → part → name, as in util-linux and LLVM.
 _ARM_MAKERS = {0x41: "ARM", 0x42: "Broadcom", 0x43: "Cavium", 0x44: "DEC", 0x46: "Fujitsu", 0x48: "HiSilicon",
                0x4E: "NVIDIA", 0x50: "APM", 0x51: "Qualcomm", 0x53: "Samsung", 0x56: "Marvell", 0x61: "Apple",
                0x66: "Faraday", 0x69: "Intel", 0x6D: "Microsoft", 0x70: "Phytium", 0xC0: "Ampere"}  # fmt: skip
@@ -56,7 +56,7 @@ _MOST_NAMES = 16
 
 
 def cpu_list(text: Optional[str]) -> Optional[frozenset[int]]:
-    """`0-3,8,10-11` as a set; None for text that is no such list. An empty text is an empty set."""
+    """`0-3,8,10-11` as a set; None for invalid text. Empty text is an empty set."""
     if text is None:
         return None
     cpus: set[int] = set()
@@ -74,7 +74,7 @@ def cpu_list(text: Optional[str]) -> Optional[frozenset[int]]:
 
 
 def cpuinfo_value(text: Optional[str], key: str) -> str:
-    """What the first line with this key says in /proc/cpuinfo; empty for none."""
+    """The value of the first line with this key in /proc/cpuinfo; empty if there is none."""
     for line in (text or "").splitlines():
         if line.startswith(key) and line[len(key) :].lstrip().startswith(":"):
             return line.partition(":")[2].strip()
@@ -82,7 +82,7 @@ def cpuinfo_value(text: Optional[str], key: str) -> str:
 
 
 def cpu_model(text: Optional[str]) -> str:
-    """The processor's name from /proc/cpuinfo, several of mixed cores joined by ` + `; empty if unnamed."""
+    """The processor's name from /proc/cpuinfo, with those of mixed cores joined by ` + `; empty if unnamed."""
     names: list[tuple[str, str]] = []
     implementer = None
     for line in (text or "").splitlines():
@@ -105,12 +105,12 @@ def cpu_model(text: Optional[str]) -> str:
 
 
 def _joined(names: list[tuple[str, str]]) -> str:
-    """The maker stands once before several parts of its own: `ARM Cortex-A725 + Cortex-X925`."""
+    """The names with each maker only once: `ARM Cortex-A725 + Cortex-X925`."""
     words = []
     before = ""
     for maker, part in names:
-        told = part and (maker == before or part.startswith(f"{maker}-"))
-        words.append(part if told else f"{maker} {part}".strip())
+        without_maker = part and (maker == before or part.startswith(f"{maker}-"))
+        words.append(part if without_maker else f"{maker} {part}".strip())
         before = maker
     return " + ".join(words)
 
@@ -125,6 +125,6 @@ def _hexadecimal(text: str) -> Optional[int]:
 def _arm_name(implementer: int, part: Optional[int]) -> tuple[str, str]:
     maker = _ARM_MAKERS.get(implementer, f"implementer {implementer:#04x}")
     known = _ARM_PARTS.get(implementer, {})
-    if part is None or (part == 0 and part not in known):  # Apple's hypervisor names no part
+    if part is None or (part == 0 and part not in known):  # Apple's hypervisor gives no part
         return maker, ""
     return maker, known.get(part, f"part {part:#05x}")

@@ -1,4 +1,4 @@
-"""The instruction sets of /proc/cpuinfo that matter to work, by the names that people look for."""
+"""The instruction sets in /proc/cpuinfo that matter to work, by their common names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Optional
 
 __all__ = ["instruction_sets"]
 
-# The kernel's words → ours, in the order of the answer. x86 calls the line `flags`, ARM and s390 `Features`.
+# The kernel's name → ours, in the order of the result. The line is `flags` on x86, `Features` on ARM and s390.
 _NAMES = (
     ("avx", "avx"), ("avx2", "avx2"), ("fma", "fma"), ("avx512f", "avx512"), ("avx512_vnni", "avx512-vnni"),
     ("avx512_bf16", "avx512-bf16"), ("avx_vnni", "avx-vnni"), ("amx_tile", "amx"), ("sha_ni", "sha"),
@@ -18,7 +18,7 @@ _RISCV_VECTORS = re.compile(r"rv(?:32|64)[a-u]*v")
 
 
 def instruction_sets(text: Optional[str]) -> list[str]:
-    """Those that every CPU has: work may run on any of them. Empty where the file tells none."""
+    """The instruction sets that all CPUs have, because work may run on any CPU. Empty if the file lists none."""
     lines = {line for line in (text or "").splitlines() if line.lower().startswith(("flags", "features", "isa"))}
     sets = [set(line.partition(":")[2].split()) for line in lines]
     common = set.intersection(*sets) if sets else set()

@@ -1,4 +1,4 @@
-"""/proc/meminfo, a NUMA node's meminfo, /proc/swaps, and the ZFS cache's kstat: names with numbers."""
+"""Parsers of /proc/meminfo, a NUMA node's meminfo, /proc/swaps, and the ZFS cache's kstat."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Optional
 
 __all__ = ["arc_stats", "meminfo", "swap_devices"]
 
-# arm64 kernels have printed the number without a space before kB; NUMA files put "Node 0" before the name
+# Some arm64 kernels print no space before kB; NUMA files have "Node 0" before the name
 _LINE = re.compile(r"^(?:Node +\d+ +)?([A-Za-z_()0-9]+): *(\d{1,18}) *(kB)?\s*$", re.ASCII)
 _ARC_LINE = re.compile(r"^(\w+) +\d+ +(\d{1,18})$", re.ASCII)
 

@@ -1,4 +1,4 @@
-"""/proc/self/mountinfo: what is mounted where, from which device."""
+"""Parser of /proc/self/mountinfo: what is mounted where, from which device."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class Mount(NamedTuple):
-    """One mount. `device` is major:minor. `super_options` belong to the file system, not to this view of it:
-    a hardened service sees `ro` among its own mount options although the disk can be written.
+    """One mount. `device` is major:minor. `super_options` belong to the file system, not to this mount: a
+    hardened service has `ro` among its mount options although the disk is writable.
     """
 
     device: str
@@ -25,7 +25,7 @@ class Mount(NamedTuple):
 
 
 def mounts(text: Optional[str]) -> Iterator[Mount]:
-    """Every line that is one, in the kernel's order: a later mount hides an earlier one at the same point."""
+    """All valid lines, in the kernel's order: a later mount hides an earlier one at the same point."""
     for line in (text or "").splitlines():
         left, separator, right = line.partition(" - ")
         before, after = left.split(), right.split()
@@ -42,7 +42,7 @@ def mounts(text: Optional[str]) -> Iterator[Mount]:
 
 
 def mount_of(path: str, candidates: list[Mount]) -> Optional[Mount]:
-    """The mount that holds an absolute path without links: the longest mount point, the last one of equals."""
+    """The mount of an absolute path without links: the longest mount point, the last of equals."""
     best: Optional[Mount] = None
     for mount in candidates:
         point = mount.mount_point

@@ -1,4 +1,4 @@
-"""/etc/os-release: the name by which the operating system calls itself."""
+"""Parser of /etc/os-release: the name of the operating system."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["os_release", "pretty_name"]
 
 
 def os_release(text: Optional[str]) -> dict[str, str]:
-    """Key → value with shell quotes taken off; a line that is no assignment is skipped."""
+    """Key → value without shell quotes; lines that are not assignments are skipped."""
     values = {}
     for line in (text or "").splitlines():
         key, equals, value = line.strip().partition("=")
@@ -21,7 +21,7 @@ def os_release(text: Optional[str]) -> dict[str, str]:
 
 
 def pretty_name(text: Optional[str]) -> str:
-    """What a person would call this system: PRETTY_NAME, else name and version; empty when the file says nothing."""
+    """The system's name: PRETTY_NAME, else name and version, else id; empty if the file has none."""
     values = os_release(text)
     plain = " ".join(part for part in (values.get("NAME", ""), values.get("VERSION", "")) if part)
     return " ".join((values.get("PRETTY_NAME") or plain or values.get("ID", "")).split())

@@ -1,7 +1,7 @@
 """The probes: each has a name, a cadence, a deadline and one method that returns readings.
 
-They are listed here, in the order of the output, and nowhere else. A probe keeps no state between runs but what
-it must know of calls that are still out, and what it cannot ask now (a sleeping GPU).
+This is the only list of them, in the order of the output. Between runs a probe keeps no state but unfinished calls
+and what it cannot query now (a sleeping GPU).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ PROBE_NAMES = ("cpu", "memory", "storage", "gpu", "network", "host")
 
 
 class Probe(Protocol):
-    """What the runner calls, every `cadence_seconds` in the agent, waiting `deadline_seconds` at most."""
+    """The interface of a probe. The agent runs it every `cadence_seconds`, for at most `deadline_seconds`."""
 
     name: str
     cadence_seconds: float
     deadline_seconds: float
 
     def read(self, source: Source, options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
-        """The readings of now, and what could not be read. "Nothing of this kind here" is no failure."""
+        """The current readings, and what could not be read. The absence of hardware is not a failure."""
         ...
 
 

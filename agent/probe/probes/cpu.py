@@ -1,4 +1,4 @@
-"""The CPUs that work could really use: affinity ∩ cpuset, quota, cores, kinds of core, frequency, steal."""
+"""The CPUs that work can actually use: affinity ∩ cpuset, quota, cores, kinds of core, frequency, steal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _AFFINITY = "psutil.Process.cpu_affinity"
 
 
 class Host(NamedTuple):
-    """The CPUs of the whole host that can run something, who says so, how many are switched off; and our affinity."""
+    """The online CPUs of the host, where they are listed, how many are offline, and this process's affinity."""
 
     cpus: frozenset[int]
     source: str
@@ -29,7 +29,7 @@ class Host(NamedTuple):
 
 
 class Usable(NamedTuple):
-    """The CPUs that work may run on, who says so, and what took the others away."""
+    """The CPUs that work may use, where they are listed, and what excludes the others."""
 
     cpus: frozenset[int]
     source: str
@@ -37,7 +37,7 @@ class Usable(NamedTuple):
 
 
 class CpuProbe:
-    """Hot-plugged CPUs and changed quotas are noticed within a cadence."""
+    """Runs often enough to detect hot-plugged CPUs and changed quotas."""
 
     name = "cpu"
     cadence_seconds = 300.0
@@ -46,11 +46,11 @@ class CpuProbe:
     def read(self, source: Source, _options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
         host = _host(source)
         if not host.cpus:
-            return [], [Failure(self.name, "neither sysfs nor the system says how many CPUs there are")]
+            return [], [Failure(self.name, "neither sysfs nor the operating system reports the number of CPUs")]
         groups = Cgroups(source)
         failures = []
         if is_proc_hidden(source):
-            failures.append(Failure(self.name, f"{NO_PROC}: limits by control groups cannot be told", "cpu_quota"))
+            failures.append(Failure(self.name, f"{NO_PROC}: limits of control groups cannot be read", "cpu_quota"))
         usable = _usable(groups, host)
         readings = [
             *_counts(groups, host, usable),
@@ -62,7 +62,7 @@ class CpuProbe:
 
 
 def _host(source: Source) -> Host:
-    """The online CPUs. LXC shows a made-up list of them: where the scheduler knows others, all present ones count."""
+    """The online CPUs. LXC shows a made-up list: if the affinity contradicts it, all present CPUs count."""
     present = cpu_list(source.read_text(f"{_CPUS}/present"))
     online = cpu_list(source.read_text(f"{_CPUS}/online"))
     affinity = source.affinity()
@@ -82,25 +82,25 @@ def _host(source: Source) -> Host:
 
 
 def _usable(groups: Cgroups, host: Host) -> Usable:
-    """The CPUs that work here may run on. The kernel keeps the affinity inside the online CPUs and the cpuset."""
+    """The CPUs that work may use. The kernel keeps the affinity within the online CPUs and the cpuset."""
     affinity = host.affinity
-    told_by = host.source if affinity is None else _AFFINITY
+    read_from = host.source if affinity is None else _AFFINITY
     if affinity is not None and affinity == groups.own_cpuset():
-        affinity, told_by = None, host.source  # it is the agent's own unit that is limited, not the node
+        affinity, read_from = None, host.source  # the agent's own unit is limited, not the node
     cpus, limits = host.cpus, []
     cpuset = groups.cpuset()
     if cpuset is not None and cpus & cpuset.cpus and not cpus <= cpuset.cpus:
         cpus &= cpuset.cpus
         limits.append(cpuset.path)
-        told_by = f"{told_by}, {cpuset.path}"
+        read_from = f"{read_from}, {cpuset.path}"
     if affinity is not None and not cpus <= affinity:
         cpus = cpus & affinity or affinity
         limits.append("CPU affinity of this process")
-    return Usable(cpus, told_by, " and ".join(limits) or None)
+    return Usable(cpus, read_from, " and ".join(limits) or None)
 
 
 def _counts(groups: Cgroups, host: Host, usable: Usable) -> list[Reading]:
-    """A quota below the usable CPUs decides; 2.5 CPUs of time are offered as 2, and never less than 1."""
+    """A quota below the usable CPUs limits the offer; 2.5 CPUs of time are offered as 2, and at least 1."""
     whole = len(usable.cpus)
     offered = Reading("cpu_cores", whole, "CPUs", usable.source, usable.limited_by, host=len(host.cpus))
     offered = offered._replace(note=groups.own_note)
@@ -116,7 +116,7 @@ def _counts(groups: Cgroups, host: Host, usable: Usable) -> list[Reading]:
 
 
 def _cores(source: Source, host: Host, usable: frozenset[int]) -> list[Reading]:
-    """Physical cores from the sets of siblings. psutil's own count is None on ARM and wrong in virtual machines."""
+    """Physical cores from the sets of siblings. psutil's count is None on ARM and wrong in virtual machines."""
     sets, packages = _core_sets(source, host.cpus)
     cores: Optional[int] = None
     host_cores: Optional[int] = None
@@ -139,7 +139,7 @@ def _cores(source: Source, host: Host, usable: frozenset[int]) -> list[Reading]:
 
 
 def _core_sets(source: Source, cpus: Iterable[int]) -> tuple[Optional[dict[int, frozenset[int]]], Optional[int]]:
-    """CPU → the CPUs of its core, and the number of sockets; None as soon as one CPU has no valid answer."""
+    """CPU → the CPUs of its core, and the number of sockets; None if one CPU has no valid entry."""
     sets: dict[int, frozenset[int]] = {}
     packages: set[int] = set()
     for cpu in sorted(cpus):
@@ -160,27 +160,27 @@ def _core_sets(source: Source, cpus: Iterable[int]) -> tuple[Optional[dict[int, 
 
 
 def _is_mixed(source: Source, cpus: Iterable[int]) -> bool:
-    """Cores of different strength, which stand on one chip."""
-    strengths = {source.read_int(f"{_CPUS}/cpu{cpu}/cpu_capacity") for cpu in cpus}
-    return len(strengths - {None}) > 1
+    """True if the cores differ in capacity, so that they are on one chip."""
+    capacities = {source.read_int(f"{_CPUS}/cpu{cpu}/cpu_capacity") for cpu in cpus}
+    return len(capacities - {None}) > 1
 
 
 def _kinds(source: Source, usable: frozenset[int]) -> list[Reading]:
-    """How many usable logical CPUs are of the fast and of the thrifty kind; nothing on a machine of one kind."""
+    """The numbers of usable performance and efficiency CPUs; nothing if all are of one kind."""
     where = "/sys/devices/cpu_core/cpus"
-    fast = cpu_list(source.read_text(where))
-    thrifty = cpu_list(source.read_text("/sys/devices/cpu_atom/cpus"))
-    if not fast or not thrifty:
+    performance = cpu_list(source.read_text(where))
+    efficiency = cpu_list(source.read_text("/sys/devices/cpu_atom/cpus"))
+    if not performance or not efficiency:
         where = f"{_CPUS}/cpu*/cpu_capacity"
         capacities = {cpu: source.read_int(f"{_CPUS}/cpu{cpu}/cpu_capacity") for cpu in sorted(usable)}
         fastest = max((capacity for capacity in capacities.values() if capacity), default=0)
-        thrifty = frozenset(cpu for cpu, capacity in capacities.items() if capacity and capacity < 0.75 * fastest)
-        fast = frozenset(cpu for cpu, capacity in capacities.items() if capacity and capacity >= 0.75 * fastest)
-        if not thrifty:
+        efficiency = frozenset(cpu for cpu, capacity in capacities.items() if capacity and capacity < 0.75 * fastest)
+        performance = frozenset(cpu for cpu, capacity in capacities.items() if capacity and capacity >= 0.75 * fastest)
+        if not efficiency:
             return []
     return [
-        Reading("performance_cpus", len(fast & usable), "CPUs", where),
-        Reading("efficiency_cpus", len(thrifty & usable), "CPUs", where),
+        Reading("performance_cpus", len(performance & usable), "CPUs", where),
+        Reading("efficiency_cpus", len(efficiency & usable), "CPUs", where),
     ]
 
 
@@ -189,7 +189,7 @@ def _identity(source: Source, cpus: frozenset[int]) -> list[Reading]:
     model = cpu_model(cpuinfo)
     try:
         architecture = source.uname()[4]
-    except (OSError, SourceError):  # the CPUs are worth telling without it
+    except (OSError, SourceError):  # report the CPUs without it
         architecture = ""
     return [
         Reading("cpu_model", model[:128].strip() or None, "", "/proc/cpuinfo"),
@@ -201,10 +201,10 @@ def _identity(source: Source, cpus: frozenset[int]) -> list[Reading]:
 
 
 def _steal_percent(source: Source) -> Optional[float]:
-    """Share of all CPU time since boot that the hypervisor gave to others; None where it is not counted."""
+    """Percentage of all CPU time since boot that the hypervisor gave to other guests; None if unknown."""
     try:
         times = source.cpu_times()
-    except (OSError, SourceError):  # the CPUs are worth telling without it
+    except (OSError, SourceError):  # report the CPUs without it
         return None
     # the kernel counts guest time in user time as well
     total = sum(seconds for state, seconds in times.items() if not state.startswith("guest"))
@@ -212,7 +212,7 @@ def _steal_percent(source: Source) -> Optional[float]:
 
 
 def _frequency(source: Source, cpus: frozenset[int]) -> Reading:
-    """The highest clock that the hardware states. Virtual machines state none, or 0: then it is null, not a guess."""
+    """The maximum clock that the hardware reports. Virtual machines report none or 0: then it is null, not guessed."""
     where = f"{_CPUS}/cpufreq/policy*/cpuinfo_max_freq"
     highest = 0
     for policy in source.list_dir(f"{_CPUS}/cpufreq"):

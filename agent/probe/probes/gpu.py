@@ -1,4 +1,4 @@
-"""GPUs and what they can do, each with `usable` and `reason`: never silently none, never silently usable."""
+"""GPUs and their properties, each with `usable` and `reason`, so that no GPU is silently missing or unusable."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _NVIDIA_MODULE = "/proc/driver/nvidia/version"
 
 
 class GpuProbe:
-    """Asked hourly, and when `fingerprint` changes: looking more often could keep an idle GPU awake.
+    """Runs hourly, and when `fingerprint` changes: more frequent queries could keep an idle GPU awake.
 
-    It keeps in mind what it last found of each GPU, for the time when that GPU sleeps.
+    It remembers the last finding of each GPU, to use it while that GPU sleeps.
     """
 
     name = "gpu"
     cadence_seconds = 3600.0
-    deadline_seconds = 35.0  # NVML has 25 of them, and two more until its process is ended
+    deadline_seconds = 35.0  # NVML may use 25 of them, and 2 more until its process is killed
 
     def __init__(self) -> None:
         self._awake: dict[str, list[GpuFinding]] = {}
@@ -42,14 +42,14 @@ class GpuProbe:
             self._remember(checked.findings)
         failures = [*read.failures, *checked.failures]
         if is_sys_hidden(source):
-            failures.append(Failure(self.name, f"{NO_SYS}: GPUs on a bus cannot be told", "gpus"))
+            failures.append(Failure(self.name, f"{NO_SYS}: GPUs on a bus cannot be detected", "gpus"))
             if not checked.findings:
                 return [Reading("gpus", None, note=NO_SYS), Reading("gpu_enabled", None, note=NO_SYS)], failures
         return _readings(source, devices, checked.findings), failures
 
     def fingerprint(self, source: Source) -> str:
-        """A text that changes when GPUs should be asked again: the devices, their drivers, the NVIDIA module, and
-        the waking of one that was asleep whenever it was asked. Starts no process and wakes nothing."""
+        """A text that changes when GPUs must be queried again: the devices, their drivers, the NVIDIA module, and
+        whether a GPU woke up that was asleep at every query. Starts no process and wakes no GPU."""
         try:
             devices = gpu_devices(source)
             lines = [source.read_line(_NVIDIA_MODULE)]
@@ -69,7 +69,7 @@ class GpuProbe:
         self._awake = {**{address: kept for address, kept in self._awake.items() if address in sleepers}, **awake}
 
     def _recalled(self, findings: Sequence[GpuFinding]) -> list[GpuFinding]:
-        """A sleeper as it was when it was last awake, unless its driver has changed or something is wrong with it."""
+        """Replace sleeping GPUs by their last finding while awake, unless the driver changed or they are not usable."""
         recalled: list[GpuFinding] = []
         for finding in findings:
             known = self._awake.get(finding.pci_address, []) if finding.asleep and finding.usable else []
@@ -82,8 +82,8 @@ class GpuProbe:
         return recalled
 
 
-_ASLEEP = "left asleep: its memory is told once it has been awake while it was looked at"
-_ASLEEP_KNOWN = "left asleep: told as it was when it was last awake"
+_ASLEEP = "left asleep: its memory is reported once it has been probed while awake"
+_ASLEEP_KNOWN = "left asleep: reported as it was when last awake"
 
 
 def _driver(finding: GpuFinding) -> tuple[str, str]:
@@ -91,21 +91,21 @@ def _driver(finding: GpuFinding) -> tuple[str, str]:
 
 
 def _readings(source: Source, devices: Sequence[PciDevice], gpus: Sequence[GpuFinding]) -> list[Reading]:
-    told_by = ", ".join(dict.fromkeys(finding.source for finding in gpus if finding.source)) or _PCI
+    read_from = ", ".join(dict.fromkeys(finding.source for finding in gpus if finding.source)) or _PCI
     unusable = [finding for finding in gpus if not finding.usable]
     limited_by = None
     if unusable:
         reasons = "; ".join(dict.fromkeys(finding.reason for finding in unusable))
         limited_by = f"{len(unusable)} of {len(gpus)} not usable: {reasons}"
     readings = [
-        Reading("gpus", [finding.gpu_fields() for finding in gpus], "", told_by, limited_by),
-        Reading("gpu_enabled", any(finding.usable for finding in gpus), "", told_by, limited_by),
+        Reading("gpus", [finding.gpu_fields() for finding in gpus], "", read_from, limited_by),
+        Reading("gpu_enabled", any(finding.usable for finding in gpus), "", read_from, limited_by),
     ]
     if gpus:
-        readings.append(Reading("gpu_details", [finding.details() for finding in gpus], "", told_by))
+        readings.append(Reading("gpu_details", [finding.details() for finding in gpus], "", read_from))
     for name, role, note in (
         ("display_adapters", Role.DISPLAY, "drives a screen, does not compute"),
-        ("accelerators", Role.ACCELERATOR, "computes, but is no GPU: not offered"),
+        ("accelerators", Role.ACCELERATOR, "computes, but is not a GPU: not offered"),
     ):
         others = [_named(source, device) for device in devices if device.role == role]
         if others:

@@ -1,4 +1,4 @@
-"""Which machine this is: names, kernel, boot, container or virtual machine, a hint at clones, the clock."""
+"""The identity of the machine: names, kernel, boot, container or virtual machine, machine hint, clock."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from agent.probe.options import ProbeOptions
 from agent.probe.parsers.release import pretty_name
 from agent.probe.reading import Failure, Reading
 from agent.probe.source import Source, SourceError
-from agent.probe.virtualization import container_name, tells_of_hypervisors, virtual_machine_name
+from agent.probe.virtualization import can_show_hypervisor, container_name, virtual_machine_name
 from agent.probe.visibility import NO_PROC, NO_SYS, is_proc_hidden, is_sys_hidden
 
 __all__ = ["HostProbe"]
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
-# The hint is HMAC-SHA256(machine-id, this), so that the machine-id itself never leaves the machine: the recipe of
-# systemd's sd_id128_get_machine_app_specific(3). Changing the key would make every machine a new one.
+# The hint is HMAC-SHA256(machine-id, this), so that the machine-id itself never leaves the machine, as recommended by
+# sd_id128_get_machine_app_specific(3) of systemd. Changing this text would make every machine look new.
 _APPLICATION = b"duxnet.probe/machine-hint/1"
 
 
 class HostProbe:
-    """Kernel and boot id change with a reboot, and the agent starts anew then; the clock drifts in between."""
+    """Kernel and boot id change only at a reboot, which restarts the agent too; the clock drifts in between."""
 
     name = "host"
     cadence_seconds = 900.0
@@ -32,12 +32,12 @@ class HostProbe:
         failures = []
         hostname, kernel = _names(source)
         if not hostname:
-            failures.append(Failure(self.name, "uname is not answered, and /proc does not name it", "hostname"))
+            failures.append(Failure(self.name, "neither uname nor /proc gives it", "hostname"))
         if is_proc_hidden(source):
-            failures.append(Failure(self.name, f"{NO_PROC}: whether this is a container cannot be told", "container"))
+            failures.append(Failure(self.name, f"{NO_PROC}: cannot determine whether this is a container", "container"))
         machine = _virtual_machine(source)
         if machine.note == NO_SYS:
-            message = f"{NO_SYS}: whether this is a virtual machine cannot be told"
+            message = f"{NO_SYS}: cannot determine whether this is a virtual machine"
             failures.append(Failure(self.name, message, "virtual_machine"))
         unknown = {failure.reading for failure in failures}
         release = source.read_text("/etc/os-release")
@@ -66,7 +66,7 @@ class HostProbe:
 
 
 def _names(source: Source) -> tuple[str, str]:
-    """The host name, and the system with its release, from /proc where a filter keeps uname(2) from us."""
+    """The host name, and the system with its release; from /proc if a filter blocks uname(2)."""
     try:
         system, hostname, release, _, _ = source.uname()
     except (OSError, SourceError):
@@ -77,11 +77,11 @@ def _names(source: Source) -> tuple[str, str]:
 
 def _virtual_machine(source: Source) -> Reading:
     name = virtual_machine_name(source)
-    told_by = "/sys/class/dmi/id, clock sources, /proc/cpuinfo"
+    read_from = "/sys/class/dmi/id, clock sources, /proc/cpuinfo"
     note = ""
-    if not name and not tells_of_hypervisors(source):
-        note = NO_SYS if is_sys_hidden(source) else "nothing here tells whether this is a virtual machine"
-    return Reading("virtual_machine", name or None, "", told_by, note=note)
+    if not name and not can_show_hypervisor(source):
+        note = NO_SYS if is_sys_hidden(source) else "nothing here shows whether this is a virtual machine"
+    return Reading("virtual_machine", name or None, "", read_from, note=note)
 
 
 def _machine_hint(source: Source) -> Optional[str]:
@@ -96,7 +96,7 @@ def _machine_hint(source: Source) -> Optional[str]:
 
 
 def _hmac_sha256(key: bytes, message: bytes) -> bytes:
-    """RFC 2104 for a key of at most one block, without `hmac` and `hashlib`, which would load OpenSSL (4 ms)."""
+    """RFC 2104 for a key of at most one block, without `hmac` and `hashlib`, which load OpenSSL (4 ms)."""
     sha256 = _sha256()
     block = key.ljust(64, b"\x00")
     inner = sha256(bytes(byte ^ 0x36 for byte in block) + message).digest()
@@ -105,7 +105,7 @@ def _hmac_sha256(key: bytes, message: bytes) -> bytes:
 
 
 def _sha256() -> Any:
-    """CPython's own SHA-256, as `random` takes its SHA-512: `_sha2` since 3.12, `_sha256` before; else hashlib's."""
+    """CPython's built-in SHA-256 (`random` uses its SHA-512 likewise): `_sha2` since 3.12, `_sha256` before."""
     for module in ("_sha2", "_sha256"):
         try:
             return __import__(module).sha256
@@ -124,12 +124,12 @@ def _number(text: str) -> Optional[float]:
 
 
 def _clock(source: Source) -> Reading:
-    """The offset that the kernel's clock discipline works off; null when nothing disciplines the clock."""
+    """The offset that the kernel's clock discipline still corrects; null if the clock is not synchronised."""
     try:
         answer: Any = source.ask("clock")
     except (OSError, SourceError):
         answer = None
     known = isinstance(answer, dict) and answer.get("synchronised") is True
     offset = answer.get("offset_seconds") if known else None
-    note = "" if known else "nothing keeps this clock in step with others, or it cannot be told"
+    note = "" if known else "this clock is not synchronised, or its state cannot be read"
     return Reading("clock_offset_seconds", offset, "s", "adjtimex", note=note)

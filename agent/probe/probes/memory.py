@@ -1,4 +1,4 @@
-"""Memory that work could really use: the smaller of the machine's own and the tightest limit."""
+"""The memory that work can actually use: the minimum of the machine's memory and the tightest limit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SWAPS = "/proc/swaps"
 
 
 class MemoryProbe:
-    """Limits and huge pages change while a machine runs; sampling of use is the agent's own, more frequent."""
+    """Detects changed limits and huge pages; the agent samples the usage more often."""
 
     name = "memory"
     cadence_seconds = 300.0
@@ -27,7 +27,9 @@ class MemoryProbe:
     def read(self, source: Source, _options: ProbeOptions) -> tuple[list[Reading], list[Failure]]:
         memory = main_memory(source)
         if memory is None:
-            return [], [Failure(self.name, "neither /proc/meminfo nor the system says how much memory there is")]
+            return [], [
+                Failure(self.name, "neither /proc/meminfo nor the operating system reports the amount of memory")
+            ]
         groups = Cgroups(source)
         limit = groups.memory()
         readings = [
@@ -38,7 +40,7 @@ class MemoryProbe:
         ]
         failures = []
         if is_proc_hidden(source):
-            failures.append(Failure(self.name, f"{NO_PROC}: limits by control groups cannot be told", "memory_gb"))
+            failures.append(Failure(self.name, f"{NO_PROC}: limits of control groups cannot be read", "memory_gb"))
         return [*readings, *_numa(source, memory)], failures
 
 
@@ -51,7 +53,7 @@ def _sentences(*parts: str) -> str:
 
 
 def _offered(memory: MainMemory, limit: Optional[MemoryLimit]) -> Reading:
-    if limit is not None and limit.limit_bytes <= memory.ordinary:  # equal where LXC shows the limit as the total
+    if limit is not None and limit.limit_bytes <= memory.ordinary:  # equal if LXC shows the limit as the total
         return Reading(
             "memory_gb",
             _gb(limit.limit_bytes),
@@ -73,22 +75,22 @@ def _gpu_note(memory: MainMemory) -> str:
     if not memory.gpu_memory:
         return ""
     nodes = ", ".join(str(node) for node in memory.gpu_nodes)
-    return f"{_gb(memory.gpu_memory):g} GB in the NUMA nodes {nodes} is memory of GPUs, and is told with them"
+    return f"{_gb(memory.gpu_memory):g} GB in the NUMA nodes {nodes} is memory of GPUs, and is reported with them"
 
 
 def _available(groups: Cgroups, limit: Optional[MemoryLimit], memory: MainMemory) -> Reading:
-    host, told_by = _gb(memory.available), memory.source
+    host, read_from = _gb(memory.available), memory.source
     note = ""
     if memory.zfs_cache:
-        told_by = f"{told_by}, {ARC}"
-        note = f"{_gb(memory.zfs_cache):g} GB of it is ZFS cache that gives way"
+        read_from = f"{read_from}, {ARC}"
+        note = f"{_gb(memory.zfs_cache):g} GB of it is ZFS cache that can be reclaimed"
     if limit is None:
-        return Reading("memory_available_gb", host, "GB", told_by, note=note)
-    used = groups.memory_used_bytes(limit) or 0  # where it is not told, no more than the limit can be had
+        return Reading("memory_available_gb", host, "GB", read_from, note=note)
+    used = groups.memory_used_bytes(limit) or 0  # if unknown, the limit is the maximum
     left = max(0, limit.limit_bytes - used)
     if left >= memory.available:
-        return Reading("memory_available_gb", host, "GB", told_by, note=note)
-    return Reading("memory_available_gb", _gb(left), "GB", f"{limit.folder}, {told_by}", limit.path, host=host)
+        return Reading("memory_available_gb", host, "GB", read_from, note=note)
+    return Reading("memory_available_gb", _gb(left), "GB", f"{limit.folder}, {read_from}", limit.path, host=host)
 
 
 def _huge_pages(memory: MainMemory) -> Reading:
@@ -97,9 +99,9 @@ def _huge_pages(memory: MainMemory) -> Reading:
 
 
 def _swap(source: Source) -> Reading:
-    """Swap on disks. zram swaps into compressed memory, which is offered as memory already.
+    """Swap on disks. zram swaps into compressed memory, which is already offered as memory.
 
-    Null where it cannot be told, which takes nothing from the memory.
+    Null if it is unknown, which does not affect the memory.
     """
     try:
         total = source.swap_memory().get("total")
@@ -110,7 +112,7 @@ def _swap(source: Source) -> Reading:
     in_memory = min(total, sum(size for name, size in swap_devices(source.read_text(_SWAPS)) if _is_memory(name)))
     if not in_memory:
         return Reading("swap_gb", _gb(total), "GB", "psutil.swap_memory")
-    note = f"{_gb(in_memory):g} GB more is compressed memory (zram), no disk"
+    note = f"{_gb(in_memory):g} GB more is compressed memory (zram), not disk"
     return Reading("swap_gb", _gb(total - in_memory), "GB", f"psutil.swap_memory, {_SWAPS}", note=note)
 
 
@@ -120,7 +122,7 @@ def _is_memory(device: str) -> bool:
 
 
 def _numa(source: Source, memory: MainMemory) -> list[Reading]:
-    """Sum of the NUMA nodes, told apart when it disagrees: some hypervisors describe one node of several."""
+    """The sum of the NUMA nodes, with a note if it disagrees: some hypervisors describe only one of several nodes."""
     nodes = [node for node in numa_nodes(source) if node not in memory.gpu_nodes]
     sizes = [meminfo(source.read_text(f"{NODES}/node{node}/meminfo")).get("MemTotal", 0) for node in nodes]
     if not nodes or not any(sizes):

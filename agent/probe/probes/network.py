@@ -1,4 +1,4 @@
-"""Addresses, the one that reaches the registry, and the interfaces with their speed where the kernel knows it."""
+"""The addresses, the one that reaches the registry, and the interfaces with their speed if the kernel knows it."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _ADDRESSES = "psutil.net_if_addrs"
 _IPV6_STATES = "/proc/net/if_inet6"
 _MOST_NAMES = 5
 
-# Addresses that only say "outwards": from the blocks kept for documentation, which are never on a real link. A
-# connected UDP socket sends nothing; the kernel only picks the route.
+# Targets that stand for the internet, from the blocks for documentation, which are never on a real link. Connecting a
+# UDP socket sends nothing; the kernel only selects the route.
 _OUTWARDS = ("192.0.2.1", "2001:db8::1")
 
-_RESOLVE_SECONDS = 2.0  # a registry is named; servers of names that are away must not cost us our own addresses
+_RESOLVE_SECONDS = 2.0  # unreachable name servers must not prevent the report of our addresses
 
 
 class _Found(NamedTuple):
-    """The addresses to offer, in their order; which lasting one stands for a passing one; what a reader should know."""
+    """The addresses to offer, in order; the permanent address for each temporary one; a note."""
 
     offered: list[str]
-    lasting: dict[str, str]
+    permanent: dict[str, str]
     note: str
 
 
 class NetworkProbe:
-    """Addresses change when a lease does."""
+    """Detects changed addresses, as after a new DHCP lease."""
 
     name = "network"
     cadence_seconds = 300.0
@@ -49,37 +49,37 @@ class NetworkProbe:
         failures = []
         try:
             interfaces = [_interface(source, item) for item in source.interfaces()]
-        except (OSError, SourceError) as error:  # without /proc/net; the route to the registry still tells an address
+        except (OSError, SourceError) as error:  # without /proc/net; the route to the registry still gives an address
             interfaces = []
             reason = NO_PROC if is_proc_hidden(source) else str(error)
-            failures.append(Failure(self.name, f"{reason}: interfaces cannot be told", "interfaces"))
+            failures.append(Failure(self.name, f"{reason}: interfaces cannot be listed", "interfaces"))
         states = ipv6_states(source.read_text(_IPV6_STATES))
-        addresses_told_by = f"{_ADDRESSES}, {_IPV6_STATES}" if states else _ADDRESSES
+        addresses_read_from = f"{_ADDRESSES}, {_IPV6_STATES}" if states else _ADDRESSES
         found = _found(source, interfaces, states)
-        primary, told_by = self._primary(source, options, found)
+        primary, read_from = self._primary(source, options, found)
         addresses = list(dict.fromkeys([primary, *found.offered] if primary is not None else found.offered))
         offered = addresses[: limits.MAX_ADDRESSES]
         cut = len(addresses) - len(offered)
         limited_by = f"a record holds {limits.MAX_ADDRESSES} addresses: {cut} more are left out" if cut else None
-        told = None if failures else interfaces
+        listed = None if failures else interfaces
         nothing = "no interface that is up has an address that others can reach" if primary is None else ""
         return [
-            Reading("primary_address", primary, "", told_by, note=nothing),
-            Reading("addresses", offered, "", addresses_told_by, limited_by, note=found.note),
-            Reading("interfaces", told, "", f"{_ADDRESSES}, psutil.net_if_stats, /sys/class/net"),
+            Reading("primary_address", primary, "", read_from, note=nothing),
+            Reading("addresses", offered, "", addresses_read_from, limited_by, note=found.note),
+            Reading("interfaces", listed, "", f"{_ADDRESSES}, psutil.net_if_stats, /sys/class/net"),
         ], failures
 
     def _primary(self, source: Source, options: ProbeOptions, found: _Found) -> tuple[Optional[str], str]:
-        """The address from which the registry is reached; without one, from which the outside is; else the first.
+        """The address from which the registry is reached, else the one from which the internet is, else the first.
 
-        A temporary address gives way to a lasting one of its interface, so that the node does not move every day.
+        A temporary address is replaced by a permanent one of its interface, so that it does not change every day.
         """
         targets = (options.registry_address,) if options.registry_address else ()
         for target in (*targets, *_OUTWARDS):
             local = self._route(source, target)
             if isinstance(local, str) and scope_of(local) in (Scope.PUBLIC, Scope.PRIVATE):
-                told_by = "route outwards" if target in _OUTWARDS else f"route to {target}"
-                return found.lasting.get(local, local), told_by
+                read_from = "outbound route" if target in _OUTWARDS else f"route to {target}"
+                return found.permanent.get(local, local), read_from
         return (found.offered[0] if found.offered else None), _ADDRESSES
 
     def _route(self, source: Source, target: str) -> Any:
@@ -92,8 +92,8 @@ class NetworkProbe:
 
 
 def _interface(source: Source, item: dict[str, Any]) -> dict[str, Any]:
-    """`speed_mbit` is what the driver of a real device states. -1, 0 and no answer are null, and so is what tap and
-    veth say: 10 and 10,000, whatever lies beneath. A speed is never invented.
+    """`speed_mbit` is what the driver of a physical device reports. -1, 0 and no value are null, and so are the values
+    of tap and veth: always 10 and 10,000. A speed is never guessed.
     """
     name, mtu = str(item.get("name", "")), item.get("mtu")
     folder = f"/sys/class/net/{name}"
@@ -113,8 +113,8 @@ def _interface(source: Source, item: dict[str, Any]) -> dict[str, Any]:
 def _found(source: Source, interfaces: list[dict[str, Any]], states: Mapping[tuple[str, str], int]) -> _Found:
     """Addresses of interfaces that are up, public before private; loopback and link-local are left out."""
     offered: list[tuple[int, int, str]] = []
-    lasting: dict[str, str] = {}
-    guests, passing = [], 0
+    permanent: dict[str, str] = {}
+    guests, left_out = [], 0
     for interface in interfaces:
         name = interface["name"]
         scopes = {address: scope_of(address) for address in interface["addresses"]}
@@ -129,23 +129,23 @@ def _found(source: Source, interfaces: list[dict[str, Any]], states: Mapping[tup
         for address in far:
             known = stable.get(_kind(address))
             if known is not None and states.get((name, address), 0) & (DEPRECATED | NOT_READY | TEMPORARY):
-                lasting[address] = known
-        kept = [address for address in usable if address not in lasting]
-        passing += len(far) - len(kept)
+                permanent[address] = known
+        kept = [address for address in usable if address not in permanent]
+        left_out += len(far) - len(kept)
         offered.extend((scopes[address], len(offered) + index, address) for index, address in enumerate(kept))
-    return _Found([address for _, _, address in sorted(offered)], lasting, _note(guests, passing))
+    return _Found([address for _, _, address in sorted(offered)], permanent, _note(guests, left_out))
 
 
 def _kind(address: str) -> tuple[bool, int]:
-    """Addresses of one kind can stand for each other: the same family and reach."""
+    """Family and scope: addresses that agree in both can replace each other."""
     return ":" in address, scope_of(address)
 
 
-def _note(guests: list[str], passing: int) -> str:
+def _note(guests: list[str], left_out: int) -> str:
     parts = ["routable ones first"]
     if guests:
         more = f" and {len(guests) - _MOST_NAMES} more" if len(guests) > _MOST_NAMES else ""
-        parts.append(f"not offered, for containers and virtual machines: {', '.join(guests[:_MOST_NAMES])}{more}")
-    if passing:
-        parts.append(f"IPv6 addresses not offered, because they are temporary, deprecated or not ready: {passing}")
+        parts.append(f"not offered (for containers and virtual machines): {', '.join(guests[:_MOST_NAMES])}{more}")
+    if left_out:
+        parts.append(f"IPv6 addresses not offered (temporary, deprecated or not ready): {left_out}")
     return "; ".join(parts)

@@ -1,7 +1,7 @@
-"""The file system that work is stored on, and the others of this machine, each counted once.
+"""The file system in which work is stored, and the others of this machine, each counted once.
 
-What is offered is used + available: a file system keeps blocks back that df's total counts. The size of each is read
-under a deadline, because a dead network mount never answers.
+The offer is used + available, without reserved blocks, which df's total includes. The size of each is read with a
+deadline, because a dead network mount never answers.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from registry_core.errors import reason_of
 
 __all__ = ["StorageProbe"]
 
-_WAIT_SECONDS = 3.0  # a sleeping disk answers from memory; what takes longer is a mount in trouble
+_WAIT_SECONDS = 3.0  # a sleeping disk answers from memory; only a broken mount takes longer
 _MOST_FILE_SYSTEMS = 64
-_WORK = "the work directory"  # the key of its call; the others go by their mount points, which begin with a slash
+_WORK = "the work directory"  # the key of its call; the other keys are mount points, which begin with a slash
 
-# File systems that hold nothing: the kernel's own windows, memory, and read-only images of programs
+# File systems without storage: the kernel's virtual ones, memory, and read-only images of programs
 _NOT_STORAGE = frozenset(
     (
         "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs",
@@ -37,12 +37,12 @@ _NOT_STORAGE = frozenset(
     )
 )  # fmt: skip
 
-# Single files that engines mount into every container from a file system of the host
+# Files that engines mount into every container from a file system of the host
 _CONTAINER_FILES = frozenset(("/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/dev/termination-log"))
 
 
 class StorageProbe:
-    """Keeps the calls that are still out, so that a dead mount costs one thread however often it is asked."""
+    """Remembers unfinished calls, so that a dead mount costs only one thread."""
 
     name = "storage"
     cadence_seconds = 900.0
@@ -68,7 +68,7 @@ class StorageProbe:
         work, failures = self._work_dir(source, options.work_dir, table, answers[_WORK], below)
         others, other_failures = self._file_systems(distinct, answers, len(every), below) if table else ([], [])
         if not table and is_proc_hidden(source):
-            other_failures = [Failure(self.name, f"{NO_PROC}: what is mounted cannot be told", "file_systems")]
+            other_failures = [Failure(self.name, f"{NO_PROC}: mounts cannot be listed", "file_systems")]
         return [*work, *others], [*failures, *other_failures]
 
     def _work_dir(
@@ -79,38 +79,38 @@ class StorageProbe:
             return [], [Failure(self.name, f"{work_dir}: {why}", "storage_gb")]
         folder, size = found
         if not _possible(size):
-            return [], [Failure(self.name, f"{folder}: not believable", "storage_gb", list(size))]
+            return [], [Failure(self.name, f"{folder}: implausible sizes", "storage_gb", list(size))]
         return _work_readings(source, work_dir, folder, table, size, below), []
 
     def _file_systems(
         self, distinct: list[Mount], answers: dict[str, Any], mounted: int, below: _Below
     ) -> tuple[list[Reading], list[Failure]]:
         failures = []
-        told: list[tuple[Mount, FileSystemSize]] = []
-        closed = []
+        reported: list[tuple[Mount, FileSystemSize]] = []
+        inaccessible = []
         for mount in distinct:
             answer = answers[mount.mount_point]
-            if isinstance(answer, (PermissionError, FileNotFoundError)):  # not ours to look at, or hidden by another
-                closed.append(mount.mount_point)
+            if isinstance(answer, (PermissionError, FileNotFoundError)):  # access denied, or hidden by another mount
+                inaccessible.append(mount.mount_point)
             elif isinstance(answer, BaseException):
                 message = f"{mount.mount_point} ({mount.fstype} from {mount.origin}): {reason_of(answer)}"
                 failures.append(Failure(self.name, message, "file_systems"))
             elif not _possible(answer):
                 failures.append(
-                    Failure(self.name, f"{mount.mount_point}: not believable", "file_systems", list(answer))
+                    Failure(self.name, f"{mount.mount_point}: implausible sizes", "file_systems", list(answer))
                 )
             elif answer.total_bytes > 0:
-                _tell_once(told, mount, answer)
-        told_by = "/proc/self/mountinfo, psutil.disk_usage"
+                _add_once(reported, mount, answer)
+        read_from = "/proc/self/mountinfo, psutil.disk_usage"
         cut = mounted - len(distinct)
-        limited_by = f"{_MOST_FILE_SYSTEMS} file systems are told: {cut} more are left out" if cut else None
-        plain = [_file_system(mount, below.bounded(mount, size)) for mount, size in told]
-        note = "; ".join(["each device once", *_left_out(closed), *below.notes])
-        return [Reading("file_systems", plain, "", told_by, limited_by, note=note)], failures
+        limited_by = f"{_MOST_FILE_SYSTEMS} file systems are reported: {cut} more are left out" if cut else None
+        plain = [_file_system(mount, below.bounded(mount, size)) for mount, size in reported]
+        note = "; ".join(["each device once", *_left_out(inaccessible), *below.notes])
+        return [Reading("file_systems", plain, "", read_from, limited_by, note=note)], failures
 
 
 class _Below:
-    """What bounds the disks of Windows' Linux: each is a file that grows on a drive, whatever size it states."""
+    """The bounds of WSL's disks: each is a growing file on a drive, whatever its nominal size."""
 
     def __init__(self, source: Source, table: list[Mount], answers: dict[str, Any]) -> None:
         found = windows_drive(source, table)
@@ -126,19 +126,19 @@ class _Below:
         if isinstance(size, FileSystemSize) and _possible(size) and size.total_bytes > 0:
             self.drive = Drive(point, size)
         self.notes.append(
-            "Windows keeps this disk in a file that grows, mostly on C:"
-            + ("" if self.drive else "; what is free there cannot be seen, and may be less")
+            "Windows keeps this disk in a growing file, usually on C:"
+            + ("" if self.drive else "; the free space there cannot be seen, and may be less")
         )
 
     def bounded(self, mount: Optional[Mount], size: FileSystemSize) -> FileSystemSize:
-        """`size`, with no more available than the drive below has."""
+        """`size` with the available space limited to that of the underlying drive."""
         if self.drive is None or mount is None or mount.mount_point in self._drives:
             return size
         return size._replace(available_bytes=min(size.available_bytes, self.drive.size.available_bytes))
 
 
 def _is_inaccessible(mount: Mount) -> bool:
-    """What systemd puts over a folder that a service may not see (ProtectHome=, InaccessiblePaths=)."""
+    """True for systemd's mount over a folder that a service may not see (ProtectHome=, InaccessiblePaths=)."""
     return mount.root.startswith(("/systemd/inaccessible/", "/run/systemd/inaccessible/"))
 
 
@@ -147,17 +147,17 @@ def _hidden_by(path: str, table: list[Mount]) -> str:
     return " (hidden by the sandbox of this service)" if mount is not None and _is_inaccessible(mount) else ""
 
 
-def _left_out(closed: list[str]) -> list[str]:
-    return [f"left out, since this user may not look at them: {', '.join(closed[:5])}"] if closed else []
+def _left_out(inaccessible: list[str]) -> list[str]:
+    return [f"left out, because this user may not read them: {', '.join(inaccessible[:5])}"] if inaccessible else []
 
 
-def _tell_once(told: list[tuple[Mount, FileSystemSize]], mount: Mount, size: FileSystemSize) -> None:
-    """Add a file system, but one volume of a server under two names once: by the name that can be written to."""
-    known = same_volume(mount, size, told)
+def _add_once(reported: list[tuple[Mount, FileSystemSize]], mount: Mount, size: FileSystemSize) -> None:
+    """Add a file system; of two names of one server's volume keep the writable one."""
+    known = same_volume(mount, size, reported)
     if known is None:
-        told.append((mount, size))
+        reported.append((mount, size))
     elif "ro" in known.super_options and "ro" not in mount.super_options:
-        told[[item for item, _ in told].index(known)] = (mount, size)
+        reported[[item for item, _ in reported].index(known)] = (mount, size)
 
 
 def _gb(size_bytes: int) -> float:
@@ -165,7 +165,7 @@ def _gb(size_bytes: int) -> float:
 
 
 def _possible(size: FileSystemSize) -> bool:
-    """What is used and what is available are parts of the whole: servers of network mounts have said otherwise."""
+    """False if used and available exceed the total, as some servers of network mounts report."""
     return min(size.used_bytes, size.available_bytes, size.reserved_bytes) >= 0
 
 
@@ -181,9 +181,9 @@ def _file_system(mount: Mount, size: FileSystemSize) -> dict[str, Any]:
 
 
 def _distinct(table: list[Mount], work_dir: str) -> list[Mount]:
-    """One mount of each file system: bind mounts and subvolumes are the same bytes under another name.
+    """One mount of each file system: bind mounts and subvolumes are the same storage under another name.
 
-    The work directory's own mount stands for its file system, else the one that shows it from its top.
+    The work directory's mount represents its file system, else the mount that shows it from its root.
     """
     seen: dict[str, Mount] = {}
     work = mount_of(work_dir, table)
@@ -200,7 +200,7 @@ def _distinct(table: list[Mount], work_dir: str) -> list[Mount]:
 
 
 def _same_bytes(mount: Mount) -> str:
-    """btrfs gives each subvolume an invented device number, so its device's name counts; ZFS data sets share a pool."""
+    """The key of a mount's storage: on btrfs, whose subvolumes have invented device numbers, the device's name."""
     if mount.fstype == "btrfs":
         return mount.origin
     return f"zfs {mount.origin.partition('/')[0]}" if mount.fstype == "zfs" else mount.device
@@ -219,20 +219,20 @@ def _work_readings(
 ) -> list[Reading]:
     mount = mount_of(folder, table)
     read_only = mount is not None and "ro" in mount.super_options
-    told_by = f"psutil.disk_usage {folder}"
-    notes = [] if folder == work_dir else [f"{work_dir} is not there yet; {folder} is its nearest parent"]
+    read_from = f"psutil.disk_usage {folder}"
+    notes = [] if folder == work_dir else [f"{work_dir} does not exist yet; {folder} is its nearest parent"]
     limited_by = _limited_by(size, read_only)
     bounded = below.bounded(mount, size)
     if bounded != size and below.drive is not None and not read_only:
-        limited_by = f"free space of the drive below, {below.drive.mount_point}"
+        limited_by = f"free space of the underlying drive, {below.drive.mount_point}"
     note = "; ".join([*notes, *(text for text in below.notes if text.startswith("Windows"))])
     offered = 0.0 if read_only else _gb(bounded.usable_bytes)
     available = 0.0 if read_only else _gb(bounded.available_bytes)
     free = _gb(size.total_bytes - size.used_bytes)
     inodes = size.inodes_available if size.inodes else None
     readings = [
-        Reading("storage_gb", offered, "GB", told_by, limited_by, host=_gb(size.total_bytes), note=note),
-        Reading("storage_available_gb", available, "GB", told_by, limited_by, host=free),
+        Reading("storage_gb", offered, "GB", read_from, limited_by, host=_gb(size.total_bytes), note=note),
+        Reading("storage_available_gb", available, "GB", read_from, limited_by, host=free),
         Reading("storage_inodes_available", inodes, "inodes", f"statvfs {folder}"),
     ]
     if mount is not None:

@@ -1,1 +1,1 @@
-"""Who is asking and what they may do: tokens, roles, sessions, the audit log."""
+"""Authentication and authorization: tokens, roles, sessions, the audit log."""

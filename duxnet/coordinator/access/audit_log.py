@@ -1,8 +1,7 @@
-"""The append-only log of what changed who may take part and how nodes are judged: one JSON line each.
+"""The append-only log of changes to membership, admission and reputation: one JSON line for each change.
 
-Here: writing. It names ids and tokens, never addresses or secrets. A change that cannot be logged is not made: its
-line is noted with it, written before it is committed, and taken back where that fails. Lines reach the disk within a
-second.
+Lines name node ids and token numbers, never addresses or secrets. A change that cannot be logged is not made: its line
+is written before the change is committed, and removed if the commit fails. Lines are synced to disk within a second.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ AUDIT_FILE = "audit.jsonl"
 
 
 class AuditLog:
-    """The open log. Noting and writing belong to the thread that commits; `sync` to any. Raises StoreError."""
+    """The open log. Only the commit thread notes and writes lines; any thread may sync. Raises StoreError."""
 
     def __init__(self, path: Path, now: Callable[[], datetime]) -> None:
         self._path = path
         self._now = now
         self._lock = threading.Lock()
         self._noted: list[bytes] = []
-        self._written = 0  # bytes of the lines of the commit under way
+        self._written = 0  # bytes written in the current commit
         self._unsynced = False
         self._descriptor = self._opened()
 
@@ -45,7 +44,7 @@ class AuditLog:
             raise StoreError(str(self._path), f"cannot be opened: {reason_of(error)}") from error
 
     def reopen(self) -> None:
-        """Go on in the file that now has the log's name, after the old one was moved away. Nothing is lost."""
+        """Continue in a new file of the same name after the old one was moved away. No line is lost."""
         self.sync()
         descriptor = self._opened()
         with self._lock:
@@ -55,7 +54,7 @@ class AuditLog:
 
     @contextmanager
     def commit(self) -> Iterator[None]:
-        """What is noted and written inside stays only if no exception comes out."""
+        """A context that removes the lines written inside if an exception leaves it."""
         self._written = 0
         try:
             yield
@@ -72,27 +71,27 @@ class AuditLog:
                 os.ftruncate(self._descriptor, before)
 
     def mark(self) -> int:
-        """The place in the commit under way to which `back_to` can return: how many lines wait for `write_noted`."""
+        """Returns the position in the current commit, for `back_to`: the number of noted lines."""
         return len(self._noted)
 
     def back_to(self, mark: int) -> None:
-        """Drop the lines that were noted since the mark: their change was refused."""
+        """Drop the lines noted since the mark, whose change was refused."""
         del self._noted[mark:]
 
     def note(self, actor: str, action: str, node_id: str, **details: str) -> None:
-        """A line for a change that is about to be committed."""
+        """Note a line for a change that is about to be committed."""
         entry = {"at": time_to_text(self._now()), "actor": actor, "action": action, "node_id": node_id, **details}
         self._noted.append(json.dumps(entry, ensure_ascii=True).encode("ascii") + b"\n")
 
     def write_noted(self) -> None:
-        """Append the lines that were noted, whole or not at all. Inside `commit`."""
+        """Append all noted lines or none. Called inside `commit`."""
         lines = b"".join(self._noted)
         if not lines:
             return
         with self._lock:
             try:
                 written = os.write(self._descriptor, lines)
-                if written != len(lines):  # the disk is full in the middle of it
+                if written != len(lines):  # the disk became full
                     os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
                     raise StoreError(str(self._path), "cannot be written: No space left on device")
             except OSError as error:
@@ -101,7 +100,7 @@ class AuditLog:
             self._written = written
 
     def sync(self) -> None:
-        """Make what was written lasting; cheap when there is nothing."""
+        """Sync the written lines to disk. Returns at once if there are none."""
         with self._lock:
             if not self._unsynced:
                 return

@@ -1,8 +1,8 @@
-"""What keeps web pages of others from speaking with a coordinator through a browser near it.
+"""Protection against web pages of other sites that send requests through a browser near the coordinator.
 
-A page whose name is made to lead here (DNS rebinding) speaks as this machine, and reads the answers: its name shows in
-Host. A page that only sends shows in Origin. Here: which names are a coordinator's own, and whose pages may send. Not
-here: who may skip that since a token or signature proves more (`front`).
+By DNS rebinding, another site's page can send requests from this machine and read the answers; Host then has that
+site's name. A page that only sends requests shows in Origin. Here: which names are the coordinator's own, and which
+origins may send. Not here: requests that need no such check, since a token or signature proves them (`front`).
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ class _Host(NamedTuple):
 
 
 class HostNames:
-    """The names that a coordinator goes by: `localhost`, those that are given, and those in its certificate."""
+    """The coordinator's host names: `localhost`, the given ones, and those in its certificate."""
 
     def __init__(self, given: Iterable[str]) -> None:
         self._given = frozenset(("localhost", *(name.lower() for name in given)))
         self.of_certificate: frozenset[str] = frozenset()
 
     def accepts(self, host: bytes) -> bool:
-        """Whether this value of Host is an IP address or one of the names. Raises Refused for one that is no host."""
+        """Is this value of Host an IP address or one of the names? Raises Refused if it is not a host."""
         found = _host_of(host)
         return found.is_address or self._knows(found.name)
 
     def refuse_origin(self, origin: bytes, host: bytes, scheme: str, *, is_forwarded: bool) -> None:
-        """Raise Refused unless the page that sends this is the coordinator's own.
+        """Raise Refused unless the request comes from the coordinator's own page.
 
-        `is_forwarded`: a named proxy passes the request on, so that neither scheme nor port are what the browser saw.
+        `is_forwarded`: a configured proxy forwarded it, so scheme and port may differ from those in the browser.
         """
         match = _ORIGIN.fullmatch(origin.lower())
         own = _host_of(host)
@@ -63,11 +63,11 @@ class HostNames:
 
 
 def _host_of(value: bytes) -> _Host:
-    """What a Host header says. Raises Refused."""
+    """Parses a Host header. Raises Refused."""
     found = _HOST.fullmatch(value)
     port = None if found is None or not found[3] else int(found[3])
     if found is None or (port is not None and port > 65535):
-        raise Refused("malformed", f"Host {shown(value.decode('latin-1'))} is no host")
+        raise Refused("malformed", f"Host {shown(value.decode('latin-1'))} is not a host name or IP address")
     text = (found[1] or found[2]).decode("ascii").lower()
     try:
         return _Host(str(ipaddress.ip_address(text)), True, port)
@@ -82,6 +82,6 @@ def names_in_certificate(path: Path) -> frozenset[str]:
     certificate = x509.load_pem_x509_certificate(path.read_bytes())
     try:
         named = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:  # nobody verifies a name against the subject any more (RFC 6125)
+    except x509.ExtensionNotFound:  # clients no longer check names against the subject (RFC 6125)
         return frozenset()
     return frozenset(name.lower() for name in named.get_values_for_type(x509.DNSName))

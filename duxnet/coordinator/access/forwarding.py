@@ -1,7 +1,6 @@
-"""Where a request came from when proxies stand between: whose headers are believed, and whose are refused.
+"""The address of a client behind proxies: which forwarding headers are trusted, ignored or refused.
 
-Here: the peer's address, and what a proxy that is not named costs. Not here: which network an address counts for
-(`admission.networks`), who calls (`roles`).
+Not here: the network that an address belongs to (`admission.networks`), the caller's role (`roles`).
 """
 
 from __future__ import annotations
@@ -36,15 +35,15 @@ FORWARDING_HEADERS = frozenset(
         *(b"true-client-ip", b"cf-connecting-ip", b"fastly-client-ip", b"x-envoy-external-address"),
     )
 )
-"""What proxies add. A client of the registry sends none of them."""
+"""Headers that proxies add. The registry's own clients send none of them."""
 
 _HOP = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?|([0-9A-Fa-f:.]+)")
 _ELEMENT = re.compile(r'\s*([A-Za-z0-9!#$%&\'*+.^_`|~-]+)=("(?:[^"\\]|\\.)*"|[^\s;,"]*)\s*')
-_REMEDY_OF_HOP = "have the proxy that is named in proxies send one IP address for each hop"
+_REMEDY_OF_HOP = "configure the proxy that is named in proxies to send one IP address for each hop"
 
 
 class Forwarding:
-    """Judges by the addresses that are named as proxies."""
+    """Applies the setting `proxies`, the networks of trusted proxies."""
 
     def __init__(self, proxies: Iterable[Network]) -> None:
         self._proxies = tuple(proxies)
@@ -52,16 +51,16 @@ class Forwarding:
         self.is_proxy = lru_cache(maxsize=1024)(self._is_proxy)
 
     def may_speak_plainly(self, client: str) -> bool:
-        """May this peer use http without TLS? This machine's loopback and named proxies; by the connection only."""
+        """May this peer use http without TLS? Only loopback addresses and configured proxies may."""
         address = _canonical(client)
         return address is not None and (ipaddress.ip_address(address).is_loopback or self.is_proxy(client))
 
     def refuse_unnamed(self, client: Optional[str], server: Optional[str], headers: Headers) -> None:
-        """Raise Refused for a request through a proxy on this machine that is not named.
+        """Raise Refused for a request through a proxy on this machine that is not configured.
 
-        Everybody behind it would count as this machine. What is forwarded by others, such as a company's outgoing
-        proxy, says nothing that anybody would believe: it is ignored, and logged once. `client` None: a socket in the
-        file system, whose other end is this machine too.
+        All its clients would count as this machine. Forwarding headers from other machines, such as a company's
+        outgoing proxy, are not trusted: they are ignored, and logged once. `client` None is a Unix domain socket,
+        which means this machine too.
         """
         if client is not None and self.is_proxy(client):
             return
@@ -72,32 +71,33 @@ class Forwarding:
         if here or not self._is_logged:
             _log_at = _log.warning if not self._is_logged else _log.debug
             _log_at(
-                "a request from %s has the header %s, and no proxy there is named in proxies: it is %s",
+                "a request from %s has the header %s, but proxies does not name that address: the %s",
                 client or "a local socket",
                 name.decode("ascii"),
-                "refused" if here else "ignored",
+                "request is refused" if here else "header is ignored",
             )
             self._is_logged = True
         if here:
-            raise Refused("unnamed-proxy", f"{name.decode('ascii')} comes from {client or 'a local socket'}")
+            raise Refused("unnamed-proxy", f"header {name.decode('ascii')}: comes from {client or 'a local socket'}")
 
     def peer(self, client: Optional[str], headers: Headers) -> Optional[str]:
-        """The address that a request came from: the connection's, or what named proxies say, hop by hop.
+        """Returns the client's address: the connection's, or the one that configured proxies report.
 
-        From the right: as long as the hop is a named proxy, what it says of the hop before is believed. Raises Refused
-        for what it says that is no address: whoever is behind it would count as nobody, or as the proxy.
+        Hops are read from the right: while a hop is a configured proxy, the hop that it reports is trusted. Raises
+        Refused if that is not an address: the client would count as the proxy, or for no network.
         """
         if client is None or not self.is_proxy(client):
             return _canonical(client)
-        said = [self._last_hop(client, hops) for hops in (_list_of(headers), _forwarded_of(headers)) if hops]
-        if len(set(said)) > 1:
+        reported = [self._last_hop(client, hops) for hops in (_list_of(headers), _forwarded_of(headers)) if hops]
+        if len(set(reported)) > 1:
             raise Refused(
                 "malformed",
-                "X-Forwarded-For and Forwarded name different clients: have the proxy remove the one it does not set",
+                "X-Forwarded-For and Forwarded name different clients: "
+                "configure the proxy to remove the header that it does not set",
             )
-        if not said and any(name in FORWARDING_HEADERS for name, _ in headers):
-            raise Refused("malformed", "the proxy does not say for whom: have it send X-Forwarded-For or Forwarded")
-        return said[0] if said else _canonical(client)
+        if not reported and any(name in FORWARDING_HEADERS for name, _ in headers):
+            raise Refused("malformed", "the proxy does not name the client: set X-Forwarded-For or Forwarded there")
+        return reported[0] if reported else _canonical(client)
 
     def _last_hop(self, client: str, hops: list[str]) -> str:
         address = client
@@ -116,13 +116,13 @@ class Forwarding:
 
 
 def _list_of(headers: Headers) -> list[str]:
-    """The hops in X-Forwarded-For, which may come in several lines."""
+    """The hops in all X-Forwarded-For headers."""
     values = [value.decode("latin-1") for name, value in headers if name == _FOR]
     return [hop.strip() for hop in ",".join(values).split(",")] if values else []
 
 
 def _forwarded_of(headers: Headers) -> list[str]:
-    """The hops in Forwarded (RFC 7239), "" for one that does not name whom it is for. Raises Refused."""
+    """The hops in Forwarded (RFC 7239), "" for an element without `for`. Raises Refused."""
     values = [value.decode("latin-1") for name, value in headers if name == _FORWARDED]
     hops = _elements(",".join(values)) if values else []
     return hops if any(hops) else []
@@ -152,7 +152,7 @@ def _address_of(hop: str) -> str:
     found = _HOP.fullmatch(hop)
     address = None if found is None else _canonical(found[1] or found[2] or found[3])
     if address is None:  # `unknown` and `_names` too (RFC 7239, 6.2 and 6.3)
-        raise Refused("malformed", f"the proxy names {shown(hop)} as the client, which is no address: {_REMEDY_OF_HOP}")
+        raise Refused("malformed", f"the proxy names {shown(hop)} as the client, not an address: {_REMEDY_OF_HOP}")
     return address
 
 
@@ -163,6 +163,6 @@ def _is_loopback(client: str) -> bool:
 
 def _canonical(text: Optional[str]) -> Optional[str]:
     try:
-        return canonical_address("address", (text or "").partition("%")[0].strip())  # without the zone of a link
+        return canonical_address("address", (text or "").partition("%")[0].strip())  # without an IPv6 zone
     except ValidationError:
         return None

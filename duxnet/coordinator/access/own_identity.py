@@ -1,4 +1,7 @@
-"""The coordinator's own key and first operator token: made at the first start, 0600, never made again silently."""
+"""The coordinator's own key and first operator token, created at the first start with mode 0600.
+
+A lost key is an error: it is not silently replaced.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ _SUM_DOMAIN = b"duxnet-state-sum-v1\x00"
 
 @dataclass(frozen=True)
 class CoordinatorIdentity:
-    """The key, what follows from it, the secret that seals session tokens, and the key of the registry's sums."""
+    """The private key and all values derived from it: the id, the secret of session tokens, the key of state sums."""
 
     id: str
     public_key: str
@@ -48,7 +51,7 @@ class CoordinatorIdentity:
 
 
 def ensure_coordinator_identity(state_dir: Path) -> CoordinatorIdentity:
-    """The identity kept in `state_dir`; made there at the very first start. Raises StoreError, DamagedStoreError."""
+    """Returns the identity stored in `state_dir`, created at the first start. Raises StoreError, DamagedStoreError."""
     path = state_dir / KEY_FILE
     own_folder(state_dir, "a state directory")
     with locked_folder(state_dir):
@@ -56,8 +59,8 @@ def ensure_coordinator_identity(state_dir: Path) -> CoordinatorIdentity:
             if (state_dir / COORDINATOR_DB).exists():
                 raise DamagedStoreError(
                     str(path),
-                    f"is missing although {COORDINATOR_DB} is there: nodes would not know this coordinator again; "
-                    "restore it from a backup",
+                    f"is missing although {COORDINATOR_DB} is there: nodes would not recognise this coordinator; "
+                    "restore the key from a backup",
                 )
             replace_file(path, private_key_pem(Ed25519PrivateKey.generate()))
         identity = read_coordinator_identity(state_dir)
@@ -92,7 +95,7 @@ def read_coordinator_id(state_dir: Path) -> str:
 
 
 def identity_of(key: Ed25519PrivateKey) -> CoordinatorIdentity:
-    """The identity that follows from a key."""
+    """Derives the identity from a key."""
     public = key.public_key()
     seed = key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
     secret = hmac.digest(seed, _SECRET_DOMAIN, "sha256")
@@ -102,7 +105,7 @@ def identity_of(key: Ed25519PrivateKey) -> CoordinatorIdentity:
 
 
 def ensure_operator_token(state_dir: Path, token_store: TokenStore, now: float) -> Path:
-    """Where the first operator token lies; it is made when there was never one. Raises StoreError."""
+    """Returns the path of the first operator token, created if there was never one. Raises StoreError."""
     path = state_dir / OPERATOR_TOKEN_FILE
     with locked_folder(state_dir):
         if not any(token.role == "operator" for token in token_store.tokens()):

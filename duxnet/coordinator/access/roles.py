@@ -1,7 +1,7 @@
-"""Who is asking, and what that role may do: one table.
+"""Bearer tokens, the roles they stand for, and the permissions of each role.
 
-Here: bearer tokens to callers, roles to permissions. Not here: registration by signature
-(`registration`), where a request came from (`forwarding`), sessions of nodes (`sessions`).
+Not here: registration by signature (`admission.decision`), a client's address (`forwarding`), sessions of nodes
+(`sessions`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["ANONYMOUS", "Access", "Caller", "Permission"]
 
 
 class Permission(Enum):
-    """What a caller can be allowed."""
+    """What a caller may be allowed to do."""
 
     SEE_ADDRESSES = "see addresses"
     RATE = "rate nodes"
@@ -38,8 +38,10 @@ _HEX_WALLET = re.compile("0[xX][0-9a-fA-F]+")
 
 @dataclass(frozen=True)
 class Caller:
-    """Role, how the audit log names the caller, the wallet that a rater's token is bound to, and the id that the
-    caller may give as `rater` (an operator may give any).
+    """The sender of a request. `name` is its name in the audit log.
+
+    `wallet` is the wallet that a rater's token is bound to. `rater` is the only value that the caller may give as
+    `rater`; an operator may give any.
     """
 
     role: str
@@ -48,26 +50,26 @@ class Caller:
     rater: str = ""
 
     def may(self, permission: Permission) -> bool:
-        """Is it in the table?"""
+        """Does the role have this permission?"""
         return permission in _ALLOWED[self.role]
 
     def need(self, permission: Permission) -> None:
-        """Raise Refused unless the caller may."""
+        """Raise Refused unless the role has this permission."""
         if self.may(permission):
             return
         if self.role == "anonymous":
-            raise Refused("token-required", f"to {permission.value} needs a token")
+            raise Refused("token-required", f"a token is needed to {permission.value}")
         raise Refused("not-allowed", f"a {self.role} may not {permission.value}")
 
     def owns(self, wallet: str) -> bool:
-        """Is it the wallet that the token is bound to? Hex is written in either case (EIP-55), so case is no guide."""
+        """Is it the wallet that the token is bound to? Hex letters compare without case (EIP-55)."""
         return bool(self.wallet) and _folded(self.wallet) == _folded(wallet)
 
     def need_to_speak_as(self, rater: Optional[str]) -> None:
-        """Raise Refused unless an outcome may come in this name; None is the caller's own finding."""
+        """Raise Refused unless the caller may report for this rater. None means the caller itself."""
         if rater is None or rater == self.rater or self.may(Permission.OPERATE):
             return
-        raise Refused("not-allowed", f"rater: this token speaks as {self.rater} or, without a rater, for the network")
+        raise Refused("not-allowed", f"rater: must be {self.rater} or absent with this token")
 
 
 def _folded(wallet: str) -> str:
@@ -85,13 +87,13 @@ class Access:
         self._now = now
 
     def caller(self, authorization: str) -> Caller:
-        """The caller; ANONYMOUS without a header. A token that is not known or no longer valid is refused."""
+        """Returns the caller, ANONYMOUS without a header. Raises Refused for an unknown or invalid token."""
         if not authorization:
             return ANONYMOUS
         scheme, _, secret = authorization.partition(" ")
         if scheme.lower() != "bearer" or not secret.startswith("dux_") or len(secret) > 128:
-            raise Refused("token-required", "Authorization must be Bearer with a token of this coordinator")
+            raise Refused("token-required", "header authorization: must be Bearer with a token of this coordinator")
         token = self._token_store.find(secret)
         if token is None or not token.is_valid(self._now()) or token.role not in _ALLOWED:
-            raise Refused("token-required", "the token is not known, was revoked, has expired or is for joining only")
+            raise Refused("token-required", "the token is unknown, revoked, expired or only for joining")
         return Caller(token.role, f"token {token.id} ({token.role})", token.wallet, f"token:{token.id}")

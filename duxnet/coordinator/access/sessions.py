@@ -1,7 +1,7 @@
-"""Which registration of each node is the current one, and which heartbeat was its last: in memory, from the records.
+"""The current session of each node, and its last heartbeat: in memory, restored from the records.
 
-Here: judging a session token and a sequence number. Not here: sealing tokens (`registry_core.identity.tokens`).
-A restart forgets sequences, not sessions: the first heartbeat after it is taken as it comes.
+Here: checking a session token and a sequence number. Not here: sealing tokens (`registry_core.identity.tokens`).
+A restart loses sequence numbers, not sessions: the first heartbeat after it is accepted with any number.
 """
 
 from __future__ import annotations
@@ -18,33 +18,30 @@ from registry_core.wire.shapes import Gap
 __all__ = ["Session", "Sessions"]
 
 BURST = 4.0
-"""Heartbeats that a node may send at once; after that as many as `BEATS_PER_INTERVAL`."""
+"""Heartbeats that a node may send at once; after that `BEATS_PER_INTERVAL` apply."""
 BEATS_PER_INTERVAL = 4.0
 MOST_ATTEMPTS = 16
-"""How often one registration may be sent again, each time signed anew, since its answer was lost."""
+"""How often one registration may be sent again, each time with a new signature, after a lost answer."""
 
 
 class Session:
-    """The state of one node's present session."""
+    """The state of one node's current session."""
 
-    __slots__ = (
-        *("allowance", "answer", "expires", "gap", "generation", "proofs", "refilled", "refusal", "sequence", "token"),
-    )
+    __slots__ = ("allowance", "answer", "expires", "gap", "generation", "proofs", "refilled", "sequence", "token")
 
     def __init__(self, generation: int) -> None:
         self.generation = generation
         self.sequence = -1
         self.answer = b""
-        self.token = ""  # the one that was opened last, and its end: the next heartbeat has the same
+        self.token = ""  # the last verified token and its end: the next heartbeat has the same
         self.expires = 0
         self.gap: Optional[Gap] = None
-        self.refusal = ""  # why the node may not speak at all
         self.proofs: list[bytes] = []  # of the registrations that it was given for
         self.allowance = BURST
         self.refilled = float("-inf")
 
     def take(self, now: float, interval_seconds: float) -> float:
-        """Use up one heartbeat of the allowance; 0 when there was one, else the seconds until there is."""
+        """Use one heartbeat of the allowance. Returns 0, or the seconds until the next one is allowed."""
         rate = BEATS_PER_INTERVAL / interval_seconds
         self.allowance = min(BURST, self.allowance + (now - self.refilled) * rate)
         self.refilled = now
@@ -55,59 +52,46 @@ class Session:
 
 
 def same(known: str, given: str) -> bool:
-    """Equal, told in a time that says nothing of where they differ."""
+    """Are they equal? Compares in constant time."""
     return given.isascii() and hmac.compare_digest(known, given)
 
 
 class Sessions:
-    """Sessions by node id. `kept` gives (generation, why it is banned or "") of a registered node, or None."""
+    """Sessions by node id. `kept` gives the generation of a registered node, or None."""
 
-    def __init__(self, secret: bytes, kept: Callable[[str], Optional[tuple[int, str]]]) -> None:
+    def __init__(self, secret: bytes, kept: Callable[[str], Optional[int]]) -> None:
         self._secret = secret
         self._kept = kept
         self._sessions: dict[str, Session] = {}
 
     def begin(self, node_id: str, generation: int, proof: str) -> None:
-        """The node registered with this generation: whatever was said in an earlier session ends.
+        """Start the session of a registration with this generation, which ends an earlier session.
 
-        `proof` is what its signature was made of. The node signs each attempt anew, so that the same one again comes
-        from somebody who recorded it: raises Refused, and the session is not given away.
+        `proof` is the input of its signature. The node signs each attempt anew, so a repeated proof comes from an
+        attacker who recorded it: raises Refused, so that the attacker gets no session.
         """
         digest = hashlib.blake2b(proof.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         known = self._sessions.get(node_id)
         if known is None or known.generation != generation:
             known = self._sessions[node_id] = Session(generation)
         if digest in known.proofs or len(known.proofs) >= MOST_ATTEMPTS:
-            raise Refused("stale-generation", "this registration was taken already", current_generation=generation)
+            raise Refused("stale-generation", "this registration was already accepted", current_generation=generation)
         known.proofs.append(digest)
 
     def known(self, node_id: str) -> Optional[Session]:
-        """The session of a node that was heard since the start, or None."""
+        """The session of a node that has reported since the start, or None."""
         return self._sessions.get(node_id)
 
-    def judge(self, node_id: str) -> None:
-        """The node's admission has changed: may it still speak?"""
-        known = self._sessions.get(node_id)
-        if known is None:
-            return
-        kept = self._kept(node_id)
-        if kept is None:
-            self.forget(node_id)
-        else:
-            known.refusal = kept[1]
-
     def forget(self, node_id: str) -> None:
-        """The node was removed."""
+        """End the session of a removed node."""
         self._sessions.pop(node_id, None)
 
     def of_token(self, token_text: str, node_id: str, unix_now: float) -> Session:
-        """The session that the token belongs to. Raises Refused, UnknownNodeError."""
+        """Returns the session of a token. Raises Refused, UnknownNodeError."""
         session = self._sessions.get(node_id)
         if session is not None and session.token and same(session.token, token_text):
             if session.expires <= unix_now:
                 raise Refused("session-expired", "the session's time is over")
-            if session.refusal:
-                raise Refused("banned", session.refusal)
             return session
         return self._opened(token_text, node_id, unix_now)
 
@@ -116,23 +100,20 @@ class Sessions:
         if token is None:
             raise Refused("session-expired", "the token is not one of this coordinator's sessions")
         if token.node_id != node_id:
-            raise Refused("not-allowed", "a node may speak for itself only")
+            raise Refused("not-allowed", "a session token is valid for its own node only")
         session = self._sessions.get(node_id)
         if session is None:
             session = self._restored(node_id)
         if token.generation != session.generation:
-            raise Refused("session-expired", "the node has registered again since")
+            raise Refused("session-expired", "the node has registered again")
         if token.expires <= unix_now:
             raise Refused("session-expired", "the session's time is over")
-        if session.refusal:
-            raise Refused("banned", session.refusal)
         session.token, session.expires = token_text, token.expires
         return session
 
     def _restored(self, node_id: str) -> Session:
-        kept = self._kept(node_id)
-        if kept is None:
+        generation = self._kept(node_id)
+        if generation is None:
             raise UnknownNodeError(node_id)
-        session = self._sessions[node_id] = Session(kept[0])
-        session.refusal = kept[1]
+        session = self._sessions[node_id] = Session(generation)
         return session

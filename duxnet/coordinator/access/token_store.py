@@ -1,9 +1,9 @@
-"""What the coordinator keeps beside the nodes: tokens, and which node used which join token. SQLite, durable.
+"""The SQLite file of tokens, and of which node used which join token.
 
-Here: rows. Not here: what a role may do (`access`), nodes (`NodeRegistry`). Several processes may use it at once:
-`duxnet token` works beside a running coordinator. Secrets are kept as their hashes only. Reading has a connection of
-its own, so that nobody who reads waits for a commit. The file is opened as a registry's is: a damaged log is kept
-aside, each row has a checksum, and an older layout is brought up after a copy was put aside.
+Not here: the permissions of a role (`roles`), nodes (`NodeRegistry`). Several processes may use the file at once:
+`duxnet token` works beside a running coordinator. Only the hashes of secrets are stored. Reads have their own
+connection and do not wait for a commit. The file is opened like a registry's: a damaged log is set aside, each row has
+a checksum, and an older layout is copied before it is upgraded.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ ALTER TABLE joins ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
 
 @dataclass(frozen=True)
 class TokenRow:
-    """One token as it is kept. Times are Unix seconds; `uses` is how many nodes may join by it, None: any number."""
+    """One stored token. Times are Unix seconds; `uses` is the maximum number of nodes that may join, None: no limit."""
 
     id: int
     role: str
@@ -76,14 +76,14 @@ class TokenRow:
     revoked: Optional[float]
 
     def is_valid(self, now: float) -> bool:
-        """Neither revoked nor expired."""
+        """Is it neither revoked nor expired?"""
         return self.revoked is None and (self.expires is None or now < self.expires)
 
 
 class RemovedBefore(NamedTuple):
-    """What layout 1 kept here of a removed node: its last generation, why it was banned, its newest key.
+    """What layout 1 stored here about a removed node: its last generation, the reason of its ban, its newest key.
 
-    `links` is how often its key was replaced. None where nothing is known of it; `ban` is empty without a ban.
+    `links` is how often its key was replaced. None means unknown; `ban` is empty without a ban.
     """
 
     node_id: str
@@ -104,11 +104,13 @@ class TokenStore:
         self._reading_lock = threading.Lock()
         self._batch_thread: Optional[int] = None
         self._marks = 0
-        with self._translated("opened"), locked_folder(path.parent):  # one process at a time makes it, or brings it up
+        with self._translated("opened"), locked_folder(path.parent):  # one process at a time creates or upgrades it
             check_files(path, owned=True)
             if not path.exists():
                 if has_log(path):
-                    raise DamagedStoreError(self._location, f"its log {wal_of(path).name} is there, but it is not")
+                    raise DamagedStoreError(
+                        self._location, f"its log {wal_of(path).name} exists, but the file does not"
+                    )
                 make_database(path, KIND, _TABLES)
             hold_names(path)
             self._used: Optional[UsedFile] = UsedFile(path)
@@ -122,8 +124,8 @@ class TokenStore:
         check_identity(self._path, KIND)
         log = settle_log(self._path, alone=False)
         if log.has_damaged_tail:
-            _log.warning("%s: %s; tokens are as the last whole commit left them", self._path, log.tail_text())
-        upgrade_file(self._path, _bring_up, kind=KIND)
+            _log.warning("%s: %s; the tokens are those of the last whole commit", self._path, log.tail_text())
+        upgrade_file(self._path, _upgrade, kind=KIND)
         self._db = connect(self._path, read_only=False)
         try:
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -134,7 +136,7 @@ class TokenStore:
             raise
 
     def close(self) -> None:
-        """Close the file. Closing twice is no error."""
+        """Close the file. It may be called twice."""
         with self._lock, self._reading_lock:
             self._reader.close()
             self._db.close()
@@ -144,7 +146,7 @@ class TokenStore:
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[None]:
-        """Changes of this thread inside are one commit, all or nothing. Without a change the file is not touched."""
+        """A context whose changes, by this thread, are one commit. Without a change the file is not touched."""
         with self._lock, self._translated("written"):
             self._batch_thread = threading.get_ident()
             self._marks = 0
@@ -158,7 +160,7 @@ class TokenStore:
                     self._db.execute("ROLLBACK")
 
     def mark(self) -> int:
-        """The place in the batch under way to which `back_to` can return. 0: it has changed nothing yet."""
+        """Returns the position in the current batch, for `back_to`; 0 before its first change."""
         if not self._db.in_transaction:
             return 0
         self._marks += 1
@@ -166,7 +168,7 @@ class TokenStore:
         return self._marks
 
     def back_to(self, mark: int) -> None:
-        """Take back what changed since the mark; the rest of the batch goes on."""
+        """Undo what changed since the mark; the rest of the batch continues."""
         if self._db.in_transaction:
             self._db.execute(f"ROLLBACK TO mark{mark}" if mark else "ROLLBACK")
 
@@ -180,7 +182,7 @@ class TokenStore:
         lifetime_seconds: Optional[float] = None,
         uses: Optional[int] = None,
     ) -> tuple[TokenRow, str]:
-        """A new token and its secret, which is told here and never again."""
+        """Creates a token. Returns it and its secret, which cannot be read later."""
         if role not in ROLES:
             raise ValidationError("role", role, f"must be one of {', '.join(ROLES)}")
         secret = new_secret(f"dux_{role}")
@@ -192,7 +194,7 @@ class TokenStore:
         return TokenRow(number, role, label, wallet, now, expires, uses, 0, None), secret
 
     def tokens(self) -> list[TokenRow]:
-        """Every token, the oldest first."""
+        """All tokens, the oldest first."""
         with self._reading() as db:
             return [self._token(row) for row in db.execute(f"{_SELECT} ORDER BY t.id").fetchall()]
 
@@ -200,7 +202,7 @@ class TokenStore:
         return _token(self._location, row)
 
     def revoke(self, number: int, now: float) -> bool:
-        """Make a token worthless; False when there is none that was valid."""
+        """Revoke a token. Returns False if it does not exist or is revoked already."""
         with self._change() as db:
             row = db.execute(f"{_SELECT} WHERE t.id = ?", (number,)).fetchone()
             if row is None or self._token(row).revoked is not None:
@@ -210,13 +212,13 @@ class TokenStore:
         return True
 
     def find(self, secret: str) -> Optional[TokenRow]:
-        """The token with this secret, valid or not."""
+        """Returns the token with this secret, valid or not, or None."""
         with self._reading() as db:
             row = db.execute(f"{_SELECT} WHERE t.hash = ?", (hashed_secret(secret),)).fetchone()
             return None if row is None else self._token(row)
 
     def join(self, secret: str, node_id: str, now: float) -> bool:
-        """Use a join token for this node, durably. True when it may join, also when it did before by this token."""
+        """Use a join token for this node, durably. Returns True if it may join or has joined with this token before."""
         with self._change() as db:
             row = db.execute(f"{_SELECT} WHERE t.hash = ?", (hashed_secret(secret),)).fetchone()
             token = None if row is None else self._token(row)
@@ -233,14 +235,14 @@ class TokenStore:
         return True
 
     def removed_before(self) -> list[RemovedBefore]:
-        """What layout 1 kept here of removed nodes; the registry keeps it now."""
+        """What layout 1 stored here about removed nodes; the registry stores it now."""
         with self._reading() as db:
             if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'gone'").fetchone() is None:
                 return []
             return [RemovedBefore(*row) for row in db.execute(_REMOVED_BEFORE)]
 
     def forget_removed(self) -> None:
-        """The registry keeps what `removed_before` gave."""
+        """Delete what `removed_before` returned, once the registry has stored it."""
         with self._change() as db:
             db.execute("DROP TABLE IF EXISTS gone")
             db.execute("DROP TABLE IF EXISTS gone_keys")
@@ -264,7 +266,7 @@ class TokenStore:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """For a thread that has a batch open, what that batch has changed."""
+        """A connection for reading. A thread with an open batch sees the batch's changes."""
         if self._batch_thread == threading.get_ident():
             with self._translated("read"):
                 yield self._db
@@ -277,10 +279,10 @@ class TokenStore:
 
 
 def check_rows(location: str, db: sqlite3.Connection) -> None:
-    """Raises DamagedStoreError for the first place that is not as it was written."""
+    """Raises DamagedStoreError for the first record that does not match its checksum."""
     (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
-        raise DamagedStoreError(location, f"SQLite finds it damaged ({ascii(found)[1:-1]})")
+        raise DamagedStoreError(location, f"SQLite reports damage ({ascii(found)[1:-1]})")
     for row in db.execute(_SELECT):
         _token(location, row)
     for row in db.execute(_JOINS):
@@ -296,13 +298,13 @@ def _token(location: str, row: tuple[Any, ...]) -> TokenRow:
 
 
 def _checked(location: str, row: tuple[Any, ...], what: str) -> tuple[Any, ...]:
-    """The row without its checksum, its last value."""
+    """Returns the row without its last value, the checksum. Raises DamagedStoreError if that is wrong."""
     if row[-1] != _checksum(row[:-1]):
         raise DamagedStoreError(location, f"the record {what} does not match its checksum")
     return row[:-1]
 
 
-def _bring_up(db: sqlite3.Connection, _found: int) -> None:
+def _upgrade(db: sqlite3.Connection, _found: int) -> None:
     run_statements(db, _UPGRADE)
     for number, _used, *kept, _none in db.execute(_SELECT).fetchall():
         db.execute("UPDATE tokens SET checksum = ? WHERE id = ?", (_checksum(tuple(kept)), number))

@@ -1,1 +1,1 @@
-"""How a node gets in."""
+"""Admission: deciding on registrations, and limiting their number."""

@@ -1,7 +1,7 @@
-"""How far strangers can make the registry grow: how fast new nodes come from one network, and how many there may be.
+"""Limits the growth of the registry: the rate of new nodes from one network, and the total number of nodes.
 
-Here: the rate, and which node makes room for another. Not here: quotas that make a node wait (`quotas`), how many
-registrations are in hand at once (`backpressure`). Belongs to the committing thread.
+Here: the rate, and which node is removed to make room for another. Not here: quotas that make a node wait (`quotas`),
+the number of registrations in progress (`backpressure`). Used in the commit thread.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from registry_core.models.status import Admission
 __all__ = ["Growth", "Newcomer"]
 
 MOST_NETWORKS = 10_000
-"""Networks whose rate is known at once, 200 bytes each. One that is forgotten begins with a whole minute's worth."""
+"""Maximum number of networks whose rate is remembered, 200 bytes each. A forgotten one gets its full rate again."""
 MOST_NEWCOMERS = 1024
-"""So many of the newest nodes are looked at for one that makes room: about 0.1 s of reading, once they are needed."""
+"""How many of the newest nodes are read to find one that makes room: about 0.1 s, once the limit is reached."""
 LOOK_AGAIN_SECONDS = 60.0
-"""After nothing was found that could go."""
+"""How long to wait before searching again after none was found."""
 
 
 class Newcomer(NamedTuple):
-    """A node that never completed a task, where it came from, and its place in the order of registration."""
+    """A node that never completed a task, its client address, and its position in the order of registration."""
 
     order: int
     node_id: str
@@ -36,7 +36,7 @@ class Newcomer(NamedTuple):
 
 
 class Growth:
-    """`most_nodes` and `new_per_minute` (for each /24, and /48 in IPv6): 0 is no limit."""
+    """`most_nodes` limits all nodes, `new_per_minute` the new ones of each /24 (IPv6: /48). 0 means no limit."""
 
     def __init__(
         self,
@@ -49,20 +49,20 @@ class Growth:
         self._most_nodes = most_nodes
         self._new_per_minute = new_per_minute
         self._monotonic = monotonic
-        self._left: dict[str, tuple[float, float]] = {}  # by network: how many may still come, as of when
-        self._newcomers: dict[str, list[Newcomer]] = {}  # by network, the newest last; empty until they are needed
+        self._left: dict[str, tuple[float, float]] = {}  # by network: how many may still register, at which time
+        self._newcomers: dict[str, list[Newcomer]] = {}  # by network, the newest last; filled when needed
         self._count = 0
         self._order = 0
         self._look_again_at = 0.0
 
     def take(self, peer: Optional[str]) -> None:
-        """A new node comes from there. Raises Refused where too many of its network came just now."""
+        """Count a new node from this address. Raises Refused if its network registers too many."""
         if not self._new_per_minute or not peer or ipaddress.ip_address(peer).is_loopback:
             return
         network, now, most = network_of(peer), self._monotonic(), float(self._new_per_minute)
         left, since = self._left.pop(network, (most, now))
         left = min(most, left + (now - since) * most / 60)
-        self._left[network] = (left - 1 if left >= 1 else left, now)  # the last one heard of last
+        self._left[network] = (left - 1 if left >= 1 else left, now)  # the most recently used last
         while len(self._left) > MOST_NETWORKS:
             del self._left[next(iter(self._left))]
         if left < 1:
@@ -70,11 +70,11 @@ class Growth:
             raise Refused("too-many-requests", "too many new nodes from this network", retry_after_seconds=wait)
 
     def make_room(self, arrived: int) -> Optional[Newcomer]:
-        """The node that has to go so that one more can come; None while there is room.
+        """Returns the node to remove so that one more can register; None while there is room.
 
-        `arrived` is how many more there are in the commit under way than the registry counts yet. It is the newest of
-        those that never completed a task, of the network with most of them: who floods the registry displaces
-        themselves. Nodes that an operator approved, suspended, banned or registered stay. Raises Refused where all do.
+        `arrived` is the number of new nodes in the current commit. The result is the newest node that never completed a
+        task, of the network with most such nodes: a network that floods the registry displaces its own nodes. Nodes
+        that an operator approved, suspended, banned or registered stay. Raises Refused if all nodes stay.
         """
         if not self._most_nodes or sum(self._registry.host.counts()) + arrived < self._most_nodes:
             return None
@@ -86,14 +86,14 @@ class Growth:
             self._count -= 1
             if not self._newcomers[network]:
                 del self._newcomers[network]
-            if self._peer_of(newcomer.node_id) is not None:  # it may have worked since, or gone
+            if self._peer_of(newcomer.node_id) is not None:  # it may have completed a task since, or be gone
                 return newcomer
         self._look_again_at = self._monotonic() + LOOK_AGAIN_SECONDS
-        detail = "there are as many nodes as nodes_at_most allows, and each has worked or was decided on by an operator"
+        detail = "nodes_at_most is reached, and no node can be removed: each has worked or is managed by an operator"
         raise Refused("busy", detail, retry_after_seconds=LOOK_AGAIN_SECONDS + secrets.randbelow(60))
 
     def came(self, node_id: str, peer: Optional[str]) -> None:
-        """A new node is in."""
+        """Record a new node."""
         if self._newcomers:
             self._note(node_id, peer or "")
             if self._count > 2 * MOST_NEWCOMERS:
@@ -106,7 +106,7 @@ class Growth:
         self._count += 1
 
     def _find_newcomers(self) -> None:
-        """Among the newest nodes."""
+        """Collect newcomers from the newest nodes."""
         found = []
         for node_id in reversed(self._registry.host.ids()[-MOST_NEWCOMERS:]):
             peer = self._peer_of(node_id)
@@ -116,7 +116,7 @@ class Growth:
             self._note(node_id, peer)
 
     def _peer_of(self, node_id: str) -> Optional[str]:
-        """Where a node came from that may go; None: it stays, or is not there."""
+        """The client address of a node that may be removed; None: it must stay, or does not exist."""
         host = self._registry.host
         place = host.place(node_id)
         if place is not None and place.is_approved:
@@ -128,6 +128,6 @@ class Growth:
             if node.admission not in (Admission.PROBATION, Admission.PENDING):
                 return None
             work = self._registry.get_reputation(node_id).evidence.get("correctness")
-        except DamagedStoreError:  # an operator decides on it
+        except DamagedStoreError:  # only an operator may remove a damaged record
             return None
         return None if work is not None and work.successes > 0 else str(state.get("peer", ""))

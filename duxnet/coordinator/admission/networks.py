@@ -1,4 +1,4 @@
-"""Judging addresses: what can be reached from outside, and which network an address counts for."""
+"""Addresses: whether they can be reached from the internet, and which network they belong to."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ _ALL_OF_IPV6 = 6
 
 
 def refuse_unreachable(node: Node) -> None:
-    """On a public network a node announces only what can be reached from outside. Raises ValidationError."""
+    """Raise ValidationError for an address that cannot be reached from the internet, on a public network."""
     for field, text in (("ip_address", node.ip_address), *(("addresses", each) for each in node.addresses)):
         if not is_public(text):
-            raise ValidationError(
-                field, text, "must be an address that can be reached from the internet on this network"
-            )
+            raise ValidationError(field, text, "must be reachable from the internet, since this network is public")
 
 
 def is_counted(address: Optional[str]) -> bool:
-    """Does a quota count this peer? Not loopback, RFC 1918 and 100.64/10: many honest nodes share those."""
+    """Do quotas count this peer? Loopback, RFC 1918 and 100.64/10 do not count: many honest nodes share them."""
     if not address:
         return False
     parsed = ipaddress.ip_address(address)
@@ -36,14 +34,14 @@ def is_counted(address: Optional[str]) -> bool:
 
 
 def network_of(address: str, *, quota: bool = False) -> str:
-    """The network that an address counts for: /24, and /48 (for quotas /64) in IPv6."""
+    """The network of an address: its /24, or its /48 (for quotas /64) in IPv6."""
     parsed = ipaddress.ip_address(address)
     length = 24 if parsed.version != _ALL_OF_IPV6 else (64 if quota else 48)
     return str(ipaddress.ip_network(f"{address}/{length}", strict=False))
 
 
 def near(peer: Optional[str]) -> str:
-    """One text for all addresses (canonical) of a /24, or /64 in IPv6; private ones too. None: no address at all."""
+    """A text that is the same for all canonical addresses of a /24, or a /64 in IPv6; private ones too."""
     if peer is None:
         return ""
     return network_of(peer, quota=True) if ":" in peer else peer.rpartition(".")[0]
@@ -51,5 +49,5 @@ def near(peer: Optional[str]) -> str:
 
 @lru_cache(maxsize=4096)
 def quota_keys(peer: Optional[str]) -> tuple[str, ...]:
-    """What quotas count a peer by: its address and its network; nothing where none counts it."""
+    """The keys that quotas count a peer by: its address and its network. Empty if quotas do not count it."""
     return (str(peer), network_of(str(peer), quota=True)) if is_counted(peer) else ()

@@ -1,9 +1,9 @@
-"""Taking nodes in, in the committing thread: from what a request carried to the body of its answer.
+"""Processes a registration in the commit thread, from the request to the body of its answer.
 
-Here: the order of steps, in the order of what they cost, join tokens, quotas, the record, the session, the answer's
-signature. Not here: HTTP (`routes.registration`), the verdict (`decision`), durability and who shares a commit
-(`commit_queue`). One thread does all of it, one registration after the other: no two of them can be of two minds about
-a node, a token or a quota, and the event loop goes on answering heartbeats meanwhile.
+Here: the order of the steps, the cheapest first; join tokens, quotas, the record, the session, the answer's signature.
+Not here: HTTP (`routes.registration`), the decision (`decision`), durability (`commit_queue`). One thread processes one
+registration after the other, so that no two of them conflict over a node, a token or a quota, while the event loop
+continues to answer heartbeats.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ _decode_protocol = msgspec.json.Decoder(_Protocol).decode
 
 
 class Registered(NamedTuple):
-    """What follows from a registration: the answer's body, and the headers that prove it to the node that registered.
+    """The result of a registration: the answer's body, and the headers that prove it to the node.
 
-    `generation` is that of its session, None without one. `refused` says why the node that is kept may not speak.
+    `generation` is that of its session, None without one. `refused` is set if the stored node is banned.
     """
 
     node_id: str
@@ -65,7 +65,7 @@ class Registered(NamedTuple):
 
 
 class AdmissionPipeline:
-    """Belongs to the committing thread; `interval_seconds` is set by the event loop."""
+    """Used in the commit thread; the event loop sets `interval_seconds`."""
 
     def __init__(
         self,
@@ -86,87 +86,98 @@ class AdmissionPipeline:
         self._quotas = quotas
         self._mass_failure = mass_failure
         self._access = access
+        self._started_unix = time.time()
         self._registrar = Registrar(identity, settings)
         self._growth = Growth(registry, settings.nodes_at_most, settings.new_nodes_per_minute)
         self._join_policy = settings.join_policy
         self.interval_seconds = settings.shortest_interval_seconds
 
     def prepare(self, request: RegistrationRequest) -> Callable[[], Registered]:
-        """What needs no commit: form, time, whether a join token could let it in, the signature. Returns the change.
+        """Check what needs no commit: form, time, join token, signature. Returns the change to commit.
 
-        Raises Refused and our other errors.
+        Raises RegistryError, usually Refused.
         """
-        said = _said(request.body)
+        registration = _decoded(request.body)
         headers = request.headers
         if "signature-input" not in headers and "authorization" in headers:
-            return self._prepare_order(headers["authorization"], request.node_id, said)
+            return self._prepare_order(headers["authorization"], request.node_id, registration)
         unix_now = time.time()
         claimed = claimed_signature(headers)
         challenge = self._registrar.check_time(claimed.parameters, unix_now)
-        node = self._registrar.node_of(request, said)
+        node = self._registrar.node_of(request, registration)
         if self._join_policy == "token" and self._registry.host.place(node.id) is None:
-            self._check_join_token(said.join_token, unix_now)
-        self._registrar.check_signature(request, said, node, claimed, challenge, unix_now)
-        return partial(self._keep, request, said, node, unix_now)
+            self._check_join_token(registration.join_token, unix_now)
+        self._registrar.check_signature(request, registration, node, claimed, challenge, unix_now)
+        return partial(self._keep, request, registration, node, claimed.parameters.created, unix_now)
 
-    def _prepare_order(self, authorization: str, node_id: str, said: Registration) -> Callable[[], Registered]:
+    def _prepare_order(self, authorization: str, node_id: str, registration: Registration) -> Callable[[], Registered]:
         caller = self._access.caller(authorization)
         caller.need(Permission.OPERATE)
-        node = node_from_plain(said.node)
+        node = node_from_plain(registration.node)
         if node.id != node_id:
-            raise ValidationError("node.id", node.id, "must be the id in the address")
-        return partial(self._keep_order, caller.name, said, node)
+            raise ValidationError("node.id", node.id, "must be the id in the URL")
+        return partial(self._keep_order, caller.name, registration, node)
 
-    def _keep(self, request: RegistrationRequest, said: Registration, node: Node, unix_now: float) -> Registered:
+    def _keep(
+        self,
+        request: RegistrationRequest,
+        registration: Registration,
+        node: Node,
+        signed_at: int,
+        unix_now: float,
+    ) -> Registered:
         """What follows from a registration that its node has proven, and what is kept of it."""
         known = self._registry.host.known(node.id)
-        decision = self._decided(request, said, node, known)
-        kept = known.node if known and decision.repeated else self._register(request, said, decision, known)
+        decision = self._decided(request, registration, node, known)
+        kept = known.node if known and decision.repeated else self._register(request, registration, decision, known)
+        if decision.repeated and signed_at < int(self._started_unix):  # perhaps answered then: see `Sessions.begin`
+            generation = registration.generation
+            raise Refused("stale-generation", "it was signed before this start", current_generation=generation)
         seconds = self._settings.session_hours * 3600
-        token = SessionToken(node.id, said.generation, int(unix_now + seconds))
+        token = SessionToken(node.id, registration.generation, int(unix_now + seconds))
         session = seal_session(token, self._identity.secret)
-        body = self._reply(kept, said.protocol, said.generation, session, seconds)
+        body = self._reply(kept, registration.protocol, registration.generation, session, seconds)
         proof = self.sign(request, SignedAnswer(200, "application/json", body))
-        if said.protocol == 1:
+        if registration.protocol == 1:
             proof[OLD_SEAL_HEADER] = old_seal(request.headers["signature"], body, self._identity.key)
         return Registered(
             node.id,
             body,
             proof,
-            said.generation,
+            registration.generation,
             Refused("banned", kept.admission_reason) if kept.admission is Admission.BANNED else None,
         )
 
-    def _keep_order(self, actor: str, said: Registration, node: Node) -> Registered:
-        """What an operator registers is kept as it is given, also in place of a record that is damaged."""
+    def _keep_order(self, actor: str, registration: Registration, node: Node) -> Registered:
+        """Store what an operator registers as it is, also in place of a damaged record."""
         found = self._registry.host.remains(node.id)
         state = (found.state if found is not None else {}) or {"managed_by": "operator"}
         self._audit.note(actor, "registered" if found is None else "changed", node.id)
-        kept = self._registry.host.register(node, interval_seconds=said.interval_seconds, state=state)
-        return Registered(node.id, self._reply(kept, said.protocol))
+        kept = self._registry.host.register(node, interval_seconds=registration.interval_seconds, state=state)
+        return Registered(node.id, self._reply(kept, registration.protocol))
 
     def sign(self, request: RegistrationRequest, answer: SignedAnswer) -> dict[str, str]:
-        """The headers that prove the answer to a signed request; none where it was not signed. In any thread."""
+        """The headers that prove the answer to a signed request; none if it was not signed. Used in any thread."""
         identity = self._identity
         try:
             signed = request.signed_for(identity.id)
             return sign_answer(answer, signed, request.headers, identity.key, identity.id, int(time.time()))
-        except SignatureRefused:  # it is not signed, or somebody changed it
+        except SignatureRefused:  # not signed, or changed on the way
             return {}
 
     def _decided(
-        self, request: RegistrationRequest, said: Registration, node: Node, known: Optional[Known]
+        self, request: RegistrationRequest, registration: Registration, node: Node, known: Optional[Known]
     ) -> Decision:
         state = None if known is None else known.state
-        if state is None or "links" not in state:  # removed before, and perhaps registered by an operator since
+        if state is None or "links" not in state:  # perhaps removed before, then registered by an operator
             removed = self._registry.host.removed(node.id)
             if removed is not None:
                 if known is None:
-                    self._refuse_removed(removed, said.generation)
+                    self._refuse_removed(removed, registration.generation)
                 if removed.state.get("links"):
                     state = {**(state or {}), "links": removed.state["links"], "key": removed.state["key"]}
         known_node = None if known is None else known.node
-        return self._registrar.decide(request, said, node, known_node, state, self.interval_seconds)
+        return self._registrar.decide(request, registration, node, known_node, state, self.interval_seconds)
 
     @staticmethod
     def _refuse_removed(removed: RemovedNode, generation: int) -> None:
@@ -174,23 +185,29 @@ class AdmissionPipeline:
             raise Refused("banned", removed.ban)
         last = removed.state.get("generation")
         if isinstance(last, int) and generation <= last < LAST_GENERATION:
-            raise Refused("stale-generation", "the node was removed after a later one", current_generation=last)
+            raise Refused(
+                "stale-generation",
+                "the node was removed after a later one",
+                current_generation=last,
+            )
 
     def _register(
-        self, request: RegistrationRequest, said: Registration, decision: Decision, known: Optional[Known]
+        self, request: RegistrationRequest, registration: Registration, decision: Decision, known: Optional[Known]
     ) -> Node:
-        """The token, the log, the record. A crash between them is mended by the node's own repetition."""
+        """Store token use, audit line and record. After a crash in between, the node's retry completes them."""
         node_id = decision.node.id
         pending = self._reason_to_wait(request.peer) if known is None else ""
         if known is None:
             self._growth.take(request.peer)
             self._make_room()
-            if self._join_policy == "token" and not self._token_store.join(said.join_token, node_id, time.time()):
-                raise Refused("join-token", "the join token is not known, used up, revoked or expired")
+            if self._join_policy == "token" and not self._token_store.join(
+                registration.join_token, node_id, time.time()
+            ):
+                raise Refused("join-token", "the join token is unknown, used up, revoked or expired")
             self._audit.note(f"node {node_id}", "registered", node_id, pending=pending)
         kept = self._registry.host.register(
             decision.node,
-            interval_seconds=said.interval_seconds,
+            interval_seconds=registration.interval_seconds,
             state=decision.host_state,
             pending_reason=pending,
         )
@@ -204,7 +221,7 @@ class AdmissionPipeline:
         return kept
 
     def _make_room(self) -> None:
-        """Where there are as many nodes as there may be, one that never worked goes, and leaves nothing behind."""
+        """At the maximum number of nodes, remove one that never completed a task, without a trace."""
         newcomer = self._growth.make_room(self._quotas.arrived)
         if newcomer is None:
             return
@@ -215,10 +232,10 @@ class AdmissionPipeline:
     def _check_join_token(self, secret: str, unix_now: float) -> None:
         """Could this token let a new node in?"""
         if not secret:
-            raise Refused("join-token", "this network lets nodes in by join token only, and none was given")
+            raise Refused("join-token", "this network requires a join token, and none was given")
         token = self._token_store.find(secret)
         if token is None or token.role != "join" or token.revoked is not None:
-            raise Refused("join-token", "what was given is no join token of this network, or a revoked one")
+            raise Refused("join-token", "join_token is not a join token of this network, or is revoked")
         if not token.is_valid(unix_now) and token.used == 0:
             raise Refused("join-token", "the join token has expired")
 
@@ -246,15 +263,15 @@ class AdmissionPipeline:
         )
 
 
-def _said(body: bytes) -> Registration:
-    """What the body says, where it is of a protocol that is spoken here. Raises Refused."""
+def _decoded(body: bytes) -> Registration:
+    """Decodes a registration. Raises Refused, also for an unsupported protocol version."""
     try:
-        said = decoded(body, _decode)
+        registration = decoded(body, _decode)
     except Refused:
-        _check_protocol(decoded(body, _decode_protocol).protocol)  # another protocol may have another form
+        _check_protocol(decoded(body, _decode_protocol).protocol)  # another version may have another form
         raise
-    _check_protocol(said.protocol)
-    return said
+    _check_protocol(registration.protocol)
+    return registration
 
 
 def _check_protocol(protocol: int) -> None:

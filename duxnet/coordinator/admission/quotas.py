@@ -1,7 +1,7 @@
-"""How many nodes registered from where last: the quotas for each address and each network.
+"""The quotas of nodes for each client address and each network.
 
-Here: counting, from the first node after a restart on. Not here: which addresses count (`networks`), what happens to a
-node that is one too many (`pipeline`), the quota of a wallet (`registry.admin.attach_wallet`).
+Here: counting, also again after a restart. Not here: which addresses count (`networks`), what happens to a node beyond
+its quota (`pipeline`), the quota of a wallet (`registry.admin.attach_wallet`).
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ __all__ = ["Quotas"]
 
 
 class Quotas:
-    """Moves belong to the thread that commits, recounting to the event loop.
+    """The commit thread moves nodes; the event loop recounts them after a restart.
 
-    A limit of 0 is none; `registered` gives the ids that are to be counted yet, and is asked only where there is one.
+    A limit of 0 means no limit. `registered` returns the ids to count; it is called only if there is a limit.
     """
 
     def __init__(self, per_address: int, per_network: int, registered: Callable[[], Iterable[str]]) -> None:
         self._limits = (per_address, per_network)  # in the order of quota_keys
         self._nodes: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._moves: list[tuple[Optional[str], Optional[str]]] = []  # of the commit under way
+        self._moves: list[tuple[Optional[str], Optional[str]]] = []  # of the current commit
         self._uncounted = set(registered()) if any(self._limits) else set()
 
     @property
     def are_counting(self) -> bool:
-        """Has it just started, so that nobody knows yet how many there are?"""
+        """Are some registered nodes not counted yet since the start?"""
         return bool(self._uncounted)
 
     def are_full(self, peer: Optional[str]) -> bool:
-        """Would one more from this peer be too many?"""
+        """Would one more node from this peer exceed a limit?"""
         return any(limit and self._nodes[key] >= limit for limit, key in zip(self._limits, quota_keys(peer)))
 
     @contextmanager
     def commit(self) -> Iterator[None]:
-        """What moves inside stays moved only if no exception comes out."""
+        """A context that undoes the moves inside if an exception leaves it."""
         try:
             yield
         except BaseException:
@@ -51,16 +51,16 @@ class Quotas:
             self._moves.clear()
 
     def mark(self) -> int:
-        """The place in the commit under way to which `back_to` can return: how many moves there were."""
+        """Returns the position in the current commit, for `back_to`: the number of moves."""
         return len(self._moves)
 
     @property
     def arrived(self) -> int:
-        """How many more nodes there are after the commit under way than before it."""
+        """How many nodes the current commit has added so far."""
         return sum((earlier is None) - (earlier is not None and peer is None) for earlier, peer in self._moves)
 
     def back_to(self, mark: int) -> None:
-        """Take back the moves since the mark: their change was refused."""
+        """Undo the moves since the mark, whose change was refused."""
         with self._lock:
             for earlier, peer in self._moves[mark:]:
                 self._count(peer, -1)
@@ -68,7 +68,7 @@ class Quotas:
         del self._moves[mark:]
 
     def move(self, node_id: str, earlier: Optional[str], peer: Optional[str]) -> None:
-        """The node is at `peer` now and was at `earlier` before. None: nowhere, before it came or after it has gone."""
+        """Count a node at `peer` instead of at `earlier`. None means not registered."""
         with self._lock:
             if node_id in self._uncounted:
                 self._uncounted.discard(node_id)
@@ -78,14 +78,14 @@ class Quotas:
         self._moves.append((earlier, peer))
 
     def recount(self, node_id: str, state_of: Callable[[str], Optional[Mapping[str, Any]]]) -> None:
-        """Count a node that was registered before the start where its state says that it is, unless it moved since."""
+        """Count a node from before the start at the peer in its state, unless it has moved since."""
         with self._lock:
             if node_id in self._uncounted:
                 self._count((state_of(node_id) or {}).get("peer"), 1)
                 self._uncounted.discard(node_id)
 
     def all_counted(self) -> None:
-        """There are no more that were registered before the start."""
+        """End recounting."""
         self._uncounted.clear()
 
     def _count(self, peer: Optional[str], step: int) -> None:

@@ -1,1 +1,1 @@
-"""HTTP without a meaning: requests and answers, finding routes, problem answers, the OpenAPI document."""
+"""HTTP in general: requests and answers, routing, problem answers, the OpenAPI document."""

@@ -1,6 +1,6 @@
-"""One HTTP request and its answer, whatever carries them, and the ASGI messages that do.
+"""HTTP requests and answers, and the ASGI messages that carry them.
 
-Here: reading a request, making an answer, sending it. Not here: which address means what (`routing`).
+Here: reading a request, making an answer, sending it. Not here: finding the route (`routing`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ __all__ = [
     "send_json",
     "send_problem",
     "send_response",
+    "while_there",
 ]
+
+T = TypeVar("T")
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -43,31 +46,41 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 JSON = b"application/json"
 _NO_BODY = (204, 304)
-"""Statuses whose answers have neither a body nor a length."""
+"""Statuses of answers without body and Content-Length."""
 
 
 class Request:
-    """What a route reads. `path` is decoded, and whole where this is mounted; header names are lower case."""
+    """What a route reads. `path` is decoded, and whole where this is mounted; header names are lower case.
 
-    __slots__ = ("body", "headers", "method", "path", "query_string")
+    `client` is the address that the connection came from; None: a socket in the file system.
+    """
+
+    __slots__ = ("body", "client", "headers", "method", "path", "query_string")
 
     def __init__(
-        self, method: str, path: str, query_string: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes = b""
+        self,
+        method: str,
+        path: str,
+        query_string: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes = b"",
+        client: Optional[str] = None,
     ) -> None:
         self.method = method
         self.path = path
         self.query_string = query_string
         self.headers = headers
         self.body = body
+        self.client = client
 
     def header(self, name: bytes) -> str:
-        """Its value, "" where there is none. Several are one list (RFC 9110, 5.3)."""
+        """The header's value, or "". Several values are joined to one list (RFC 9110, 5.3)."""
         values = [value for key, value in self.headers if key == name]
         return b", ".join(values).decode("latin-1") if values else ""
 
 
 class Response:
-    """A whole answer. `content_type` b"": it has no body."""
+    """A complete answer. An empty `content_type` means no body."""
 
     __slots__ = ("body", "headers", "security", "status")
 
@@ -90,11 +103,12 @@ class Response:
 
 
 class StreamResponse:
-    """An answer without a foreseen end."""
+    """An answer without a foreseen end: its first chunk, made already, and the generator of all others."""
 
-    __slots__ = ("chunks", "headers")
+    __slots__ = ("chunks", "first", "headers")
 
-    def __init__(self, chunks: AsyncGenerator[bytes, None], headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, first: bytes, chunks: AsyncGenerator[bytes, None], headers: list[tuple[bytes, bytes]]) -> None:
+        self.first = first
         self.chunks = chunks
         self.headers = headers
 
@@ -103,7 +117,7 @@ Answer = Union[Response, StreamResponse]
 
 
 def json_response(content: object) -> Response:
-    """A success."""
+    """A successful JSON answer."""
     return Response(msgspec.json.encode(content))
 
 
@@ -113,9 +127,9 @@ def conditional_json(
     headers: Iterable[tuple[bytes, bytes]] = (),
     summary: Optional[bytes] = None,
 ) -> Response:
-    """A JSON answer with an ETag, or 304 where the caller has it already.
+    """A JSON answer with an ETag, or 304 if the caller has it already.
 
-    `summary` differs whenever the content does; without it the tag is made of the whole body.
+    The tag is a hash of `summary`, which must change whenever the content does, or of the whole body without one.
     """
     body = msgspec.json.encode(content)
     tag = b'"%b"' % hashlib.sha256(body if summary is None else summary).hexdigest()[:24].encode()
@@ -127,18 +141,18 @@ def conditional_json(
 
 
 def _names(known: str, tag: str) -> bool:
-    """Is the tag in If-None-Match? A proxy that compresses makes a tag weak."""
+    """Is the tag in If-None-Match? A proxy that compresses an answer makes its tag weak."""
     return any(item.strip() in (tag, f"W/{tag}", "*") for item in known.split(","))
 
 
 def problem_response(problem: ProblemAnswer) -> Response:
-    """An error answer. Its headers name the content type."""
+    """An error answer. The content type is among its headers."""
     headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in problem.headers.items()]
     return Response(problem.body, b"", problem.status, headers)
 
 
 async def body_of(receive: Receive, most_bytes: int) -> Optional[bytes]:
-    """The body, or as much of it as shows that it has more than `most_bytes`; None: the client has gone."""
+    """Returns the body, read until it exceeds `most_bytes`, or None if the client has disconnected."""
     message = await receive()
     body: bytes = message.get("body", b"")
     while message.get("more_body") and len(body) <= most_bytes:
@@ -148,7 +162,7 @@ async def body_of(receive: Receive, most_bytes: int) -> Optional[bytes]:
 
 
 async def send_json(send: Send, body: bytes, headers: Optional[Mapping[str, str]] = None) -> None:
-    """Send a success."""
+    """Send a successful JSON answer."""
     more = [(name.encode("ascii"), value.encode("latin-1")) for name, value in (headers or {}).items()]
     await _send_whole(send, Response(body, JSON, 200, more))
 
@@ -159,21 +173,27 @@ async def send_problem(send: Send, problem: ProblemAnswer) -> None:
 
 
 async def send_response(answer: Answer, receive: Receive, send: Send, *, with_body: bool = True) -> None:
-    """Send an answer; without its body to a HEAD request. A stream ends when the client goes."""
+    """Send an answer, to a HEAD request without its body. A stream ends when the client disconnects."""
     if isinstance(answer, Response):
         await _send_whole(send, answer, with_body=with_body)
         return
-    sending = asyncio.ensure_future(_send_stream(answer, send))
+    try:
+        await while_there(_send_stream(answer, send), receive)
+    finally:
+        await answer.chunks.aclose()
+
+
+async def while_there(work: Awaitable[T], receive: Receive) -> Optional[T]:
+    """What `work` returns or raises; None where the client goes first, which ends the work."""
+    working = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_until_gone(receive))
     try:
-        await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if sending.done():
-            sending.result()  # raises what it failed with
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
     finally:
-        sending.cancel()
+        working.cancel()
         gone.cancel()
-        await asyncio.gather(sending, gone, return_exceptions=True)  # what failed was raised above
-        await answer.chunks.aclose()
+        await asyncio.gather(working, gone, return_exceptions=True)  # what failed was raised above
 
 
 async def _send_whole(send: Send, answer: Response, *, with_body: bool = True) -> None:
@@ -184,6 +204,7 @@ async def _send_whole(send: Send, answer: Response, *, with_body: bool = True) -
 
 async def _send_stream(answer: StreamResponse, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [*answer.headers, *API_SECURITY]})
+    await send({"type": "http.response.body", "body": answer.first, "more_body": True})
     async for chunk in answer.chunks:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
@@ -194,16 +215,13 @@ async def _until_gone(receive: Receive) -> None:
         pass
 
 
-T = TypeVar("T")
-
-
 def body_as(body: bytes, kind: type[T]) -> T:
-    """The body as a `kind`. Raises Refused."""
+    """Decodes a JSON body as `kind`. Raises Refused."""
     return decoded(body, lambda given: msgspec.json.decode(given, type=kind))
 
 
 def decoded(body: bytes, decode: Callable[[bytes], T]) -> T:
-    """What a decoder of msgspec makes of the body. Raises Refused."""
+    """Decodes a body with msgspec. Raises Refused."""
     try:
         return decode(body)
     except msgspec.ValidationError as error:
@@ -213,8 +231,8 @@ def decoded(body: bytes, decode: Callable[[bytes], T]) -> T:
 
 
 def refuse_content_type(content_type: bytes) -> None:
-    """Raise Refused unless it is JSON in UTF-8."""
-    if content_type == JSON:  # as nearly all write it
+    """Raise Refused unless the content type is JSON in UTF-8."""
+    if content_type == JSON:  # the usual form
         return
     media_type, _, parameters = content_type.decode("latin-1").partition(";")
     charset = parameters.strip().lower().replace('"', "")

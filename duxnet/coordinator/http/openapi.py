@@ -1,7 +1,7 @@
-"""The OpenAPI document, made of the table of routes, and the shapes of answers that no record has.
+"""The OpenAPI document, made from the table of routes, and the schemas of answers that are no stored records.
 
-Here: descriptions only. The answers are written by the encoder that files and commands use as well
-(`models.encoding`); their shapes follow from the records that it writes, field by field.
+Here: descriptions only. `models.encoding` writes the answers, as it does for files and commands; their schemas follow
+from the records that it writes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 _TOKEN = "token"  # noqa: S105 - the name of the scheme in the document
 _ONLY_WITH_TOKEN = ("ip_address", "addresses")
 _WRITTEN_WHOLE = (Gpu, NodeCapabilities, NodeHealth, Conditions, Cordon, Reputation, Evidence)
-"""Records that `models.encoding` writes with every field, those at their defaults too."""
+"""Records that `models.encoding` writes with every field, also fields with default values."""
 
 
 def _node_view() -> Any:
@@ -58,8 +58,8 @@ def _node_view() -> Any:
         ],
         module=__name__,
         namespace={
-            "__doc__": "One node as it is now. Its addresses are shown to callers with a token; `extra`, where it sent "
-            "fields that this version does not know; `last_gap`, where it reported one since this coordinator started."
+            "__doc__": "One node as it is now. Callers with a token see its addresses. `extra` holds fields that it "
+            "sent and this version does not know; `last_gap` is the last outage that it reported since the start."
         },
     )
 
@@ -68,9 +68,9 @@ NodeView = _node_view()
 
 
 class NodePage(msgspec.Struct):
-    """Some nodes, and the cursor of the next page (null: there is none). `degraded`: silent nodes may be alive.
+    """A page of nodes, and the cursor of the next page (null: there is none). `degraded`: silent nodes may be alive.
 
-    `damaged`: how many nodes no list holds, since their stored records cannot be read.
+    `damaged` is the number of nodes that are missing in every list because their stored records cannot be read.
     """
 
     schema: str
@@ -81,7 +81,7 @@ class NodePage(msgspec.Struct):
 
 
 class Count(msgspec.Struct):
-    """How many nodes match a query."""
+    """The number of nodes that match a query."""
 
     count: int
 
@@ -94,13 +94,13 @@ class Explanation(msgspec.Struct):
 
 
 class Outcome(msgspec.Struct):
-    """Something was done."""
+    """The request was carried out."""
 
     done: bool
 
 
 class StatusView(msgspec.Struct):
-    """How the coordinator is."""
+    """The coordinator's own state."""
 
     status: str
     degraded: bool
@@ -109,7 +109,7 @@ class StatusView(msgspec.Struct):
 
 
 class EventPage(msgspec.Struct):
-    """Events after an index; follow from `last`."""
+    """Events after an index. Pass `last` as `since` of the next request."""
 
     events: list[Event]
     last: int
@@ -123,7 +123,7 @@ class ScrapeTarget(msgspec.Struct):
 
 
 def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
-    """The whole document: OpenAPI 3.1."""
+    """Returns the document: OpenAPI 3.1."""
     documented = [route for route in routes if route.is_documented]
     kinds = {kind for route in documented for kind in (route.body, *route.answers.values()) if kind is not None}
     ordered = sorted(kinds, key=str)

@@ -1,6 +1,6 @@
-"""From an exception to the problem that is answered: the one place, for every route and the bare one.
+"""Turns exceptions into problem answers (RFC 9457), for every route.
 
-Here: the mapping and the encoded answer. Not here: the kinds themselves (`registry_core.wire.problems`).
+The kinds of problem themselves are in `registry_core.wire.problems`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NO_SPACE_WORDS = ("disk is full", "No space left", "File too large", "quota exc
 
 @dataclass(frozen=True)
 class ProblemAnswer:
-    """An error answer, ready to be sent. Header names are lower case."""
+    """An encoded error answer. Header names are lower case."""
 
     status: int
     body: bytes
@@ -45,7 +45,7 @@ class ProblemAnswer:
 
 
 def answer_to(error: Exception, instance: str = "") -> ProblemAnswer:
-    """The answer that an error means. What is not one of ours is `internal`, without details."""
+    """Returns the answer for an error. An unexpected exception becomes `internal`, without details."""
     problem, headers = _problem(error)
     problem.instance = instance[:256]
     kind = problem.type.rpartition(":")[2]
@@ -56,7 +56,7 @@ def answer_to(error: Exception, instance: str = "") -> ProblemAnswer:
 
 
 def counted(error: Exception, method: str, path: str, counters: Counter[str], route: str = "") -> ProblemAnswer:
-    """The answer to a request that failed, counted by `route` and kind; what is no error of ours is logged."""
+    """As `answer_to`, and counts the failure by `route` and kind. An unexpected exception is logged."""
     answer = answer_to(error, path)
     counters[f"{route}refused {answer.kind}"] += 1
     if answer.status == 500:
@@ -86,10 +86,10 @@ def _problem(error: Exception) -> tuple[Problem, dict[str, str]]:
         return problem, {}
     if isinstance(error, NotSupportedError):
         return _of("not-supported", str(error)), {}
-    if isinstance(error, StoreError):  # its path stays with the operator
+    if isinstance(error, StoreError):  # without its path, which only the operator may see
         detail = ""
         if isinstance(error, DamagedStoreError) and error.node_id is not None:
-            detail = f"what is kept of node {shown(error.node_id)} is damaged: its operator can restore a backup"
+            detail = f"the record of node {shown(error.node_id)} is damaged: the operator can restore a backup"
         return _of("disk-full" if _is_full(error) else "store-failed", detail), {"retry-after": "30"}
     if isinstance(error, RegistryClosedError):
         return _of("busy", "the coordinator is stopping"), {"retry-after": "5"}

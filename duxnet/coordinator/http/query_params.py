@@ -1,7 +1,7 @@
-"""What can be asked in a query string: each question as one record, from which parser and documentation both follow.
+"""The query strings of routes: one record for each, from which both the parser and the documentation follow.
 
-The parameters that ask for nodes are the table's (`registry_core.query.url`). Here: what routes take beside them,
-reading all of it, and its OpenAPI. Not here: answering.
+The parameters that select nodes are in `registry_core.query.url`. Here: the parameters that routes add, parsing, and
+the OpenAPI description. Not here: answering.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from registry_core.errors import shown
 from registry_core.query.node_query import NodeQuery
 from registry_core.query.url import REPEATABLE, Filters
 
-__all__ = ["Discovery", "EventsAsked", "Listing", "parse_query", "parameters_of"]
+__all__ = ["Discovery", "EventsQuery", "Listing", "parse_query", "parameters_of"]
 
 Q = TypeVar("Q", bound=msgspec.Struct)
 
@@ -28,7 +28,7 @@ DEFAULT_LIMIT = 100
 MOST_NODES = 1000
 LONGEST_WAIT_SECONDS = 30.0
 MOST_PARAMETERS = 2_000
-"""In one query string; what is beyond is refused before it is read. The longest honest one excludes many nodes."""
+"""Maximum in one query string, checked before parsing. Only a query that excludes many nodes comes near it."""
 _LONGEST_GUESSED_AT = 64
 LONGEST_REMEMBERED_BYTES = 256
 
@@ -40,35 +40,35 @@ class Listing(Filters, frozen=True, dict=True):
 
     limit: Annotated[int, Meta(ge=1, le=MOST_NODES)] = DEFAULT_LIMIT
     after: Annotated[
-        Optional[Annotated[str, Meta(max_length=128)]], Meta(description="The cursor of an earlier answer")
+        Optional[Annotated[str, Meta(max_length=128)]], Meta(description="The cursor `next` of the page before")
     ] = None
 
     @cached_property
     def page_query(self) -> NodeQuery:
-        """The checked query for this page. Raises ValidationError naming the parameter."""
+        """Returns the checked query for this page. Raises ValidationError that names the parameter."""
         return self.query(self.limit, self.after)
 
 
 class Discovery(Filters, frozen=True):
     """Targets for Prometheus."""
 
-    scrape_port: Annotated[int, Meta(ge=0, le=65535, description="In place of each node's own port")] = 0
+    scrape_port: Annotated[int, Meta(ge=0, le=65535, description="Use this port instead of each node's own")] = 0
 
 
-class EventsAsked(msgspec.Struct, frozen=True):
-    """What happened, from when on."""
+class EventsQuery(msgspec.Struct, frozen=True):
+    """Which events to return."""
 
-    since: Annotated[Optional[Index], Meta(description="Events with a higher index; absent: new ones")] = None
+    since: Annotated[Optional[Index], Meta(description="Events with a higher index; by default only new ones")] = None
     wait_seconds: Annotated[
-        float, Meta(ge=0, le=LONGEST_WAIT_SECONDS, description="How long to wait for the first")
+        float, Meta(ge=0, le=LONGEST_WAIT_SECONDS, description="How long to wait for the first event")
     ] = 0.0
 
 
 def parse_query(query_string: bytes, kind: type[Q]) -> Q:
-    """The question in a query string.
+    """Parses a query string.
 
-    Raises Refused for a value out of bounds, for a parameter that comes twice where one is meant, and for one that the
-    question does not have: passed over, a misspelt condition would find nodes that do not meet it.
+    Raises Refused for a value out of bounds, a repeated parameter that allows one value, and an unknown parameter. If
+    unknown ones were ignored, a query with a misspelt condition would return nodes that do not meet it.
     """
     if len(query_string) <= LONGEST_REMEMBERED_BYTES:
         return cast("Q", _remembered(query_string, kind))
@@ -77,7 +77,7 @@ def parse_query(query_string: bytes, kind: type[Q]) -> Q:
 
 @lru_cache(maxsize=512)
 def _remembered(query_string: bytes, kind: type[msgspec.Struct]) -> msgspec.Struct:
-    """As `_read`: programs ask the same question again and again."""
+    """As `_read`, cached: programs send the same query again and again."""
     return _read(query_string, kind)
 
 
@@ -86,11 +86,13 @@ def _read(query_string: bytes, kind: type[Q]) -> Q:
     given: dict[str, Any] = {}
     for name, value in _pairs(query_string):
         if name not in known:
-            raise Refused("unknown-parameter", f"{shown(name)} is no parameter here; {_instead(name, known)}")
+            raise Refused(
+                "unknown-parameter", f"{shown(name)} is not a parameter of this endpoint; {_hint(name, known)}"
+            )
         if name in REPEATABLE:
             given.setdefault(name, []).append(value)
         elif name in given:
-            raise Refused("invalid", f"{shown(name)} came more than once")
+            raise Refused("invalid", f"{shown(name)}: is given more than once")
         else:
             given[name] = value
     try:
@@ -101,34 +103,32 @@ def _read(query_string: bytes, kind: type[Q]) -> Q:
 
 
 def _pairs(query_string: bytes) -> list[tuple[str, str]]:
-    """Names and values as they were before they were encoded. Raises Refused."""
+    """Decoded names and values. Raises Refused."""
     try:
         text = query_string.decode("ascii")
-        if (
-            "%" not in text and "+" not in text and text.count("&") < MOST_PARAMETERS
-        ):  # as nearly all: a third of the time
+        if "%" not in text and "+" not in text and text.count("&") < MOST_PARAMETERS:  # usual, and 3 times as fast
             return [(name, value) for name, _, value in [part.partition("=") for part in text.split("&") if part]]
         return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS)
     except ValueError:
         raise Refused(
-            "invalid", f"the query is not percent-encoded UTF-8, or has over {MOST_PARAMETERS} parts"
+            "invalid", f"the query must be percent-encoded UTF-8 with at most {MOST_PARAMETERS} parameters"
         ) from None
 
 
-def _instead(name: str, known: tuple[str, ...]) -> str:
+def _hint(name: str, known: tuple[str, ...]) -> str:
     near = get_close_matches(name.lower(), known, 1) if len(name) <= _LONGEST_GUESSED_AT else []
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    return f"did you mean {near[0]}?" if near else f"the parameters are {', '.join(known)}"
 
 
 def parameters_of(kind: type[msgspec.Struct]) -> list[dict[str, Any]]:
-    """The question's parameters as OpenAPI describes them."""
+    """The parameters of a query record as OpenAPI describes them."""
     _, components = msgspec.json.schema_components([kind])
     fields: Mapping[str, Mapping[str, Any]] = components[kind.__name__]["properties"]
     return [_parameter(name, plain) for name, plain in ((name, fields[name]) for name in kind.__struct_fields__)]
 
 
 def _parameter(name: str, plain: Mapping[str, Any]) -> dict[str, Any]:
-    """That it may be absent needs no null: a query has none."""
+    """Removes null from the types: a query string has no null."""
     schema = dict(next((each for each in plain.get("anyOf", ()) if each.get("type") != "null"), plain))
     words = schema.pop("description", None) or plain.get("description")
     schema.pop("default", None)

@@ -1,7 +1,6 @@
-"""From method and path to a route: one row of the table of routes, and finding it.
+"""Routing: the record of a route, calling its handler, and finding the route of a path.
 
-Here: what a row says, what its handler is given, the search. Not here: the rows (`routes.table`), their OpenAPI
-(`openapi`).
+Not here: the routes themselves (`routes.table`), their OpenAPI description (`openapi`).
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ __all__ = ["Found", "Route", "Router"]
 
 @dataclass(frozen=True)
 class Route:
-    """One row. The handler's parameters say what it reads, by name:
+    """One route. The names of the handler's parameters select its arguments:
 
-    `coordinator` and `request` as they are; `caller` is who calls, by token; `query` and `body` are the records that
-    they are annotated with; any other is the part of the path with that name. A handler that never waits for anything
-    is a plain function, and may return an awaitable for the call that does wait.
+    `coordinator` and `request` are passed as they are; `caller` comes from the bearer token; `query` and `body` are
+    parsed as the record that they are annotated with; any other name is a parameter of the path. A handler that never
+    waits is a plain function; it may return an awaitable for the calls that do wait.
     """
 
     method: str
@@ -32,16 +31,16 @@ class Route:
     handler: Callable[..., Any]
     summary: str
     tag: str = ""
-    answers: Mapping[str, Any] = field(default_factory=dict)  # the type of a success by media type; empty: no content
+    answers: Mapping[str, Any] = field(default_factory=dict)  # type of a success by media type; empty: no content
     status: int = 200
     needs: Optional[Permission] = None
-    takes_token: bool = False  # the handler itself decides whether the caller's is enough
-    reads: Optional[type] = None  # the body, where the handler itself decodes it
-    example: Optional[Mapping[str, Any]] = None  # of the body
-    is_asgi: bool = False  # the handler is given ASGI's scope, receive and send, and the parts of the path
-    any_host: bool = False  # it is answered by whatever name the coordinator is called: see `access.browsers`
+    takes_token: bool = False  # the handler itself checks the caller's permission
+    reads: Optional[type] = None  # the body's type, if the handler itself decodes it
+    example: Optional[Mapping[str, Any]] = None  # a body
+    is_asgi: bool = False  # the handler takes scope, receive, send and the path's parameters
+    any_host: bool = False  # answer under any host name: see `access.browsers`
     is_documented: bool = True
-    name: str = ""  # "": the handler's
+    name: str = ""  # "": the handler's name
     description: str = ""  # "": the handler's docstring
     parameters: frozenset[str] = field(init=False)
     query: Optional[type] = field(init=False)
@@ -61,7 +60,7 @@ class Route:
             put(self, "description", self.description or inspect.getdoc(self.handler) or "")
 
     def call(self, coordinator: Any, access: Access, request: Request, parts: Mapping[str, str]) -> Any:
-        """The handler's answer, or what to await for it. Raises Refused and our other errors."""
+        """Calls the handler. Returns its answer or an awaitable of it. Raises RegistryError."""
         given: dict[str, Any] = dict(parts)
         if "coordinator" in self.parameters:
             given["coordinator"] = coordinator
@@ -81,14 +80,14 @@ class Route:
 
 
 class Found(NamedTuple):
-    """What lies at a path: the routes by method, and the parts of the path that are parameters."""
+    """The routes of a path by method, and the values of the path's parameters."""
 
     by_method: Mapping[str, Route]
     parts: Mapping[str, str]
 
 
 class _Place:
-    """One segment of a path in the tree of all paths."""
+    """One segment in the tree of all paths."""
 
     def __init__(self) -> None:
         self.by_name: dict[str, _Place] = {}
@@ -97,7 +96,7 @@ class _Place:
 
 
 class Router:
-    """Finds routes. A path is taken as it is documented: no slash more, none less."""
+    """Finds routes. A path must match exactly: `/v1/nodes/` is not `/v1/nodes`."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._root = _Place()
@@ -112,12 +111,12 @@ class Router:
                 else:
                     place = place.by_name.setdefault(segment, _Place())
             if place.by_method.setdefault(route.method, route) is not route:
-                raise ValueError(f"{route.method} {route.path} stands in the table twice")
+                raise ValueError(f"{route.method} {route.path} is in the table twice")
             if "{" not in route.path:
                 self._exact[route.path] = Found(place.by_method, {})
 
     def find(self, path: str) -> Optional[Found]:
-        """What lies there; None: nothing."""
+        """Returns the routes of this path, or None."""
         exact = self._exact.get(path)
         if exact is not None:
             return exact

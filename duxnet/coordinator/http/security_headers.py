@@ -1,4 +1,4 @@
-"""What every answer says to browsers: what may run, who may frame it, what goes on to others. See `access.browsers`."""
+"""Security headers of every answer: what browsers may run, frame and pass on. See also `access.browsers`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ API_SECURITY: Headers = (
 
 
 def page_security(page: bytes) -> Headers:
-    """For a page that runs the scripts and styles that stand in it, fetches from its own address, and nothing else."""
+    """Headers for a page that runs only its own inline scripts and styles and fetches only from its own server."""
     policy = (
         "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"frame-ancestors 'none'; script-src {_hashes(page, b'script')}; style-src {_hashes(page, b'style')}"
@@ -32,7 +32,7 @@ def page_security(page: bytes) -> Headers:
 
 
 def header_lines(headers: Headers) -> bytes:
-    """As HTTP/1.1 writes them."""
+    """The headers as HTTP/1.1 bytes."""
     return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 

@@ -1,1 +1,1 @@
-"""Following many nodes: one clock, mass failures."""
+"""Liveness of many nodes: the clock, and detection of mass failures."""

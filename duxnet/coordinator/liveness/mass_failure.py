@@ -1,8 +1,8 @@
-"""Who of the approved nodes is silent, by network, so that a mass failure is told from many single ones.
+"""Who of the nodes with a voice is silent, by network, so that a mass failure is distinguished from many single ones.
 
-Here: counting, fed by the registry's events, and the state of the breakers. Not here: the thresholds
-(`registry_core.rules.breaker`), following events (`background`). Nothing here walks over all nodes: what is kept is
-the recent silences and a few counters for each network.
+Here: counting, and the state of the breakers. Not here: the thresholds (`registry_core.rules.breaker`), following the
+registry's events (`background`). No method iterates over all nodes: the state is the recent silences and a few counters
+for each network.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ GLOBAL = "global"
 
 @dataclass(frozen=True)
 class _Member:
-    domain: str  # the public /24 or /48, or the node itself where addresses say nothing
+    domain: str  # the public /24 or /48, or the node itself if its address is not public
     wallet: str  # verified; "": none
     silent: bool
 
     @property
     def owner(self) -> str:
-        """Whose voice it is where wallets count: the verified wallet's, else the network's."""
+        """The group that the node counts for by wallet: its verified wallet, else its network."""
         return f"wallet {self.wallet}" if self.wallet else self.domain
 
 
@@ -46,30 +46,30 @@ class _Open:
 
 
 class _Voices:
-    """How many members of each key are heard, and how many are silent."""
+    """The number of live and of silent members of each key. A key has one voice."""
 
     def __init__(self) -> None:
         self.alive: Counter[str] = Counter()
         self.silent: Counter[str] = Counter()
 
     def count(self, key: str, silent: bool, step: int) -> None:
-        """A member came (1) or went (-1)."""
+        """Add (1) or remove (-1) a member."""
         counter = self.silent if silent else self.alive
         counter[key] += step
         if counter[key] <= 0:
             del counter[key]
 
     def lost(self, keys: Iterable[str]) -> int:
-        """Of how many of these keys nobody is heard: a voice is lost when all that share it are."""
+        """How many of these keys have no live member: a voice is lost when all that share it are silent."""
         return sum(1 for key in keys if not self.alive[key])
 
 
 class MassFailureDetector:
-    """The approved nodes. Written by the event loop; `is_held` may be asked from any thread.
+    """The nodes that have a voice. Written by the event loop; `is_held` may be called from any thread.
 
-    The global breaker hears each public network once, and each verified wallet once: it opens when too many fell silent
-    in both counts, so that neither many nodes in one network nor many networks of one wallet can open it. Wallets only
-    take voices together: with more wallets than networks, those of one network would drown all others.
+    The global breaker counts each public network once, and each verified wallet once. It opens when too many fell
+    silent in both counts, so that neither many nodes in one network nor many networks of one wallet can open it.
+    Wallets only combine voices: otherwise many wallets in one network would outvote all other networks.
     """
 
     def __init__(self) -> None:
@@ -78,15 +78,15 @@ class MassFailureDetector:
         self._owners = _Voices()
         self._recent: deque[tuple[float, str]] = deque()  # (when it fell silent, node id)
         self._open: dict[str, _Open] = {}
-        self._until: dict[str, float] = {}  # breakers that closed since most are back: the rest is held until then
+        self._until: dict[str, float] = {}  # breakers that closed early, and until when they still hold silent nodes
 
     @property
     def open_breakers(self) -> tuple[str, ...]:
-        """`global`, and the domains whose breaker is open."""
+        """The open breakers: `global` and domains."""
         return tuple(self._open)
 
     def is_held(self, node_id: str) -> bool:
-        """Must this node not be called down now?"""
+        """Does a breaker keep this node from being marked down?"""
         if not self._open and not self._until:
             return False
         member = self._members.get(node_id)
@@ -94,13 +94,23 @@ class MassFailureDetector:
         return any(name in self._open or name in self._until for name in names)
 
     def knows(self, node_id: str) -> bool:
-        """Is it counted already, so that its domain need not be told again?"""
+        """Is the node counted already? Then `put` needs no domain."""
         return node_id in self._members
+
+    def is_silent(self, node_id: str) -> bool:
+        """Is it counted as silent?"""
+        member = self._members.get(node_id)
+        return member is not None and member.silent
+
+    @property
+    def can_open(self) -> bool:
+        """Are there enough voices for the global breaker ever to open?"""
+        return len(self._networks.alive) + self._networks.lost(self._networks.silent) >= GLOBAL_LIMIT.least
 
     def put(
         self, node_id: str, *, domain: Optional[str], silent: bool, now: float, wallet: Optional[str] = None
     ) -> None:
-        """What is now known of an approved node. None: as before; where it is new, a domain by itself, no wallet."""
+        """What is now known of a node with a voice. None: as before; where it is new, a domain by itself, no wallet."""
         was = self._members.get(node_id)
         if was is not None:
             self._count(was, -1)
@@ -112,7 +122,7 @@ class MassFailureDetector:
             self._recent.append((now, node_id))
 
     def remove(self, node_id: str) -> None:
-        """The node is gone for good."""
+        """Stop counting a node."""
         was = self._members.pop(node_id, None)
         if was is not None:
             self._count(was, -1)
@@ -127,7 +137,7 @@ class MassFailureDetector:
             if now - self._open.pop(name).since < HOLD_INTERVALS * interval_seconds:
                 self._until[name] = now + RETURN_INTERVALS * interval_seconds
         if closed:
-            self._recent.clear()  # what was judged is judged; only new silences open it again
+            self._recent.clear()  # only new silences may open it again
         opened = tuple(self._that_open(now))
         return opened, closed
 
@@ -166,5 +176,5 @@ class MassFailureDetector:
 
 
 def _bounded(networks: int, owners: int) -> tuple[int, int]:
-    """Both counts of voices; wallets make them fewer, never more."""
+    """Both counts of voices. Wallets may only reduce the count."""
     return networks, min(networks, owners)

@@ -1,1 +1,1 @@
-"""Every route: `table` lists them, and there is one file for each kind of caller."""
+"""All routes: `table` lists them, and there is one module for each kind of caller."""

@@ -1,8 +1,7 @@
-"""PUT /v1/nodes/{id}/heartbeat, which is nearly all of a coordinator's traffic, without a framework.
+"""PUT /v1/nodes/{id}/heartbeat, which is nearly all of a coordinator's traffic.
 
-Here: from the parts of a request to `Coordinator.beat` and back, once for two carriers: the lane of our own server
-(`protocol`) and any ASGI server. Errors have the shape of every other route's, and the route stands in the same
-OpenAPI document (`nodes`).
+Here: from the parts of a request to `Coordinator.beat` and back, both for the fast path of our own server
+(`server.connection`) and for any ASGI server.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _decode = msgspec.json.Decoder(Heartbeat).decode
 
 
 class Heartbeats:
-    """Answers heartbeats at once: nothing of them waits."""
+    """Answers heartbeats without waiting for anything."""
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._beat = coordinator.beat
@@ -41,20 +40,20 @@ class Heartbeats:
         self._may_speak_plainly = lru_cache(maxsize=1024)(coordinator.forwarding.may_speak_plainly)
 
     def is_open_to(self, scheme: str, client: Optional[str]) -> bool:
-        """Encrypted, or from where plain http is taken. `client` None: a socket in the file system."""
+        """Is the request encrypted, or may this client use plain http? `client` None is a Unix domain socket."""
         return scheme == "https" or client is None or bool(self._may_speak_plainly(client))
 
     def answer(
         self, node_id: str, authorization: bytes, content_type: bytes, body: bytes
     ) -> Union[bytes, ProblemAnswer]:
-        """The body of a success, or what is wrong."""
+        """Returns the body of a successful answer, or the problem."""
         try:
             refuse_content_type(content_type)
-            taken = self._beat(authorization.decode("latin-1"), node_id, _heartbeat_in(body))
+            reply = self._beat(authorization.decode("latin-1"), node_id, _heartbeat_in(body))
         except Exception as error:  # noqa: BLE001 - the border of the process: logged and answered as `internal`
             return counted(error, "PUT", f"/v1/nodes/{node_id}/heartbeat", self._counters, "heartbeat ")
         self._counters["heartbeats"] += 1
-        return taken
+        return reply
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, node_id: str) -> None:
         """Answer one request of an ASGI server."""
@@ -71,5 +70,5 @@ class Heartbeats:
 
 def _heartbeat_in(body: bytes) -> Heartbeat:
     if len(body) > MAX_HEARTBEAT_BYTES:
-        raise Refused("too-large", f"a heartbeat has at most {MAX_HEARTBEAT_BYTES} bytes")
+        raise Refused("too-large", f"a heartbeat body has at most {MAX_HEARTBEAT_BYTES} bytes")
     return decoded(body, _decode)

@@ -1,4 +1,4 @@
-"""The figures of `/metrics`: honest counts side by side, and no label that names a wallet or a node."""
+"""The text of `/metrics`. No label names a wallet or a node."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def metrics_text(coordinator: Coordinator, *, openmetrics: bool) -> str:
-    """The page, in OpenMetrics or in Prometheus' older format (where a counter's family is named with `_total`)."""
+    """The metrics in OpenMetrics, or in Prometheus' text format, where a counter's family name ends in `_total`."""
     registry = coordinator.registry
     live, suspect, down, left = registry.host.counts()
     page = _Page(openmetrics)
-    page.family("duxnet_nodes", "gauge", "Nodes by state; registered is all of them, ready may be given work.")
+    page.family(
+        "duxnet_nodes", "gauge", "Number of nodes by state; registered: all nodes, ready: nodes that may get work."
+    )
     ready = registry.count_nodes(only_healthy=True)
     for state, count in (
         ("registered", live + suspect + down + left),
@@ -27,24 +29,46 @@ def metrics_text(coordinator: Coordinator, *, openmetrics: bool) -> str:
     ):
         page.sample("duxnet_nodes", count, f'state="{state}"')
     counters = coordinator.counters
-    page.counter("duxnet_heartbeats", "Heartbeats taken.", counters["heartbeats"])
-    page.counter("duxnet_registrations", "Registrations taken.", counters["registrations"])
-    page.counter("duxnet_removed", "Nodes removed after they were down for the retention time.", counters["removed"])
-    page.counter("duxnet_flaps", "Times a node fell silent.", counters["flaps"])
+    page.counter("duxnet_heartbeats", "Heartbeats accepted.", counters["heartbeats"])
+    page.counter("duxnet_registrations", "Registrations accepted.", counters["registrations"])
+    page.counter(
+        "duxnet_removed", "Nodes removed because they were gone for longer than retention_hours.", counters["removed"]
+    )
+    page.counter("duxnet_flaps", "Number of times that a node went silent.", counters["flaps"])
     page.family("duxnet_refused", "counter", "Requests refused, by kind of problem.")
     for name in sorted(counters):
         if name.startswith(("refused ", "heartbeat refused ")):
             route, _, kind = name.rpartition("refused ")
             page.sample("duxnet_refused_total", counters[name], f'kind="{kind}",route="{route.strip() or "other"}"')
-    page.gauge("duxnet_heartbeat_interval_seconds", "What nodes are asked for.", coordinator.interval_seconds)
+    page.gauge(
+        "duxnet_heartbeat_interval_seconds",
+        "The interval that nodes are requested to keep.",
+        coordinator.interval_seconds,
+    )
     page.gauge("duxnet_loop_lag_seconds", "How late the loop was at its last pulse.", coordinator.loop_lag_seconds)
+    age = round(coordinator.last_pulse_age_seconds, 3)
+    page.gauge("duxnet_last_pulse_age_seconds", "How long ago the background work last did its round.", age)
+    failures = counters["background failures"]
+    page.counter("duxnet_background_failures", "Steps of the background work that failed.", failures)
+    page.gauge("duxnet_followers", "Streams and long polls that wait for events.", coordinator.followers)
     page.counter("duxnet_missed_seconds", "How long the coordinator stood still.", coordinator.clock.missed_seconds)
     page.gauge(
-        "duxnet_breakers_open", "Mass-failure breakers that are open.", len(coordinator.mass_failure.open_breakers)
+        "duxnet_heartbeat_interval_seconds",
+        "Interval at which nodes are requested to report.",
+        coordinator.interval_seconds,
+    )
+    page.gauge("duxnet_loop_lag_seconds", "Delay of the event loop's last pulse.", coordinator.loop_lag_seconds)
+    page.counter(
+        "duxnet_missed_seconds",
+        "Total time during which the coordinator did not run.",
+        coordinator.clock.missed_seconds,
+    )
+    page.gauge(
+        "duxnet_breakers_open", "Number of open mass-failure breakers.", len(coordinator.mass_failure.open_breakers)
     )
     damaged = len(coordinator.node_search.damaged)
-    page.gauge("duxnet_damaged_records", "Nodes left out of lists: what is kept of them cannot be read.", damaged)
-    page.gauge("duxnet_warming_up", "1 for a while after a start.", int(coordinator.is_warming))
+    page.gauge("duxnet_damaged_records", "Nodes left out of lists because their stored records are damaged.", damaged)
+    page.gauge("duxnet_warming_up", "1 for three intervals after a start, else 0.", int(coordinator.is_warming))
     return page.text()
 
 

@@ -1,9 +1,8 @@
-"""Routes for machines that watch: events, metrics, service discovery, health of the coordinator itself."""
+"""Routes for monitoring: events, metrics, service discovery, health of the coordinator itself."""
 
 from __future__ import annotations
 
 import ipaddress
-import json
 import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
@@ -12,106 +11,94 @@ from duxnet.coordinator.access.roles import Caller, Permission
 from duxnet.coordinator.coordinator import Coordinator
 from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.http.messages import Answer, Request, Response, StreamResponse, conditional_json
-from duxnet.coordinator.http.query_params import Discovery, EventsAsked
+from duxnet.coordinator.http.query_params import Discovery, EventsQuery
+from duxnet.coordinator.places import Holder
 from duxnet.coordinator.routes.metrics import OPENMETRICS, PLAIN, metrics_text
 from registry_core.errors import EventsCompacted
-from registry_core.events import Event
 from registry_core.models.addresses import is_destination
 from registry_core.models.times import time_to_text
 from registry_core.query.conditions import withheld
 
 __all__ = ["healthz", "metrics", "readyz", "service_discovery", "show_events"]
 
-MOST_FOLLOWERS = 1000
 KEEP_ALIVE_SECONDS = 15.0
-MOST_EVENTS = 1000
+LONGEST_STREAM_SECONDS = 3600.0
+"""Of a caller without a token. It resumes by itself where it was, if there is a place for it."""
 FIRST_UNPRIVILEGED_PORT = 1024
 _STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
-"""A proxy keeps no stream, and nginx would hold it back until a buffer is full."""
+"""Proxies must not cache the stream, and nginx must not buffer it."""
 
 
-async def show_events(request: Request, coordinator: Coordinator, query: EventsAsked) -> Answer:
-    """A page of events; with `Accept: text/event-stream` a stream that resumes by Last-Event-ID. 410 when compacted."""
-    ring, since = coordinator.registry.events, query.since
+async def show_events(request: Request, coordinator: Coordinator, caller: Caller, query: EventsQuery) -> Answer:
+    """A page of events; with `Accept: text/event-stream` a stream that resumes by Last-Event-ID. 410 when compacted.
+
+    A waiting caller takes a place: 503 where its network, or all callers with a token, have all of theirs.
+    """
+    ring, feed, since = coordinator.registry.events, coordinator.event_feed, query.since
     if "text/event-stream" in request.header(b"accept"):
         last = request.header(b"last-event-id")
         if last and not (last.isascii() and last.isdigit() and len(last) < 19):
-            raise Refused("invalid", "Last-Event-ID must be the index of an event")
+            raise Refused("invalid", "header last-event-id: must be the index of an event")
         index = int(last) if last else (ring.last_index if since is None else since)
         ring.after(index)  # 410 before the stream begins
-        if coordinator.followers >= MOST_FOLLOWERS:
-            raise Refused("busy", "too many follow the events", retry_after_seconds=30)
-        return StreamResponse(_frames(coordinator, index), _STREAM_HEADERS)
+        frames = _frames(coordinator, index, coordinator.holder(request, caller))
+        return StreamResponse(await frames.__anext__(), frames, _STREAM_HEADERS)
     index = ring.last_index if since is None else since
-    found = ring.after(index)
-    deadline = time.monotonic() + query.wait_seconds
-    while not found and time.monotonic() < deadline:
-        await coordinator.next_tick(deadline - time.monotonic())
-        found = ring.after(index)
-    page = found[:MOST_EVENTS]
-    content = {"events": [_plain(event) for event in page], "last": page[-1].index if page else index}
-    return conditional_json(content, request)
+    events, last_index = feed.page(index)
+    if query.wait_seconds and not events:
+        with coordinator.following.taken(coordinator.holder(request, caller)):
+            await feed.wait(index, query.wait_seconds)
+        events, last_index = feed.page(index)
+    return conditional_json({"events": events, "last": last_index}, request)
 
 
-async def _frames(coordinator: Coordinator, index: int) -> AsyncGenerator[bytes, None]:
-    ring = coordinator.registry.events
-    coordinator.followers += 1
-    try:
+async def _frames(coordinator: Coordinator, index: int, holder: Holder) -> AsyncGenerator[bytes, None]:
+    """The stream, in a place that it keeps until its client goes. Raises Refused at once where there is none."""
+    ring, feed = coordinator.registry.events, coordinator.event_feed
+    with coordinator.following.taken(holder):
         yield b"retry: 3000\n\n"
-        spoke = time.monotonic()
-        while not coordinator.is_stopping:
+        began = spoke = time.monotonic()
+        while not feed.is_closed and (holder.has_token or spoke - began < LONGEST_STREAM_SECONDS):
             try:
-                found = ring.after(index)
+                text, index = feed.frames(index)
             except EventsCompacted as error:  # it fell behind the ring: read the list again
                 yield b"event: reset\ndata: {}\n\n"
                 index = error.oldest_index - 1 if error.oldest_index > 0 else ring.last_index
                 continue
-            for event in found[:MOST_EVENTS]:
-                data = json.dumps(_plain(event))
-                yield f"id: {event.index}\nevent: node.{event.kind}\ndata: {data}\n\n".encode()
-                index, spoke = event.index, time.monotonic()
-            if not found:
-                if time.monotonic() - spoke >= KEEP_ALIVE_SECONDS:
-                    yield b": still here\n\n"
-                    spoke = time.monotonic()
-                await coordinator.next_tick(KEEP_ALIVE_SECONDS)
-    finally:
-        coordinator.followers -= 1
-
-
-def _plain(event: Event) -> dict[str, Any]:
-    return {
-        "index": event.index,
-        "at": time_to_text(event.at),
-        "kind": str(event.kind),
-        "node_id": event.node_id,
-        "details": dict(event.details),
-    }
+            if text:
+                yield text
+                spoke = time.monotonic()
+                continue
+            await feed.wait(index, KEEP_ALIVE_SECONDS)
+            if time.monotonic() - spoke >= KEEP_ALIVE_SECONDS:
+                yield b": still here\n\n"
+                spoke = time.monotonic()
 
 
 def metrics(request: Request, coordinator: Coordinator) -> Response:
-    """OpenMetrics where the caller accepts it, else Prometheus' text format."""
+    """OpenMetrics if the caller accepts it, else Prometheus' text format."""
     openmetrics = "application/openmetrics-text" in request.header(b"accept")
     text = metrics_text(coordinator, openmetrics=openmetrics)
     return Response(text.encode(), (OPENMETRICS if openmetrics else PLAIN).encode())
 
 
 async def service_discovery(request: Request, coordinator: Coordinator, caller: Caller, query: Discovery) -> Response:
-    """Nodes that admission and scheduling allow work, all at once, and none whose address is no other machine's.
+    """All nodes that may be given work and whose address other machines can use.
 
-    Shows addresses, so it needs a token unless the settings show them to all. A port below 1024 is a target only where
-    `scrape_port` or the settings say so: on most machines it is no exporter's.
+    Needs a token, since it shows addresses, unless show_addresses is set. A port below 1024 is a target only with
+    `scrape_port` or the setting low_ports: on most machines it is not an exporter's.
     """
     if not coordinator.settings.show_addresses:
         caller.need(Permission.SEE_ADDRESSES)
-    if coordinator.is_warming:  # Prometheus keeps the last list on an error
+    if coordinator.is_warming:  # on an error, Prometheus keeps the last list
         raise Refused("warming-up", "", retry_after_seconds=coordinator.interval_seconds)
     found = []
-    for node in (await coordinator.node_search.find_in_thread(query.query())).nodes:
+    holder = coordinator.holder(request, caller)
+    for node in (await coordinator.node_search.find_in_thread(query.query(), holder)).nodes:
         port = query.scrape_port or node.port
         if not port or not is_destination(node.ip_address) or withheld(node):
             continue
@@ -130,7 +117,7 @@ async def service_discovery(request: Request, coordinator: Coordinator, caller: 
 
 
 def _labels(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags by what Prometheus takes as a name. Where several have one name, a tag that is called just so has it."""
+    """Tags by Prometheus label name. If several tags get the same name, a tag whose key is that name wins."""
     labels = {_label(key): value for key, value in tags.items()}
     return {**labels, **{key: value for key, value in tags.items() if _label(key) == key}}
 
@@ -140,19 +127,27 @@ def _label(key: str) -> str:
 
 
 def healthz(request: Request, coordinator: Coordinator) -> Response:
-    """200 as long as it answers."""
+    """503 when its background work has stopped: then no node is marked down, and it must be restarted."""
+    _refuse_standing_still(coordinator)
     return conditional_json(_status("ok", coordinator), request)
 
 
 def readyz(request: Request, coordinator: Coordinator) -> Response:
-    """503 for three intervals after a start, while nodes are heard again."""
+    """As `healthz`, and 503 for three intervals after a start, until nodes have reported again."""
+    _refuse_standing_still(coordinator)
     if coordinator.is_warming:
         raise Refused("warming-up", "", retry_after_seconds=coordinator.interval_seconds)
     return conditional_json(_status("ready", coordinator), request)
 
 
+def _refuse_standing_still(coordinator: Coordinator) -> None:
+    if not coordinator.is_pulsing:
+        age = coordinator.last_pulse_age_seconds
+        raise Refused("standing-still", f"the last pulse was {age:.0f} s ago", retry_after_seconds=5)
+
+
 def _status(word: str, coordinator: Coordinator) -> dict[str, Any]:
     breakers = list(coordinator.mass_failure.open_breakers)
-    # The time, so that `duxnet doctor` on a node can say how far the two clocks are apart.
+    # `duxnet doctor` on a node compares this time with its own clock.
     now = time_to_text(coordinator.clock.now())
     return {"status": word, "degraded": bool(breakers), "breakers": breakers, "time": now}

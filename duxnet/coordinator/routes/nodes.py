@@ -1,8 +1,8 @@
-"""Routes that nodes use to go: leave, remove. Registration and heartbeat: `registration`, `heartbeat`."""
+"""Routes by which nodes leave or are removed. See `registration` and `heartbeat` for the others of nodes."""
 
 from __future__ import annotations
 
-from duxnet.coordinator.access.roles import Permission
+from duxnet.coordinator.access.roles import ANONYMOUS, Permission
 from duxnet.coordinator.coordinator import Coordinator
 from duxnet.coordinator.http.messages import Request, Response
 from registry_core.errors import UnknownNodeError
@@ -11,14 +11,15 @@ __all__ = ["leave", "remove"]
 
 
 async def leave(node_id: str, request: Request, coordinator: Coordinator) -> Response:
-    """With the session's token: the node is `left`, not `down`, until it is heard again."""
+    """Needs the session's token. The node is `left`, not `down`, until it reports again."""
     coordinator.speaks_for(request.header(b"authorization"), node_id)
-    await coordinator.commit_queue.run(lambda: coordinator.registry.leave(node_id))
+    with coordinator.leaving.taken(coordinator.holder(request, ANONYMOUS)):
+        await coordinator.commit_queue.run(lambda: coordinator.registry.leave(node_id))
     return Response(b'{"done":true}')
 
 
 async def remove(node_id: str, request: Request, coordinator: Coordinator) -> Response:
-    """With the node's own session, or an operator's token; with that whatever the node's record holds."""
+    """Needs the session's token or an operator's token. An operator may also remove a damaged record."""
     authorization = request.header(b"authorization")
     by_operator = authorization.lower().startswith("bearer dux_") or not authorization
     if by_operator:
@@ -28,6 +29,8 @@ async def remove(node_id: str, request: Request, coordinator: Coordinator) -> Re
     else:
         coordinator.speaks_for(authorization, node_id)
         actor = f"node {node_id}"
-    if not await coordinator.remove(node_id, actor, by_operator=by_operator):
-        raise UnknownNodeError(node_id)
+        caller = ANONYMOUS
+    with coordinator.leaving.taken(coordinator.holder(request, caller)):
+        if not await coordinator.remove(node_id, actor, by_operator=by_operator):
+            raise UnknownNodeError(node_id)
     return Response(b"", b"", 204)

@@ -1,4 +1,4 @@
-"""Routes of raters and operators: outcomes of tasks, admission, cordons. Each is logged before it is done."""
+"""Routes of raters and operators: outcomes of tasks, admission, cordons. The audit log records each one."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ __all__ = ["attach_wallet", "change_admission", "cordon", "report_outcome", "unc
 
 
 async def report_outcome(node_id: str, coordinator: Coordinator, caller: Caller, body: TaskOutcome) -> Response:
-    """Needs the token of a rater or operator. A rater praises no node of its own wallet; faults of such nodes count,
-    since any node may state any wallet.
+    """Needs the token of a rater or operator. A rater praises no node that names its own wallet; a fault counts always.
 
-    `rater`: an operator names anybody; a rater nobody, or its own token as `token:ID`.
+    A fault of a node that was removed meanwhile counts when it is back.
+
+    `rater`: an operator may give any; a rater gives none, or its own token as `token:ID`.
     """
-    node = _known(coordinator, node_id)
-    if body.success and caller.owns(node.wallet_address):
-        raise Refused("not-allowed", "a rater may not praise nodes of its own wallet")
+    # Any node may name a wallet to keep its owner from rating it, or be removed before its fault is reported.
+    if body.success and caller.owns(_known(coordinator, node_id).wallet_address):
+        raise Refused("not-allowed", "a rater may not report successes of nodes that name its own wallet")
     Outcome(body.success, body.task_id, body.dimension, body.weight, body.rater).checked()  # before it is logged
     caller.need_to_speak_as(body.rater)
     registry = coordinator.registry
@@ -53,10 +54,10 @@ async def report_outcome(node_id: str, coordinator: Coordinator, caller: Caller,
 
 
 async def change_admission(node_id: str, coordinator: Coordinator, caller: Caller, body: AdmissionChange) -> Response:
-    """Needs an operator's token. A ban works whatever the node's record holds."""
+    """Needs an operator's token. A ban also works if the node's record is damaged."""
     admission = limits.choice("admission", body.admission, Admission)
     node = _banned(coordinator, node_id) if admission is Admission.BANNED else _known(coordinator, node_id)
-    check_admission(node.admission, admission)  # what makes no sense is refused before it is logged
+    check_admission(node.admission, admission)  # refuse an impossible change before logging
     admin = coordinator.registry.admin
     await _ordered(
         coordinator,
@@ -66,12 +67,11 @@ async def change_admission(node_id: str, coordinator: Coordinator, caller: Calle
         body.reason,
         lambda: admin.set_admission(node_id, admission, reason=body.reason, actor=caller.name),
     )
-    coordinator.sessions.judge(node_id)  # read anew: a banned node's session speaks no more
     return _shown(coordinator, caller, node_id)
 
 
 async def cordon(node_id: str, coordinator: Coordinator, caller: Caller, body: CordonOrder) -> Response:
-    """Needs an operator's token. Until `until`, or until the cordon is lifted."""
+    """Needs an operator's token. The cordon ends at `until`, or when it is lifted."""
     until = time_from_text("until", body.until)
     await _ordered(
         coordinator,
@@ -98,10 +98,10 @@ async def uncordon(node_id: str, coordinator: Coordinator, caller: Caller) -> Re
 
 
 async def attach_wallet(node_id: str, coordinator: Coordinator, caller: Caller, body: WalletProof) -> Response:
-    """Needs an operator's token. The faults of the wallet's other proven nodes come along; beyond the wallet's quota a
-    node on probation must wait.
+    """Needs an operator's token. Faults of the wallet's other proven nodes also count for this one; beyond the wallet's
+    quota, a node on probation must wait.
     """
-    check_proof(_known(coordinator, node_id), body.signature)  # what proves nothing is refused before it is logged
+    check_proof(_known(coordinator, node_id), body.signature)  # refuse an invalid proof before logging
     admin = coordinator.registry.admin
     await _ordered(
         coordinator,
@@ -113,7 +113,6 @@ async def attach_wallet(node_id: str, coordinator: Coordinator, caller: Caller, 
             node_id, body.signature, actor=caller.name, quota=coordinator.settings.nodes_per_wallet
         ),
     )
-    coordinator.sessions.judge(node_id)  # the wallet's past may have banned it
     return json_response(reputation_to_plain(coordinator.registry.get_reputation(node_id)))
 
 
@@ -139,7 +138,7 @@ def _known(coordinator: Coordinator, node_id: str) -> Node:
 
 
 def _banned(coordinator: Coordinator, node_id: str) -> Node:
-    """The node that shall be banned: where its record is damaged, what is left of it."""
+    """The node to ban; if its record is damaged, what can still be read of it."""
     found = coordinator.registry.host.remains(node_id)
     if found is None:
         raise UnknownNodeError(node_id)

@@ -1,4 +1,4 @@
-"""Routes that read: list, count, show, reputation, explain, and who the coordinator is. No token is needed."""
+"""Read-only routes: list, count, show, reputation, explain, and the coordinator's identity. They need no token."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ def list_nodes(
 ) -> Union[Response, Awaitable[Response]]:
     """`only_healthy` means ready for work. The cursor of the next page is in `next` and in the Link header.
 
-    With `min_uptime_probability` a page may hold fewer nodes than asked for, and go on: it looks at 1,000 at most.
+    With `min_uptime_probability` a page may hold fewer nodes than `limit` although more follow: each page examines at
+    most 1,000 nodes.
     """
-    found = coordinator.node_search.find(query.page_query)
+    found = coordinator.node_search.find(query.page_query, lambda: coordinator.holder(request, caller))
     if isinstance(found, NodePage):
         return _page(found, request, coordinator, caller)
     return _page_later(found, request, coordinator, caller)
@@ -56,7 +57,7 @@ def _page(page: NodePage, request: Request, coordinator: Coordinator, caller: Ca
     nodes = [encoded_of(node, with_addresses) for node in page.nodes]
     headers = []
     if page.next is not None:
-        # Relative to /v1/nodes: a proxy may serve it below a path that is not known here.
+        # Relative to /v1/nodes: a proxy may serve it below another path.
         headers.append((b"link", b'<nodes?%b>; rel="next"' % _next_query(request.query_string, page.next)))
     content = {
         "schema": NODES_SCHEMA,
@@ -70,23 +71,23 @@ def _page(page: NodePage, request: Request, coordinator: Coordinator, caller: Ca
 
 
 def _next_query(query_string: bytes, cursor: str) -> bytes:
-    """The query string as it came, for the page behind `cursor`."""
+    """The original query string with another cursor."""
     parts = [part for part in query_string.split(b"&") if part and not part.startswith(b"after=")]
     return b"&".join([*parts, b"after=" + quote(cursor).encode()])
 
 
 def count_nodes(request: Request, coordinator: Coordinator, query: Filters) -> Response:
-    """As the listing, without the nodes. Not for `min_uptime_probability`, which looks at every node: list them."""
+    """Takes the conditions of `GET /v1/nodes`, but not `min_uptime_probability`, which must examine every node."""
     wanted = query.query()
     if wanted.min_uptime_probability:
-        rule = "is not counted: list the nodes, page by page"
+        rule = "cannot be used for counting: list the nodes page by page instead"
         raise ValidationError("min_uptime_probability", wanted.min_uptime_probability, rule)
     count = coordinator.registry.count(wanted)
     return conditional_json({"count": count}, request)
 
 
 def show_node(node_id: str, request: Request, coordinator: Coordinator, caller: Caller) -> Response:
-    """With `last_gap` where the node reported one since this coordinator started."""
+    """`last_gap` is the last outage that the node reported since this coordinator started."""
     node = coordinator.registry.get_node(node_id)
     if node is None:
         raise UnknownNodeError(node_id)
@@ -98,12 +99,12 @@ def show_node(node_id: str, request: Request, coordinator: Coordinator, caller: 
 
 
 def shown_node(node: Node, caller: Caller, coordinator: Coordinator) -> dict[str, Any]:
-    """The node as this caller may see it."""
+    """The node's JSON map, as this caller may see it."""
     return plain_node(node, sees_addresses(caller, coordinator))
 
 
 def sees_addresses(caller: Caller, coordinator: Coordinator) -> bool:
-    """By token, or since this network shows them to all."""
+    """May the caller see addresses, by its token or by the setting show_addresses?"""
     return coordinator.settings.show_addresses or caller.may(Permission.SEE_ADDRESSES)
 
 
@@ -113,11 +114,11 @@ def show_reputation(node_id: str, request: Request, coordinator: Coordinator) ->
 
 
 def explain_node(node_id: str, request: Request, coordinator: Coordinator, query: Listing) -> Response:
-    """Each condition of the query that the node fails, and the remedy. `order`, `limit` and `after` keep none out."""
+    """Each condition of the query that the node fails, and a remedy. `order`, `limit` and `after` have no effect."""
     found = [asdict(item) for item in coordinator.registry.explain_node(node_id, query.query())]
     return conditional_json({"selected": not found, "failing": found}, request)
 
 
 def show_coordinator(request: Request, coordinator: Coordinator) -> Response:
-    """The identity that nodes pin and sign for, and the network's terms."""
+    """The identity that nodes pin and sign for, and the network's settings."""
     return conditional_json(coordinator.info(), request)

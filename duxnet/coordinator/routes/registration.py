@@ -1,7 +1,7 @@
-"""PUT /v1/nodes/{id} without a framework: when a network comes back, this is all that a coordinator does.
+"""PUT /v1/nodes/{id}, which is nearly all of a coordinator's traffic after an outage of the network.
 
-Here: from the parts of a request to `Coordinator.register` and back. Not here: what a registration does (`pipeline`).
-The route stands in the OpenAPI document with the others (`nodes`).
+Here: from the parts of a request to `Coordinator.register` and back. Not here: what a registration does
+(`admission.pipeline`).
 """
 
 from __future__ import annotations
@@ -51,17 +51,19 @@ class Registrations:
             registered = await coordinator.register(request)
         except Exception as error:  # noqa: BLE001 - the border of the process: logged and answered as `internal`
             problem = counted(error, "PUT", f"/v1/nodes/{node_id}", coordinator.counters)
-            if request is not None and problem.status < 500:  # what is worth trying again needs no proof
+            if request is not None and problem.status < 500:  # a server error is retried, so it needs no proof
                 answer = SignedAnswer(problem.status, problem.headers["content-type"], problem.body)
                 problem.headers.update(coordinator.admission.sign(request, answer))
             await send_problem(send, problem)
             return
-        await send_json(send, registered.body, {**registered.proof, "cache-control": "no-store"})  # it has the session
+        await send_json(
+            send, registered.body, {**registered.proof, "cache-control": "no-store"}
+        )  # holds a session token
 
     def _request(self, scope: Scope, node_id: str, body: bytes) -> RegistrationRequest:
         """The parts of a request that a registration needs. Raises Refused."""
         if len(body) > MAX_REGISTRATION_BYTES:
-            raise Refused("too-large", f"a request has at most {MAX_REGISTRATION_BYTES} bytes")
+            raise Refused("too-large", f"a request body has at most {MAX_REGISTRATION_BYTES} bytes")
         headers = _headers_by_name(scope["headers"])
         refuse_content_type(headers.get("content-type", "").encode("latin-1"))
         client = scope.get("client")
@@ -71,20 +73,20 @@ class Registrations:
 
 
 def _headers_by_name(pairs: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
-    """The headers that are read; one that came twice is refused, since a signature could cover either."""
+    """The headers that are read. Raises Refused for a repeated one, since a signature could cover either."""
     headers: dict[str, str] = {}
     for name, value in pairs:
         text = _READ.get(name)
         if text is None:
             continue
         if text in headers:
-            raise Refused("malformed", f"the header {text} came more than once")
+            raise Refused("malformed", f"header {text}: is given more than once")
         headers[text] = value.decode("latin-1")
     return headers
 
 
 def _path_below(scope: Scope) -> str:
-    """The path that the node signed: as it came, without what is before it where this is mounted in another service."""
+    """The path that the node signed: the raw path below the mount point of this application."""
     path: str = scope["raw_path"].decode("latin-1")
     root = scope.get("root_path", "")
     return path[len(root) :] if root and path.startswith(root + "/") else path

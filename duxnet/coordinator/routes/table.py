@@ -1,4 +1,4 @@
-"""Every route of the coordinator, in one table: address, handler, who may call it, and how OpenAPI describes it."""
+"""The table of the coordinator's routes: path, handler, required permission, and OpenAPI description."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _JSON = "application/json"
 
 
 def route_table(heartbeats: Heartbeats, registrations: Registrations) -> list[Route]:
-    """The rows. Every one answers errors as RFC 9457 problems (`registry_core.wire.problems`)."""
+    """All routes. Each answers errors as RFC 9457 problems (`registry_core.wire.problems`)."""
     rows = [
-        # What nodes say
+        # For nodes
         Route(
             "PUT",
             "/v1/nodes/{node_id}",
@@ -57,51 +57,51 @@ def route_table(heartbeats: Heartbeats, registrations: Registrations) -> list[Ro
             reads=Registration,
             example={"node": {"id": "worker-1", "ip_address": "192.0.2.7"}, "generation": 1},
             is_asgi=True,
-            any_host=True,  # it proves itself
+            any_host=True,  # the signature or token proves the caller
             name="register",
-            description="Signed by the node's key (RFC 9421), or with an operator's token.",
+            description="Needs a signature of the node's key (RFC 9421), or an operator's token.",
         ),
         Route(
             "PUT",
             "/v1/nodes/{node_id}/heartbeat",
             heartbeats,
-            "Say that the node is alive, with its newest sample",
+            "Report that the node is alive, with its newest sample",
             "nodes",
             {_JSON: HeartbeatReply},
             takes_token=True,
             reads=Heartbeat,
             example={"sequence": 7, "load_average": 0.5, "memory_usage": 41.5, "disk_usage": 63.2},
             is_asgi=True,
-            any_host=True,  # it proves itself
+            any_host=True,  # as above
             name="heartbeat",
-            description="With the session's token.",
+            description="Needs the session's token.",
         ),
         Route(
             "POST",
             "/v1/nodes/{node_id}/leave",
             leave,
-            "Say that the node goes, in good order",
+            "Report that the node leaves",
             "nodes",
             {_JSON: Outcome},
             takes_token=True,
         ),
-        Route("DELETE", "/v1/nodes/{node_id}", remove, "Remove a node for good", "nodes", status=204, takes_token=True),
-        # What anybody may read
+        Route("DELETE", "/v1/nodes/{node_id}", remove, "Remove a node", "nodes", status=204, takes_token=True),
+        # For everyone
         Route(
             "GET",
             "/v1/nodes",
             list_nodes,
-            "The nodes that meet every condition, best reputation first",
+            "List the nodes that meet every condition, best reputation first",
             "read",
             {_JSON: NodePage},
         ),
-        Route("GET", "/v1/count", count_nodes, "How many nodes meet every condition", "read", {_JSON: Count}),
-        Route("GET", "/v1/nodes/{node_id}", show_node, "One node as it is now", "read", {_JSON: NodeView}),
+        Route("GET", "/v1/count", count_nodes, "Count the nodes that meet every condition", "read", {_JSON: Count}),
+        Route("GET", "/v1/nodes/{node_id}", show_node, "Show a node", "read", {_JSON: NodeView}),
         Route(
             "GET",
             "/v1/nodes/{node_id}/reputation",
             show_reputation,
-            "How a node is judged, and why",
+            "Show a node's reputation and the evidence for it",
             "read",
             {_JSON: Reputation},
         ),
@@ -109,20 +109,20 @@ def route_table(heartbeats: Heartbeats, registrations: Registrations) -> list[Ro
             "GET",
             "/v1/nodes/{node_id}/explain",
             explain_node,
-            "Why a node is not selected",
+            "Explain why a query does not select a node",
             "read",
             {_JSON: Explanation},
         ),
-        Route(  # a node must know it before it can sign for it
+        Route(  # a node needs it before it can sign
             "GET",
             "/v1/coordinator",
             show_coordinator,
-            "Who answers here",
+            "Show the coordinator's identity and settings",
             "read",
             {_JSON: CoordinatorInfo},
             any_host=True,
         ),
-        # What raters and operators order
+        # For raters and operators
         Route(
             "POST",
             "/v1/nodes/{node_id}/outcomes",
@@ -147,7 +147,7 @@ def route_table(heartbeats: Heartbeats, registrations: Registrations) -> list[Ro
             "PUT",
             "/v1/nodes/{node_id}/cordon",
             cordon,
-            "Give a node no new work",
+            "Stop giving new work to a node",
             "operate",
             {_JSON: NodeView},
             needs=Permission.OPERATE,
@@ -157,7 +157,7 @@ def route_table(heartbeats: Heartbeats, registrations: Registrations) -> list[Ro
             "DELETE",
             "/v1/nodes/{node_id}/cordon",
             uncordon,
-            "Let a node get work again",
+            "Allow new work for a node again",
             "operate",
             {_JSON: NodeView},
             needs=Permission.OPERATE,
@@ -166,18 +166,18 @@ def route_table(heartbeats: Heartbeats, registrations: Registrations) -> list[Ro
             "PUT",
             "/v1/nodes/{node_id}/wallet-proof",
             attach_wallet,
-            "Prove that a node belongs to its wallet",
+            "Prove that a node belongs to the wallet that it names",
             "operate",
             {_JSON: Reputation},
             needs=Permission.OPERATE,
             example={"signature": "0x5d99…1b"},
         ),
-        # What machines watch
+        # For monitoring
         Route(
             "GET",
             "/v1/events",
             show_events,
-            "What happened, in order",
+            "List or stream events",
             "watch",
             {_JSON: EventPage, "text/event-stream": str},
         ),
@@ -185,7 +185,7 @@ def route_table(heartbeats: Heartbeats, registrations: Registrations) -> list[Ro
             "GET",
             "/metrics",
             metrics,
-            "Figures for Prometheus",
+            "Metrics for Prometheus",
             "watch",
             {"text/plain": str, "application/openmetrics-text": str},
         ),
@@ -198,9 +198,23 @@ def route_table(heartbeats: Heartbeats, registrations: Registrations) -> list[Ro
             {_JSON: list[ScrapeTarget]},
             takes_token=True,
         ),
-        Route("GET", "/healthz", healthz, "Does it run?", "watch", {_JSON: StatusView}, any_host=True),
         Route(
-            "GET", "/readyz", readyz, "Is what it says the whole truth?", "watch", {_JSON: StatusView}, any_host=True
+            "GET",
+            "/healthz",
+            healthz,
+            "Check whether the coordinator is alive",
+            "watch",
+            {_JSON: StatusView},
+            any_host=True,
+        ),
+        Route(
+            "GET",
+            "/readyz",
+            readyz,
+            "Check whether the lists are complete after a start",
+            "watch",
+            {_JSON: StatusView},
+            any_host=True,
         ),
     ]
     document = msgspec.json.encode(openapi_document(rows))
@@ -208,9 +222,9 @@ def route_table(heartbeats: Heartbeats, registrations: Registrations) -> list[Ro
 
 
 def _pages(document: bytes) -> list[Route]:
-    """The document itself, and the page at `/` that shows it: one file of HTML, nothing fetched from elsewhere.
+    """The OpenAPI document, and the page at `/` that shows it: one HTML file that fetches nothing from other servers.
 
-    Its links are relative, since a proxy may serve it below a path that is not known here.
+    Its links are relative, since a proxy may serve it below another path.
     """
     page = Path(__file__).parents[1].joinpath("http", "api.html").read_bytes()
     security = page_security(page)
@@ -222,6 +236,6 @@ def _pages(document: bytes) -> list[Route]:
         return Response(document, JSON)
 
     return [
-        Route("GET", "/", show_page, "A page that shows the document", is_documented=False),
+        Route("GET", "/", show_page, "A page that shows this description", is_documented=False),
         Route("GET", "/openapi.json", show_document, "This description", is_documented=False),
     ]

@@ -1,10 +1,10 @@
-"""The HTTP/1.1 connection: bounds that uvicorn does not set, and a lane for heartbeats and lists.
+"""The HTTP/1.1 connection: limits that uvicorn does not have, and a fast path for heartbeats and lists.
 
-Here: what is refused before there is a request, and those from bytes to bytes. Not here: what they mean
-(`heartbeat`), the size of other bodies (`front`), routes. A heartbeat and most that is read never wait, so they need
-neither a task nor the messages of ASGI, which cost more than all that a heartbeat does; whatever is unusual about one
-goes the long way, to the same answer. Slow and idle peers are found by one sweep over the open connections, so that an
-honest request pays no timer.
+Here: refusing bytes that are no acceptable request, and answering heartbeats and reads directly. Not here: what they
+mean (`routes.heartbeat`), the size of other bodies (`front`), routes. A heartbeat and most reads never wait, so they
+need neither a task nor ASGI messages, which cost more than all the work of a heartbeat. Any unusual request takes the
+ordinary path through the application and gets the same answer. One sweep over the open connections finds slow and idle
+peers, so that a request needs no timer.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ MOST_CONNECTIONS = 20_000
 MAX_HEAD_BYTES = 16 * 1024
 MAX_HEADERS = 64
 MOST_PIPELINED = 32
-"""Requests on one connection that wait for the answer before theirs, 1 KiB each and more."""
+"""Maximum number of requests on one connection that wait for an earlier answer, 1 KiB or more each."""
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0
 IDLE_SECONDS = 75.0
-"""Longer than an agent of the usual pace rests: a new connection costs three heartbeats, with TLS thirty and more."""
+"""Longer than an agent's usual interval: a new connection costs as much as 3 heartbeats, with TLS 30 or more."""
 CROWDED_IDLE_SECONDS = 2.0
-"""The same when three quarters of all connections that may be are taken, 10 KiB each."""
+"""The idle limit when three quarters of the maximum number of connections are open, 10 KiB each."""
 STUCK_SECONDS = 30.0
-"""How long a peer may take nothing of an answer that waits for it; until then the answer lies in memory."""
+"""How long a peer may read nothing of its answer, which is kept in memory until then."""
 MOST_UNSENT_BYTES = 256 * 2**20
-"""All answers together that wait for peers who do not take them. Beyond it the largest are given up."""
+"""Maximum size of all unsent answers together. Beyond it, the connections with the largest are closed."""
 PIECE_BYTES = 64 * 1024
-"""Of a longer answer so much is written at once: over TLS a connection never says that it has too much otherwise."""
+"""A longer answer is written in pieces of this size: over TLS, flow control would not pause a single large write."""
 SWEEP_SECONDS = 2.0
 STOPPED_SECONDS = 5.0
-"""When to ask again who was waiting for a coordinator that stops."""
+"""Retry-After of a request that was waiting when the coordinator stopped."""
 
 _PREFIX = b"/v1/nodes/"
 _SUFFIX = b"/heartbeat"
@@ -55,16 +55,17 @@ _IDLE, _HEAD, _BODY = 0, 1, 2
 _VERSIONS = ("1.1", "1.0")
 _BODY_HEADERS = (b"content-length", b"transfer-encoding")
 _UNUSUAL_HEADERS = frozenset({b"expect", b"upgrade", b"origin", b"content-encoding"})
-_LEAVES_LANE = frozenset({*_UNUSUAL_HEADERS, b"authorization", b"content-type"})  # these: come a second time
+_LEAVES_LANE = frozenset({*_UNUSUAL_HEADERS, b"authorization", b"content-type"})  # the last two: when repeated
 _LEAVES_LANE_UNNAMED = _LEAVES_LANE | FORWARDING_HEADERS
-"""With one of them a request goes the long way, where it is looked at; the last: unless a named proxy sends it."""
+"""A request with one of these takes the ordinary path. Configured proxies may send the forwarding headers."""
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
 class _JoinedWrites:
-    """Where an answer is written: its head goes out with the first of its body, at the latest in the loop's next turn.
+    """A transport that joins an answer's head and the start of its body into one write.
 
-    One call of the system and one packet fewer for nearly all answers. A stream's head waits for none of its events.
+    This saves a system call and a packet for nearly all answers. The head is written in the loop's next turn at the
+    latest, so a stream's head does not wait for the first event.
     """
 
     __slots__ = ("_head", "_loop", "_transport")
@@ -72,7 +73,7 @@ class _JoinedWrites:
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
-        self._head: Optional[bytes] = None  # b"": it has gone
+        self._head: Optional[bytes] = None  # b"": it is written
 
     def write(self, data: bytes) -> None:
         if self._head is None:
@@ -98,10 +99,10 @@ class _JoinedWrites:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. `late_at` is the loop's time by which what is being received must be whole; None: nothing is.
+    """One connection. `late_at` is the loop time by which the current request must be complete; None: there is none.
 
-    `idle_since` is when the last request was answered, while nothing came after it. `unsent_bytes`, from `stuck_since`
-    on, is what waits until the peer takes it, as it was at the last sweep.
+    `idle_since` is when the last request was answered, if no other has begun since. `unsent_bytes` is the size of the
+    unsent answer at the last sweep; `stuck_since` is when it last got smaller.
     """
 
     late_at: Optional[float] = None
@@ -111,17 +112,17 @@ class BoundedProtocol(HttpToolsProtocol):
     _kept_bytes = 0  # of the answer that is being written
     _phase = _IDLE
     _head_bytes = 0
-    _line_bytes = 0  # since the parser last had something to say: part of a line that has no end yet
+    _line_bytes = 0  # since the parser's last callback: part of an incomplete line
     _refusal = "malformed"
     _reason = ""
     _is_open = False
     _leaves_lane = _LEAVES_LANE_UNNAMED
-    _version: Optional[str] = None  # of the first request: nobody changes it
-    _host: Optional[bytes] = None  # the last that was found to be ours
-    _read: Optional[Matched] = None  # the route of what is being read in the lane
-    _node_id: Optional[str] = None  # of what is being received in the lane
+    _version: Optional[str] = None  # of the first request; it does not change later
+    _host: Optional[bytes] = None  # the last one that was accepted
+    _read: Optional[Matched] = None  # the route of a GET in the fast path
+    _node_id: Optional[str] = None  # of a heartbeat in the fast path
     _authorization = _content_type = b""
-    _said = b""
+    _heartbeat_body = b""
 
     def __init__(
         self,
@@ -134,11 +135,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._application, self.app = self.app, cast("Any", self._served)
         self._dispatcher = dispatcher
         self._heartbeats = dispatcher.heartbeats
-        self._earlier: list[RequestResponseCycle] = []  # of this connection, perhaps not yet answered, but the last
+        self._earlier: list[RequestResponseCycle] = []  # all but the last request; some may be unanswered
         self._most_connections = most_connections
 
     async def _served(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The application, its long answers in pieces, each when the one before has gone."""
+        """Runs the application and sends its long answers in pieces, each after the one before is written."""
         has_begun = False
 
         async def send_in_pieces(message: dict[str, Any]) -> None:
@@ -155,7 +156,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
         try:
             await self._application(cast("Any", scope), cast("Any", receive), cast("Any", send_in_pieces))
-        except asyncio.CancelledError:  # the stop waits no longer; what waits for the disk may be done all the same
+        except asyncio.CancelledError:  # the process stops; a change that waits for the disk may still succeed
             if not has_begun:
                 refused = Refused("busy", "the coordinator is stopping", retry_after_seconds=STOPPED_SECONDS)
                 await send_problem(send, answer_to(refused, scope["path"]))
@@ -173,10 +174,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self.late_at = self.idle_since = None
         super().connection_lost(exc)
-        for cycle in self._earlier:  # uvicorn tells the last only; the others would write to what is closed
+        for cycle in self._earlier:  # uvicorn notifies the last only; the others would write to a closed transport
             cycle.disconnected = True
             cycle.message_event.set()
-        # What refers back to this connection goes, and it with that: the garbage collector would find it late.
+        # Break the reference cycles, so that the memory is freed at once and not by the garbage collector.
         self.app, self.cycle = self._application, cast("Any", None)
         self._earlier.clear()
         self.pipeline.clear()
@@ -189,7 +190,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.late_at is None:
             self.late_at = self.loop.time() + (HEAD_SECONDS if self._phase is _HEAD else BODY_SECONDS)
         if self._head_bytes + self._line_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.refuse("headers-too-large")  # an endless header, or trailer, shows in no callback
+            self.refuse("headers-too-large")  # an endless header or trailer reaches no callback
 
     def on_message_begin(self) -> None:
         self.url = b""
@@ -205,16 +206,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes += len(url)
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refusal = "headers-too-large"
-            raise ValueError("the address is too long")
+            raise ValueError("the URL is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._phase is _HEAD:  # else a trailer: no header, since a proxy looks at those only
+        if self._phase is _HEAD:  # else a trailer, which must not count as a header: proxies do not check it
             self.headers.append((name.lower(), value))
         self._line_bytes = 0
         self._head_bytes += len(name) + len(value) + 4
         if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
             self._refusal = "headers-too-large"
-            raise ValueError("too many headers")  # httptools wraps it; the answer is made in send_400_response
+            raise ValueError("too many headers")  # httptools wraps it; send_400_response answers
 
     def on_headers_complete(self) -> None:
         self.late_at = None
@@ -222,12 +223,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade() and any(
             name in _BODY_HEADERS and value != b"0" for name, value in self.headers
         ):
-            self._reason = "Upgrade: a request that has it must have no body"
-            raise ValueError(self._reason)  # the parser takes the body for what comes after the upgrade
+            self._reason = "header upgrade: is not allowed in a request with a body"
+            raise ValueError(self._reason)  # the parser would treat the body as upgraded data
         if self._version is None:
             self._version = self.parser.get_http_version()
             if self._version not in _VERSIONS:
-                self._reason = "only HTTP/1.1 and HTTP/1.0 are spoken here"
+                self._reason = "only HTTP/1.1 and HTTP/1.0 are supported"
                 raise ValueError(self._reason)
         if self._is_open and self.url.startswith(_PREFIX) and self._enters_lane():
             self._phase = _BODY
@@ -240,30 +241,30 @@ class BoundedProtocol(HttpToolsProtocol):
         self._begin_request()
 
     def _refuse_unusual_line(self) -> None:
-        """Raise ValueError for a request line that another program could take for something else than we do."""
+        """Raise ValueError for a request line that other programs could read differently."""
         if b"#" in self.url:
-            self._reason = "an address has no fragment"
+            self._reason = "the URL must not have a fragment"
         elif not self.url.startswith(b"/") and self.url != b"*":
             scheme, _, rest = self.url.partition(b"://")
             named = [value.lower() for name, value in self.headers if name == b"host"]
             if scheme.lower() in (b"http", b"https") and named == [rest.partition(b"/")[0].partition(b"?")[0].lower()]:
                 return
-            self._reason = "the address names another host than the header host"
+            self._reason = "the URL and the header host name different hosts"
         else:
             return
         raise ValueError(self._reason)
 
     def _begin_request(self) -> None:
-        """Have the application answer it, by uvicorn."""
+        """Pass the request to the application, through uvicorn."""
         if not self.url.startswith(b"/") or b"#" in self.url:
             self._refuse_unusual_line()
         if self._is_answering():
             if len(self._earlier) >= MOST_PIPELINED:
-                raise ValueError("too many requests wait for their answers")
+                raise ValueError("too many requests on this connection wait for their answers")
             self._earlier.append(self.cycle)
         self._read = None
         url, headers = self.url, self.headers
-        super().on_message_begin()  # what the lane does without
+        super().on_message_begin()  # skipped in the fast path
         self.url = url
         for name, value in headers:
             super().on_header(name, value)
@@ -272,7 +273,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._phase = _BODY
 
     def _enters_lane(self) -> bool:
-        """Is it a plain heartbeat on a connection with nothing else under way? What it has is kept."""
+        """Is it an ordinary heartbeat, and no other request is in progress? Stores its headers."""
         if not self.url.endswith(_SUFFIX):
             return False
         node_id = self.url[len(_PREFIX) : -len(_SUFFIX)]
@@ -296,12 +297,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if hosts != 1:
             return False
         self._authorization, self._content_type = authorization, content_type
-        self._said = b""
+        self._heartbeat_body = b""
         self._node_id = node_id.decode("ascii", "replace")
         return True
 
     def _immediate(self) -> Optional[Matched]:
-        """The route, if this asks for what is answered at once, on a connection with nothing else under way."""
+        """Returns the route if it answers at once and no other request is in progress, else None."""
         if self.parser.get_method() != b"GET" or self.flow.write_paused or self._is_answering():
             return None
         hosts = []
@@ -326,22 +327,23 @@ class BoundedProtocol(HttpToolsProtocol):
         return self._dispatcher.find_immediate(path.decode("ascii"))
 
     def _knows_host(self, hosts: list[bytes]) -> bool:
-        """Is it one name, and ours? Looked at once a connection."""
+        """Is there exactly one Host, and is it accepted? The result is kept for the connection."""
         try:
             if len(hosts) != 1 or not self._dispatcher.accepts_host(hosts[0]):
                 return False
-        except Refused:  # the application says why
+        except Refused:  # the application answers with the reason
             return False
         self._host = hosts[0]
         return True
 
     def _answer_read(self, matched: Matched) -> None:
-        """Answer at once; an answer that is long or must be waited for is sent by uvicorn."""
+        """Answer at once. A long answer, or one that must be awaited, is sent through uvicorn."""
         path, _, query_string = self.url.partition(b"?")
-        answer = self._dispatcher.answer(matched, Request("GET", path.decode("ascii"), query_string, self.headers))
+        request = Request("GET", path.decode("ascii"), query_string, self.headers, client=self._peer())
+        answer = self._dispatcher.answer(matched, request)
         if type(answer) is not Response or len(answer.body) > PIECE_BYTES:
             self._begin_request()
-            cast("Any", self.scope)[PREPARED] = answer  # its task has not begun
+            cast("Any", self.scope)[PREPARED] = answer  # its task has not started yet
             super().on_message_complete()
             return
         keep_alive = self.parser.should_keep_alive()
@@ -356,10 +358,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._node_id is None:
             super().on_body(body)
             return
-        self._said += body
-        if len(self._said) > MAX_HEARTBEAT_BYTES:
+        self._heartbeat_body += body
+        if len(self._heartbeat_body) > MAX_HEARTBEAT_BYTES:
             self._refusal = "too-large"
-            raise ValueError(f"a heartbeat has at most {MAX_HEARTBEAT_BYTES} bytes")
+            raise ValueError(f"a heartbeat body has at most {MAX_HEARTBEAT_BYTES} bytes")
 
     def on_message_complete(self) -> None:
         self.late_at = None
@@ -370,10 +372,10 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._node_id is None:
             super().on_message_complete()
-            self._rest()  # where the answer did not wait for the body
+            self._rest()  # if the answer was sent before the body arrived
             return
         node_id, self._node_id = self._node_id, None
-        answer = self._heartbeats.answer(node_id, self._authorization, self._content_type, self._said)
+        answer = self._heartbeats.answer(node_id, self._authorization, self._content_type, self._heartbeat_body)
         keep_alive = self.parser.should_keep_alive()
         if type(answer) is bytes and keep_alive:
             self.transport.write(_OK % (len(answer), answer))
@@ -389,11 +391,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._unset_keepalive_if_required()  # the sweep finds who rests, and a timer would keep what has ended
+        self._unset_keepalive_if_required()  # the sweep replaces this timer, which would keep closed connections
         self._rest()
 
     def _is_answering(self) -> bool:
-        """Is an answer of the application still to come, or not yet whole?"""
+        """Is an answer of the application missing or incomplete?"""
         last: Optional[RequestResponseCycle] = self.cycle
         return last is not None and not last.response_complete
 
@@ -404,11 +406,11 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.idle_since = self.loop.time()
 
     def send_400_response(self, msg: str) -> None:
-        """What uvicorn calls for a request that cannot be parsed; here in the shape of every other error."""
+        """Called by uvicorn for a request that cannot be parsed. Answers with a problem."""
         self.refuse(self._refusal, self._reason or msg)
 
     def refuse(self, kind_name: str, detail: str = "", *, retry_after_seconds: Optional[float] = None) -> None:
-        """Answer with a problem, unless it would be taken for another request's answer or a part of it, and close."""
+        """Answer with a problem and close. Only close if the client would read it as part of another answer."""
         self.late_at = None
         answers_this = not self._is_answering()
         if self._phase is _BODY and self._node_id is None and self._read is None:
@@ -419,11 +421,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def sweep(self, now: float, longest_idle_seconds: float) -> None:
-        """Close it if the peer is late, rests too long, or takes nothing."""
+        """Close the connection if the peer is late, idle for too long, or reads nothing."""
         if self._is_stuck(now):
-            self.transport.abort()  # to close would be to wait until all is taken
+            self.transport.abort()  # close() would wait until everything is sent
         elif self.late_at is not None and self.late_at < now:
-            if self.flow.read_paused:  # it is we who do not listen
+            if self.flow.read_paused or (self._phase is _HEAD and self._is_answering()):  # it waits for us
                 self.late_at = now + HEAD_SECONDS
             else:
                 self.refuse("too-slow")
@@ -441,7 +443,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def _response(answer: Union[bytes, ProblemAnswer], *, keep_alive: bool) -> bytes:
-    """An answer as HTTP/1.1 writes it."""
+    """A heartbeat's answer as HTTP/1.1 bytes."""
     if isinstance(answer, ProblemAnswer):
         status, headers, body = answer.status, dict(answer.headers), answer.body
     else:
@@ -454,7 +456,7 @@ def _response(answer: Union[bytes, ProblemAnswer], *, keep_alive: bool) -> bytes
 
 
 def _written(answer: Response, *, keep_alive: bool) -> bytes:
-    """A route's answer as HTTP/1.1 writes it."""
+    """A route's answer as HTTP/1.1 bytes."""
     parts = [_STATUS_LINES[answer.status]]
     for name, value in answer.headers:
         parts += (name, b": ", value, b"\r\n")
@@ -465,7 +467,7 @@ def _written(answer: Response, *, keep_alive: bool) -> bytes:
 
 
 async def sweep_connections(connections: set[BoundedProtocol], most_connections: int = MOST_CONNECTIONS) -> None:
-    """Close connections whose request does not become whole in time, idle and stuck ones. Runs until cancelled."""
+    """Close connections that are late with a request, idle or stuck. Runs until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(SWEEP_SECONDS)

@@ -1,4 +1,4 @@
-"""The coordinator as a process: uvicorn on the bounded protocol, TLS, signals, the service manager.
+"""The coordinator as a process: uvicorn with our connection class, TLS, signals, the service manager.
 
 Here: start, serve, stop. Not here: the application (`app`), settings (`settings`).
 """
@@ -25,6 +25,7 @@ from duxnet.coordinator.access.browsers import names_in_certificate
 from duxnet.coordinator.access.own_identity import OPERATOR_TOKEN_FILE
 from duxnet.coordinator.app import app_of, open_coordinator
 from duxnet.coordinator.coordinator import Coordinator
+from duxnet.coordinator.errors import WorkEnded
 from duxnet.coordinator.server.connection import MOST_CONNECTIONS, BoundedProtocol, sweep_connections
 from duxnet.coordinator.server.tls_listener import Handshakes
 from duxnet.coordinator.settings import CoordinatorSettings
@@ -37,18 +38,20 @@ _log = logging.getLogger("duxnet.coordinator")
 
 STOP_SECONDS = 5
 BACKLOG = 2048
+FOLLOWERS_SHARE = 8
+"""An eighth of all connections is for strangers' streams and long polls, with shares and tokens' at most half."""
 FILES_BESIDE_CONNECTIONS = 256
-"""The registry's files, its readers, the log. Fewer would let connections take them."""
+"""File descriptors reserved for the registry's files, its readers and the log."""
 SWITCH_SECONDS = 0.0005
-"""How long the committing thread may keep the loop from running. Python's own 5 ms would be waited at each request."""
+"""How long the commit thread may block the event loop. Python's default of 5 ms would delay each request."""
 GC_THRESHOLDS = (20_000, 50, 100)
-"""Requests leave hardly any cycles. Lower: less memory between collections, more time in them."""
+"""Requests leave hardly any cycles. Lower values would use less memory and more time."""
 
 
 def serve(settings: CoordinatorSettings, *, ready: Optional[Callable[[str], None]] = None) -> None:
-    """Open everything and serve until SIGTERM or SIGINT. `ready` is told the address once it listens.
+    """Open everything and serve until SIGTERM or SIGINT. `ready` is called with the address once it listens.
 
-    Raises StoreError and its kinds: what cannot be opened, and an address that cannot be listened on.
+    Raises StoreError and its subclasses if a file cannot be opened or the address cannot be listened on.
     """
     listener = _listener(settings)
     try:
@@ -64,7 +67,7 @@ def serve(settings: CoordinatorSettings, *, ready: Optional[Callable[[str], None
 
 
 def _listener(settings: CoordinatorSettings) -> socket.socket:
-    """Bound before anything is opened, so that a port in use costs nothing."""
+    """Binds the socket before any file is opened, so that a port in use fails at once."""
     where = f"{settings.host} port {settings.port}"
     try:
         info = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -72,7 +75,7 @@ def _listener(settings: CoordinatorSettings) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(info[4])
     except OSError as error:
-        raise StoreError(where, f"cannot be listened on: {error.strerror or error}") from error
+        raise StoreError(where, f"cannot listen: {error.strerror or error}") from error
     return listener
 
 
@@ -84,6 +87,7 @@ def _run(
 ) -> None:
     app = app_of(coordinator)
     most = _most_connections()
+    coordinator.bound_followers(most // FOLLOWERS_SHARE)
     context = _tls_context(settings)
     if context is not None:
         coordinator.host_names.of_certificate = _names_in(settings.tls_certificate)
@@ -110,7 +114,7 @@ def _run(
         backlog=BACKLOG,
     )
     config.load()
-    # Starting and stopping we tell ourselves; its warnings are one line for each malformed request, by anybody.
+    # We log start and stop. uvicorn's warnings would let any client add a line with each malformed request.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     server = _Server(config, coordinator, context, most)
     asyncio_run = _runner(config)
@@ -118,7 +122,7 @@ def _run(
 
 
 def _tls_context(settings: CoordinatorSettings) -> Optional[ssl.SSLContext]:
-    """None: it speaks plain http."""
+    """Returns the TLS settings; None: plain http."""
     certificate, key = settings.tls_certificate, settings.tls_key
     if not certificate:
         return None
@@ -126,48 +130,48 @@ def _tls_context(settings: CoordinatorSettings) -> Optional[ssl.SSLContext]:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(certificate, key)
-    except OSError as error:  # a certificate that is none, a key that cannot be read; ssl.SSLError is one
+    except OSError as error:  # invalid certificate or unreadable key; ssl.SSLError is an OSError
         raise StoreError(_unreadable(certificate, key), f"cannot be used: {error.strerror or error}") from error
     return context
 
 
 def _names_in(certificate: str) -> frozenset[str]:
-    """The names that the certificate is for; a form of it that only TLS understands names none, and the log says so."""
+    """The certificate's names. If its format is not supported here, logs that and returns no names."""
     try:
         return names_in_certificate(Path(certificate))
     except ValueError as error:
-        _log.warning("%s: names in it cannot be read, so only hosts counts: %s", certificate, error)
+        _log.warning("%s: its names cannot be read, so only the names in hosts are accepted: %s", certificate, error)
         return frozenset()
 
 
 def _unreadable(certificate: str, key: str) -> str:
-    """Which of the two files an error is about, for it does not say: the key where that cannot be read."""
+    """Which of the two files the error is about: the key if it cannot be read, else the certificate."""
     return key if os.access(certificate, os.R_OK) and not os.access(key, os.R_OK) else certificate
 
 
 def _most_connections() -> int:
-    """As many as the system lets this process have beside its files; it asks for all that it may have."""
+    """Returns the maximum number of connections. Raises the limit of open files as far as the system allows."""
     if sys.platform == "win32":
         return MOST_CONNECTIONS
     import resource
 
     wanted = MOST_CONNECTIONS + FILES_BESIDE_CONNECTIONS
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # RLIM_INFINITY is negative, or huge
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # RLIM_INFINITY is negative or very large
     if 0 <= soft < wanted:
         soft = min(hard, wanted) if hard >= 0 else wanted
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if 0 <= soft < wanted:
         most = max(1, soft - FILES_BESIDE_CONNECTIONS)
-        _log.warning("at most %d connections at once: the limit of open files is %d (ulimit -n)", most, soft)
+        _log.warning("accepting at most %d connections, since the limit of open files is %d (ulimit -n)", most, soft)
         return most
     return MOST_CONNECTIONS
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's raises the signal again when it has stopped, which would end the process before anything is saved.
+    """A uvicorn server that does not raise the signal again after it has stopped: that would end the process unsaved.
 
-    With TLS the connections are taken by `tls_listener`, which bounds what uvicorn leaves unbounded.
-    SIGHUP is for what others replace under a running coordinator: the certificate, and the log of changes.
+    With TLS, `tls_listener` accepts the connections, since uvicorn does not limit handshakes.
+    On SIGHUP the server reloads the certificate and opens the audit log again.
     """
 
     def __init__(
@@ -187,7 +191,7 @@ class _Server(uvicorn.Server):
         if self._context is None:
             await super().startup(sockets)
             return
-        await super().startup([])  # all but the listening
+        await super().startup([])  # everything except listening
         connections = self.server_state.connections
         make_connection = partial(
             cast("Any", self.config.http_protocol_class),
@@ -206,23 +210,23 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def _renew(self) -> None:
-        """Open the audit log again, and read the certificate anew; what cannot be read leaves the old one in force."""
+        """Open the audit log again and reload the certificate. On an error the old one stays in use."""
         certificate, key = self._coordinator.settings.tls_certificate, self._coordinator.settings.tls_key
         try:
             self._coordinator.audit.reopen()
             if self._context is not None:
-                # First elsewhere: a key of another certificate would leave the running context without any.
+                # Try a new context first: a key that does not match would leave the running one without a certificate.
                 ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
                 self._context.load_cert_chain(certificate, key)
                 self._coordinator.host_names.of_certificate = _names_in(certificate)
-        except OSError as error:  # ssl.SSLError is one
+        except OSError as error:  # also ssl.SSLError
             which = _unreadable(certificate, key)
-            _log.error("SIGHUP: %s cannot be used, the old one stays: %s", which, error.strerror or error)
+            _log.error("SIGHUP: %s cannot be used, so the old one stays in use: %s", which, error.strerror or error)
         except StoreError as error:
             _log.error("SIGHUP: %s", error)
         else:
             _log.info(
-                "SIGHUP: opened the audit log again and read the certificate; settings are read at the next start"
+                "SIGHUP: reopened the audit log and reloaded the certificate; settings are read at the next start only"
             )
 
     @contextlib.contextmanager
@@ -239,7 +243,7 @@ class _Server(uvicorn.Server):
 
 
 def _runner(config: uvicorn.Config) -> Callable[[Any], None]:
-    """`asyncio.run` on uvloop where there is one."""
+    """`asyncio.run`, on uvloop if it is installed."""
     if config.loop == "uvloop":
         with contextlib.suppress(ImportError):
             import uvloop
@@ -269,33 +273,50 @@ async def _serve(
     host, port = listener.getsockname()[:2]
     scheme = "https" if settings.tls_certificate else "http"
     address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-    sweeper = asyncio.ensure_future(sweep_connections(cast("Any", server.server_state.connections), most_connections))
-    watcher = asyncio.ensure_future(_tell_manager(server, coordinator, notifier, address, ready))
+    work = [
+        asyncio.ensure_future(sweep_connections(cast("Any", server.server_state.connections), most_connections)),
+        asyncio.ensure_future(_notify_manager(server, coordinator, notifier, address, ready)),
+    ]
+    for each in work:
+        each.add_done_callback(partial(_stop_if_failed, server))
     try:
         await server.serve(sockets=[listener])
     finally:
         notifier.stopping()
-        for task in (sweeper, watcher):
-            task.cancel()
+        for each in work:
+            each.cancel()
+        ended = await asyncio.gather(*work, return_exceptions=True)
+    for error in ended:
+        if isinstance(error, Exception):
+            raise WorkEnded(error)
 
 
-async def _tell_manager(
+def _stop_if_failed(server: uvicorn.Server, work: asyncio.Future[None]) -> None:
+    if not work.cancelled() and work.exception() is not None:
+        _log.critical("work ended that must go on: the coordinator ends", exc_info=work.exception())
+        server.should_exit = True
+
+
+async def _notify_manager(
     server: uvicorn.Server,
     coordinator: Coordinator,
     notifier: Notifier,
     address: str,
     ready: Optional[Callable[[str], None]],
 ) -> None:
-    """Say that it listens, then feed the watchdog as long as the loop pulses; end streams when it is asked to stop."""
+    """Say that it listens, then feed the watchdog as long as it pulses; end streams when it is stopped.
+
+    Raises what the background work ended with.
+    """
     while not server.started:
         await asyncio.sleep(0.01)
     gc.collect()
-    gc.freeze()  # what the start made stays; looking through it again and again was a tenth of a heartbeat
+    gc.freeze()  # objects made at start stay; scanning them again and again was a tenth of a heartbeat's cost
     gc.set_threshold(*GC_THRESHOLDS)
     sys.setswitchinterval(SWITCH_SECONDS)
     place = coordinator.settings.state_path(os.environ)
     _log.info(
-        "coordinator %s listens on %s; nodes join: %s; operators' first token: %s",
+        "coordinator %s listens on %s; nodes join: %s; first operator token: %s",
         coordinator.identity.id,
         address,
         _policy(coordinator),
@@ -305,16 +326,15 @@ async def _tell_manager(
     if ready is not None:
         ready(address)
     rest = min(notifier.watchdog_seconds / 3 if notifier.watchdog_seconds else 1.0, 1.0)
-    while True:
-        await coordinator.next_tick(rest)
-        notifier.watchdog()
-        if server.should_exit:
-            coordinator.is_stopping = True
-            coordinator.ticked()
-            return
-        await asyncio.sleep(rest / 4)
+    while not server.should_exit:
+        await asyncio.sleep(rest / 2)
+        if coordinator.background_failure is not None:
+            raise coordinator.background_failure
+        if coordinator.is_pulsing:
+            notifier.watchdog()
+    coordinator.event_feed.close()
 
 
 def _policy(coordinator: Coordinator) -> str:
-    words = {"open": "freely", "token": "by token", "approval": "freely, and wait for approval"}
+    words = {"open": "freely", "token": "with a join token", "approval": "freely, and wait for approval"}
     return words[coordinator.settings.join_policy]

@@ -1,8 +1,8 @@
-"""TLS before there is an HTTP connection: the handshakes under way, each with its time and all with a bound.
+"""A listener that limits the number and the duration of TLS handshakes.
 
-Here: whose connection is taken, and how long a handshake may last. Not here: what is spoken afterwards (`protocol`),
-which certificate (`server`). Whoever connects and says nothing costs a file; such ones count against the limit of
-connections, and where that is reached, who has waited longest goes: an honest peer is through within a moment.
+Here: accepting connections and timing their handshakes. Not here: HTTP (`connection`), the certificate (`process`). A
+peer that connects and sends nothing costs a file descriptor, so handshakes count against the limit of connections. At
+the limit, the oldest handshake is closed: an honest peer finishes its own quickly.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ __all__ = ["Handshakes"]
 _log = logging.getLogger("duxnet.coordinator")
 
 MOST_HANDSHAKES = 5_000
-"""60 KiB each. A loop that does all it can has a few hundred under way, if its peers answer within a second."""
+"""60 KiB each. A fully loaded loop has a few hundred in progress, if its peers answer within a second."""
 SPARE_CONNECTIONS = 64
-"""So many handshakes there may always be, and so many connections beyond the limit that are told to come again."""
+"""Handshakes that are always allowed, and connections beyond the limit that get a 503 answer."""
 TAKEN_AT_ONCE = 64
-"""New connections in one turn of the loop; a heartbeat waits for no more."""
+"""Maximum number of connections accepted in one turn of the loop, so that heartbeats do not wait longer."""
 PAUSE_SECONDS = 0.5
-"""After the system had no file for a connection."""
+"""The pause after the system had no file descriptor for a connection."""
 
 
 class Handshakes:
-    """Takes connections from `listener` and makes one of ours of each; `connections` are those that are through.
+    """Accepts connections from `listener`. `connections` are those whose handshake is done.
 
-    uvicorn, and the loop's own server below it, would give each a minute and count none.
+    uvicorn and asyncio's own server would give each handshake a minute and would not count them.
     """
 
     def __init__(
@@ -51,55 +51,55 @@ class Handshakes:
         self._most_connections = most_connections
         self._under_way: dict[asyncio.Task[None], None] = {}  # in the order in which they began
         self._loop: Any = asyncio.get_running_loop()  # typeshed does not know connect_accepted_socket
-        self._is_told = False
+        self._is_logged = False
         self._is_closed = False
 
     def open(self, backlog: int) -> None:
-        """Listen."""
+        """Start listening."""
         self._listener.setblocking(False)
         self._listener.listen(backlog)
-        self._loop.add_reader(self._listener, self._take)
+        self._loop.add_reader(self._listener, self._accept)
 
     def close(self) -> None:
-        """Listen no more, and give up those under way. The listener itself is its owner's to close."""
+        """Stop accepting, and cancel the handshakes in progress. The owner closes the listener itself."""
         self._is_closed = True
         self._loop.remove_reader(self._listener)
         for task in list(self._under_way):
-            self._give_up(task)
+            self._cancel(task)
 
-    def _take(self) -> None:
+    def _accept(self) -> None:
         for _ in range(TAKEN_AT_ONCE):
             try:
                 taken, _address = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError as error:  # no file, no memory: it would fail again at once
+            except OSError as error:  # no file descriptor or memory: it would fail again at once
                 self._make_room(error)
                 return
-            self._is_told = False
+            self._is_logged = False
             self._begin(taken)
 
     def _make_room(self, error: OSError) -> None:
         if self._under_way:
-            self._give_up(next(iter(self._under_way)))  # its file is free in the next turn
+            self._cancel(next(iter(self._under_way)))  # its descriptor is free in the next turn
             return
-        if not self._is_told:
-            _log.error("a connection cannot be taken: %s", error.strerror or error)
-        self._is_told = True
+        if not self._is_logged:
+            _log.error("cannot accept a connection: %s", error.strerror or error)
+        self._is_logged = True
         self._loop.remove_reader(self._listener)
         self._loop.call_later(PAUSE_SECONDS, self._go_on)
 
     def _go_on(self) -> None:
         if not self._is_closed:
-            self._loop.add_reader(self._listener, self._take)
+            self._loop.add_reader(self._listener, self._accept)
 
     def _begin(self, taken: socket.socket) -> None:
         if len(self._connections) >= self._most_connections + SPARE_CONNECTIONS:
-            taken.close()  # those beyond the limit were told, and do not go
+            taken.close()  # even those that got a 503 answer have not closed
             return
         room = min(MOST_HANDSHAKES, self._most_connections - len(self._connections))
         while len(self._under_way) >= max(SPARE_CONNECTIONS, room):
-            self._give_up(next(iter(self._under_way)))
+            self._cancel(next(iter(self._under_way)))
         taken.setblocking(False)
         task = self._loop.create_task(self._shake(taken))
         self._under_way[task] = None
@@ -110,17 +110,17 @@ class Handshakes:
             self._make_connection, taken, ssl=self._context, ssl_handshake_timeout=HEAD_SECONDS
         )
 
-    def _give_up(self, task: asyncio.Task[None]) -> None:
+    def _cancel(self, task: asyncio.Task[None]) -> None:
         del self._under_way[task]
         task.cancel()
 
     def _done(self, taken: socket.socket, task: asyncio.Task[None]) -> None:
         self._under_way.pop(task, None)
         if task.cancelled():
-            taken.close()  # perhaps the loop had not even begun with it
+            taken.close()  # the handshake may not even have started
             return
         error = task.exception()
         if error is not None:
             taken.close()
-            if not isinstance(error, OSError):  # too slow, no TLS, or gone; ssl.SSLError is one
-                _log.error("a handshake failed: %r", error)
+            if not isinstance(error, OSError):  # too slow, not TLS, or closed; also ssl.SSLError
+                _log.error("a TLS handshake failed: %r", error)

@@ -1,17 +1,17 @@
-"""From evidence about a node to its reputation: pure functions, no I/O, no clock.
+"""From evidence about a node to its reputation: pure functions without I/O or clock.
 
-How the registry uses this. It keeps one `EvidenceState` for each node beside its record (`to_plain`, `from_plain`; at
-most about 20 KB, mostly task ids) and, after deregistration, a `Tombstone` for its key and, if verified, its wallet.
+The registry stores one `EvidenceState` with each node's record (`to_plain`, `from_plain`; at most about 20 KB, mostly
+task ids) and, after deregistration, a `Tombstone` for its key and for its wallet if that was proven. It calls:
 
 | When | Call |
 |---|---|
-| registration | what the node left under its key, else a newcomer's |
-| proof of a wallet | `with_wallet(own, of_wallet)`: the faults of the wallet's other nodes come along |
-| `update_node_reputation` | `record(state, Outcome(…), at_seconds)`; the same object back: nothing to do |
+| registration | the tombstone of the node's key, `with_absence` since then; otherwise a newcomer's state |
+| proof of a wallet | `with_wallet(own, of_wallet)`: adds the faults of the wallet's other nodes |
+| `update_node_reputation` | `record(state, Outcome(…), at_seconds)`; returns the same object if nothing changed |
 | each hour of its own time | `with_hour(state, HourObserved(…))` for each node; `network_mean` for the priors |
-| every few minutes with raters | `evidence_from_ratings(triples, seeds)` over all `raters`, then `with_rating_batch` |
-| after each of these | `reputation_of(state, standing, network_live_mean)`: score for the index, reasons for people |
-| the same, unless an operator set it | `next_standing(standing, state, now)`; on a change `with_standing` |
+| every few minutes if there are ratings | `evidence_from_ratings(triples, seeds)`, then `with_rating_batch` |
+| after each of these | `reputation_of(state, standing, network_live_mean)`: score and reasons |
+| after each, unless an operator set the standing | `next_standing(standing, state, now)`, then `with_standing` |
 | queries | `expected_uptime`, `audit_probability`, `explored` |
 """
 
@@ -21,11 +21,13 @@ from registry_core.rules.reputation.admission_policy import StandingChange, next
 from registry_core.rules.reputation.availability import (
     HourObserved,
     expected_uptime,
+    is_steady,
     network_mean,
+    with_absence,
     with_hour,
 )
 from registry_core.rules.reputation.beta import beta_quantile, lower_bound
-from registry_core.rules.reputation.carry_over import Tombstone, is_faulty, starting_record, with_wallet
+from registry_core.rules.reputation.carry_over import Tombstone, is_faulty, starting_record, with_outcome, with_wallet
 from registry_core.rules.reputation.counted_tasks import CountedTasks
 from registry_core.rules.reputation.evidence import EvidenceState
 from registry_core.rules.reputation.explore import draw, explored
@@ -61,13 +63,16 @@ __all__ = [
     "expected_uptime",
     "explored",
     "is_faulty",
+    "is_steady",
     "lower_bound",
     "network_mean",
     "next_standing",
     "record",
     "reputation_of",
     "starting_record",
+    "with_absence",
     "with_hour",
+    "with_outcome",
     "with_rating_batch",
     "with_standing",
     "with_wallet",

@@ -1,7 +1,6 @@
-"""Admission moved by rule: a table of states and what the evidence says. What is not in the table does not move.
+"""Automatic changes of admission: a table of states and findings from the evidence; without a row nothing changes.
 
-Here: the table and its conditions. Not here: operators, who win over it (the caller does not ask for a node whose
-standing an operator has set).
+An operator's decision has priority: callers do not apply the table to a node whose standing an operator has set.
 """
 
 from __future__ import annotations
@@ -24,34 +23,34 @@ INCORRIGIBLE = "incorrigible"
 PROVEN = "proven"
 SERVED = "served"
 
-#: (standing, what the evidence must say, new standing, the reason given); the first row that fits wins
+#: (standing, required findings, new standing, reason); the first matching row applies
 STANDING_TABLE: tuple[tuple[Admission, tuple[str, ...], Admission, str], ...] = (
-    (Admission.PROBATION, (FAILING, INCORRIGIBLE), Admission.BANNED, "failed again after too many suspensions"),
+    (Admission.PROBATION, (FAILING, INCORRIGIBLE), Admission.BANNED, "it failed again after too many suspensions"),
     (Admission.PROBATION, (FAILING,), Admission.SUSPENDED, "too many of its verified results failed"),
-    (Admission.PROBATION, (PROVEN,), Admission.APPROVED, "enough verified tasks over enough days"),
-    (Admission.APPROVED, (FAILING, INCORRIGIBLE), Admission.BANNED, "failed again after too many suspensions"),
+    (Admission.PROBATION, (PROVEN,), Admission.APPROVED, "it completed enough verified tasks over enough days"),
+    (Admission.APPROVED, (FAILING, INCORRIGIBLE), Admission.BANNED, "it failed again after too many suspensions"),
     (Admission.APPROVED, (FAILING,), Admission.SUSPENDED, "too many of its verified results failed"),
-    (Admission.SUSPENDED, (SERVED,), Admission.PROBATION, "its suspension is over"),
+    (Admission.SUSPENDED, (SERVED,), Admission.PROBATION, "its suspension ended"),
 )
 
 
 @dataclass(frozen=True)
 class StandingChange:
-    """Where a node's standing goes, and why, in words for its operator."""
+    """A node's new standing, and the reason for people."""
 
     to: Admission
     reason: str
 
 
 def findings(state: EvidenceState, now_seconds: float, policy: ReputationPolicy = DEFAULT_POLICY) -> Mapping[str, bool]:
-    """What the evidence says at this Unix time, in the words of the table."""
+    """The findings of the table, from the evidence at this Unix time."""
     judged = judged_correctness(state, policy)
     mean = (1.0 + judged.successes) / (2.0 + judged.weight)
     known_since = now_seconds if state.first_seen_seconds is None else state.first_seen_seconds
     term = policy.suspension_days * 2.0 ** max(0, min(state.suspensions, 20) - 1)
     return {
         FAILING: state.failed_since_standing
-        and judged.weight >= policy.suspension_evidence - 0.5  # forgetting takes a little off each unit
+        and judged.weight >= policy.suspension_evidence - 0.5  # forgetting reduces each unit a little
         and mean <= policy.suspension_mean,
         INCORRIGIBLE: state.suspensions >= policy.suspensions_before_ban,
         PROVEN: state.verified_tasks >= policy.approval_tasks
@@ -64,7 +63,7 @@ def findings(state: EvidenceState, now_seconds: float, policy: ReputationPolicy 
 def next_standing(
     current: Admission, state: EvidenceState, now_seconds: float, policy: ReputationPolicy = DEFAULT_POLICY
 ) -> Optional[StandingChange]:
-    """The one step that the table asks for, or None. Pending and banned are left to operators."""
+    """The change that the table requires, or None. Only operators change pending and banned nodes."""
     found = findings(state, now_seconds, policy)
     for standing, conditions, to, reason in STANDING_TABLE:
         if standing is current and all(found[condition] for condition in conditions):
@@ -73,7 +72,7 @@ def next_standing(
 
 
 def with_standing(state: EvidenceState, change: StandingChange, now_seconds: float) -> EvidenceState:
-    """The evidence after its node's standing changed: suspensions are counted, and old faults are paid for."""
+    """The evidence after a change of standing: suspensions are counted, and earlier failures no longer suspend."""
     if change.to is Admission.SUSPENDED:
         return replace(
             state,

@@ -1,7 +1,4 @@
-"""Quantiles of the Beta distribution in plain Python, exact to about 1e-12, tens of microseconds at worst.
-
-Here: the regularised incomplete beta function and its inverse. Not here: what the evidence means.
-"""
+"""Quantiles of the Beta distribution in plain Python, exact to about 1e-12, in at most tens of microseconds."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from math import exp, expm1, inf, lgamma, log, sqrt
 __all__ = ["beta_quantile", "log_beta_cdf", "lower_bound"]
 
 BOUND = 0.05
-"""The probability that the true rate lies below the bound. Lower it to ask for more evidence before a good score."""
+"""The probability that the true rate is below the bound. A lower value requires more evidence for a good score."""
 
 _SMALLEST = 1e-300
 _TOLERANCE = 1e-15
@@ -19,9 +16,9 @@ _MOST_STEPS = 100
 
 
 def lower_bound(successes: float, failures: float, *, probability: float = BOUND) -> float:
-    """The `probability` quantile of Beta(1 + successes, 1 + failures): what the rate is at least, most likely.
+    """The `probability` quantile of Beta(1 + successes, 1 + failures): the rate is most likely at least this.
 
-    0 and 0 give 0.05, five clean successes 0.607. Both counts are weights ≥ 0 without the prior.
+    0 and 0 give 0.05; five successes without a failure give 0.607. Both counts are weights ≥ 0 without the prior.
     """
     return beta_quantile(probability, 1.0 + successes, 1.0 + failures)
 
@@ -30,8 +27,8 @@ def lower_bound(successes: float, failures: float, *, probability: float = BOUND
 def beta_quantile(probability: float, alpha: float, beta: float) -> float:
     """The x with P(X ≤ x) = `probability` for X ~ Beta(`alpha`, `beta`), all positive, 0 < probability < 1.
 
-    Newton's method on ln P against ln x, which is concave for beta ≥ 1 and convex below, so that it cannot
-    run away; closed forms where one parameter is 1.
+    Newton's method on ln P as a function of ln x, which is concave for beta ≥ 1 and convex below, so that it cannot
+    diverge; closed forms if one parameter is 1.
     """
     if not (0.0 < probability < 1.0 and 0.0 < alpha < inf and 0.0 < beta < inf):
         raise ValueError(f"no quantile {probability} of Beta({alpha}, {beta})")
@@ -89,7 +86,7 @@ def _continued_fraction(x: float, a: float, b: float) -> float:
 
 
 def _first_guess(probability: float, alpha: float, beta: float) -> float:
-    """Near enough for Newton: Abramowitz and Stegun 26.5.22, or the power law of the left tail."""
+    """A start value for Newton's method: Abramowitz and Stegun 26.5.22, or the power law of the left tail."""
     if alpha > 1.0 and beta > 1.0:
         tail = min(probability, 1.0 - probability)
         t = sqrt(-2.0 * log(tail))

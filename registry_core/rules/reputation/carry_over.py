@@ -1,26 +1,29 @@
-"""What a node starts with when its key or verified wallet was here before: leaving and coming back gains nothing."""
+"""The past of a node whose key or proven wallet was registered before, so that registering again gains nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Optional
 
+from registry_core.models.frozen import FrozenMap
 from registry_core.models.status import Admission
+from registry_core.rules.reputation.admission_policy import next_standing, with_standing
 from registry_core.rules.reputation.counted_tasks import CountedTasks
 from registry_core.rules.reputation.evidence import EvidenceState
+from registry_core.rules.reputation.outcomes import Outcome, record
 from registry_core.rules.reputation.policy import DEFAULT_POLICY, ReputationPolicy
 from registry_core.rules.reputation.scoring import reputation_of
 
-__all__ = ["Tombstone", "is_faulty", "starting_record", "with_wallet"]
+__all__ = ["Tombstone", "is_faulty", "starting_record", "with_outcome", "with_wallet"]
 
-#: worst first; a new key under a wallet never starts above probation
+#: worst first
 _RANK = (Admission.BANNED, Admission.SUSPENDED, Admission.PENDING, Admission.PROBATION, Admission.APPROVED)
 
 
 @dataclass(frozen=True)
 class Tombstone:
-    """What outlives a deregistration."""
+    """What is kept of a node after its deregistration."""
 
     evidence: EvidenceState = EvidenceState()
     standing: Admission = Admission.PROBATION
@@ -33,11 +36,11 @@ def starting_record(
     newcomer: Tombstone = Tombstone(),
     policy: ReputationPolicy = DEFAULT_POLICY,
 ) -> Tombstone:
-    """What a node starts with.
+    """The state with which a node starts.
 
-    The same key gets back exactly what it left. A new key whose wallet is *verified* takes over the worst evidence and
-    the worst standing that the wallet has, and must pass probation anew. Anyone else is a newcomer: never pass nodes of
-    an unverified wallet here, or a stranger could pin his failures on its owner.
+    A known key gets back exactly its earlier state. A new key whose wallet is *proven* takes over the worst evidence
+    and the worst standing of the wallet's nodes, and must pass probation again. Any other node is a newcomer. Never
+    pass nodes of an unproven wallet: a stranger could then make the wallet's owner liable for his failures.
     """
     if of_key is not None:
         return of_key
@@ -58,17 +61,28 @@ def starting_record(
     return Tombstone(evidence, standing)
 
 
+def with_outcome(
+    left: Tombstone, outcome: Outcome, now_seconds: float, rater_weights: Mapping[str, float] = FrozenMap()
+) -> Tombstone:
+    """What a removed node left, after an outcome that was reported since; its standing follows as if it were here."""
+    evidence = record(left.evidence, outcome, now_seconds, rater_weights=rater_weights)
+    change = None if evidence.standing_by_operator else next_standing(left.standing, evidence, now_seconds)
+    if change is None:
+        return replace(left, evidence=evidence)
+    return Tombstone(with_standing(evidence, change, now_seconds), change.to)
+
+
 def is_faulty(kept: Tombstone, policy: ReputationPolicy = DEFAULT_POLICY) -> bool:
-    """Whether there is something to answer for: out by its standing, or expected to fail more often than not."""
+    """Whether the node has faults: it is banned or suspended, or expected to fail more often than not."""
     out = kept.standing in (Admission.BANNED, Admission.SUSPENDED)
     return out or reputation_of(kept.evidence, policy=policy).posterior_mean < 0.5
 
 
 def with_wallet(own: Tombstone, of_wallet: Iterable[Tombstone], policy: ReputationPolicy = DEFAULT_POLICY) -> Tombstone:
-    """What a node has once its wallet is proven; `of_wallet`: its other nodes with that proof, and what some left.
+    """A node's state after its wallet is proven, given the wallet's other nodes, including removed ones.
 
-    Faults come along, merits do not: else one good node could lend its score to any number of new ones. `own` itself
-    where nothing comes along. An operator's decision on the node stays.
+    The node takes over their faults but not their merits: otherwise one good node could lend its score to any number of
+    new ones. Returns `own` itself if there are no faults. An operator's decision on the node stays.
     """
     faulty = [kept for kept in of_wallet if is_faulty(kept, policy)]
     if not faulty:
@@ -87,6 +101,6 @@ def with_wallet(own: Tombstone, of_wallet: Iterable[Tombstone], policy: Reputati
 
 
 def _merit(evidence: EvidenceState, policy: ReputationPolicy) -> tuple[float, float]:
-    """Scores end at a newcomer's; below it the mean tells bad from worse."""
+    """Score and mean: no score is below a newcomer's, so the mean distinguishes bad nodes."""
     reputation = reputation_of(evidence, policy=policy)
     return reputation.score, reputation.posterior_mean

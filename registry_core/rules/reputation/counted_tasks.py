@@ -1,4 +1,4 @@
-"""Which task ids have been counted, so that a task counts once: bounded, and small enough to keep with a node."""
+"""The task ids that were counted, so that each task counts once: bounded, and small enough for a node's record."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _DAY_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class CountedTasks:
-    """`days` holds (day number since 1970, the digests counted on it, side by side), oldest first.
+    """`days` holds (day number since 1970, the concatenated digests of that day), oldest first.
 
-    A digest is 64 bits: two of 1,024 ids fall together once in 10¹³ nodes, and then one task counts for none.
+    A digest has 64 bits: among 1,024 ids a collision occurs in one of 10¹³ nodes, and then one task is not counted.
     """
 
     days: tuple[tuple[int, str], ...] = ()
@@ -34,7 +34,7 @@ class CountedTasks:
         """The record with `task_id` counted at this Unix time; drops the oldest beyond the policy's bounds."""
         day = int(at_seconds // _DAY_SECONDS)
         if self.days:
-            day = max(day, self.days[-1][0])  # a clock that stepped back must not unsort the days
+            day = max(day, self.days[-1][0])  # keeps the days sorted if the clock was set back
         kept = [entry for entry in self.days if entry[0] > day - policy.task_memory_days]
         if kept and kept[-1][0] == day:
             kept[-1] = (day, kept[-1][1] + _digest(task_id))

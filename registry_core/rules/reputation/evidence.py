@@ -1,7 +1,6 @@
-"""All that is kept about a node in order to judge it: one frozen record, bounded, as plain JSON and back.
+"""The evidence stored about a node: one bounded, frozen record with conversion from and to JSON, and its forgetting.
 
-Here: the record and its arithmetic of forgetting. Not here: which outcome goes where (`outcomes`,
-`availability`), and what follows from it (`scoring`, `standing`).
+`outcomes` and `availability` update it; `scoring` and `admission_policy` evaluate it.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ _MOST = 1e12  # seconds, hours or weights beyond this are damage, not evidence
 
 
 def forgetting_sum(old: Evidence, new: Evidence, kept: float) -> Evidence:
-    """`old` after `new` came in, forgetting by `kept` (λ) for each unit of new weight.
+    """The sum of `old` and `new`, where `old` is multiplied by `kept` (λ) for each unit of new weight.
 
-    λ^w · old + (1 − λ^w) / (1 − λ) · new / w, with w the weight of `new`: what w single units give on average over
-    every order, so that order within `new` cannot matter. For w = 1 this is λ · old + new. The total stays below
+    λ^w · old + (1 − λ^w) / (1 − λ) · new / w, with w the weight of `new`: the average of adding w single units over all
+    their orders, so that the order within `new` has no effect. For w = 1 this is λ · old + new. The total stays below
     1 / (1 − λ), and a success added to `new` never lowers successes or raises failures.
     """
     weight = new.weight
@@ -39,59 +38,68 @@ def forgetting_sum(old: Evidence, new: Evidence, kept: float) -> Evidence:
 
 @dataclass(frozen=True)
 class EvidenceState:
-    """What is known of one node, without any prior. Times are Unix seconds of the registry's wall clock."""
+    """The evidence about one node, without priors. Times are Unix seconds of the registry's wall clock."""
 
     first_seen_seconds: Optional[float] = None
-    """When the registry first knew of it. None: not yet."""
+    """When the node first registered; None before the first outcome or hour."""
 
     settled: Evidence = Evidence()
     """Correctness before `open_at_seconds`, with forgetting."""
 
     open_batch: Evidence = Evidence()
-    """Correctness at `open_at_seconds`, as plain sums: what comes at the same time joins here."""
+    """Correctness at `open_at_seconds`, as plain sums; outcomes of the same time are added here."""
 
     open_at_seconds: float = 0.0
 
     verified_tasks: float = 0.0
-    """Successful first-hand outcomes, none counted more than 1, never forgotten: what probation asks for."""
+    """Successful first-hand outcomes, each of at most weight 1, never forgotten; they can end probation."""
 
     performance: Evidence = Evidence()
-    """Measured over claimed performance, with forgetting."""
+    """Measured against claimed performance, with forgetting."""
 
     availability: Evidence = Evidence()
     """Units (6 h) live and not live, with forgetting."""
 
     observed_hours: float = 0.0
-    """Hours that availability was observed, never forgotten."""
+    """Hours in which availability was observed, never forgotten."""
 
     uptime: Evidence = Evidence()
-    """Windows begun live that stayed live to their end, and that did not, with forgetting."""
+    """Windows in which the node stayed live to the end, and in which it did not, with forgetting."""
 
     window_hours: float = 0.0
-    """Hours done of the window under way; 0: none."""
+    """Observed hours of the current window; 0: no window."""
 
     window_intact: bool = False
-    """Live throughout the window under way."""
+    """Whether the node was always live in the current window."""
+
+    away_hours: float = 0.0
+    """Approximate hours in the last month for which the node had left or was removed."""
+
+    excused_hours: float = 0.0
+    """The part of `away_hours` that has not counted as absence so far."""
+
+    removed_at_hours: Optional[float] = None
+    """When the node was removed, in hours in which the registry judged liveness; None if it did not judge it."""
 
     ratings: Evidence = Evidence()
-    """What the last rating batch made of `raters`."""
+    """The evidence from `raters`, as of the last rating batch."""
 
     raters: FrozenMap[str, tuple[float, float]] = field(default_factory=FrozenMap)
-    """Rater's node id → (value from −1 to 1, when)."""
+    """Node id of the rater → (value from −1 to 1, time)."""
 
     suspensions: int = 0
     suspended_at_seconds: float = 0.0
 
     failed_since_standing: bool = False
-    """Whether an outcome failed since standing last changed: nobody is suspended twice for one fault."""
+    """Whether an outcome failed since the last change of standing, so that no failure suspends a node twice."""
 
     standing_by_operator: bool = False
-    """An operator decided on this node's standing: the rules leave it alone."""
+    """Whether an operator set this node's standing, so that the rules do not change it."""
 
     tasks: CountedTasks = CountedTasks()
 
     def to_plain(self) -> dict[str, Any]:
-        """A JSON value of what differs from an empty record."""
+        """The fields that differ from an empty record, as JSON values."""
         plain: dict[str, Any] = {}
         for name, default in _DEFAULTS.items():
             value = getattr(self, name)
@@ -102,14 +110,14 @@ class EvidenceState:
             elif isinstance(value, CountedTasks):
                 plain[name] = value.to_plain()
             elif name == "raters":
-                plain[name] = {rater: list(said) for rater, said in value.items()}
+                plain[name] = {rater: list(rating) for rater, rating in value.items()}
             else:
                 plain[name] = value
         return plain
 
     @classmethod
     def from_plain(cls, plain: object, called: str = "evidence") -> EvidenceState:
-        """What `to_plain` gave, exactly. Raises ValidationError naming the field as one of `called`."""
+        """The record that `to_plain` converted. Raises ValidationError, with `called` as the parent of the field."""
         history = stored_history(plain, called)
         for rater in history.get("raters", ()):
             limits.identifier(f"{called}.raters", rater)
@@ -117,7 +125,7 @@ class EvidenceState:
 
     @classmethod
     def trusted(cls, plain: Mapping[str, Any]) -> EvidenceState:
-        """As `from_plain`, of the history of a stored record, at less cost. Raises DamagedStoreError, nothing else."""
+        """As `from_plain` but faster, for the history of a stored record. Raises only DamagedStoreError."""
         try:
             return cls._of_history(stored_history(plain))
         except ValidationError as error:
@@ -139,13 +147,13 @@ _EVIDENCE = tuple(name for name, default in _DEFAULTS.items() if isinstance(defa
 
 
 def stored_history(plain: object, called: str = "history") -> FrozenMap[str, Any]:
-    """The history of a record as `to_plain` gave it, frozen. Raises ValidationError for anything else."""
+    """The history of a record, as `to_plain` returns it, frozen. Raises ValidationError for anything else."""
     if not isinstance(plain, Mapping):
         raise ValidationError(called, plain, "must be a map of fields")
     history: dict[str, Any] = {}
     for name, value in plain.items():
         if name not in _DEFAULTS:
-            raise ValidationError(f"{called}.{name}", value, "is not a field of it")
+            raise ValidationError(f"{called}.{name}", value, "is not a known field")
         read, rule = _STORED[type(_DEFAULTS[name])]
         try:
             history[name] = read(value)
@@ -155,7 +163,7 @@ def stored_history(plain: object, called: str = "history") -> FrozenMap[str, Any
 
 
 def _stored_number(value: Any, least: float = -_MOST) -> float:
-    if type(value) not in (float, int) or not least <= value <= _MOST:  # NaN is not
+    if type(value) not in (float, int) or not least <= value <= _MOST:  # NaN fails too
         raise ValueError
     return float(value)
 
@@ -182,7 +190,7 @@ def _stored_tasks(value: Any) -> tuple[tuple[int, str], ...]:
 def _stored_raters(value: Any) -> FrozenMap[str, tuple[float, float]]:
     if not isinstance(value, Mapping) or not all(isinstance(rater, str) for rater in value):
         raise TypeError
-    return FrozenMap({rater: _stored_pair(said, -1.0) for rater, said in value.items()})
+    return FrozenMap({rater: _stored_pair(rating, -1.0) for rater, rating in value.items()})
 
 
 def _stored_count(value: Any) -> int:
@@ -206,4 +214,4 @@ _STORED: Mapping[type, tuple[Callable[[Any], Any], str]] = {
     float: (_stored_number, f"a number from {-_MOST:g} to {_MOST:g}"),
     type(None): (_stored_number, f"a number from {-_MOST:g} to {_MOST:g}"),
 }
-"""By the type of the field's default: how a value is read, and what it must be."""
+"""By the type of the field's default: the function that reads a value, and the rule it must meet."""

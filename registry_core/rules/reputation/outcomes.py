@@ -1,7 +1,4 @@
-"""How one reported outcome changes a node's evidence.
-
-Here: tasks, measured performance, ratings by other nodes. Not here: availability, which the registry observes itself.
-"""
+"""How one reported outcome changes a node's evidence: a task, a measured performance or a rating by another node."""
 
 from __future__ import annotations
 
@@ -28,10 +25,10 @@ __all__ = ["Outcome", "correctness_of", "record", "with_rating_batch"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """One outcome as it is reported: what `update_node_reputation` takes.
+    """One reported outcome: the arguments of `update_node_reputation`.
 
-    `weight` (above 0, at most the policy's `most_weight`): a proven wrong result weighs 5, a timeout 1. `task_id`
-    makes the task count once. `rater` is the node whose opinion this is; None is first-hand, verified evidence.
+    `weight` (above 0, at most the policy's `most_weight`): a result proven wrong weighs 5, a timeout 1. With `task_id`
+    the task counts once. `rater` is the node whose opinion this is; None is first-hand, verified evidence.
     """
 
     success: bool
@@ -41,20 +38,20 @@ class Outcome:
     rater: Optional[str] = None
 
     def checked(self, policy: ReputationPolicy = DEFAULT_POLICY) -> Outcome:
-        """The same outcome if it can be accepted; else ValidationError."""
+        """The same outcome if it is valid; otherwise raises ValidationError."""
         limits.boolean("task_success", self.success)
         if self.task_id is not None and not _is_task_id(self.task_id):
             raise ValidationError("task_id", self.task_id, "must be text of 1 to 256 characters")
         if limits.number("weight", self.weight, 0.0, policy.most_weight) == 0.0:
             raise ValidationError("weight", self.weight, f"must be above 0 and at most {policy.most_weight:g}")
         if self.dimension == AVAILABILITY:
-            raise ValidationError("dimension", self.dimension, "is observed by the registry itself, not reported")
+            raise ValidationError("dimension", self.dimension, "cannot be reported; the registry observes it itself")
         if self.dimension not in (CORRECTNESS, PERFORMANCE):
             raise ValidationError("dimension", self.dimension, f"must be {CORRECTNESS} or {PERFORMANCE}")
         if self.rater is not None:
             limits.identifier("rater", self.rater)
             if self.dimension != CORRECTNESS:
-                raise ValidationError("rater", self.rater, f"can only speak of {CORRECTNESS}")
+                raise ValidationError("rater", self.rater, f"can only rate {CORRECTNESS}")
         return self
 
 
@@ -72,10 +69,10 @@ def record(
     policy: ReputationPolicy = DEFAULT_POLICY,
     rater_weights: Mapping[str, float] = FrozenMap(),
 ) -> EvidenceState:
-    """The evidence after `outcome` at this Unix time; the very same record if its task was counted before.
+    """The evidence after `outcome` at this Unix time; the same object if its task was counted before.
 
-    Outcomes of equal time may come in any order. `rater_weights`, from the last batch, say whom to forget first
-    when a node has more raters than are remembered. Raises ValidationError.
+    The order of outcomes of the same time has no effect. `rater_weights`, from the last rating batch, decide which
+    rater is dropped first when a node has too many. Raises ValidationError.
     """
     outcome.checked(policy)
     if outcome.rater is not None:
@@ -85,9 +82,9 @@ def record(
         if counted in state.tasks:
             return state
         state = replace(state, tasks=state.tasks.with_task(counted, at_seconds, policy))
-    said = evidence_of(outcome.weight, 0.0) if outcome.success else evidence_of(0.0, outcome.weight)
+    new = evidence_of(outcome.weight, 0.0) if outcome.success else evidence_of(0.0, outcome.weight)
     if outcome.dimension == PERFORMANCE:
-        return replace(state, performance=forgetting_sum(state.performance, said, policy.performance_kept))
+        return replace(state, performance=forgetting_sum(state.performance, new, policy.performance_kept))
     settled = state.settled
     batch = state.open_batch
     if at_seconds > state.open_at_seconds:
@@ -96,7 +93,7 @@ def record(
     return replace(
         state,
         settled=settled,
-        open_batch=evidence_of(batch.successes + said.successes, batch.failures + said.failures),
+        open_batch=evidence_of(batch.successes + new.successes, batch.failures + new.failures),
         open_at_seconds=max(at_seconds, state.open_at_seconds),
         verified_tasks=state.verified_tasks + (min(1.0, outcome.weight) if outcome.success else 0.0),
         failed_since_standing=state.failed_since_standing or not outcome.success,
@@ -104,12 +101,12 @@ def record(
 
 
 def correctness_of(state: EvidenceState, policy: ReputationPolicy = DEFAULT_POLICY) -> Evidence:
-    """First-hand evidence of correctness, the open batch included."""
+    """First-hand evidence of correctness, including the open batch."""
     return forgetting_sum(state.settled, state.open_batch, policy.correctness_kept)
 
 
 def with_rating_batch(state: EvidenceState, ratings: Evidence) -> EvidenceState:
-    """The evidence after a rating batch gave this for the node; the same record if nothing changed."""
+    """The evidence with the node's result of a rating batch; the same object if nothing changed."""
     return state if ratings == state.ratings else replace(state, ratings=ratings)
 
 
@@ -120,7 +117,7 @@ def _with_rating(
     policy: ReputationPolicy,
     rater_weights: Mapping[str, float],
 ) -> EvidenceState:
-    """One rating for each pair, the latest wins; it counts from the next batch on."""
+    """The evidence with one rating per rater, the latest; it counts from the next rating batch on."""
     value = min(1.0, outcome.weight) * (1.0 if outcome.success else -1.0)
     raters = dict(state.raters)
     raters[str(outcome.rater)] = (value, at_seconds)

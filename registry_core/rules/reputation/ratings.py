@@ -1,10 +1,9 @@
-"""What nodes say of each other, weighed by the trust that flows to the sayer.
+"""Ratings of nodes by nodes, weighted by the trust that flows from seed nodes to the rater.
 
-Here: trust from seeds, the budget of each rater, and the evidence that follows for the rated. Not here: how much
-of a node's evidence ratings may be (`scoring`), and who may rate (the registry).
+`scoring` limits the share of ratings in a node's evidence.
 
-A relative of evidence-based subjective logic: Škorić, de Hoogh, Zannone, "Flow-based reputation with uncertainty",
-International Journal of Information Security 2015. Plain lists: a million ratings take about ten seconds of one core.
+Related to evidence-based subjective logic: Škorić, de Hoogh, Zannone, "Flow-based reputation with uncertainty",
+International Journal of Information Security 2015. With plain lists, a million ratings take about ten seconds.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from registry_core.rules.reputation.policy import DEFAULT_POLICY
 
 __all__ = ["RatingBatch", "evidence_from_ratings", "weigh_ratings"]
 
-_ENOUGH = 1e-3  # the error left, summed over all nodes, where the average node holds 1
+_ENOUGH = 1e-3  # the remaining error, summed over all nodes; the average node has trust 1
 _MOST_STEPS = 200
 
 
 @dataclass(frozen=True)
 class RatingBatch:
-    """What one pass over all ratings gives.
+    """The result of one pass over all ratings.
 
-    `trust` sums to 1 over all nodes; `weights` is what one rating of each rater counts (0 to 1); `evidence`
-    is what follows for each rated node.
+    `trust` sums to 1 over all nodes; `weights` is the weight of one rating of each rater (0 to 1); `evidence` is the
+    resulting evidence for each rated node.
     """
 
     trust: Mapping[str, float]
@@ -44,20 +43,20 @@ def evidence_from_ratings(
     *,
     restart: float = DEFAULT_POLICY.rating_restart,
 ) -> RatingBatch:
-    """The evidence that (rater, rated, value from −1 to 1) triples give; of one pair the latest wins.
+    """The evidence from triples (rater, rated, value from −1 to 1); for one pair the latest counts.
 
-    t = (1 − a) Cᵀ t + a p with a = `restart`, C each rater's positive ratings squared and shared out to sum 1, p
-    uniform over `seeds`; what a rater without positive ratings holds returns to the seeds. The square lets trust
-    follow conviction: a lukewarm rating given to a stranger passes almost none. A rating of u counts
-    min(1, n · t_u / √outdegree_u). Raises ValidationError for no seed, or a value that is none.
+    t = (1 − a) Cᵀ t + a p with a = `restart`, C each rater's positive ratings, squared and normalised to sum 1, and p
+    uniform over `seeds`; the trust of a rater without positive ratings returns to the seeds. Because of the square, a
+    weak rating of a stranger passes on almost no trust. A rating of u has the weight min(1, n · t_u / √outdegree_u).
+    Raises ValidationError if there is no seed or a value is invalid.
     """
     latest = {(rater, rated): value for rater, rated, value in ratings if rater != rated}
     for (rater, rated), value in latest.items():
-        if not -1.0 <= value <= 1.0:  # NaN fails it too
+        if not -1.0 <= value <= 1.0:  # NaN fails too
             raise ValidationError(f"rating of {rated} by {rater}", value, "must be a number from -1 to 1")
     if not seeds:
         raise ValidationError("seeds", [], "must name at least one trusted node")
-    # Sorted, so that neither the order of arrival nor hash seeds change the last bit of a sum.
+    # Sorted, so that neither the order of the ratings nor hash seeds change the last bit of a sum.
     names = sorted({name for pair in latest for name in pair}.union(seeds))
     place = {name: index for index, name in enumerate(names)}
     edges = sorted((place[rater], place[rated], value) for (rater, rated), value in latest.items())
@@ -71,18 +70,18 @@ def evidence_from_ratings(
 
 
 def weigh_ratings(trust: Sequence[float], edges: Iterable[tuple[int, int, float]]) -> dict[int, float]:
-    """What one rating of each rater counts: its trust, measured in average nodes, spread over what it says.
+    """The weight of one rating of each rater: its trust, relative to the average node, spread over its ratings.
 
-    No rating counts more than 1 or more than n · t_u, and all of one rater's together at most n · t_u · √outdegree:
-    rating more of the network does not buy influence in proportion.
+    No rating weighs more than 1 or n · t_u, and all ratings of one rater together at most n · t_u · √outdegree: more
+    ratings do not increase a rater's influence in proportion.
     """
-    said = Counter(edge[0] for edge in edges)
+    outdegrees = Counter(edge[0] for edge in edges)
     nodes = len(trust)
-    return {rater: min(1.0, nodes * trust[rater] / sqrt(count)) for rater, count in said.items()}
+    return {rater: min(1.0, nodes * trust[rater] / sqrt(count)) for rater, count in outdegrees.items()}
 
 
 def _flow(nodes: int, edges: list[tuple[int, int, float]], seeds: frozenset[int], restart: float) -> list[float]:
-    """The fixed point of the trust flow, by power iteration: each step shrinks the error by 1 − `restart`."""
+    """The fixed point of the trust flow, by power iteration: each step multiplies the error by 1 − `restart`."""
     given = [0.0] * nodes
     for rater, _, value in edges:
         if value > 0.0:

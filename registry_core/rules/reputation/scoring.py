@@ -1,7 +1,4 @@
-"""From evidence to a score, and the sentences that explain it.
-
-Here: how the lower bounds of the dimensions become one number. Not here: how evidence is gathered and forgotten.
-"""
+"""From evidence to a score, with sentences that explain it: combines the lower bounds of the dimensions."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ __all__ = [
 ]
 
 NEWCOMER_SCORE = DEFAULT_POLICY.newcomer_score
-"""The score of a node about which nothing is known, and the least that any listed node has."""
+"""The score of a node without evidence, which is also the lowest score of any node."""
 
 _NO_TASK = "no task has been verified yet"
 
@@ -44,10 +41,11 @@ def reputation_of(
     network_live_mean: float = DEFAULT_POLICY.availability_prior_mean,
     policy: ReputationPolicy = DEFAULT_POLICY,
 ) -> Reputation:
-    """The node's reputation: 5 × the weighted geometric mean of what each dimension is at least.
+    """The node's reputation: 5 × the weighted geometric mean of the lower bounds of all dimensions.
 
-    Geometric, so that no dimension buys out another. `network_live_mean` is the share of time that the network's nodes
-    are live (`network_mean` over their `availability`). Never below a newcomer's score: standing decides below it.
+    The mean is geometric so that no dimension can make up for another. `network_live_mean` is the share of time in
+    which the network's nodes are live (`network_mean` over their `availability`). The score is never below a
+    newcomer's; standing distinguishes worse nodes.
     """
     bounds = bounds_of(state, network_live_mean, policy)
     share = sum(policy.exponents[name] for name in bounds)
@@ -72,7 +70,7 @@ def bounds_of(
     network_live_mean: float = DEFAULT_POLICY.availability_prior_mean,
     policy: ReputationPolicy = DEFAULT_POLICY,
 ) -> dict[str, float]:
-    """The lower bound of each dimension that counts: correctness always, the others once they have enough evidence."""
+    """The lower bound of each dimension: correctness always, the others once they have enough evidence."""
     judged = judged_correctness(state, policy)
     bounds = {CORRECTNESS: beta_quantile(policy.bound, 1.0 + judged.successes, 1.0 + judged.failures)}
     if state.observed_hours >= policy.availability_min_hours:
@@ -88,7 +86,7 @@ def bounds_of(
 
 
 def judged_correctness(state: EvidenceState, policy: ReputationPolicy = DEFAULT_POLICY) -> Evidence:
-    """First-hand evidence of correctness and, within their share, what others say."""
+    """First-hand evidence of correctness plus other nodes' ratings, up to their maximum share."""
     own = correctness_of(state, policy)
     allowed = own.weight * policy.ratings_share / (1.0 - policy.ratings_share)
     others = state.ratings
@@ -99,9 +97,9 @@ def judged_correctness(state: EvidenceState, policy: ReputationPolicy = DEFAULT_
 
 
 def audit_probability(state: EvidenceState, policy: ReputationPolicy = DEFAULT_POLICY) -> float:
-    """How often a coordinator should check this node's results: max(2 %, min(1, (1 − L) / 0.05 − 1)).
+    """The share of this node's results that should be checked: max(2 %, min(1, (1 − L) / 0.05 − 1)).
 
-    L is the bound of correctness; the one who checks shares neither wallet nor network nor rating ring with the node.
+    L is the bound of correctness. The checking node must share neither wallet, network nor rating ring with this one.
     """
     judged = judged_correctness(state, policy)
     least = beta_quantile(policy.bound, 1.0 + judged.successes, 1.0 + judged.failures)
@@ -113,30 +111,32 @@ def _reasons(
 ) -> tuple[str, ...]:
     own = correctness_of(state, policy)
     if own.weight == 0.0:
-        said = [_NO_TASK]
+        reasons = [_NO_TASK]
     else:
         counts = f"{own.successes:.4g} of {own.weight:.4g} weighted task outcomes succeeded"
-        said = [f"{counts}: correct in at least {bounds[CORRECTNESS]:.1%} of cases, most likely"]
+        reasons = [f"{counts}: most likely correct in at least {bounds[CORRECTNESS]:.1%} of cases"]
     if state.ratings.weight > 0.0:
-        said.append(
-            f"others' ratings weigh {state.ratings.successes:.3g} for and {state.ratings.failures:.3g} against it, "
-            f"and count for at most {policy.ratings_share:.0%} of the evidence"
+        reasons.append(
+            f"other nodes' ratings weigh {state.ratings.successes:.3g} for and {state.ratings.failures:.3g} against "
+            f"it, and make up at most {policy.ratings_share:.0%} of the evidence"
         )
     elif state.raters:
-        said.append(f"{len(state.raters)} ratings by others carry no trust, or wait for the next batch")
-    said.extend(_reasons_of_time(state, bounds, policy))
+        count = len(state.raters)
+        ratings = "1 rating" if count == 1 else f"{count} ratings"
+        reasons.append(f"{ratings} by other nodes: not trusted, or not counted before the next rating batch")
+    reasons.extend(_reasons_of_time(state, bounds, policy))
     if reached < policy.newcomer_score:
-        said.append("no listed node scores below a newcomer; its standing decides")
-    return tuple(said)
+        reasons.append("a newcomer's score is the lowest; the evidence is worse, so its standing decides")
+    return tuple(reasons)
 
 
 def _reasons_of_time(state: EvidenceState, bounds: Mapping[str, float], policy: ReputationPolicy) -> list[str]:
-    said = []
+    reasons = []
     seen = f"observed for {state.observed_hours:.1f} h"
     if AVAILABILITY in bounds:
-        said.append(f"{seen}: live at least {bounds[AVAILABILITY]:.1%} of the time, most likely")
+        reasons.append(f"{seen}: most likely live at least {bounds[AVAILABILITY]:.1%} of the time")
     elif state.observed_hours > 0.0:
-        said.append(f"{seen}; availability counts from {policy.availability_min_hours:.0f} h on")
+        reasons.append(f"{seen}; availability counts from {policy.availability_min_hours:.0f} h on")
     if PERFORMANCE in bounds:
-        said.append(f"performs as claimed in at least {bounds[PERFORMANCE]:.1%} of measurements, most likely")
-    return said
+        reasons.append(f"most likely performs as claimed in at least {bounds[PERFORMANCE]:.1%} of measurements")
+    return reasons

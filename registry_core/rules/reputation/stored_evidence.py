@@ -1,7 +1,7 @@
-"""How a node's evidence lies in its record: weights by dimension in the open, the rest as its history.
+"""Conversion between a node's evidence and its record.
 
-Here: there and back. `evidence` is what people read and may edit by hand; `history` holds what is needed to go on
-from there. Where the two disagree (a hand edit) `evidence` wins. Not here: what outcomes change (`outcomes`).
+The record's `evidence` holds the weights by dimension, which people read and may edit by hand; `history` holds the rest
+of the state. If the two disagree, after a hand edit, `evidence` takes precedence.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from registry_core.rules.reputation.scoring import reputation_of
 
 __all__ = ["after_hours", "after_outcome", "checked_history", "record_of", "state_of"]
 
-#: name in `evidence` → field of the state; correctness is not among them: its field is split in time
+#: name in `evidence` → field of the state; without correctness, which is split into two fields
 _STREAMS = {AVAILABILITY: "availability", PERFORMANCE: "performance", "uptime": "uptime", "ratings": "ratings"}
 _NOTHING = Evidence()
 
 
 def state_of(kept: NodeRecord) -> EvidenceState:
-    """What is known of the node, from its record. Raises DamagedStoreError for a history that is none."""
+    """The evidence in a record. Raises DamagedStoreError for an invalid history."""
     try:
         state = EvidenceState.trusted(kept.history)
     except DamagedStoreError as error:
@@ -47,9 +47,9 @@ def state_of(kept: NodeRecord) -> EvidenceState:
 def record_of(
     before: NodeRecord, state: EvidenceState, reputation: Optional[Reputation] = None, **node_fields: Any
 ) -> NodeRecord:
-    """`before` with this evidence and the score that follows from it; `node_fields` of its node changed too.
+    """`before` with this evidence and its score, and with `node_fields` of the node replaced.
 
-    `reputation`: what follows from it, where it was worked out already.
+    `reputation` is that of `state`, if the caller has computed it already.
     """
     evidence = {CORRECTNESS: correctness_of(state)}
     evidence.update((name, getattr(state, field)) for name, field in _STREAMS.items())
@@ -75,9 +75,9 @@ def after_outcome(
     hours: Iterable[HourObserved] = (),
     rater_weights: Mapping[str, float] = FrozenMap(),
 ) -> Optional[tuple[NodeRecord, Reputation, Optional[StandingChange]]]:
-    """The record, the reputation and the change of standing after an outcome; None if its task was counted before.
+    """The record, reputation and change of standing after an outcome; None if its task was counted before.
 
-    `hours` are those observed since the record was written, `rater_weights` those of the last rating batch.
+    `hours` were observed since the record was written; `rater_weights` are those of the last rating batch.
     """
     state = _begun(before, now_seconds)
     following = record(state, outcome, now_seconds, rater_weights=rater_weights)
@@ -87,7 +87,7 @@ def after_outcome(
 
 
 def after_hours(before: NodeRecord, hours: Iterable[HourObserved], now_seconds: float) -> NodeRecord:
-    """The record after these hours of attendance. Standing stays: being there is no merit and no fault in work."""
+    """The record after these observed hours. The standing does not change: uptime says nothing about correctness."""
     return record_of(before, _with_hours(_begun(before, now_seconds), hours))
 
 
@@ -107,7 +107,7 @@ def _with_hours(state: EvidenceState, hours: Iterable[HourObserved]) -> Evidence
 def with_standing_judged(
     before: NodeRecord, state: EvidenceState, now_seconds: float
 ) -> tuple[NodeRecord, Reputation, Optional[StandingChange]]:
-    """The record with this evidence, and with the standing that follows unless an operator has decided on it."""
+    """The record with this evidence and the resulting standing, which stays if an operator has set it."""
     standing = before.node.admission
     change = None if state.standing_by_operator else next_standing(standing, state, now_seconds)
     if change is None:
@@ -119,14 +119,14 @@ def with_standing_judged(
 
 
 def checked_history(plain: object) -> FrozenMap[str, Any]:
-    """A history as a file holds it, checked field by field. Raises ValidationError."""
+    """The history from a file, checked field by field. Raises ValidationError."""
     if isinstance(plain, Mapping) and not plain:
         return FrozenMap()
     return frozen_json_map("history", EvidenceState.from_plain(plain, "history").to_plain())
 
 
 def decided_by_operator(before: NodeRecord, after: Admission) -> Mapping[str, Any]:
-    """The history after an operator set the standing: the rules leave it alone, but for probation, which they end."""
+    """The history after an operator set the standing: the rules do not change it, except that they end probation."""
     rest = {name: value for name, value in before.history.items() if name != "standing_by_operator"}
     if after is not Admission.PROBATION:
         rest["standing_by_operator"] = True

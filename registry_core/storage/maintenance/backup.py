@@ -1,7 +1,7 @@
-"""A copy of a registry at one moment, taken beside a running writer, and the way back from it.
+"""Backs up a registry beside a running writer, and restores it.
 
-Here: copying whole files. A sealed registry stays sealed: no key is needed, and none is in the copy. Not here:
-from one kind of file to another (`migrate`).
+Whole files are copied. A sealed registry stays sealed: no key is needed, and the copy contains none. `migrate` converts
+between kinds of files.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ __all__ = ["backup", "put_in_place", "restore"]
 
 
 def backup(source: Path, target: Path, *, overwrite: bool = False, progress: Optional[Progress] = None) -> Verification:
-    """Copy the registry at `source` as its last commit left it; returns what a check of the copy found.
+    """Copy the registry at `source` as of its last commit; returns the verification of the copy.
 
-    Works beside a running writer, which does not wait. `progress` counts pages. A copy that is damaged is kept,
-    since it may be all that is left: look at `is_whole`. Raises StoreError; then there is no copy.
+    A running writer does not wait for it. `progress` counts pages. A damaged copy is kept, since it may be all that is
+    left: check `is_whole`. Raises StoreError, and then there is no copy.
     """
     _same_kind(source, target)
     with appearing(target, overwrite=overwrite) as temporary:
@@ -42,15 +42,15 @@ def backup(source: Path, target: Path, *, overwrite: bool = False, progress: Opt
 def restore(
     copy: Path, target: Path, *, overwrite: bool = False, progress: Optional[Progress] = None
 ) -> Optional[Path]:
-    """Put a backup in the place of the registry at `target`; returns where the registry that was there is kept.
+    """Replace the registry at `target` by a backup; returns the path at which the old registry is kept, if any.
 
-    Raises DamagedStoreError for a backup that is not whole, StoreInUseError while a process has the registry open,
-    StoreError when there is a registry and `overwrite` is False. Whatever happens, old or new is there whole.
+    Raises DamagedStoreError for a damaged backup, StoreInUseError while a process has the registry open, and StoreError
+    when `target` exists and `overwrite` is False. At any moment either the old or the new registry is complete.
     """
     _same_kind(copy, target)
     found = verify(copy, progress=progress)
     if not found.is_whole:
-        raise DamagedStoreError(str(copy), "it is not restored: " + "; ".join(found.damage[:3]))
+        raise DamagedStoreError(str(copy), "it was not restored: " + "; ".join(found.damage[:3]))
     if not overwrite:
         refuse_existing(target)
     place = own_place(target, "the folder of a registry", own=False)
@@ -62,7 +62,7 @@ def restore(
 
 
 def put_in_place(copy: Path, place: Path, *, overwrite: bool, kind: Kind = REGISTRY) -> Optional[Path]:
-    """Let a checked copy take its place, for who holds the registry's lock; returns where the old one is kept."""
+    """Put a checked copy at `place`; the caller holds its lock. Returns the path where the old file is kept."""
     with appearing(place, overwrite=overwrite, alone=True) as temporary:
         if is_sqlite_file(copy):
             copy_sqlite(copy, temporary, lambda _done, _total: None, kind)
@@ -72,26 +72,26 @@ def put_in_place(copy: Path, place: Path, *, overwrite: bool, kind: Kind = REGIS
 
 
 def _put_aside(place: Path, kind: Kind) -> Optional[Path]:
-    """Keep what is at `place` under another name too. Its log goes first: it would be replayed into the new file."""
+    """Keep the old registry under another name. Its log is removed first: it would be replayed into the new file."""
     if not place.exists() and not has_log(place):
         return None
     aside = kept_aside(place, "before-restore")
     with translated(str(place), "kept aside"):
         if has_log(place):
-            _tidy(place, kind)
-        if has_log(place):  # what could not be tidied is kept beside
+            _checkpoint(place, kind)
+        if has_log(place):  # keep a log that could not be written into the file
             wal_of(place).replace(wal_of(aside))
         wal_of(place).unlink(missing_ok=True)
         place.with_name(place.name + "-shm").unlink(missing_ok=True)
         if not place.exists():
             return aside
-    with appearing(aside, overwrite=False) as copy:  # until the rename, the old registry stays in its place too
+    with appearing(aside, overwrite=False) as copy:  # until the rename, the old registry also stays in its place
         shutil.copyfile(place, copy)
     return aside
 
 
-def _tidy(place: Path, kind: Kind) -> None:
-    """Let SQLite write the log into the file, where both are whole enough for it."""
+def _checkpoint(place: Path, kind: Kind) -> None:
+    """Let SQLite write the log into the file, if both are sound enough for that."""
     try:
         check_identity(place, kind)
         with closing(connect(place, read_only=False)) as connection:

@@ -1,6 +1,6 @@
-"""From one kind of file to another, from clear to sealed and back, and from old keys to the newest.
+"""Converts a registry: to another kind of file, from clear to sealed and back, and from old keys to the newest.
 
-Here: moving every record. Not here: copies of whole files (`backup`).
+Records are moved one by one; `backup` copies whole files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from registry_core.storage.store import Bury, Put, Row, Store
 __all__ = ["migrate", "rotate_key"]
 
 _AT_ONCE = 5_000
-_ALL_AT_ONCE = 1 << 30  # a JSON file is rewritten by each commit: one for all
+_ALL_AT_ONCE = 1 << 30  # each commit rewrites a JSON file: one commit for all records
 
 T = TypeVar("T")
 
@@ -37,28 +37,28 @@ def migrate(
     target_keys: Optional[KeyRing] = None,
     progress: Optional[Progress] = None,
 ) -> int:
-    """Write all that `source` holds to a new registry at `target`; returns the number of nodes.
+    """Write the content of `source` to a new registry at `target`; returns the number of nodes.
 
-    Nobody may have the source open for writing: what came in behind the copy would be lost. The source is left as
-    it is. Raises StoreError; then there is no target.
+    No process may have the source open for writing: its later changes would be lost. The source is not changed.
+    Raises StoreError, and then there is no target.
     """
     refuse_existing(target)
     with closing(open_store(source, source_keys, read_only=True)):
-        pass  # whether it is there and the keys fit is said before a lock file is made
+        pass  # a missing registry or a wrong key is an error before a lock file is made
     with closing(open_store(source, source_keys, read_only=False, own=False)) as old:
         rows = list(old.rows())
         with appearing(target, overwrite=False) as temporary:
-            temporary.unlink()  # a store makes its own file, and refuses an empty one
+            temporary.unlink()  # a store makes its own file, and rejects an empty one
             with closing(open_store(temporary, target_keys, read_only=False, own=False)) as new:
                 _move(old, new, rows, progress or (lambda _done, _total: None))
     return len(rows)
 
 
 def rotate_key(path: Path, keys: KeyRing, progress: Optional[Progress] = None) -> int:
-    """Seal everything anew with the newest of `keys`; returns how many values were. Can be repeated after a crash.
+    """Seal everything with the newest of `keys`; returns the number of values sealed. Can be repeated after a crash.
 
-    Until it has ended, the older keys are needed to open the registry; afterwards only for older backups. Nobody
-    may have the registry open for writing. Raises StoreError.
+    Until it has ended, the older keys are needed to open the registry; afterwards only for older backups. No other
+    process may have the registry open for writing. Raises StoreError.
     """
     with closing(open_store(path, keys, read_only=False, own=False)) as store:
         if isinstance(store, SqliteStore):

@@ -1,6 +1,6 @@
-"""Is the registry in this file whole? Reads everything, changes nothing, works beside a running writer.
+"""Checks whether the registry in a file is undamaged. Reads everything, changes nothing, works beside a running writer.
 
-Here: what is looked at and what is found. Not here: how it is printed (`duxnet.cli.registry`).
+`duxnet.cli.registry` prints the result.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ from registry_core.storage.state_sum import SumKey
 __all__ = ["Progress", "Verification", "is_sqlite_file", "sealed_with", "verify"]
 
 Progress = Callable[[int, int], None]
-"""Called with how many nodes are done, of how many."""
+"""Called with the number of nodes done and the number in total."""
 
 MOST_FINDINGS = 100
 _NO_SUM_KEY = (
-    "the key of its sums is not kept in it (a coordinator's follows from coordinator.key beside it): records were not "
-    "compared with their sums"
+    "the file does not contain the key of its sums (a coordinator derives it from the coordinator.key beside it): "
+    "records were not compared with their sums"
 )
-_NOT_OPENED = "sealed, and no key was given: only what can be checked without one was checked"
+_NOT_OPENED = "sealed, and no key was given: only checks that need no key were made"
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found. `damage` names each record or part that is not as written; empty: the registry is whole.
+    """The result. `damage` names each damaged record or part; empty: the registry is undamaged.
 
-    `notes` are what an operator should know of a registry that is whole. `opened` is False for a sealed registry
-    without its key, of which only checksums could be checked.
+    `notes` are for the operator, and are not damage. `opened` is False for a sealed registry without its key, for
+    which only checksums could be checked.
     """
 
     path: str
@@ -69,7 +69,7 @@ class Verification:
 
     @property
     def is_whole(self) -> bool:
-        """No damage; the log's tail apart."""
+        """Whether nothing is damaged, apart from the log's tail."""
         return not self.damage
 
     def to_plain(self) -> dict[str, Any]:
@@ -91,13 +91,13 @@ class _Found:
             self.damage.append(text)
 
     def note(self, text: str) -> None:
-        """What is not damage; as bounded."""
+        """Add a note; their number is limited like that of damages."""
         if len(self.notes) < MOST_FINDINGS:
             self.notes.append(text)
 
 
 def is_sqlite_file(path: Path) -> bool:
-    """Whether the file begins as SQLite's do, whatever its name. Raises StoreError when it cannot be read."""
+    """Whether the file begins like an SQLite file, whatever its name. Raises StoreError when it cannot be read."""
     try:
         return read_head(path, 16) == b"SQLite format 3\x00"
     except OSError as error:
@@ -105,7 +105,7 @@ def is_sqlite_file(path: Path) -> bool:
 
 
 def sealed_with(path: Path) -> tuple[bytes, ...]:
-    """The ids of the keys that the registry at `path` needs; none for one in clear. Raises StoreError."""
+    """The ids of the keys that the registry at `path` needs; empty for one in clear. Raises StoreError."""
     if is_sqlite_file(path):
         return open_checked(path, alone=False).sealed_with
     key_id = is_sealed_file(path)
@@ -119,9 +119,9 @@ def verify(
     *,
     sum_key: Optional[SumKey] = None,
 ) -> Verification:
-    """Check the whole registry at `path`. Raises StoreError where there is none, and for keys that do not fit.
+    """Check the whole registry at `path`. Raises StoreError when there is none, and for wrong keys.
 
-    `sum_key`: of the registry's sums, where the registry does not keep it itself.
+    `sum_key`: the key of the registry's sums, if its file does not contain it.
     """
     if is_sqlite_file(path) or path.suffix != ".json":
         return _verify_sqlite(path, keys, progress or (lambda _done, _total: None), sum_key)
@@ -156,7 +156,7 @@ def _verify_sqlite(path: Path, keys: Optional[KeyRing], progress: Progress, sum_
             state = read_state(location, connection)
             keys = keys if state.sealed_with else None
             opened = keys is not None or not state.sealed_with
-            result.update(_said(state), opened=opened)
+            result.update(_state_fields(state), opened=opened)
             rows = _rows(location, state, keys, found, found_layout)
             if opened and state.sum is not None:
                 rows.sums = sum_key_of(state, rows, sum_key)
@@ -175,7 +175,7 @@ def _verify_sqlite(path: Path, keys: Optional[KeyRing], progress: Progress, sum_
         found.notes.append(_NOT_OPENED)
     if log.has_damaged_tail:
         at = f"commit {result.get('last_commit')} of {result.get('last_commit_at')}"
-        found.notes.append(f"{log.tail_text()}; the last whole one, to which an opening goes back, is {at}")
+        found.notes.append(f"{log.tail_text()}; opening the registry rolls it back to {at}")
     if log.commits_surely_lost or log.header_damaged:
         found.add(found.notes.pop())
     return Verification(
@@ -187,7 +187,7 @@ def _verify_sqlite(path: Path, keys: Optional[KeyRing], progress: Progress, sum_
     )
 
 
-def _said(state: FileState) -> dict[str, Any]:
+def _state_fields(state: FileState) -> dict[str, Any]:
     stamp = state.last_commit
     return {
         "schema": state.schema,
@@ -198,11 +198,11 @@ def _said(state: FileState) -> dict[str, Any]:
 
 
 def _rows(location: str, state: FileState, keys: Optional[KeyRing], found: _Found, found_layout: int) -> layout.Rows:
-    """How rows are read; those of a sealed registry without its key only as far as their checksums go."""
+    """The reader of rows; of a sealed registry without its key it can only check checksums."""
 
     def dropped(node_id: str, what: Sequence[str]) -> None:
-        rule = "the next opening for writing drops, since it cannot be the registry's"
-        found.note(f"of node {node_id} {rule}: {'; '.join(what)}")
+        rule = "that the registry cannot have written, which the next opening for writing drops"
+        found.note(f"node {node_id} has fields {rule}: {'; '.join(what)}")
 
     older = found_layout if found_layout < layout.RECORDS_APART else 0
     sealer = None if keys is None and state.sealed_with else sealer_for(location, state, keys)
@@ -249,7 +249,7 @@ def _check_tombstones(connection: sqlite3.Connection, check: Callable[[tuple[Any
 def _check_state(state: FileState, rows: layout.Rows, found: _Found, *, opened: bool) -> None:
     rolled_back = state.values.get(ROLLED_BACK)
     if rolled_back is not None:
-        found.notes.append(f"it was opened with a damaged log before: {rolled_back}")
+        found.notes.append(f"it was once opened with a damaged log: {rolled_back}")
     for key, value in state.values.items() if opened else ():
         if key.startswith(layout.META):
             try:

@@ -1,4 +1,4 @@
-"""A copy of a database as one commit left it, taken beside a running writer, which does not wait."""
+"""Copies a database as of one commit, beside a running writer, which does not wait."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def copy_sqlite(source: Path, temporary: Path, progress: Callable[[int, int], No
     """Copy one commit of a database into the empty file `temporary`; `progress` counts pages. Raises StoreError."""
     check_identity(source, kind)
     with translated(str(source), "copied"), closing(connect(source, read_only=True)) as connection:
-        connection.execute("BEGIN")  # one commit for the whole copy, whatever the writer does meanwhile
+        connection.execute("BEGIN")  # the whole copy sees the same commit
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         with closing(sqlite3.connect(temporary, isolation_level=None)) as copy:
 
-            def told(_status: int, remaining: int, total: int) -> None:
+            def on_progress(_status: int, remaining: int, total: int) -> None:
                 progress(total - remaining, total)
-                time.sleep(0)  # other threads first
+                time.sleep(0)  # let other threads run
 
-            connection.backup(copy, pages=_PAGES_AT_ONCE, progress=told, sleep=0)
+            connection.backup(copy, pages=_PAGES_AT_ONCE, progress=on_progress, sleep=0)

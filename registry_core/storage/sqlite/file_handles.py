@@ -1,8 +1,8 @@
-"""The first bytes of a database file, read so that no lock of this process is lost.
+"""Reads the first bytes of a database file without losing SQLite's locks on it.
 
-Here: when a handle on a database may be closed. Not here: what the bytes mean. POSIX gives up all locks that a process
-has on a file when it closes any handle on it, SQLite's locks included: with them gone, any other program that opens
-the database and closes it again believes to be the last and removes the log that a writer here goes on writing to.
+POSIX releases all locks that a process holds on a file when the process closes any handle on it, including SQLite's
+locks. Without them, any other program that opens and closes the database believes that it is the last user and deletes
+the log, while a writer in this process continues to write to it. So this module decides when a handle may be closed.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from registry_core.files.opening import open_regular
 __all__ = ["UsedFile", "read_head"]
 
 _guard = threading.Lock()
-_users: dict[tuple[int, int], int] = {}  # files by device and inode → how many stores of this process have it open
-_kept: dict[tuple[int, int], int] = {}  # the same → a handle on it, to be closed with the last of them
+_users: dict[tuple[int, int], int] = {}  # file by device and inode → number of stores of this process that use it
+_kept: dict[tuple[int, int], int] = {}  # the same → a handle on it, which is closed with the last of these stores
 
 
 class UsedFile:
-    """Made before the first connection to the file at `path`, ended after the last one is closed. Raises OSError."""
+    """Marks the file at `path` as in use: made before the first connection, ended after the last. Raises OSError."""
 
     def __init__(self, path: Path) -> None:
         found = path.stat()
@@ -30,7 +30,7 @@ class UsedFile:
             _users[self._file] = _users.get(self._file, 0) + 1
 
     def end(self) -> None:
-        """This user has no connection any more."""
+        """The store has closed all its connections."""
         with _guard:
             _users[self._file] -= 1
             if not _users[self._file]:

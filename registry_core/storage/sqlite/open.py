@@ -1,7 +1,7 @@
-"""Opening a registry in SQLite: whose file is it, is it whole, do the keys fit; and making a new one in one step.
+"""Opens a registry in SQLite: checks the file's kind, its state and the keys; and makes a new one atomically.
 
-Here: all that happens before the first read or commit. Nothing is written before every check has passed: the
-checks run over a read-only connection, since closing any other one would already tidy the log into the file.
+Nothing is written before every check has passed: the checks use a read-only connection, since closing any other one
+would already write the log into the file.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ _SUPPORTED = "duxnet.nodes/1.x"
 ROLLED_BACK = "rolled_back"  # a key in `state`
 LABEL_KEY_BYTES = 16
 KEY_CHECK = "key_check:"  # before the id of a key
-_LOOKS_AT_THE_LOG = 4
-_BETWEEN_LOOKS_SECONDS = 0.05
+_LOG_SCANS = 4
+_BETWEEN_SCANS_SECONDS = 0.05
 _SIGNS_OF_DAMAGE = ("malformed", "not a database", "decode", "no such", "unsupported file format", "datatype mismatch")
 
 WRITER_CACHE_KIB = 32 * 1024  # of SQLite's pages; more makes large batches faster, and is resident memory
@@ -71,7 +71,7 @@ READER_CACHE_KIB = 1024
 
 
 class FileState(NamedTuple):
-    """What a file says of itself. `newer`: a later minor version wrote it, so unknown fields are to be kept."""
+    """The content of the table `state`. `newer`: a later minor version wrote the file, so unknown fields are kept."""
 
     schema: str
     store_id: bytes
@@ -83,9 +83,9 @@ class FileState(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """What a database of ours is for: the number in its head, its newest layout, and how messages name what is read.
+    """A kind of database of this project: its application id, its newest layout, and the supported schema for messages.
 
-    `unmarked` is the newest layout whose files had no number in their head.
+    `unmarked` is the newest layout whose files have no application id.
     """
 
     application_id: int
@@ -98,14 +98,14 @@ REGISTRY = Kind(layout.APPLICATION_ID, layout.LAYOUT, _SUPPORTED)
 
 
 class translated:  # noqa: N801 - read as a verb: `with translated(…)`
-    """sqlite3's errors and the operating system's as ours, naming the file. A class, since each commit pays for it."""
+    """Turns errors of sqlite3 and the operating system into ours, which name the file. A class, for speed."""
 
     def __init__(self, location: str, doing: str) -> None:
         self._location = location
         self._doing = doing
 
     def __enter__(self) -> None:
-        """Nothing to do."""
+        """Does nothing."""
 
     def __exit__(self, _kind: object, error: Optional[BaseException], _traceback: object) -> None:
         if error is not None:
@@ -117,10 +117,10 @@ class translated:  # noqa: N801 - read as a verb: `with translated(…)`
         if isinstance(error, sqlite3.Error):
             text = ascii(str(error))[1:-1]  # it may quote the damaged file
             if any(sign in text for sign in _SIGNS_OF_DAMAGE):
-                return DamagedStoreError(self._location, f"SQLite finds it damaged ({text})")
+                return DamagedStoreError(self._location, f"SQLite reports damage ({text})")
             return StoreError(self._location, f"cannot be {self._doing}: {text}")
-        if isinstance(error, UnicodeDecodeError):  # SQLite's own message, when it quotes a damaged name
-            return DamagedStoreError(self._location, "SQLite finds its tables damaged")
+        if isinstance(error, UnicodeDecodeError):  # from SQLite's message, when it quotes a damaged name
+            return DamagedStoreError(self._location, "SQLite reports damaged tables")
         if isinstance(error, layout.BadRow):
             return DamagedStoreError(self._location, str(error), error.node_id)
         if isinstance(error, OSError):
@@ -133,16 +133,16 @@ def connect(
 ) -> sqlite3.Connection:
     """A connection that begins no transaction by itself. `read_only` never writes to the file or its log.
 
-    `unchanging`: nobody can be writing to it. Without a log the file is then read as it is: SQLite would make a
-    log and its index first, even to read, which a folder that cannot be written refuses.
+    `unchanging`: no process is writing to the file. Without a log the file is then opened as immutable: otherwise
+    SQLite makes a log and its index even to read, which fails in a folder that cannot be written.
     """
     mode = "ro" if read_only else "rw"
     address = f"file:{quote(str(path))}?mode={mode}"
     if unchanging:
-        nobody_writes = not has_log(path)
-    else:  # a writer at work has a log, if only an empty one
-        nobody_writes = not wal_of(path).exists() and not os.access(path.parent, os.W_OK)
-    if read_only and nobody_writes:
+        is_immutable = not has_log(path)
+    else:  # a running writer has a log, even if it is empty
+        is_immutable = not wal_of(path).exists() and not os.access(path.parent, os.W_OK)
+    if read_only and is_immutable:
         address += "&immutable=1"
     connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
     try:
@@ -155,14 +155,14 @@ def connect(
 
 def _configure(connection: sqlite3.Connection, cache_kib: int, *, read_only: bool) -> None:
     connection.execute(f"PRAGMA cache_size = -{cache_kib}")
-    connection.execute("PRAGMA temp_store = MEMORY")  # no temporary file ever holds a record
+    connection.execute("PRAGMA temp_store = MEMORY")  # records never get into temporary files
     connection.execute("PRAGMA trusted_schema = OFF")
     if read_only:
         connection.execute("PRAGMA query_only = ON")
         return
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync there leaves data in the drive's cache
-    # 16 MiB of log before it is tidied into the file: batches touch the same pages of the index again and again
+    connection.execute("PRAGMA fullfsync = ON")  # on macOS a plain fsync leaves data in the drive's cache
+    # A checkpoint at 16 MiB of log: batches change the same pages of the index repeatedly
     connection.execute("PRAGMA wal_autocheckpoint = 4000")
     connection.execute("PRAGMA journal_size_limit = 67108864")
 
@@ -181,7 +181,7 @@ def has_log(path: Path) -> bool:
 
 
 def make_new(path: Path, ring: Optional[KeyRing], sum_key: Optional[SumKey] = None) -> None:
-    """An empty registry at `path`, whole or not at all, for who holds its lock. Raises StoreError."""
+    """Make an empty registry at `path` atomically. The caller holds its lock. Raises StoreError."""
     store_id = os.urandom(16)
     used = [] if ring is None else [ring.newest]
 
@@ -198,7 +198,7 @@ def make_new(path: Path, ring: Optional[KeyRing], sum_key: Optional[SumKey] = No
 def make_database(
     path: Path, kind: Kind, create: str, fill: Callable[[sqlite3.Connection], None] = lambda _connection: None
 ) -> None:
-    """An empty database of ours at `path`, whole or not at all. Raises StoreError."""
+    """Make an empty database of this `kind` at `path` atomically. Raises StoreError."""
     new = appearing(path, overwrite=False, alone=True)
     with translated(str(path), "made"), new as place, closing(connect(place, read_only=False)) as connection:
         connection.execute(f"PRAGMA application_id = {kind.application_id}")
@@ -210,7 +210,7 @@ def make_database(
 
 
 def choose_sum_key(rows: layout.Rows, given: Optional[SumKey]) -> list[tuple[str, object]]:
-    """Let `rows` write with the key given, or with a new one; returns what `state` keeps of a new one."""
+    """Let `rows` write with the key given, or with a new one; returns the rows of `state` that store a new one."""
     if given is not None:
         rows.sums = given
         return []
@@ -220,18 +220,18 @@ def choose_sum_key(rows: layout.Rows, given: Optional[SumKey]) -> list[tuple[str
 
 
 def new_label_key(rows: layout.Rows) -> tuple[str, object]:
-    """A key of the hashes of labels, as `state` keeps it."""
+    """A new key for the hashes of labels, as a row of `state`."""
     return layout.META + layout.LABEL_KEY, rows.sealed_meta(layout.LABEL_KEY, os.urandom(LABEL_KEY_BYTES).hex())
 
 
 def sum_state(rows: layout.Rows, total: int, commit: int) -> tuple[str, object]:
-    """The sum that this commit left, as `state` keeps it."""
+    """The sum after this commit, as a row of `state`."""
     assert rows.sums is not None
     return layout.STATE_SUM, StateSum.of(rows.sums, total, commit).to_text()
 
 
 def sum_key_of(state: FileState, rows: layout.Rows, given: Optional[SumKey] = None) -> Optional[SumKey]:
-    """The key that made the sums of a store; None where it is not at hand. Raises BadRow for one that is damaged."""
+    """The key that made the sums of a store; None if it is not available. Raises BadRow for a damaged one."""
     if state.sum is None:
         return None
     if given is not None and given.id == state.sum.key_id:
@@ -249,7 +249,7 @@ def sum_key_of(state: FileState, rows: layout.Rows, given: Optional[SumKey] = No
 
 
 def key_state(used: Sequence[SealingKey], store_id: bytes) -> list[tuple[str, object]]:
-    """What a store remembers of the keys in use: the id of each, and a sealed word that proves that it is the one."""
+    """The rows of `state` about the keys in use: the id of each, and a sealed value with which it can be checked."""
     checks = []
     for key in used:
         sealed = Sealer(KeyRing([key]), store_id).seal(b"", KEY_CHECK.encode("ascii"))
@@ -258,10 +258,10 @@ def key_state(used: Sequence[SealingKey], store_id: bytes) -> list[tuple[str, ob
 
 
 def check_files(path: Path, *, owned: bool) -> None:
-    """Look at the database and at what SQLite opens by itself beside it. Raises StoreError, OSError.
+    """Check the database and the files that SQLite opens beside it. Raises StoreError, OSError.
 
-    `owned`: they must be files of a checked folder, else regular files only. No file is opened: closing a handle on a
-    database that is in use gives up the locks of this process.
+    `owned`: they must be files in a checked folder; otherwise they only must be regular files. No file is opened:
+    closing a handle on a database in use would release the locks of this process.
     """
     names = [path.name + ending for ending in ("", "-wal", "-shm", "-journal")]
     if owned:
@@ -275,10 +275,10 @@ def check_files(path: Path, *, owned: bool) -> None:
 
 
 def hold_names(path: Path) -> None:
-    """In a folder where others may make files: take the names of log and journal, which SQLite would believe.
+    """In a folder where others may make files, make empty logs and journals, so that no other user can make them.
 
-    An empty log is one without commits; an empty journal is none to roll back, and SQLite leaves it there.
-    Raises StoreError.
+    SQLite would trust theirs. It reads an empty log as one without commits, and ignores an empty journal. Raises
+    StoreError.
     """
     with translated(str(path), "opened"), Folder(path.parent) as folder:
         if folder.is_shared():
@@ -287,7 +287,7 @@ def hold_names(path: Path) -> None:
 
 
 def check_identity(path: Path, kind: Kind = REGISTRY) -> int:
-    """Look at the head of the file, without SQLite; returns its layout.
+    """Check the head of the file, without SQLite; returns its layout.
 
     Raises DamagedStoreError, UnsupportedSchemaError, StoreError.
     """
@@ -297,24 +297,24 @@ def check_identity(path: Path, kind: Kind = REGISTRY) -> int:
         size = path.stat().st_size
         log_is_empty = not has_log(path)
     if len(head) < 100 or head[:16] != _MAGIC:
-        what = "it is empty" if not head else "it is not an SQLite database, or its head is damaged"
+        what = "it is empty" if not head else "it is not an SQLite database, or its header is damaged"
         raise DamagedStoreError(location, what)
     layout_version, application_id = struct.unpack(">I4xI", head[60:72])
     if application_id != kind.application_id and not (application_id == 0 and 0 < layout_version <= kind.unmarked):
-        raise UnsupportedSchemaError(location, f"application {application_id:#x}, of another program", kind.supported)
+        raise UnsupportedSchemaError(location, f"application id {application_id:#x} of another program", kind.supported)
     if layout_version > kind.layout:
-        raise UnsupportedSchemaError(location, f"SQLite layout {layout_version}, of a newer version", kind.supported)
+        raise UnsupportedSchemaError(location, f"SQLite layout {layout_version} of a newer version", kind.supported)
     page_bytes, pages = struct.unpack(">H", head[16:18])[0], struct.unpack(">I", head[28:32])[0]
     page_bytes = 65536 if page_bytes == 1 else page_bytes
-    if log_is_empty and size < pages * page_bytes:  # with a log, the head may run ahead of the file for a moment
+    if log_is_empty and size < pages * page_bytes:  # with a log, the header may be newer than the file
         raise DamagedStoreError(location, f"it was cut off: {size} bytes of {pages * page_bytes}")
     return int(layout_version)
 
 
 def open_checked(path: Path, *, alone: bool) -> FileState:
-    """Every check that needs no key, over a read-only connection. Raises what `check_identity` does.
+    """Make every check that needs no key, over a read-only connection. Raises what `check_identity` raises.
 
-    `alone`: the caller holds the writer's lock, so that nobody can be changing the file.
+    `alone`: the caller holds the writer's lock, so no other process is changing the file.
     """
     location = str(path)
     check_identity(path)
@@ -324,7 +324,7 @@ def open_checked(path: Path, *, alone: bool) -> FileState:
 
 def read_state(location: str, connection: sqlite3.Connection) -> FileState:
     """The table `state`, checked. Raises DamagedStoreError and UnsupportedSchemaError."""
-    (found,) = connection.execute("PRAGMA user_version").fetchone()  # first: a writer may bring it up meanwhile
+    (found,) = connection.execute("PRAGMA user_version").fetchone()  # first: a writer may upgrade it meanwhile
     values = dict(connection.execute("SELECT key, value FROM state"))
     schema, store_id = str(values.get("schema")), values.get("store_id")
     form = _SCHEMA_FORM.match(schema)
@@ -342,19 +342,19 @@ def read_state(location: str, connection: sqlite3.Connection) -> FileState:
 
 
 def settled_scan(path: Path) -> WalReport:
-    """The log's state. A writer at work looks like damage for an instant, so damage must stay to be believed."""
+    """The log's state. A running writer looks like damage for an instant, so damage is checked repeatedly."""
     with translated(str(path), "read"):
         report = scan_wal(wal_of(path))
-        for _look in range(_LOOKS_AT_THE_LOG - 1):
+        for _scan in range(_LOG_SCANS - 1):
             if not report.has_damaged_tail:
                 break
-            time.sleep(_BETWEEN_LOOKS_SECONDS)
+            time.sleep(_BETWEEN_SCANS_SECONDS)
             report = scan_wal(wal_of(path))
     return report
 
 
 def settle_log(path: Path, *, alone: bool = True) -> WalReport:
-    """Before SQLite passes over a damaged tail in silence: look, and keep a copy where commits were lost.
+    """Scan the log before SQLite silently skips a damaged tail, and keep a copy of it when commits were lost.
 
     `alone`: no other process can be writing to it.
     """
@@ -370,7 +370,7 @@ def settle_log(path: Path, *, alone: bool = True) -> WalReport:
 
 
 def sealer_for(location: str, state: FileState, ring: Optional[KeyRing]) -> Optional[Sealer]:
-    """The sealer that fits, or None for a store in clear. Anything that does not fit is a SealedStoreError."""
+    """The sealer for the store, or None for a store in clear. Raises SealedStoreError for missing or wrong keys."""
     if ring is None:
         if state.sealed_with:
             raise SealedStoreError(location, "it is sealed; give its encryption key")

@@ -1,7 +1,6 @@
-"""The table of tombstones in SQLite: writing them, and letting go of those beyond their bounds.
+"""Writes the table of tombstones in SQLite, and removes those beyond their limits.
 
-Here: what a commit does to the table, and by how much the sum changes. Not here: rows and checksums (`rows`), what the
-bounds are (`storage.tombstones`), reading (`store`).
+`rows` has the rows and checksums, `storage.tombstones` the limits; `store` reads the table.
 """
 
 from __future__ import annotations
@@ -34,21 +33,21 @@ WHERE retention = {int(Retention.BRIEF)} ORDER BY change LIMIT ?
 
 
 def forgotten_at(connection: sqlite3.Connection) -> int:
-    """The newest change of a removal that has no tombstone any more; 0: there is none."""
+    """The newest change of a removal whose tombstone is gone; 0: there is none."""
     row = connection.execute(layout.ONE_STATE, (layout.FORGOTTEN,)).fetchone()
     return 0 if row is None else int(row[0])
 
 
 class RemovedTable:
-    """Belongs to the writer: one commit at a time."""
+    """The table for the writer, which makes one commit at a time."""
 
     def __init__(self, location: str) -> None:
         self._location = location
-        self._retained: Optional[Counter[int]] = None  # how many there are of each retention
+        self._retained: Optional[Counter[int]] = None  # the number of tombstones by retention
         self._forgotten = 0
 
     def roll_back(self) -> None:
-        """What was written since the last commit is not."""
+        """Forget the state of a transaction that was rolled back."""
         self._retained = None
 
     def write(
@@ -59,9 +58,9 @@ class RemovedTable:
         removed: Sequence[TombstoneKey],
         stamp: Stamp,
     ) -> int:
-        """Write tombstones, and let go of those beyond their bounds; returns by how much the sum changes.
+        """Write tombstones, and remove those beyond their limits; returns the change of the sum.
 
-        Each node that is `removed` leaves one, so that those who ask what changed hear of it.
+        Each `removed` node gets a tombstone, so that `changed_since` can report it.
         """
         if self._retained is None:
             self._retained = Counter(dict(connection.execute(layout.RETAINED).fetchall()))
@@ -103,7 +102,7 @@ class RemovedTable:
         try:
             return rows.tombstone(row).lighter()
         except layout.BadRow as error:
-            _log.error("%s: %s; it was one too many, and is no longer kept", self._location, error)
+            _log.error("%s: %s; it was beyond the limit, and is no longer kept", self._location, error)
             return None
 
     def _forget(self, row: tuple[Any, ...]) -> None:

@@ -1,7 +1,7 @@
-"""How a registry lies in a SQLite file: tables, columns, checksums, and what is bound to what by the seal.
+"""The layout of a registry in a SQLite file: tables, columns, checksums, and what each seal is bound to.
 
-Here: SQL text and the way between records and rows. Not here: connections, files, threads (`sqlite`,
-`open`). Everything that a start reads is in columns of their own, so that it decodes no record.
+This module has the SQL and converts between records and rows; `open` and `store` have the connections. Everything that
+a start reads is in separate columns, so that it decodes no record.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["APPLICATION_ID", "LAYOUT", "SCHEMA", "BadRow", "Rows", "id_hash"]
 APPLICATION_ID = 0x44555852  # "DUXR", at byte 68 of the file, where file(1) and SQLite tools look
 LAYOUT = 3  # PRAGMA user_version: the tables below. The meaning of the records has its own version, in `state`
 RECORDS_APART = 3
-"""From this layout on what a node sent and what the registry knows are apart; records before are judged one by one."""
+"""From this layout on a node's own fields are separate from the registry's; `older_records` reads older ones."""
 SCHEMA = "duxnet.nodes/1.1"
 
 _COLUMNS = (
@@ -59,7 +59,7 @@ _BESIDE = (
     ("labels", "NOT NULL"),  # wallet and tags: text, or sealed
     ("columns_checksum", "INTEGER NOT NULL"),
     ("record_checksum", "INTEGER NOT NULL"),
-    ("record", "BLOB NOT NULL"),  # last: a start reads the columns before it and leaves it alone
+    ("record", "BLOB NOT NULL"),  # last: a start reads only the columns before it
 )
 _ALL = (*_CLEAR, *_BESIDE)
 _WIDTH = len(_CLEAR)
@@ -79,7 +79,7 @@ CREATE TABLE removed (
   sum BLOB NOT NULL, checksum INTEGER NOT NULL, content BLOB NOT NULL, PRIMARY KEY (kind, key)
 ) WITHOUT ROWID;
 CREATE INDEX removed_order ON removed (retention, change);
-"""  # noqa: S608 - the names above, nobody's input
+"""  # noqa: S608 - the names above, no input
 CREATE = f"""
 CREATE TABLE state (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 CREATE TABLE samples (
@@ -93,7 +93,7 @@ INSERT INTO nodes ({", ".join(_NAMES)}) VALUES ({", ".join("?" * len(_ALL))})
 ON CONFLICT (id_hash) DO UPDATE
 SET {", ".join(f"{name} = excluded.{name}" for name in _NAMES if name not in ("id", "sequence", "id_hash"))}
 WHERE id = excluded.id AND sequence = excluded.sequence
-"""  # noqa: S608 - the names above, nobody's input
+"""  # noqa: S608 - the names above, no input
 FIND = "SELECT sequence FROM nodes WHERE id_hash = ? AND id = ?"
 DELETE = "DELETE FROM nodes WHERE id_hash = ? AND id = ?"
 PUT_SAMPLE = "INSERT OR REPLACE INTO samples SELECT sequence, ?, ?, ?, ?, ? FROM nodes WHERE id_hash = ? AND id = ?"
@@ -103,7 +103,7 @@ SELECT {_CLEAR_NAMES}, labels, columns_checksum, id_hash,
   load_average, memory_usage, disk_usage, last_heartbeat, is_down
 FROM nodes LEFT JOIN samples USING (sequence) ORDER BY nodes.sequence
 """  # noqa: S608 - the names above
-# The same sums over the index alone: an entry that was changed would make a node vanish for those who ask by id.
+# The same sums over the index alone: a changed entry would hide a node from look-ups by id.
 INDEX_SUMS = """
 SELECT count(*), ifnull(sum(id_hash & 4294967295), 0), ifnull(sum(id_hash >> 32), 0), ifnull(sum(sequence), 0)
 FROM nodes INDEXED BY sqlite_autoindex_nodes_1
@@ -141,11 +141,11 @@ ALL_META = "SELECT key, value FROM state WHERE key GLOB 'registry:*'"
 STATE_SUM = "state_sum"  # keys in the table `state`
 LAST_COMMIT = "last_commit"
 FORGOTTEN = "forgotten"
-"""The newest change of a removal that has no tombstone any more."""
+"""The newest change of a removal whose tombstone is gone."""
 SUM_KEY = "sum_key"
-"""The key of `meta` under which a store keeps the key of its sums, where it is its own."""
+"""The key of `meta` for the key of the store's sums, unless the caller keeps it."""
 LABEL_KEY = "label_key"
-"""The key of `meta` under which a store keeps the key of the hashes of labels."""
+"""The key of `meta` for the key of the hashes of labels."""
 PUT_STATE = "INSERT OR REPLACE INTO state VALUES (?, ?)"
 ONE_STATE = "SELECT value FROM state WHERE key = ?"
 DELETE_STATE = "DELETE FROM state WHERE key = ?"
@@ -155,7 +155,7 @@ Labels = Union[str, bytes]
 
 
 class BadRow(Exception):  # noqa: N818 - the store turns it into a DamagedStoreError with its path
-    """This row is not what was written. Its text names the record and what is wrong with it."""
+    """A damaged row. The text names the record and what is wrong with it."""
 
     def __init__(self, node_id: object, sequence: object, what: str) -> None:
         self.node_id = node_id if isinstance(node_id, str) else None
@@ -164,48 +164,48 @@ class BadRow(Exception):  # noqa: N818 - the store turns it into a DamagedStoreE
 
 
 class Stamp(NamedTuple):
-    """A commit: its number, and the wall-clock time in Unix milliseconds (for people; nothing is decided by it)."""
+    """A commit: its number, and the wall-clock time in Unix milliseconds (only for people)."""
 
     number: int = 0
     at_ms: int = 0
 
     @classmethod
     def of_text(cls, text: object) -> Stamp:
-        """What `to_text` wrote. Raises ValueError."""
+        """The stamp that `to_text` wrote. Raises ValueError."""
         number, at_ms = str(text).split(" ")
         return cls(int(number), int(at_ms))
 
     def to_text(self) -> str:
-        """As `state` keeps it."""
+        """The text for `state`."""
         return f"{self.number} {self.at_ms}"
 
     def time_text(self) -> str:
-        """The time as people read it."""
+        """The time for people."""
         if self.at_ms <= 0:
             return "no time (nothing was committed yet)"
         return str(time_to_text(datetime.fromtimestamp(self.at_ms / 1000, timezone.utc)))
 
 
 def id_hash(node_id: str) -> int:
-    """64 bits of the id for the index: a third of the size of one over the texts, and twice as fast to fill."""
+    """64 bits of the id for the index, which is a third of the size of one over the ids and twice as fast to fill."""
     return int.from_bytes(
         hashlib.blake2b(node_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True
     )
 
 
 class IndexTally:
-    """Adds up over the rows of `START` what `INDEX_SUMS` adds up over the index, and the sums of the rows."""
+    """Computes from the rows of `START` the totals that `INDEX_SUMS` computes from the index; adds the rows' sums."""
 
     def __init__(self) -> None:
         self._count = self._low = self._high = self._sequences = self._changes = 0
         self.total = 0
 
     def add_started(self, row: tuple[Any, ...]) -> None:
-        """One row of `START`, after it was checked."""
+        """Add one row of `START`, after it was checked."""
         self._add(row[_WIDTH + 2], row)
 
     def add_whole(self, row: tuple[Any, ...]) -> None:
-        """One row of `EVERYTHING`, after it was checked."""
+        """Add one row of `EVERYTHING`, after it was checked."""
         self._add(row[_WIDTH], row)
 
     def _add(self, place: int, row: tuple[Any, ...]) -> None:
@@ -217,9 +217,9 @@ class IndexTally:
         self._sequences += row[1]
 
     def compare_sum(self, connection: sqlite3.Connection, key: Optional[SumKey]) -> None:
-        """Raises BadRow when rows and tombstones do not come to the sum that the last commit left.
+        """Raises BadRow when rows and tombstones do not add up to the sum after the last commit.
 
-        Or when a tombstone does not match its checksum: its node would come back as a newcomer.
+        Also when a tombstone does not match its checksum: its node would return as a newcomer.
         """
         removed = 0
         for row in connection.execute(_TOMBSTONE):
@@ -235,19 +235,18 @@ class IndexTally:
         except ValueError:
             raise BadRow(None, None, "of the registry as a whole (its sum) is damaged") from None
         if added(self.total, removed) != state.total or not state.is_marked(key, number):
-            what = "is missing, one too many, or not the one that the last commit left"
-            raise BadRow(
-                None, None, f"{what}: rows were put back, changed or removed by another hand; restore a backup"
-            )
+            what = "is missing, was added, or differs from the one that was committed"
+            raise BadRow(None, None, f"{what}: another program changed the file; restore a backup")
 
     def compare(self, sums: tuple[int, ...]) -> None:
         """Raises BadRow when the index does not hold exactly the rows of the table."""
         if sums != (self._count, self._low, self._high, self._sequences):
-            raise BadRow(None, None, f"is missing: the table has {self._count} nodes, its index other ones ({sums[0]})")
+            what = f"is missing: the table has {self._count} nodes, its index {sums[0]}, and they differ"
+            raise BadRow(None, None, what)
 
 
 class Rows:
-    """The way between records and rows, in clear or sealed. Raises BadRow for a row that is not as written."""
+    """Converts between records and rows, in clear or sealed. Raises BadRow for a damaged row."""
 
     def __init__(
         self,
@@ -258,9 +257,9 @@ class Rows:
         older: int = 0,
         dropped: Callable[[str, Sequence[str]], None] = lambda _node_id, _what: None,
     ) -> None:
-        """`sums`: the key with which rows are written, and checked by `check` where it is there.
+        """`sums`: the key of the sums, for writing rows and, if it is given, for `check`.
 
-        `older`: the file's layout where that is 1 or 2; `dropped` is called with what of a record is not believed.
+        `older`: the file's layout if that is 1 or 2; `dropped` is called with the dropped fields of a record.
         """
         self._sealer = sealer
         self.sums = sums
@@ -269,7 +268,7 @@ class Rows:
         self.read_as(older)
 
     def read_as(self, older: int) -> None:
-        """Read rows as the older layout has them, 1 or 2; 0: this one."""
+        """Read rows of the older layout 1 or 2; 0: of today's layout."""
         self._older = older
         names = _OLD_CLEAR_NAMES if older else _CLEAR_NAMES
 
@@ -284,7 +283,7 @@ class Rows:
         self.read_at_sql = self.read_sql.partition(" WHERE ")[0] + " WHERE sequence = ?"
 
     def another(self) -> Rows:
-        """One that reads and writes as this one, to be given another key of sums."""
+        """A copy that reads and writes like this one, but can be given another key of sums."""
         return Rows(self._sealer, sums=self.sums, newer=self._newer)
 
     @property
@@ -293,11 +292,11 @@ class Rows:
         return bool(self._older)
 
     def for_put(self, put: Put, change: int) -> tuple[Any, ...]:
-        """The values of `PUT`. Raises BadRow for a record that would not be read back as it is."""
+        """The values of `PUT`. Raises BadRow for a record that could not be read back unchanged."""
         return self._values(_clear(put.columns), put.columns.labels, self._packed(put.record), change)
 
     def _values(self, columns: Clear, labels: Labels, packed: bytes, change: int) -> tuple[Any, ...]:
-        """The row of this record. `labels` as bytes are left as they are: they are damaged."""
+        """The row of this record. `labels` as bytes are damaged, and stay as they are."""
         assert self.sums is not None
         clear = (*columns, change, self.sums.of_node(str(columns[0]), packed))
         bound = _bound(clear)
@@ -311,7 +310,7 @@ class Rows:
         return (*clear, place, labels, *checksums, record)
 
     def started(self, row: tuple[Any, ...]) -> Row:
-        """What `START` gives: columns and sample, checked."""
+        """The checked columns and sample of a row of `START`."""
         clear, (labels, checksum, place) = row[:_WIDTH], row[_WIDTH : _WIDTH + 3]
         bound = self._bound(clear)
         if _columns_checksum(bound, place, labels) != checksum:
@@ -321,7 +320,7 @@ class Rows:
         return Row(_columns(clear, labels), _sample(row[_WIDTH + 3 : -1]), row[-1] == 1)
 
     def read(self, row: tuple[Any, ...]) -> NodeRecord:
-        """What `read_sql` gives: the record, checked."""
+        """The checked record of a row of `read_sql`."""
         return self._unpacked(row[0], self._opened_record(row))
 
     def _opened_record(self, row: tuple[Any, ...]) -> bytes:
@@ -334,7 +333,7 @@ class Rows:
         return record
 
     def check(self, row: tuple[Any, ...]) -> None:
-        """Everything that can be checked of a row of `EVERYTHING`. Raises BadRow."""
+        """Check everything in a row of `EVERYTHING`. Raises BadRow."""
         place, labels, columns_checksum = row[_WIDTH : _WIDTH + 3]
         self.check_sums(row)
         if place != id_hash(row[0]):
@@ -344,10 +343,10 @@ class Rows:
         if columns_of(self._unpacked(row[0], packed)) != columns:
             raise BadRow(row[0], row[1], "its columns do not follow from its record")
         if self.sums is not None and not self._older and self.sums.of_node(row[0], packed) != row[_WIDTH - 1]:
-            raise BadRow(row[0], row[1], "its record is not the one that its sum was made of")
+            raise BadRow(row[0], row[1], "its record does not match its sum")
 
     def check_sums(self, row: tuple[Any, ...]) -> None:
-        """What can be checked of a row of `EVERYTHING` without a key. Raises BadRow."""
+        """Check in a row of `EVERYTHING` what needs no key. Raises BadRow."""
         clear, (place, labels, columns_checksum, record_checksum, record) = row[:_WIDTH], row[_WIDTH:]
         if _columns_checksum(self._bound(clear), place, labels) != columns_checksum:
             raise BadRow(clear[0], clear[1], "its columns do not match their checksum")
@@ -355,7 +354,7 @@ class Rows:
             raise BadRow(clear[0], clear[1], "its record does not match its checksum")
 
     def rewrapped(self, row: tuple[Any, ...]) -> Optional[tuple[Any, ...]]:
-        """The values of `REWRAP` that put a row of `EVERYTHING` under the newest key; None when it is."""
+        """The values of `REWRAP` that seal a row of `EVERYTHING` with the newest key; None when it is already."""
         clear, (place, labels, _columns_sum, _record_sum, record) = row[:_WIDTH], row[_WIDTH:]
         sealer = self._sealer
         if sealer is None or (sealer.is_newest(labels) and sealer.is_newest(record)):
@@ -367,7 +366,7 @@ class Rows:
         return (labels, _columns_checksum(bound, place, labels), _record_checksum(clear[0], record), record, clear[1])
 
     def written_anew(self, row: tuple[Any, ...], newest: Rows, change: int) -> tuple[Any, ...]:
-        """The values of `PUT`, as `newest` writes them, for a row of `EVERYTHING`. Raises BadRow for a damaged one."""
+        """The values of `PUT`, as `newest` writes them, for a row of `EVERYTHING`. Raises BadRow if it is damaged."""
         self.check_sums(row)
         clear, labels, bound = row[:_WIDTH], row[_WIDTH + 1], self._bound(row[:_WIDTH])
         packed = self._opened_record(row)
@@ -379,7 +378,7 @@ class Rows:
         return newest._values(clear[:_OLD_WIDTH], labels, packed, change)
 
     def damaged_anew(self, row: tuple[Any, ...], newest: Rows, change: int) -> tuple[Any, ...]:
-        """As `written_anew` for a damaged row: what is damaged stays as it is, so that it is found to be damaged."""
+        """As `written_anew` for a damaged row: damaged parts are copied unchanged, and are found again later."""
         assert newest.sums is not None
         clear, (place, labels, columns_checksum, record_checksum, record) = row[:_WIDTH], row[_WIDTH:]
         bound = self._bound(clear)
@@ -392,7 +391,7 @@ class Rows:
                     opened = self._opened(clear, b"labels", bound, labels)
                     labels = newest._sealer.seal(opened, b"labels" + bound_now)
                 except BadRow:
-                    pass  # the seal does not match now either
+                    pass  # the seal of a damaged row does not match afterwards either
             columns_checksum = _columns_checksum(bound_now, place, labels)
         return (*now, place, labels, columns_checksum, record_checksum, record)
 
@@ -408,20 +407,20 @@ class Rows:
         return (*clear, zlib.crc32(content, zlib.crc32(_bound(clear))), content)
 
     def tombstone(self, row: tuple[Any, ...]) -> StoredTombstone:
-        """What a row of the table `removed` says, checked."""
+        """The checked tombstone of a row of the table `removed`."""
         return self._unpacked_tombstone(row, self._opened_tombstone(row))
 
     def check_tombstone(self, row: tuple[Any, ...]) -> None:
-        """Everything that can be checked of a row of the table `removed`. Raises BadRow."""
+        """Check everything in a row of the table `removed`. Raises BadRow."""
         content = self._opened_tombstone(row)
         found = self._unpacked_tombstone(row, content)
         if found.retention != row[4] or found.at != row[3]:
             raise _bad_tombstone(row, "its columns do not follow from it")
         if self.sums is not None and self.sums.of_tombstone(row[0], row[1], content) != row[5]:
-            raise _bad_tombstone(row, "it is not the one that its sum was made of")
+            raise _bad_tombstone(row, "it does not match its sum")
 
     def rewrapped_tombstone(self, row: tuple[Any, ...]) -> Optional[tuple[Any, ...]]:
-        """The values of `PUT_TOMBSTONE` that put it under the newest key; None when it is."""
+        """The values of `PUT_TOMBSTONE` that seal it with the newest key; None when it is already."""
         sealer = self._sealer
         if sealer is None or sealer.is_newest(row[7]):
             return None
@@ -445,13 +444,13 @@ class Rows:
             raise _bad_tombstone(row, str(error)) from None
 
     def sealed_meta(self, key: str, value: str) -> Labels:
-        """A text of the registry as a whole, as it is kept."""
+        """A text of the registry as a whole, as `state` stores it."""
         return (
             value if self._sealer is None else self._sealer.seal(value.encode("utf-8"), b"meta" + key.encode("utf-8"))
         )
 
     def opened_meta(self, key: str, kept: object) -> str:
-        """The text that was kept under this key."""
+        """The text that `state` stores under this key."""
         if self._sealer is None and isinstance(kept, str):
             return kept
         if self._sealer is None or not isinstance(kept, bytes):
@@ -467,15 +466,15 @@ class Rows:
             packed = pack(record)
             if is_read_back(record, unpack(packed)):
                 return packed
-            why = "what would be read back is another record"
+            why = "reading it back would give a different record"
         except (ValueError, ArithmeticError, TypeError) as error:
             why = str(error)
-        raise BadRow(record.node.id, None, f"cannot be kept: {why}")
+        raise BadRow(record.node.id, None, f"cannot be stored: {why}")
 
     def _opened(self, clear: Clear, what: bytes, bound: bytes, sealed: object) -> bytes:
         assert self._sealer is not None
         if not isinstance(sealed, bytes):
-            raise BadRow(clear[0], clear[1], "it is not sealed, in a store that is")
+            raise BadRow(clear[0], clear[1], "it is not sealed, but the store is")
         try:
             return self._sealer.open(sealed, what + bound)
         except CannotOpen as error:
@@ -485,7 +484,7 @@ class Rows:
         try:
             found = self._of_older_layout(node_id, record) if self._older else unpack(record, newer=self._newer)
         except ValueError as error:
-            raise BadRow(node_id, None, f"cannot be understood: {error}") from None
+            raise BadRow(node_id, None, f"cannot be read: {error}") from None
         if found.node.id != node_id:
             raise BadRow(node_id, None, "belongs to another node")
         return found
@@ -521,21 +520,21 @@ def sum_of(row: tuple[Any, ...]) -> bytes:
 
 
 def check_tombstone_sum(row: tuple[Any, ...]) -> None:
-    """What can be checked of a row of the table `removed` without a key. Raises BadRow."""
+    """Check in a row of the table `removed` what needs no key. Raises BadRow."""
     if not isinstance(row[7], bytes) or zlib.crc32(row[7], zlib.crc32(_bound(row[:6]))) != row[6]:
         raise _bad_tombstone(row, "it does not match its checksum")
 
 
 def _bad_tombstone(row: tuple[Any, ...], what: str) -> BadRow:
     name = f"{str(row[0])[:16]!a} {str(row[1])[:128]!a}"
-    return BadRow(None, None, f"of what is kept of the removed {name} is damaged: {what}")
+    return BadRow(None, None, f"of the removed {name} is damaged: {what}")
 
 
 REWRAP = "UPDATE nodes SET labels = ?, columns_checksum = ?, record_checksum = ?, record = ? WHERE sequence = ?"
 
 
 def sample_values(sample: Sampled) -> tuple[Optional[float], ...]:
-    """The gauges, the time (Unix seconds) and 1 for down, as `samples` keeps them."""
+    """The gauges, the time (Unix seconds) and 1 for down, as `samples` stores them."""
     _node_id, health, is_down = sample
     at = health.last_heartbeat
     seen = None if at is None else at.timestamp()
@@ -543,7 +542,7 @@ def sample_values(sample: Sampled) -> tuple[Optional[float], ...]:
 
 
 def _clear(columns: Columns) -> Clear:
-    """Exactly the values that SQLite will give back, so that checksum and seal find them again."""
+    """Exactly the values that SQLite returns, so that checksum and seal match when they are read."""
     until = columns.cordoned_until
     return (
         columns.node_id,
@@ -564,7 +563,7 @@ def _clear(columns: Columns) -> Clear:
 
 
 def _bound(clear: Clear) -> bytes:
-    """The columns as bytes. `ascii`, not `repr`: what `repr` escapes changes with Python's Unicode tables."""
+    """The columns as bytes. Uses `ascii`, not `repr`, whose output depends on Python's Unicode tables."""
     if len(clear) != _WIDTH:
         return ascii(clear).encode("ascii")
     return ascii(clear[:-1]).encode("ascii") + _as_bytes(clear[-1])  # the sum
@@ -595,7 +594,7 @@ def _record_checksum(node_id: str, record: bytes) -> int:
 
 
 def _sample(gauges: tuple[Any, ...]) -> Optional[NodeHealth]:
-    """A saved sample, or None. Samples are soft: one that cannot be is forgotten, not reported."""
+    """A saved sample, or None. An impossible sample is ignored without an error: the next one replaces it."""
     load, memory, disk, at = gauges
     if load is None and memory is None and disk is None and at is None:
         return None

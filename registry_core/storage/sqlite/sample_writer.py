@@ -1,7 +1,7 @@
-"""The one thread of the registry: it writes health samples, so that no soft call waits for the disk.
+"""The registry's only thread, which writes health samples, so that heartbeats do not wait for the disk.
 
-Here: when the thread runs and what it carries. Not here: SQL. It starts with the first samples, sleeps when it
-has none, and is not waited for by a process that ends: samples are soft.
+It starts with the first samples and sleeps when it has none. A process that ends does not wait for it: the next samples
+replace those that are lost.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _VALUES = 5  # of one sample: see `sample_values`
 
 
 class Samples:
-    """Samples of many nodes in 48 bytes each: what was taken must not hold a million small objects."""
+    """Samples of many nodes in 48 bytes each: a million small objects would take too much memory."""
 
     def __init__(self) -> None:
         self._ids: list[str] = []
@@ -32,7 +32,7 @@ class Samples:
 
     @classmethod
     def of(cls, samples: Iterable[Sampled]) -> Samples:
-        """A copy of what `samples` gives now."""
+        """A copy of `samples`."""
         taken = cls()
         for sample in samples:
             taken._ids.append(sample.node_id)
@@ -43,7 +43,7 @@ class Samples:
         return len(self._ids)
 
     def pieces(self, at_once: int) -> Iterator[Iterator[tuple[object, ...]]]:
-        """The values of `PUT_SAMPLE`, so many at a time."""
+        """The values of `PUT_SAMPLE`, at most `at_once` at a time."""
         for start in range(0, len(self._ids), max(1, at_once)):
             yield self._piece(range(start, min(start + at_once, len(self._ids))))
 
@@ -59,7 +59,7 @@ class _Write(Protocol):
 
 
 class SampleWriter:
-    """Hands samples to `write`, in the order in which they were handed over, on a thread of its own."""
+    """Passes samples to `write` on its own thread, in the order of `hand_over`."""
 
     def __init__(self, write: _Write) -> None:
         self._write = write
@@ -70,7 +70,7 @@ class SampleWriter:
         self._thread: Optional[threading.Thread] = None
 
     def hand_over(self, samples: Samples) -> None:
-        """Return at once; the samples are written soon."""
+        """Queue the samples and return at once."""
         with self._changed:
             self._waiting.append(samples)
             if self._thread is None:
@@ -79,12 +79,12 @@ class SampleWriter:
             self._changed.notify_all()
 
     def wait_until_idle(self) -> None:
-        """Return when all that was handed over has been written."""
+        """Return when all queued samples have been written."""
         with self._changed:
             self._changed.wait_for(lambda: self._thread is None or not (self._waiting or self._busy))
 
     def close(self) -> None:
-        """Write what is waiting, then end the thread. Twice is no error."""
+        """Write the queued samples, then end the thread. May be called twice."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -97,9 +97,9 @@ class SampleWriter:
             while (samples := self._next()) is not None:
                 try:
                     self._write(samples, flush=False)
-                except RegistryError as error:  # soft: the next samples replace these
-                    _log.warning("health samples were not saved, which will be tried with the next ones: %s", error)
-        finally:  # whatever ended it, nobody may wait for it, and the next samples start another one
+                except RegistryError as error:  # the next samples replace these
+                    _log.warning("health samples were not saved; the next ones will be tried: %s", error)
+        finally:  # however it ends, wake waiting callers, and let the next samples start another thread
             with self._changed:
                 self._thread = None
                 self._busy = False

@@ -1,10 +1,9 @@
-"""The registry in an SQLite file: one row a node, records read when they are asked for, a commit for each change.
+"""The registry in an SQLite file: one row per node, records read on demand, a commit for each change.
 
-Here: the store. Not here: tables and checksums (`rows`), opening and its checks (`open`), the
-thread that writes samples (`sample_writer`), sharing of commits (`group_commit`).
+Tables and checksums are in `rows`, opening and its checks in `open`, the thread that writes samples in `sample_writer`.
 
-`journal_mode=WAL, synchronous=FULL`: a commit is in the log and flushed before it returns. Readers, in this
-process or another, see the last commit and never wait for a writer, nor it for them.
+`journal_mode=WAL, synchronous=FULL`: a commit is in the log and flushed before it returns. Readers, in this process or
+another, see the last commit; readers and the writer never wait for each other.
 """
 
 from __future__ import annotations
@@ -69,13 +68,13 @@ _log = logging.getLogger(__name__)
 
 SOFT_SAVE_SECONDS = 60.0
 _READ_AT_ONCE = 500  # host parameters in one statement; old SQLite allows 999
-_SAMPLES_AT_ONCE = 2_000  # rows in one commit of samples: some 20 ms, for which a durable call may have to wait
+_SAMPLES_AT_ONCE = 2_000  # rows in one commit of samples: about 20 ms, for which a commit may have to wait
 _REWRAPPED_AT_ONCE = 2_000
 _IDLE_READERS = 4  # connections kept for the next reading thread
 
 
 class _Transaction:
-    """`with` it: committed at the end, rolled back on an error. A class, since each commit pays for it."""
+    """A context manager that commits at the end, and rolls back on an error. A class, for speed."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -94,7 +93,7 @@ class _Transaction:
 
 
 class SqliteStore(Store):
-    """A store whose records lie in an SQLite file, sealed one by one where keys are given."""
+    """A store in an SQLite file; with keys, each record is sealed."""
 
     soft_save_seconds = SOFT_SAVE_SECONDS
     lazy = True
@@ -108,7 +107,7 @@ class SqliteStore(Store):
         own: bool = True,
         sum_key: Optional[SumKey] = None,
     ) -> None:
-        """`sum_key`: of the sums, where the file shall not keep a key of its own."""
+        """`sum_key`: the key of the sums; without it the file contains a key of its own."""
         self.read_only = read_only
         self.location = str(path)
         self._path = Path(os.path.realpath(path)) if read_only else own_place(path, "the folder of a registry", own=own)
@@ -124,7 +123,7 @@ class SqliteStore(Store):
         self._version = 0
         self._lock: Optional[PidLock] = None if read_only else lock_beside(self._path)
         self._used: Optional[UsedFile] = None
-        self._told: set[str] = set()
+        self._logged_nodes: set[str] = set()
         self._samples = SampleWriter(self._write_samples)
         try:
             self._open()
@@ -133,7 +132,7 @@ class SqliteStore(Store):
             raise
 
     def rows(self) -> Iterator[Row]:
-        """One pass over the table, in its own order, and one over the index."""
+        """One pass over the table, in its order, and one over the index."""
         tally = layout.IndexTally()
         with self._reader("read") as connection:
             connection.execute("BEGIN")  # both see the same commit
@@ -151,7 +150,7 @@ class SqliteStore(Store):
                 connection.execute("ROLLBACK")
 
     def read(self, node_id: str, sequence: Optional[int] = None) -> Optional[NodeRecord]:
-        """One look-up in the table where the sequence is known, else one in the index before it."""
+        """One look-up in the table if the sequence is known, else one in the index too."""
         try:
             connection = self._readers.pop()
         except IndexError:
@@ -199,7 +198,7 @@ class SqliteStore(Store):
         return None if row is None else self._rows.opened_meta(key, row[0])
 
     def all_meta(self) -> dict[str, str]:
-        """One statement. Keys are not among them: they belong to this file."""
+        """One statement. Omits the keys of this file."""
         return {key: text for key, text in self._all_texts().items() if key not in (layout.SUM_KEY, layout.LABEL_KEY)}
 
     def label_key(self) -> Optional[bytes]:
@@ -251,7 +250,7 @@ class SqliteStore(Store):
             return Stamp.of_text(None if row is None else row[0]).number
 
     def changed_since(self, change: int) -> Optional[ChangedSince]:
-        """Two looks into indexes."""
+        """Two look-ups in indexes."""
         with self._reader("read") as connection:
             connection.execute("BEGIN")  # all that follows sees one commit
             try:
@@ -272,7 +271,7 @@ class SqliteStore(Store):
     def commit(self, changes: Sequence[Change], meta: Mapping[str, Optional[str]]) -> None:
         """One transaction, one flush of the log."""
         if self.read_only:
-            raise ReadOnlyError(f"{self.location} is open for reading only")
+            raise ReadOnlyError(f"{self.location} is open read-only")
         settled = _Settled(changes)
         with self._writing, translated(self.location, "written"):
             if not self._has_right_sums():
@@ -290,7 +289,7 @@ class SqliteStore(Store):
             self._last_commit, self._total = stamp, total
 
     def _write(self, connection: sqlite3.Connection, settled: _Settled, stamp: Stamp) -> int:
-        """Write nodes and tombstones; returns the total of the sums after that."""
+        """Write nodes and tombstones; returns the new total of the sums."""
         deleted, puts = settled.deleted, list(settled.puts.values())
         was, removed = 0, []
         if deleted or puts:
@@ -308,9 +307,9 @@ class SqliteStore(Store):
         return total
 
     def save_samples(self, samples: Iterable[Sampled], *, wait: bool) -> None:
-        """By default left to a thread, which writes a few thousand at a time without flushing."""
+        """Without `wait` a thread writes them, a few thousand at a time, without flushing."""
         if self.read_only:
-            raise ReadOnlyError(f"{self.location} is open for reading only")
+            raise ReadOnlyError(f"{self.location} is open read-only")
         taken = Samples.of(samples)
         if wait:
             self._samples.wait_until_idle()
@@ -319,7 +318,7 @@ class SqliteStore(Store):
             self._samples.hand_over(taken)
 
     def refresh(self) -> bool:
-        """One look at the log's index in shared memory."""
+        """One read of the log's index in shared memory."""
         with translated(self.location, "read"):
             version = self._data_version()
         changed = version != self._version
@@ -327,12 +326,12 @@ class SqliteStore(Store):
         return changed
 
     def close(self) -> None:
-        """Wait for samples that are being written, tidy the log into the file, release the lock."""
+        """Wait for samples that are being written, write the log into the file, release the lock."""
         self._samples.close()
         connections = [*self._readers, *(item for item in (self._watch, self._writer) if item is not None)]
         self._readers.clear()
         self._watch = self._writer = None
-        for connection in connections:  # the writer last: the last one to close tidies up
+        for connection in connections:  # the writer last: the last to close writes the log into the file
             connection.close()
         used, self._used = self._used, None
         if used is not None:
@@ -342,13 +341,13 @@ class SqliteStore(Store):
             lock.release()
 
     def rewrap(self, progress: Callable[[int, int], None]) -> int:
-        """Seal everything anew with the newest key, some thousand records at a time; returns how many were.
+        """Seal everything with the newest key, some thousand records at a time; returns the number sealed.
 
-        A crash leaves records under both keys, and the file says that it needs both. Raises SealedStoreError when
-        nothing is sealed.
+        After a crash, records are sealed with either key, and the file states that it needs both. Raises
+        SealedStoreError when nothing is sealed.
         """
         if self._keys is None:
-            raise SealedStoreError(self.location, "it is not sealed, so that there is no key to change")
+            raise SealedStoreError(self.location, "it is not sealed, so it has no key to change")
         (total,) = self._all("SELECT count(*) FROM nodes")[0]
         done, behind = 0, -1
         while piece := self._all(layout.SOME, behind, _REWRAPPED_AT_ONCE):
@@ -368,7 +367,7 @@ class SqliteStore(Store):
         return done
 
     def _one(self, sql: str, *values: object) -> Optional[tuple[Any, ...]]:
-        """The first row; the way of `read`, for what is asked at each change."""
+        """The first row, read like `read`, for queries that run at each change."""
         try:
             connection = self._readers.pop()
         except IndexError:
@@ -391,9 +390,9 @@ class SqliteStore(Store):
             check_files(self._path, owned=not self.read_only)
         exists = self._path.exists()
         if not exists and has_log(self._path):
-            raise DamagedStoreError(self.location, f"its log {wal_of(self._path).name} is there, but it is not")
+            raise DamagedStoreError(self.location, f"its log {wal_of(self._path).name} exists, but the file does not")
         if not exists and self.read_only:
-            raise StoreError(self.location, "does not exist; a registry is made by opening it for writing")
+            raise StoreError(self.location, "does not exist; opening it for writing creates it")
         if not exists:
             make_new(self._path, self._keys, self._sum_key)
         if not self.read_only:
@@ -426,11 +425,11 @@ class SqliteStore(Store):
         writer = self._writer = connect(self._path, read_only=False, cache_kib=WRITER_CACHE_KIB)
         mode = writer.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
-            raise StoreError(self.location, "this file system cannot keep SQLite's write-ahead log; use a local one")
+            raise StoreError(self.location, "its file system cannot hold SQLite's write-ahead log; use a local one")
         with self._transaction():
             if report.has_damaged_tail:
                 self._note_rollback(writer, report)
-            if self._keys is not None and self._keys.newest.id not in state.sealed_with:  # it seals from now on
+            if self._keys is not None and self._keys.newest.id not in state.sealed_with:  # a new key seals from now on
                 used = [self._keys.newest, *(key for key in self._keys.keys if key.id in state.sealed_with)]
                 writer.executemany(layout.PUT_STATE, key_state(used, state.store_id))
 
@@ -445,20 +444,20 @@ class SqliteStore(Store):
             stamp.time_text(),
         )
         if report.commits_surely_lost or report.header_damaged:
-            said = f"{report.tail_text()}; rolled back to commit {stamp.number} of {stamp.time_text()}"
-            writer.execute(layout.PUT_STATE, (ROLLED_BACK, said))
+            note = f"{report.tail_text()}; rolled back to commit {stamp.number} of {stamp.time_text()}"
+            writer.execute(layout.PUT_STATE, (ROLLED_BACK, note))
 
     def _log_dropped(self, node_id: str, dropped: Sequence[str]) -> None:
-        """A reader of an older file says once what it does not believe."""
-        if node_id not in self._told:
+        """Log once for each node which fields a reader of an older file drops."""
+        if node_id not in self._logged_nodes:
             from registry_core.storage.older_records import log_dropped
 
-            self._told.add(node_id)
+            self._logged_nodes.add(node_id)
             log_dropped(self.location, node_id, dropped)
 
     @contextmanager
     def _reader(self, doing: str) -> Iterator[sqlite3.Connection]:
-        """A connection for this thread alone, for now; each statement sees the last commit."""
+        """A connection that only this thread uses meanwhile; each statement sees the last commit."""
         with translated(self.location, doing):
             try:
                 connection = self._readers.pop()
@@ -482,7 +481,7 @@ class SqliteStore(Store):
         return key is not None and (self._sum_key is None or key.id == self._sum_key.id)
 
     def _make_sums_anew(self) -> None:
-        """Before the first commit with another key: its owner is another one now, or keeps its key elsewhere."""
+        """Make the sums again before the first commit with another key, after the registry or its key was moved."""
         from registry_core.storage.sqlite.upgrade import make_sums_anew
 
         before = self._rows.sums
@@ -508,11 +507,11 @@ class SqliteStore(Store):
 
         if connection.executemany(layout.PUT, values()).rowcount == len(puts):
             return total
-        for put in puts:  # at least one node changed its place in the order: its row and its sample move
+        for put in puts:  # at least one node has another sequence: move its row and its sample
             node_id, sequence = put.columns.node_id, put.columns.sequence
             (old,) = connection.execute(layout.FIND, (id_hash(node_id), node_id)).fetchone() or (None,)
             if old is None:
-                raise StoreError(self.location, f"the index entry of node {node_id!r} is taken by another node")
+                raise StoreError(self.location, f"the index entry of node {node_id!r} belongs to another node")
             if old != sequence:
                 connection.execute(layout.MOVE_SAMPLE, (sequence, old))
                 connection.execute(layout.DELETE, (id_hash(node_id), node_id))
@@ -529,7 +528,7 @@ class SqliteStore(Store):
         connection.executemany(layout.PUT_STATE, rows)
 
     def _write_samples(self, samples: Samples, *, flush: bool) -> None:
-        """In pieces, so that a commit waits for one piece at most."""
+        """Write in pieces, so that a commit waits for one piece at most."""
         for piece in samples.pieces(len(samples) if flush else _SAMPLES_AT_ONCE):
             with self._writing, translated(self.location, "written"):
                 writer = self._writer
@@ -548,7 +547,7 @@ class SqliteStore(Store):
 
 
 class _Settled:
-    """What remains of changes in order: the ids to delete first, then one put for each id, and tombstones."""
+    """The net effect of a list of changes: ids to delete first, then one put per id, and tombstones."""
 
     def __init__(self, changes: Sequence[Change]) -> None:
         self.puts: dict[str, Put] = {}
@@ -569,7 +568,7 @@ class _Settled:
 def _of_nodes(connection: sqlite3.Connection, sql: str, node_ids: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """The rows of `sql`, whose first column is the id, for these nodes."""
     for start in range(0, len(node_ids), _READ_AT_ONCE):
-        asked = set(node_ids[start : start + _READ_AT_ONCE])
-        for row in connection.execute(sql.format(",".join("?" * len(asked))), [id_hash(each) for each in asked]):
-            if row[0] in asked:
+        wanted = set(node_ids[start : start + _READ_AT_ONCE])
+        for row in connection.execute(sql.format(",".join("?" * len(wanted))), [id_hash(each) for each in wanted]):
+            if row[0] in wanted:
                 yield row

@@ -1,6 +1,6 @@
-"""Bringing a file of an older layout to this one, after a copy of it was put aside; and making all sums anew.
+"""Upgrades a file of an older layout to today's, after making a copy of it; and computes all sums again.
 
-Here: the steps from layout to layout, and the order copy, change, mark. A new layout adds a line here.
+A new layout adds an entry to `UPGRADES`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ UPGRADES: Mapping[int, str] = {
     1: "ALTER TABLE samples ADD COLUMN is_down INTEGER NOT NULL DEFAULT 0",
     2: _LAYOUT_3,
 }
-"""Layout → the SQL that makes the next one of it."""
+"""Layout → the SQL that upgrades it to the next one."""
 
 _AT_ONCE = 1_000
 
@@ -61,10 +61,10 @@ def bring_up(
     upgrades: Mapping[int, str] = UPGRADES,
     wanted: int = LAYOUT,
 ) -> None:
-    """Change the registry at `path` to the layout `wanted`, in one transaction, if it is older. Raises StoreError.
+    """Upgrade the registry at `path` to the layout `wanted`, in one transaction, if it is older. Raises StoreError.
 
     The caller holds the writer's lock. A crash leaves the old layout or the new one, and the copy in any case.
-    `sealer`: of a registry that is sealed. `sum_key`: of its sums, where it shall not keep one itself.
+    `sealer`: for a sealed registry. `sum_key`: the key of its sums, unless the file contains its own.
     """
 
     def step(connection: sqlite3.Connection, found: int) -> None:
@@ -80,9 +80,9 @@ def bring_up(
 def upgrade_file(
     path: Path, step: Callable[[sqlite3.Connection, int], None], *, kind: Kind = REGISTRY, wanted: Optional[int] = None
 ) -> None:
-    """Change the database at `path` by `step`, which is given its layout, in one transaction, if it is older.
+    """Upgrade the database at `path` with `step`, which gets its layout, in one transaction, if it is older.
 
-    A copy of it is kept beside. Raises StoreError.
+    A copy is kept beside it. Raises StoreError.
     """
     target = kind.layout if wanted is None else wanted
     with translated(str(path), "upgraded"), closing(connect(path, read_only=False)) as connection:
@@ -100,11 +100,11 @@ def upgrade_file(
         connection.execute(f"PRAGMA application_id = {kind.application_id}")
         connection.execute(f"PRAGMA user_version = {target}")
         connection.execute("COMMIT")
-    _log.warning("%s was brought from layout %d to %d; the old file is kept as %s", path, found, target, aside.name)
+    _log.warning("%s was upgraded from layout %d to %d; the old file is kept as %s", path, found, target, aside.name)
 
 
 def run_statements(connection: sqlite3.Connection, sql: str) -> None:
-    """Each statement of `sql`, without the commit that sqlite3's own way puts before them."""
+    """Run each statement of `sql`, without the commit that `executescript` makes first."""
     statement = ""
     for part in sql.split(";"):
         statement += part + ";"
@@ -116,7 +116,7 @@ def run_statements(connection: sqlite3.Connection, sql: str) -> None:
 def _to_layout_3(
     path: Path, connection: sqlite3.Connection, before: Rows, newest: Rows, sum_key: Optional[SumKey]
 ) -> None:
-    """Write each record anew, with its sum; and what was kept of removed nodes as tombstones."""
+    """Write each record again, with its sum; and convert the texts about removed nodes to tombstones."""
     number = read_state(str(path), connection).last_commit.number
     kept = choose_sum_key(newest, sum_key)
     sql = before.some_sql.replace(" FROM nodes ", " FROM nodes_before AS nodes ")
@@ -127,7 +127,7 @@ def _to_layout_3(
         try:
             meta[key[len(layout.META) :]] = before.opened_meta(key[len(layout.META) :], value)
         except BadRow as error:
-            _log.error("%s: %s; it stays as it is", path, error)
+            _log.error("%s: %s; it is left as it is", path, error)
     found, left = tombstones_of_rings(str(path), meta, time.time())
     for tombstone in found:
         values = newest.for_tombstone(tombstone, number)
@@ -139,9 +139,9 @@ def _to_layout_3(
 
 
 def make_sums_anew(path: Path, connection: sqlite3.Connection, rows: Rows, key: Optional[SumKey]) -> int:
-    """Make all sums with `key`, or a new one of the store's own; returns the total. Inside a transaction.
+    """Compute all sums with `key`, or with a new key for the file; returns the total. Call it in a transaction.
 
-    `rows` reads and writes with the new key from now on.
+    `rows` uses the new key from now on.
     """
     newest = rows.another()
     kept = choose_sum_key(newest, key)
@@ -150,7 +150,7 @@ def make_sums_anew(path: Path, connection: sqlite3.Connection, rows: Rows, key: 
         try:
             values = newest.for_tombstone(rows.tombstone(row), row[2])
         except BadRow as error:
-            _log.error("%s: %s; it stays as it is", path, error)
+            _log.error("%s: %s; it is left as it is", path, error)
             values = row
         connection.execute(layout.PUT_TOMBSTONE, values)
         total = added(total, int.from_bytes(values[5], "big"))
@@ -163,14 +163,14 @@ def make_sums_anew(path: Path, connection: sqlite3.Connection, rows: Rows, key: 
 def _written_anew(
     path: Path, connection: sqlite3.Connection, before: Rows, newest: Rows, sql: str, change: Optional[int]
 ) -> int:
-    """Each row as `newest` writes it; returns the total of their sums. One that is damaged stays so, and is named."""
+    """Write each row with `newest`; returns the total of their sums. A damaged row stays damaged, and is logged."""
     total = 0
     for row in _rows(connection, sql):
         number = layout.change_of(row) if change is None else change
         try:
             values = before.written_anew(row, newest, number)
         except BadRow as error:
-            _log.error("%s: %s; it stays as it is", path, error)
+            _log.error("%s: %s; it is left as it is", path, error)
             values = before.damaged_anew(row, newest, number)
         connection.execute(layout.PUT, values)
         total = added(total, int.from_bytes(layout.sum_of(values), "big"))

@@ -1,8 +1,8 @@
-"""Reading SQLite's write-ahead log without SQLite: which commits in it are whole, and what lies behind them.
+"""Reads SQLite's write-ahead log without SQLite: which commits in it are valid, and what follows them.
 
-Here: the file format (sqlite.org/fileformat2.html, section 4), nothing of our tables. SQLite passes over a damaged
-tail in silence: it takes the frames up to the last whole commit and forgets the rest. This tells what it forgot.
-Nothing is written, and no lock is taken.
+The file format is that of sqlite.org/fileformat2.html, section 4. SQLite silently skips a damaged tail: it uses the
+frames up to the last valid commit and ignores the rest. This module reports what it ignores. It writes nothing and
+takes no lock.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _MASK = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class WalReport:
-    """What the log of one database holds.
+    """The content of the log of one database.
 
-    `whole_commits` commits check from the first frame to the last. Behind them may lie frames of a commit that was
-    not finished (`unfinished_frames`), and `broken_frames` that do not check, with `commits_behind` marks of a
-    commit among all these. One mark, or none, is what a process leaves that was killed while it wrote: nobody had
-    been told that this commit is done. A second mark is written only after the first commit was done, so each
-    further one is a commit that was lost.
+    `whole_commits` counts the commits of which every frame matches its checksum. After them there may be frames of an
+    unfinished commit (`unfinished_frames`), and `broken_frames` that do not match, with `commits_behind` commit marks
+    among them. A process that is killed while it writes leaves at most one mark, of a commit that was not yet
+    acknowledged. A second mark is written only after the first commit was acknowledged, so each further mark is a
+    commit that was lost.
     """
 
     whole_commits: int = 0
@@ -44,26 +44,28 @@ class WalReport:
 
     @property
     def has_damaged_tail(self) -> bool:
-        """Whether something lies behind the last whole commit that does not check."""
+        """Whether frames after the last valid commit fail their checksum."""
         return self.broken_frames > 0 or self.header_damaged
 
     @property
     def commits_surely_lost(self) -> int:
-        """How many commits at least were acknowledged and are gone."""
+        """The minimum number of acknowledged commits that are lost."""
         return max(0, self.commits_behind - 1)
 
     def tail_text(self) -> str:
-        """What lies behind the last whole commit and does not check, for people."""
+        """A description of the damaged tail, for people."""
         if self.header_damaged:
-            return "the head of the write-ahead log is damaged, so that none of it can be used"
-        what = f"the write-ahead log ends in {self.broken_frames} frames that do not check"
+            return "the header of the write-ahead log is damaged, so none of it can be used"
+        frames = "1 damaged frame" if self.broken_frames == 1 else f"{self.broken_frames} damaged frames"
+        what = f"the write-ahead log ends in {frames}"
         if self.commits_surely_lost:
-            return f"{what}: at least {self.commits_surely_lost} acknowledged commits are lost"
+            lost = "commit is" if self.commits_surely_lost == 1 else "commits are"
+            return f"{what}: at least {self.commits_surely_lost} acknowledged {lost} lost"
         return f"{what}: the last commit is damaged, or its process was killed while it wrote"
 
 
 def scan_wal(path: Path) -> WalReport:
-    """Read the log at `path` (`<database>-wal`); an absent or empty one holds nothing. Raises StoreError, OSError."""
+    """Read the log at `path` (`<database>-wal`); a missing or empty one has no content. Raises StoreError, OSError."""
     try:
         with os.fdopen(open_regular(path), "rb") as file:
             return _scan(file)
@@ -96,11 +98,11 @@ def _scan_frames(file: BinaryIO, order: str, page_bytes: int, salts: bytes, star
             running = _checksum(order, frame[:8] + frame[_FRAME_HEADER_BYTES:], running)
             fits = running == struct.unpack(">2I", frame[16:24])
             if not fits or not has_salts:
-                running = None  # checksums are chained: nothing behind this frame can be trusted
+                running = None  # checksums are chained: no later frame can be trusted
         else:
             fits = False
         if not has_salts and not fits:
-            break  # what an earlier generation of the log left behind; with a checksum that fits, its salts are damaged
+            break  # frames of an earlier generation of the log; if the checksum fits, only the salts are damaged
         frames += 1
         if running is None:
             commits_behind += is_commit
@@ -114,7 +116,7 @@ def _scan_frames(file: BinaryIO, order: str, page_bytes: int, salts: bytes, star
 def _checksum(order: str, data: bytes, start: tuple[int, int]) -> tuple[int, int]:
     """SQLite's running checksum over pairs of 32-bit words; about 0.1 ms a page."""
     if len(data) % 8:
-        return (-1, -1)  # a frame cut short: it can equal nothing
+        return (-1, -1)  # a truncated frame: equal to no checksum
     words = iter(struct.unpack(f"{order}{len(data) // 4}I", data))
     s0, s1 = start
     for x0, x1 in zip(words, words):

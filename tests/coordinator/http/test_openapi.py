@@ -55,15 +55,18 @@ def test_a_parameter_that_is_not_known_is_refused_with_the_nearest_or_all_that_a
         signer.register()
         node = signer.node_id
         for asked, wanted in (
-            ("/v1/nodes?min_cpu_core=8", "'min_cpu_core' is no parameter here; did you mean min_cpu_cores?"),
+            (
+                "/v1/nodes?min_cpu_core=8",
+                "'min_cpu_core' is not a parameter of this endpoint; did you mean min_cpu_cores?",
+            ),
             ("/v1/nodes?only-healthy=true&limit=5", "did you mean only_healthy?"),
             ("/v1/nodes?MIN_MEMORY_GB=1", "did you mean min_memory_gb?"),
-            ("/v1/count?limit=5", "known are min_reputation, only_healthy, "),
+            ("/v1/count?limit=5", "the parameters are min_reputation, only_healthy, "),
             ("/v1/count?tags=a=b", "did you mean tag?"),
             (f"/v1/nodes/{node}/explain?healthy=true", "did you mean only_healthy?"),
             ("/v1/events?sinc=5", "did you mean since?"),
-            ("/v1/events?=5", "'' is no parameter here; known are since, wait_seconds"),
-            (f"/v1/nodes?{'x' * 5000}=1", "known are "),
+            ("/v1/events?=5", "'' is not a parameter of this endpoint; the parameters are since, wait_seconds"),
+            (f"/v1/nodes?{'x' * 5000}=1", "the parameters are "),
         ):
             status, headers, answer = running.call("GET", asked)
             assert (status, headers["content-type"]) == (422, "application/problem+json"), asked

@@ -165,7 +165,7 @@ def test_the_body_of_an_upgrade_is_never_taken_for_a_request(running: Running, t
         connection.sendall(request[: -len(hidden)])
         status, headers, answer = _answer(stream)
         assert (status, headers["connection"]) == (400, "close")
-        assert json.loads(answer)["detail"].startswith("Upgrade: ")
+        assert json.loads(answer)["detail"].startswith("header upgrade: ")
         with suppress(ConnectionError):
             connection.sendall(hidden)
             assert stream.read() == b""

@@ -45,7 +45,7 @@ def test_a_sleeper_is_told_as_it_was_when_it_was_last_awake() -> None:
     awake, _ = told(probe, machine("active"))
     asleep = machine("suspended")
     assert told(probe, asleep)[0] == awake
-    assert told(probe, asleep)[1]["note"] == "left asleep: told as it was when it was last awake"
+    assert told(probe, asleep)[1]["note"] == "left asleep: reported as it was when last awake"
     assert not any(item.startswith("nvml") for item in asleep.asked)
 
 

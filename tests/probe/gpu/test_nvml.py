@@ -38,7 +38,7 @@ def test_two_healthy_gpus_are_told_with_memory_uuid_and_driver(ask_nvml: AskNvml
             NvmlGpu(SECOND, SECOND_UUID, "NVIDIA A100-SXM4-80GB", 85899345920, ""),
         ],
         reason="not-offered: the driver does not give this GPU to this process; "
-        "a container was started without it, or the driver could not start it (look into dmesg)",
+        "a container was started without it, or the driver could not start it (check dmesg)",
         driver_version="550.54.15",
         cuda_version="12.4",
         failures=[],
@@ -126,7 +126,7 @@ def test_a_crash_is_a_reason_with_the_signal_and_the_call(ask_nvml: AskNvml, beh
     document = ask_nvml(behaviour, (FIRST,))
     assert document == {"outcome": "crashed", "devices": [], "at": "nvmlInit", "signal": name}
     assert nvml_answer(document).reason == (
-        f"library-crashed: NVIDIA's library ended with {name} in nvmlInit; look into dmesg"
+        f"library-crashed: NVIDIA's library crashed with {name} in nvmlInit; check dmesg"
     )
 
 
@@ -135,7 +135,7 @@ def test_a_hang_is_ended_at_the_deadline(ask_nvml: AskNvml) -> None:
     answer = nvml_answer(ask_nvml("hang", (FIRST,), deadline_seconds=0.5))
     assert time.monotonic() - began < 5
     assert answer.reason == (
-        "library-hung: NVIDIA's library did not answer in time in nvmlInit and was ended; look into dmesg"
+        "library-hung: NVIDIA's library did not answer in time in nvmlInit and was killed; check dmesg"
     )
 
 
@@ -193,7 +193,7 @@ def test_without_nvidia_ml_py_the_reason_says_how_to_get_it(monkeypatch: pytest.
     # the finder is what says "not installed": uninstalling it for one test would be slower and no truer
     monkeypatch.setattr(nvml_call, "find_spec", lambda _name: None)
     answer = nvml_answer(NvmlCaller().ask((FIRST,)))
-    assert answer.reason.endswith("pip install 'duxnet-registry[nvidia]'")
+    assert answer.reason.endswith("pip install nvidia-ml-py")
 
 
 def test_our_own_settings_are_kept_from_the_vendors_library(fake_library: Path) -> None:

@@ -359,7 +359,7 @@ def test_i915_tells_memory_only_where_intels_package_says_it() -> None:
     assert (silent.memory_bytes, silent.usable, silent.note) == (
         None,
         True,
-        "this i915 driver does not tell its memory",
+        "this i915 driver does not report its memory",
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from registry_core.errors import ValidationError
+from registry_core.models.frozen import FrozenMap
 from registry_core.models.reputation import Evidence
 from registry_core.models.status import Admission
 from registry_core.rules.reputation import (
@@ -130,7 +131,7 @@ def test_the_least_trusted_raters_are_forgotten_first() -> None:
 def test_a_rating_speaks_of_correctness_only_and_availability_is_not_reported() -> None:
     with pytest.raises(ValidationError, match="rater"):
         record(EvidenceState(), Outcome(True, rater="a", dimension="performance"), 1.0)
-    with pytest.raises(ValidationError, match="observed by the registry"):
+    with pytest.raises(ValidationError, match="the registry observes it itself"):
         record(EvidenceState(), Outcome(True, dimension="availability"), 1.0)
     with pytest.raises(ValidationError, match="dimension"):
         record(EvidenceState(), Outcome(True, dimension="charm"), 1.0)
@@ -238,8 +239,11 @@ def test_explanations_are_sentences_about_what_counted() -> None:
     reasons = reputation_of(replace(state, ratings=Evidence(1.0, 2.0))).reasons
     assert any("weighted task outcomes succeeded" in reason for reason in reasons)
     assert any("observed for 30.0 h" in reason for reason in reasons)
-    assert any("others' ratings" in reason for reason in reasons)
-    assert reputation_of(_tasks(0, 9)).reasons[-1].startswith("no listed node scores below")
+    assert any("other nodes' ratings" in reason for reason in reasons)
+    assert reputation_of(_tasks(0, 9)).reasons[-1].startswith("a newcomer's score is the lowest")
+    for count, words in ((1, "1 rating by"), (2, "2 ratings by")):
+        raters = FrozenMap({f"rater-{number}": (1.0, 0.0) for number in range(count)})
+        assert any(reason.startswith(words) for reason in reputation_of(replace(state, raters=raters)).reasons)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_a_backup_does_not_overwrite_unless_told(tmp_path: Path, name: str) -> N
     filled(tmp_path / name, 2)
     target = tmp_path / f"copy{Path(name).suffix}"
     target.write_text("precious")
-    with pytest.raises(StoreError, match="is there already"):
+    with pytest.raises(StoreError, match="already exists"):
         backup(tmp_path / name, target)
     assert target.read_text() == "precious"
     assert backup(tmp_path / name, target, overwrite=True).nodes == 2
@@ -136,7 +136,7 @@ def test_a_restored_registry_is_the_one_that_was_backed_up_and_the_other_is_kept
     with opened(path, key) as store:
         store.commit([a_put(4)], {})
     newer = content(path, key)
-    with pytest.raises(StoreError, match="is there already"):
+    with pytest.raises(StoreError, match="already exists"):
         restore(copy, path)
     assert content(path, key) == newer
     aside = restore(copy, path, overwrite=True)
@@ -213,7 +213,7 @@ def test_a_registry_in_use_is_not_migrated_and_nothing_is_overwritten(tmp_path: 
         migrate(source, target)
     assert not target.exists()
     target.write_text("precious")
-    with pytest.raises(StoreError, match="is there already"):
+    with pytest.raises(StoreError, match="already exists"):
         migrate(source, target)
     assert target.read_text() == "precious"
 

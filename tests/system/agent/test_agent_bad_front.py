@@ -121,7 +121,7 @@ def test_on_leaving_it_says_that_the_network_did_not_answer(tmp_path: Path) -> N
         code, seconds = agent.stop()
         assert code == 0
         assert seconds < 4
-        assert "left a network that does not answer" in agent.log
+        assert "exiting without waiting for a network that does not answer" in agent.log
 
 
 @pytest.mark.parametrize("answering", [drip_head, drip_body, endless_body], ids=lambda each: each.__name__)

@@ -72,7 +72,7 @@ def test_killed_and_started_again_it_is_the_same_node(state_dir: Path) -> None:
         agent.stop(signal.SIGKILL)
         gone = duxnet("status", "--state-dir", state_dir)
         assert gone.returncode == 1
-        assert "gone without saying so" in gone.stdout
+        assert "ended without a clean shutdown" in gone.stdout
         assert desk_says(state_dir)["liveness"] == "down"
     with RunningAgent(state_dir) as agent:
         second = agent.wait_for_reports()
@@ -86,7 +86,7 @@ def test_a_second_agent_in_the_same_folder_is_refused_with_the_pid_of_the_first(
         agent.wait_for_reports()
         second = duxnet_process("agent", "--state-dir", state_dir)
         assert second.returncode == 1
-        assert f"process {agent.process.pid} is an agent that uses this state directory" in second.stderr
+        assert f"the agent with process id {agent.process.pid} uses this state directory" in second.stderr
         assert "Traceback" not in second.stderr
         agent.wait_for_reports()
 
@@ -111,7 +111,7 @@ def test_sighup_reads_the_configuration_again_and_refuses_a_bad_one(state_dir: P
 
         file.write_text("[agent]\nwallet_address = 'w1'\n[agent.tags]\nzone = 'b'\n[registry]\ntoken = 'secret'\n")
         agent.process.send_signal(signal.SIGHUP)
-        agent.wait_for_log("registry.token: takes effect at the next start")
+        agent.wait_for_log("registry.token: the change takes effect at the next start")
         assert "secret" not in agent.log
 
         file.unlink()
@@ -129,7 +129,7 @@ def _tags(state_dir: Path) -> object:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_during_the_start_ends_it_quietly(number: signal.Signals, state_dir: Path) -> None:
     with RunningAgent(state_dir) as agent:
-        until(lambda: "starts" in agent.log or agent.process.poll() is not None, "the start")
+        until(lambda: "starting" in agent.log or agent.process.poll() is not None, "the start")
         code, seconds = agent.stop(number)
         assert code == 0
         assert seconds < LEAVING_SECONDS
@@ -138,10 +138,10 @@ def test_a_signal_during_the_start_ends_it_quietly(number: signal.Signals, state
 
 def test_sighup_during_the_start_does_not_kill_it(state_dir: Path) -> None:
     with RunningAgent(state_dir) as agent:
-        until(lambda: "starts" in agent.log or agent.process.poll() is not None, "the start")
+        until(lambda: "starting" in agent.log or agent.process.poll() is not None, "the start")
         agent.process.send_signal(signal.SIGHUP)
         agent.wait_for_reports()
-        agent.wait_for_log("configuration read again")
+        agent.wait_for_log("configuration reloaded")
 
 
 def test_once_registers_reports_prints_one_line_and_leaves(state_dir: Path) -> None:
@@ -264,7 +264,7 @@ def test_a_full_disk_is_told_and_reporting_goes_on_when_there_is_room_again(tmp_
             before = _delivered(tmp_path)
             until(lambda: _delivered(tmp_path) >= before + 3, "reports on a full disk")  # samples need no disk
             assert agent.stop()[0] == 0
-            assert "the newest sample is not kept" in agent.log
+            assert "the newest sample could not be saved" in agent.log
             assert "Traceback" not in agent.log
         full = duxnet_process("agent", "--once", "--state-dir", small / "other")
         assert full.returncode == 1

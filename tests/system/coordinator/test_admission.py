@@ -451,8 +451,8 @@ def test_networks_are_counted_as_documented() -> None:
 @pytest.mark.parametrize(
     ("environ", "wanted"),
     [
-        ({"DUXNET_COORDINATOR__HOST": "0.0.0.0"}, "only with TLS"),
-        ({"DUXNET_COORDINATOR__TLS_KEY": "/x"}, "go together"),
+        ({"DUXNET_COORDINATOR__HOST": "0.0.0.0"}, "needs TLS"),
+        ({"DUXNET_COORDINATOR__TLS_KEY": "/x"}, "must be set together"),
         ({"DUXNET_COORDINATOR__PORT": "99999"}, "coordinator.port"),
         ({"DUXNET_COORDINATOR__PROXIES": '["not a network"]'}, "coordinator.proxies"),
         ({"DUXNET_COORDINATOR__JOIN": "maybe"}, "coordinator.join"),
@@ -487,7 +487,7 @@ def test_a_port_in_use_a_missing_certificate_and_a_lost_key_are_told(tmp_path: P
     (tmp_path / "lost" / "coordinator.key").unlink()
     refused = duxnet_process("coordinator", "--state-dir", tmp_path / "lost", "--port", 0)
     assert refused.returncode == 1
-    assert "nodes would not know this coordinator again" in refused.stderr
+    assert "nodes would not recognise this coordinator" in refused.stderr
     assert not (tmp_path / "lost" / "coordinator.key").exists()
 
 
@@ -510,7 +510,7 @@ def test_over_tls_a_node_trusts_the_ca_file_and_nothing_else(tmp_path: Path) -> 
         trusted = duxnet("nodes", "list", "--registry", running.address, DUXNET_REGISTRY__CA_FILE=str(certificate))
         assert trusted.returncode == 0, trusted.stderr
         plain = duxnet("nodes", "list", "--registry", running.address.replace("https:", "http:"))
-        assert "Then the address begins with https://" in plain.stderr
+        assert "if the server uses TLS, use https://" in plain.stderr
     given = {"DUXNET_COORDINATOR__TLS_CERTIFICATE": str(certificate), "DUXNET_COORDINATOR__TLS_KEY": "/nowhere.key"}
     refused = duxnet_process("coordinator", "--state-dir", tmp_path / "state", "--port", 0, **given)
     assert "'/nowhere.key': cannot be used: No such file" in refused.stderr
@@ -578,7 +578,7 @@ def test_a_certificate_whose_key_does_not_fit_leaves_the_old_one_in_force(tmp_pa
             other.replace(certificate)
         assert running.process is not None
         running.process.send_signal(signal.SIGHUP)
-        until(lambda: "cannot be used, the old one stays" in running.output(), "a refusal")
+        until(lambda: "cannot be used, so the old one stays in use" in running.output(), "a refusal")
         assert running.certificate() == old
 
 

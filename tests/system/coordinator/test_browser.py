@@ -107,6 +107,6 @@ def test_the_page_shows_every_route_and_fetches_nothing_from_elsewhere(tmp_path:
     ]
     assert sorted(routes.found) == sorted(expected)
     assert len(expected) > 15
-    assert "Say that the node is alive" in seen.dom  # the summaries are there too
+    assert "Report that the node is alive" in seen.dom  # the summaries are there too
     assert seen.console == []
     assert {address.removeprefix(running.address) for address in seen.fetched} == {"/", "/openapi.json"}

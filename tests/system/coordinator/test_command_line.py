@@ -59,7 +59,7 @@ def test_why_a_node_is_in_no_list_is_told_over_the_network_too(tmp_path: Path) -
         plain = json.loads(answer.stdout)
         assert (plain["id"], plain["selected"]) == ("worker-1", False)
         assert [item["condition"] for item in plain["failing"]] == ["scheduling", "cpu_cores"]
-        assert "an operator lifts the cordon" in duxnet(*asked, "--healthy").stdout
+        assert "an operator must uncordon the node" in duxnet(*asked, "--healthy").stdout
         assert "meets every condition" in duxnet(*asked, "--wallet", "").stdout
         assert "best guess" in duxnet(*asked).stdout
         unknown = duxnet("nodes", "explain", "nobody", "--healthy", "--registry", running.address)

@@ -449,7 +449,7 @@ def test_on_a_full_disk_heartbeats_go_on_and_durable_changes_fail_whole(small_di
         assert refused[0] in (503, 507)
         assert not [node_id for node_id in left_out if node_id in (small_disk / "state" / "audit.jsonl").read_text()]
         assert str(small_disk) not in json.dumps(refused[2])
-        assert running.output().count("cannot be kept, heartbeats go on") == 1  # the operator is told, once
+        assert running.output().count("cannot be stored, heartbeats still can") == 1  # logged once
         assert running.call("GET", f"/v1/nodes/{other.node_id}")[0] == 404
         path = f"/v1/nodes/{signer.node_id}"
         beat = running.call("PUT", f"{path}/heartbeat", {"sequence": 1, "load_average": 1.5}, session)
@@ -461,7 +461,7 @@ def test_on_a_full_disk_heartbeats_go_on_and_durable_changes_fail_whole(small_di
         time.sleep(0.1)
         assert running.call("POST", f"{path}/outcomes", {"success": True}, operator)[0] == 200
         assert other.register(node={"os_version": "x" * 100})[0] == 200
-        assert "registrations and orders are kept again" in running.output()
+        assert "registrations and operators' changes are stored again" in running.output()
 
 
 @pytest.mark.slow

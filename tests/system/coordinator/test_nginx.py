@@ -159,7 +159,7 @@ def test_an_agent_reports_and_goes_on_after_a_restart_behind_it(tmp_path: Path) 
             assert proxied.coordinator.stop() == 0
             assert proxied.call("GET", "/healthz")[0] == 502
             status = until(lambda: (s := agent.status())["problem"] and s, "a failed report")
-            assert "the proxy there does not reach the coordinator" in status["problem"]
+            assert "the proxy there cannot reach the coordinator" in status["problem"]
             proxied.coordinator.start()
             agent.wait_for_log("reporting again")
             agent.wait_for_reports(2)

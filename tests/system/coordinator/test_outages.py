@@ -249,7 +249,7 @@ def test_a_refused_agent_says_what_to_do_and_does_not_hammer(tmp_path: Path) -> 
         assert "for 1 node;" in made.stderr
         with an_agent(tmp_path, running, "wrong", DUXNET_REGISTRY__JOIN_TOKEN=running.operator_token()) as agent:
             status = until(lambda: (s := agent.status()).get("problem") and s, "a problem")
-            assert "no join token of this network" in status["problem"]
+            assert "not a join token of this network" in status["problem"]
         with an_agent(tmp_path, running, DUXNET_REGISTRY__JOIN_TOKEN=made.stdout.strip()) as agent:
             assert agent.wait_for_reports(1)["problem"] is None
         with an_agent(tmp_path, running, "second", DUXNET_REGISTRY__JOIN_TOKEN=made.stdout.strip()) as agent:
@@ -287,12 +287,12 @@ def test_an_agent_that_must_wait_is_told_why_and_by_whom_it_is_mended(tmp_path: 
         status = agent.wait_for_reports(1)
         assert status["problem"] is None
         (note,) = status["warnings"]
-        assert "admission is pending (approval): an operator approves the node" in note
+        assert "admission is pending (approval): an operator must approve the node" in note
         told = duxnet("status", "--state-dir", tmp_path / "agent")
-        assert "no work is given to this node" in told.stdout
+        assert "this node gets no work" in told.stdout
         examined = duxnet("doctor", "--state-dir", tmp_path / "agent")
         assert examined.returncode == 1
-        assert "PROBLEM work: no work is given to this node" in examined.stdout
+        assert "PROBLEM work: this node gets no work" in examined.stdout
         path = f"/v1/nodes/{status['node_id']}/admission"
         assert running.call("PUT", path, {"admission": "approved"}, running.operator_token())[0] == 200
         until(lambda: agent.status()["warnings"] == [], "approved")

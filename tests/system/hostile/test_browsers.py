@@ -233,5 +233,5 @@ def test_the_names_of_the_certificate_count_also_after_it_was_renewed(tmp_path: 
 
 
 def test_a_host_that_is_none_is_refused_before_names_are_compared() -> None:
-    with pytest.raises(Refused, match="is no host"):
+    with pytest.raises(Refused, match="is not a host name or IP address"):
         HostNames(["a"]).accepts(b"a b")

@@ -41,12 +41,17 @@ def need_a_machine() -> None:
 
 
 def readme_commands() -> str:
-    """What the README says to type on a fresh Debian: the lines of the block that ends with the installation."""
+    """What the README says to type on a fresh Debian, with the wheel of this checkout in the place of the checkout.
+
+    Building the wheel needs an index, and the booted machine has none.
+    """
     blocks = re.findall(r"^```(?:sh|bash|console)\n(.*?)^```", (REPOSITORY / "README.md").read_text(), re.M | re.S)
     (found,) = [block for block in blocks if "duxnet service install" in block]
     lines = [line.partition(" #")[0].strip() for line in found.splitlines() if line.strip()]
     assert len(lines) <= 3, "three commands at most"
-    return "\n".join(lines)
+    commands = "\n".join(lines)
+    assert commands.count("pipx install .\n") == 1
+    return commands.replace("pipx install .\n", "pipx install /wheels/duxnet_registry-*.whl\n")
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ def test_the_same_seen_twice_is_well() -> None:
     (finding,) = compare(probed(), probed(storage_gb=500.4))
     assert (finding.state, finding.summary) == (
         OK,
-        "what root sees: 8 CPUs, 16.6 GB of memory, 500.4 GB of storage, 0 usable GPUs",
+        "the same as root: 8 CPUs, 16.6 GB of memory, 500.4 GB of storage, 0 usable GPUs",
     )
 
 
@@ -127,10 +127,10 @@ def test_only_a_problem_makes_all_not_well_and_json_says_the_same() -> None:
     findings = [Finding("a", OK, "fine"), Finding("b", NOTE, "hm")]
     assert all_is_well(findings)
     assert to_plain(findings)["ok"] is True
-    findings.append(Finding("c", PROBLEM, "bad", "mend it"))
+    findings.append(Finding("c", PROBLEM, "bad", "fix it"))
     assert not all_is_well(findings)
-    assert to_plain(findings)["findings"][2]["remedy"] == "mend it"
-    assert list(as_text(findings))[-2:] == ["        → mend it", "1 problem"]
+    assert to_plain(findings)["findings"][2]["remedy"] == "fix it"
+    assert list(as_text(findings))[-2:] == ["        → fix it", "1 problem"]
 
 
 class Coordinator(http.server.BaseHTTPRequestHandler):
@@ -192,7 +192,7 @@ def test_something_else_that_answers_is_a_problem() -> None:
 
     with served(Other) as port:
         (problem, _clock) = check_address(f"http://127.0.0.1:{port}", None, AllowList())
-    assert (problem.state, "with 404" in problem.summary) == (PROBLEM, True)
+    assert (problem.state, "with status 404" in problem.summary) == (PROBLEM, True)
 
 
 def test_a_port_where_nobody_listens_is_a_problem() -> None:
@@ -246,7 +246,7 @@ def certificate(folder: Path, *, name: str, valid_days: float) -> tuple[Path, Pa
 @pytest.mark.parametrize(
     ("name", "valid_days", "trusted", "state", "words"),
     [
-        ("127.0.0.1", 90.0, True, OK, "89 days more|90 days more"),
+        ("127.0.0.1", 90.0, True, OK, "89 more days|90 more days"),
         ("127.0.0.1", 3.0, True, NOTE, "renew"),
         ("127.0.0.1", -2.0, True, PROBLEM, "renew the certificate, or set this machine's clock"),
         ("127.0.0.1", 90.0, False, PROBLEM, "registry.ca_file"),

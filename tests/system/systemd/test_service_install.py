@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,14 +168,22 @@ def test_a_place_that_a_hardened_unit_cannot_see_is_refused_with_two_commands(tm
     placement = placement_in(tmp_path / "venv")
     with pytest.raises(CommandError) as refused:
         check_placement(placement, AGENT, hidden=(tmp_path,))
-    assert f"the command lies below {tmp_path}" in refused.value.reason
+    assert f"the command is below {tmp_path}" in refused.value.reason
     commands = [line.strip() for line in refused.value.remedy.splitlines() if line.startswith("  ")]
     assert commands == [
-        "sudo /usr/bin/python3 -m venv /opt/duxnet && sudo /opt/duxnet/bin/pip install 'duxnet-registry'",
+        "sudo /usr/bin/python3 -m venv /opt/duxnet && sudo /opt/duxnet/bin/pip install 'SOURCE'",
         "sudo /opt/duxnet/bin/duxnet service install",
-        "sudo PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install --python /usr/bin/python3 'duxnet-registry'",
+        "sudo PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install --python /usr/bin/python3 'SOURCE'",
         "sudo /usr/local/bin/duxnet service install",
     ]
+
+
+def test_from_a_checkout_the_commands_install_that_checkout(tmp_path: Path) -> None:
+    placement = replace(placement_in(tmp_path / "venv"), checkout=Path("/srv/duxnet"))
+    with pytest.raises(CommandError) as refused:
+        check_placement(placement, COORDINATOR, hidden=(tmp_path,))
+    assert "pip install '/srv/duxnet[coordinator]'" in refused.value.remedy
+    assert "SOURCE" not in refused.value.remedy
 
 
 def test_an_interpreter_that_a_hardened_unit_cannot_see_is_refused_wherever_its_link_lies(tmp_path: Path) -> None:
@@ -182,14 +191,14 @@ def test_an_interpreter_that_a_hardened_unit_cannot_see_is_refused_wherever_its_
     hidden.mkdir()
     interpreter = hidden / "python3"
     interpreter.write_text("")
-    with pytest.raises(CommandError, match="the Python interpreter lies below"):
+    with pytest.raises(CommandError, match="the Python interpreter is below"):
         check_placement(placement_in(tmp_path / "opt", interpreter=interpreter), AGENT, hidden=(hidden,))
 
 
 def test_the_commands_for_a_coordinator_bring_its_extra(tmp_path: Path) -> None:
     with pytest.raises(CommandError) as refused:
         check_placement(placement_in(tmp_path / "venv"), COORDINATOR, hidden=(tmp_path,))
-    assert "'duxnet-registry[coordinator]'" in refused.value.remedy
+    assert "'SOURCE[coordinator]'" in refused.value.remedy
     assert "service install --coordinator" in refused.value.remedy
 
 
@@ -199,5 +208,5 @@ def test_a_folder_closed_to_others_is_refused_with_its_name() -> None:
         placement = placement_in(Path(name) / "opt")
         check_placement(placement, AGENT, hidden=())
         (Path(name) / "opt/lib").chmod(0o700)
-        with pytest.raises(CommandError, match="lib is closed to others"):
+        with pytest.raises(CommandError, match="lib is closed to other users"):
             check_placement(placement, AGENT, hidden=())
