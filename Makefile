@@ -46,7 +46,7 @@ proofs: environment ## before a release: new examples for the laws, thousands of
 	$(BIN)/python -m pytest -m proof $(PYTEST_ARGS)
 	$(MAKE) soak
 
-fuzz: environment ## damaged state files, odd requests, a malicious coordinator: from a fixed seed, in under two minutes
+fuzz: environment ## damaged state files, unusual requests and a malicious coordinator, from a fixed seed, in under two minutes
 	$(BIN)/python -m pytest -m fuzz --numprocesses $(WORKERS) tests/system/fuzz $(PYTEST_ARGS)
 
 crash: environment ## kill writers at random instants, hundreds of times, and look for what was lost

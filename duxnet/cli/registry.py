@@ -102,7 +102,7 @@ def _sum_key_beside(path: Path) -> Optional[SumKey]:
 @click.argument("source", type=_path)
 @click.argument("target", type=_path)
 @_overwrite
-@click.option("--with-keys", is_flag=True, help="Of a state folder, copy keys and the operator's token too.")
+@click.option("--with-keys", is_flag=True, help="Copy the keys and operator.token of a state folder too.")
 @format_option
 def backup_command(source: Path, target: Path, overwrite: bool, with_keys: bool, output: str) -> int:
     """Copy the registry SOURCE to TARGET and check the copy.

@@ -55,7 +55,9 @@ def open_coordinator(settings: CoordinatorSettings) -> Coordinator:
     with ExitStack() as opened:  # tokens first: a killed first start must not leave a registry without them
         token_store = opened.enter_context(closing(TokenStore(state_dir / COORDINATOR_DB)))
         if token_store.tokens() and not path.exists():
-            _log.warning("%s is missing although there are tokens: an empty one is made; bans of before are gone", path)
+            _log.warning(
+                "%s is missing although there are tokens: an empty registry is created; nodes and bans are lost", path
+            )
         registry = opened.enter_context(
             NodeRegistry(
                 path,

@@ -1,7 +1,7 @@
-"""A state folder as a whole: check it, copy it beside a running process, put a copy back.
+"""Checks, copies and restores a whole state folder. A running process may use the folder while it is copied.
 
-The files below that are there count. Secrets stay out of a copy unless they are wanted: who has them is the
-coordinator, or the node.
+Only the files listed below are copied, as far as they exist. Secrets are copied only on request, because a copy of them
+is enough to act as the coordinator or the node.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _COPY_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class FolderBackup:
-    """What lies in a copy of a state folder, what was found of it, and which secrets were left out."""
+    """The files in a copy of a state folder, the results of its check, and the secrets that were left out."""
 
     path: str
     copied: tuple[str, ...]
@@ -58,7 +58,7 @@ class FolderBackup:
 def verify_folder(
     folder: Path, keys: Optional[KeyRing] = None, progress: Optional[Progress] = None
 ) -> list[Verification]:
-    """What a check finds of each database and key in a state folder. Raises StoreError where it holds no database."""
+    """Checks each database and key in a state folder. Raises StoreError if it has no database."""
     sum_key, found = _verified_keys(folder)
     for name in _databases(folder):
         path = folder / name
@@ -77,10 +77,10 @@ def verify_folder(
 def back_up_folder(
     source: Path, target: Path, *, secrets: bool = False, overwrite: bool = False, progress: Optional[Progress] = None
 ) -> FolderBackup:
-    """Copy the state folder `source` to `target`, whole or not at all, and check the copy. Raises StoreError.
+    """Copy the state folder `source` to `target`, completely or not at all, and check the copy. Raises StoreError.
 
-    Works beside running processes. The nodes are copied before the tokens, so that no join token counts less often
-    than it was used.
+    Other processes may use `source` meanwhile. The nodes are copied before the tokens, so that the copy never has fewer
+    uses of a join token than nodes that joined with it.
     """
     names = _databases(source)
     if not overwrite:
@@ -124,18 +124,18 @@ def back_up_folder(
 def restore_folder(
     backup: Path, target: Path, *, overwrite: bool = False, progress: Optional[Progress] = None
 ) -> tuple[dict[str, str], list[str]]:
-    """Put the databases of a checked backup in the place of those in `target`, which no process may have open.
+    """Replace the databases in `target`, which no process may have open, by those of a checked backup.
 
-    Returns where the old ones are kept, by name, and which secrets are still missing. Other files are put only where
-    there are none. Interrupted, it is to be repeated. Raises StoreError, DamagedStoreError.
+    Returns the new paths of the old databases, by name, and the names of the keys that are still missing. Other files are
+    copied only if `target` has none. Repeat it if it was interrupted. Raises StoreError, DamagedStoreError.
     """
     damage = [
         f"{Path(each.path).name}: {text}" for each in verify_folder(backup, None, progress) for text in each.damage
     ]
     if damage:
-        raise DamagedStoreError(str(backup), "it is not restored: " + "; ".join(damage[:3]))
+        raise DamagedStoreError(str(backup), "it cannot be restored: " + "; ".join(damage[:3]))
     names = _databases(backup)
-    with Folder(target, make=True):  # another user's too: root works on the folder of a service
+    with Folder(target, make=True):  # it may belong to another user: root restores the folder of a service
         pass
     _refuse_another(backup, target)
     for name in names if not overwrite else ():
@@ -168,13 +168,13 @@ def _databases(folder: Path) -> list[str]:
     found = [name for name in (*REGISTRIES, COORDINATOR_DB) if os.path.lexists(folder / name)]
     if not found:
         raise StoreError(
-            str(folder), f"holds none of {', '.join((*REGISTRIES, COORDINATOR_DB))}: it is no state folder"
+            str(folder), f"holds none of {', '.join((*REGISTRIES, COORDINATOR_DB))}: it is not a state folder"
         )
     return found
 
 
 def _verified_keys(folder: Path) -> tuple[Optional[SumKey], list[Verification]]:
-    """The key of the registry's sums, and what was found of the keys."""
+    """Returns the key of the registry's sums, and the results of the check of each key."""
     found: list[Verification] = []
     sum_key: Optional[SumKey] = None
     if os.path.lexists(folder / KEY_FILE):
@@ -216,16 +216,16 @@ def _verified_tokens(path: Path) -> Verification:
 
 def _check_tokens(location: str, connection: sqlite3.Connection) -> None:
     (layout,) = connection.execute("PRAGMA user_version").fetchone()
-    if layout == KIND.layout:  # rows of layout 1 have no checksums; the next start gives them some
+    if layout == KIND.layout:  # rows of layout 1 have no checksums until the next start adds them
         check_rows(location, connection)
 
 
 def _refuse_another(backup: Path, target: Path) -> None:
-    """Each coordinator, and each node, has a folder of its own."""
+    """Raises StoreError if the two folders belong to different coordinators or nodes."""
     there = _identity_in(target)
     wanted = _identity_in(backup)
     if there and wanted and there != wanted:
-        raise StoreError(str(target), f"is the folder of {there}, and {backup} a copy of that of {wanted}")
+        raise StoreError(str(target), f"belongs to {there}, but {backup} is a copy of the folder of {wanted}")
 
 
 def _identity_in(folder: Path) -> str:
@@ -239,20 +239,22 @@ def _identity_in(folder: Path) -> str:
 
 
 def _refuse_foreign_files(target: Path) -> None:
-    """What is overwritten must be a copy as this one will be: nothing else goes with it."""
+    """Raises StoreError if `target` has files that are not part of a backup: they would be deleted with it."""
     if not os.path.lexists(target):
         return
     if not target.is_dir():
-        raise StoreError(str(target), "is no folder; it is left as it is")
+        raise StoreError(str(target), "is not a folder; it is not changed")
     known = {*REGISTRIES, COORDINATOR_DB, *SECRETS, *OTHERS}
-    known |= {name + ending for name in (*REGISTRIES, COORDINATOR_DB) for ending in ("-wal", "-shm")}  # of who read it
+    known |= {
+        name + ending for name in (*REGISTRIES, COORDINATOR_DB) for ending in ("-wal", "-shm")
+    }  # made by readers of the copy
     foreign = sorted({each.name for each in target.iterdir()} - known)
     if foreign:
-        raise StoreError(str(target), f"holds {foreign[0]!a}, which is no part of a backup; it is left as it is")
+        raise StoreError(str(target), f"holds {foreign[0]!a}, which is not part of a backup; the folder is not changed")
 
 
 def _copied(source: Path, temporary: Path) -> None:
-    """A file, as far as it is written now: a log that grows meanwhile ends with a whole line."""
+    """Copy a file up to its present size: a log that grows meanwhile is cut after a whole line."""
     with os.fdopen(open_regular(source), "rb") as stream, temporary.open("wb") as copy:
         left = os.fstat(stream.fileno()).st_size
         while left and (piece := stream.read(min(_COPY_BYTES, left))):

@@ -120,7 +120,7 @@ def parse_id_file(folder: Path) -> NodeIdentity:
         raise DamagedStoreError(str(path), f"is not a map of fields; {remedy}")
     unknown = sorted(given.keys() - _ID_FIELDS)
     if unknown:
-        raise DamagedStoreError(str(path), f"{unknown[0][:40]!a} is no field of it; {remedy}")
+        raise DamagedStoreError(str(path), f"{unknown[0][:40]!a} is not a known field; {remedy}")
     public_key = given.get("public_key")
     try:
         key_from_text("public_key", public_key)
@@ -136,7 +136,8 @@ def parse_id_file(folder: Path) -> NodeIdentity:
 
 
 def id_checksum(content: Mapping[str, object]) -> int:
-    """Of what `node.id` says beside it. Files of a key that replaced another have it: no id follows from that key."""
+    """Returns the checksum of the other fields of `node.id`. It is stored after a key change: the id is not derived from
+    the new key."""
     return zlib.crc32(ascii([content.get(name) for name in ("id", "public_key", "first_public_key")]).encode("ascii"))
 
 

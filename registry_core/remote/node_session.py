@@ -252,7 +252,7 @@ class _Proof:
 
 
 class _Kept(msgspec.Struct, forbid_unknown_fields=True):
-    """`remote.json`. No field has a default: a damaged name would unpin the coordinator in silence."""
+    """The content of `remote.json`. No field has a default, or a damaged name would remove the pin without an error."""
 
     schema: Literal["duxnet.remote/1.0"]
     coordinator_id: Annotated[str, msgspec.Meta(pattern="^c1[a-z2-7]{52}$")]

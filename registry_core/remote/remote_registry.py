@@ -369,7 +369,7 @@ class RemoteRegistry(Queries):
         if not 200 <= answer.status < 300:
             raise_for(answer, node_id)
         if kind == "order" and answer.status != 204:
-            decoded(answer, dict[str, Any])  # a page of something that answers 200 to all has done nothing
+            decoded(answer, dict[str, Any])  # a sign-in page that answers 200 to every request is not a coordinator
         return answer
 
     def _bearer(self) -> dict[str, str]:

@@ -191,4 +191,4 @@ def test_a_folder_that_holds_only_a_key_begins_anew_with_it(state_dir: Path, tmp
 def test_a_registry_that_is_missing_beside_tokens_is_told(state_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
     os.remove(state_dir / "nodes.db")
     assert state_of(state_dir)[2] == {}
-    assert "bans of before are gone" in caplog.text
+    assert "nodes and bans are lost" in caplog.text

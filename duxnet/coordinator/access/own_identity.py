@@ -70,7 +70,7 @@ def ensure_coordinator_identity(state_dir: Path) -> CoordinatorIdentity:
 
 
 def read_coordinator_identity(state_dir: Path) -> CoordinatorIdentity:
-    """The identity kept in `state_dir`, which `coordinator.id`, where it is there, must name. Raises StoreError."""
+    """Returns the identity in `state_dir`, compared with `coordinator.id` if that exists. Raises StoreError."""
     path = state_dir / KEY_FILE
     identity = identity_of(load_private_key(path))
     named = read_coordinator_id(state_dir)
@@ -84,7 +84,7 @@ def read_coordinator_identity(state_dir: Path) -> CoordinatorIdentity:
 
 
 def read_coordinator_id(state_dir: Path) -> str:
-    """What `coordinator.id` names; "" where it is not there. Raises StoreError."""
+    """Returns the id in `coordinator.id`, or "" if the file does not exist. Raises StoreError."""
     path = state_dir / ID_FILE
     try:
         return read_file(path, 100).decode("utf-8", "backslashreplace").rstrip("\n")
@@ -112,7 +112,7 @@ def ensure_operator_token(state_dir: Path, token_store: TokenStore, now: float) 
             if os.path.lexists(path):
                 raise DamagedStoreError(
                     str(path),
-                    f"is there, but {COORDINATOR_DB} holds no operator token: it is not the one of before; "
+                    f"exists, but {COORDINATOR_DB} has no operator token: it is not the previous file; "
                     f"restore it from a backup. Without one, move {OPERATOR_TOKEN_FILE} aside, and start again",
                 )
             token, secret = token_store.create("operator", now, label="first operator")
