@@ -126,8 +126,8 @@ def restore_folder(
 ) -> tuple[dict[str, str], list[str]]:
     """Replace the databases in `target`, which no process may have open, by those of a checked backup.
 
-    Returns the new paths of the old databases, by name, and the names of the keys that are still missing. Other files are
-    copied only if `target` has none. Repeat it if it was interrupted. Raises StoreError, DamagedStoreError.
+    Returns the new paths of the old databases, by name, and the names of the keys that are still missing. Other
+    files are copied only if `target` has none. Repeat it if it was interrupted. Raises StoreError, DamagedStoreError.
     """
     damage = [
         f"{Path(each.path).name}: {text}" for each in verify_folder(backup, None, progress) for text in each.damage
@@ -245,9 +245,7 @@ def _refuse_foreign_files(target: Path) -> None:
     if not target.is_dir():
         raise StoreError(str(target), "is not a folder; it is not changed")
     known = {*REGISTRIES, COORDINATOR_DB, *SECRETS, *OTHERS}
-    known |= {
-        name + ending for name in (*REGISTRIES, COORDINATOR_DB) for ending in ("-wal", "-shm")
-    }  # made by readers of the copy
+    known |= {name + ending for name in (*REGISTRIES, COORDINATOR_DB) for ending in ("-wal", "-shm")}
     foreign = sorted({each.name for each in target.iterdir()} - known)
     if foreign:
         raise StoreError(str(target), f"holds {foreign[0]!a}, which is not part of a backup; the folder is not changed")

@@ -136,8 +136,10 @@ def parse_id_file(folder: Path) -> NodeIdentity:
 
 
 def id_checksum(content: Mapping[str, object]) -> int:
-    """Returns the checksum of the other fields of `node.id`. It is stored after a key change: the id is not derived from
-    the new key."""
+    """Returns the checksum of the other fields of `node.id`.
+
+    It is stored after a key change: the id is not derived from the new key.
+    """
     return zlib.crc32(ascii([content.get(name) for name in ("id", "public_key", "first_public_key")]).encode("ascii"))
 
 

@@ -26,7 +26,7 @@ STARTS = {  # command: what follows it, its exit code, and a part of what it say
     "config": (["show"], 0, "agent.interval_seconds"),
     "service": (["uninstall", "--root", ".", "--dry-run"], 0, ""),
     "doctor": (["--state-dir", "."], 1, "PROBLEM"),
-    "coordinator": (["--state-dir", "c", "--host", "0.0.0.0"], 78, "only with TLS"),
+    "coordinator": (["--state-dir", "c", "--host", "0.0.0.0"], 78, "needs TLS"),
     "token": (["create", "reader", "--state-dir", "."], 1, "coordinator.db does not exist"),
     "key": (["show", "--state-dir", "."], 1, "node.key"),
     "wallet": (["message", "none", "--registry", "none.json"], 1, "none.json"),

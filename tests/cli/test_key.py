@@ -82,7 +82,7 @@ def test_a_running_agent_takes_the_new_key_up_when_it_reloads(state_dir: Path) -
         agent.wait_for_reports(2)
         (state_dir / "node.key").rename(state_dir / "away")  # and one that is gone is no reason to stop
         agent.process.send_signal(signal.SIGHUP)
-        agent.wait_for_log("the node's key cannot be looked at")
+        agent.wait_for_log("cannot read the node's key")
         agent.wait_for_reports(2)
 
 

@@ -59,7 +59,7 @@ def test_a_missing_key_or_token_names_where_it_is_set(
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ('[coordinator]\nhost = "0.0.0.0"\n', "coordinator: beyond this machine it listens only with TLS"),
+        ('[coordinator]\nhost = "0.0.0.0"\n', "coordinator: a host other than this machine needs TLS"),
         ("[agent]\nport = {a = 1}\n", "agent.port: a table is not accepted"),
         ("[agent]\nport = [1, 2]\n", "agent.port: a list is not accepted"),
         ("[agent]\nport = true\n", "agent.port: true is not accepted"),

@@ -222,7 +222,7 @@ def test_tokens_that_are_missing_beside_a_registry_are_an_error_with_a_remedy(tm
     assert (state_dir / "operator.token").read_bytes() == token
     assert not (state_dir / COORDINATOR_DB).exists()
     os.rename(state_dir / "nodes.db", tmp_path / "nodes.db")
-    with pytest.raises(DamagedStoreError, match=r"operator\.token.* holds no operator token"):
+    with pytest.raises(DamagedStoreError, match=r"operator\.token.* has no operator token"):
         opened_coordinator(state_dir)
     assert (state_dir / "operator.token").read_bytes() == token
     os.rename(state_dir / "operator.token", tmp_path / "operator.token")
