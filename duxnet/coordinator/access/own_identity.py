@@ -65,7 +65,7 @@ def ensure_coordinator_identity(state_dir: Path) -> CoordinatorIdentity:
             replace_file(path, private_key_pem(Ed25519PrivateKey.generate()))
         identity = read_coordinator_identity(state_dir)
         if not os.path.lexists(state_dir / ID_FILE):
-            replace_file(state_dir / ID_FILE, identity.id.encode("ascii") + b"\n", 0o644)
+            replace_file(state_dir / ID_FILE, identity.id.encode("ascii") + b"\n")
         return identity
 
 
