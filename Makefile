@@ -11,7 +11,7 @@ WORKERS := 2
 SET_UP = @$(PYTHON) tools/environment.py $(VENV)
 SET_UP_DEV = $(SET_UP) dev
 
-.PHONY: help environment run test check format bench evaluate slow proofs soak boot pins clean crash
+.PHONY: help environment run test check format bench evaluate slow proofs soak boot pins clean crash fuzz
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -45,6 +45,9 @@ proofs: environment ## before a release: new examples for the laws, thousands of
 	HYPOTHESIS_PROFILE=search $(MAKE) test
 	$(BIN)/python -m pytest -m proof $(PYTEST_ARGS)
 	$(MAKE) soak
+
+fuzz: environment ## damaged state files, unusual requests and a malicious coordinator, from a fixed seed, in under two minutes
+	$(BIN)/python -m pytest -m fuzz --numprocesses $(WORKERS) tests/system/fuzz $(PYTEST_ARGS)
 
 crash: environment ## kill writers at random instants, hundreds of times, and look for what was lost
 	$(BIN)/python -m pytest tests/system/crash -m "not proof" --durations=0 $(PYTEST_ARGS)

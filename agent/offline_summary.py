@@ -95,7 +95,7 @@ def kept_gap(path: Path) -> Optional[Gap]:
         begin, end = time_from_text("from", plain["from"]), time_from_text("to", plain["to"])
         ranges = {name: _range(plain, name) for name in _GAUGES if name in plain["gauges"]}
         samples, reason = int(plain["samples"]), str(plain["reason"])
-    except (OSError, StoreError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, StoreError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return None
     return Gap(begin, end, samples, reason, ranges) if begin is not None and end is not None else None
 

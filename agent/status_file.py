@@ -156,7 +156,7 @@ def read_status(path: Path) -> Optional[FoundStatus]:
         if not isinstance(plain, dict) or not str(plain.get("schema", "")).startswith(SCHEMA[:-1]):
             return None
         status = msgspec.convert(plain, AgentStatus)
-    except (OSError, StoreError, msgspec.DecodeError, RecursionError):
+    except (OSError, StoreError, msgspec.MsgspecError, ValueError, RecursionError):  # ValueError: no UTF-8
         return None
     same_boot = status.boot_id == _boot_id()
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - status.written_boottime_seconds if same_boot else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Optional
@@ -43,7 +43,7 @@ _overwrite = click.option("--overwrite", is_flag=True, help="Replace the file at
 
 @click.group("registry", cls=SuggestingGroup)
 def registry() -> None:
-    """Check, back up, restore, move or seal the file of a registry.
+    """Check, back up, restore, move or seal the file of a registry, or a whole state folder.
 
     `verify` and `backup` work while an agent or a coordinator uses the registry; the other commands need it stopped.
     A sealed (encrypted) registry stays sealed in every copy. Keys come from files and never from the command line,
@@ -59,19 +59,33 @@ def registry() -> None:
 def verify_command(path: Optional[Path], key_file: Optional[Path], config: Optional[str], output: str) -> int:
     """Read the whole registry and check it.
 
-    The default for PATH is the registry of the agent on this machine. The exit code is 0 if the registry is whole and
-    1 if it is damaged; each damaged place is named. It is 3 if the registry is whole up to the last commit but the
-    log fails its checksum after that, as a process leaves it that was killed while it wrote.
+    The default for PATH is the registry of the agent on this machine. PATH may be a state folder: then its tokens and
+    keys are checked too. The exit code is 0 if the registry is whole and 1 if it is damaged; each damaged place is
+    named. It is 3 if the registry is whole up to the last commit but the log fails its checksum after that, as a
+    process leaves it that was killed while it wrote.
     """
     from duxnet.cli.registry_client import keys_of
     from registry_core.storage.maintenance.verify import verify
 
     place = path or _default_path(config)
+    if place.is_dir():
+        return _verify_folder(place, key_file, config, output)
     with _progress("checked", "nodes") as progress:
         keys = keys_of(place, key_file, config, needed=False)
         found = verify(place, keys, progress, sum_key=_sum_key_beside(place))
     _print_verification(found, output)
     return _verification_code(found)
+
+
+def _verify_folder(folder: Path, key_file: Optional[Path], config: Optional[str], output: str) -> int:
+    from duxnet.cli.registry_client import keys_of
+    from duxnet.coordinator.state_folder import REGISTRIES, verify_folder
+
+    with _progress("checked", "nodes") as progress:
+        path = next((folder / name for name in REGISTRIES if (folder / name).exists()), None)
+        keys = None if path is None else keys_of(path, key_file, config, needed=False)
+        found = verify_folder(folder, keys, progress)
+    return _print_folder(str(folder), found, output)
 
 
 def _sum_key_beside(path: Path) -> Optional[SumKey]:
@@ -88,18 +102,34 @@ def _sum_key_beside(path: Path) -> Optional[SumKey]:
 @click.argument("source", type=_path)
 @click.argument("target", type=_path)
 @_overwrite
+@click.option("--with-keys", is_flag=True, help="Copy the keys and operator.token of a state folder too.")
 @format_option
-def backup_command(source: Path, target: Path, overwrite: bool, output: str) -> int:
+def backup_command(source: Path, target: Path, overwrite: bool, with_keys: bool, output: str) -> int:
     """Copy the registry SOURCE to TARGET and check the copy.
 
-    The copy has everything up to the last commit.
+    The copy has everything up to the last commit. SOURCE may be a state folder; then TARGET is a folder that holds
+    nothing else. Keys and operator.token are copied only with --with-keys. Keep a copy of the keys in another place:
+    a coordinator or node without its key becomes a different one.
     """
+    if source.is_dir():
+        return _back_up_folder(source, target, overwrite, with_keys, output)
+    if with_keys:
+        raise click.UsageError("--with-keys is for a state folder")
     from registry_core.storage.maintenance.backup import backup
 
     with _progress("copied", "pages") as progress:
         found = backup(source, target, overwrite=overwrite, progress=progress)
     _print_verification(found, output)
     return _verification_code(found)
+
+
+def _back_up_folder(source: Path, target: Path, overwrite: bool, with_keys: bool, output: str) -> int:
+    from duxnet.coordinator.state_folder import back_up_folder
+
+    with _progress("copied", "pages") as progress:
+        made = back_up_folder(source, target, secrets=with_keys, overwrite=overwrite, progress=progress)
+    lists = {"copied": list(made.copied), "left_out": list(made.left_out)}
+    return _print_folder(made.path, made.found, output, **lists)
 
 
 @registry.command("restore")
@@ -110,13 +140,27 @@ def backup_command(source: Path, target: Path, overwrite: bool, output: str) -> 
 def restore_command(backup: Path, target: Path, overwrite: bool, output: str) -> int:
     """Check BACKUP and put it in the place of TARGET.
 
-    With --overwrite the previous registry is kept beside it, under a name with the time.
+    With --overwrite the previous registry is kept beside it, under a name with the time. BACKUP and TARGET may be
+    state folders: registry and tokens are replaced; keys and other files are copied only if TARGET has none.
     """
+    if backup.is_dir():
+        return _restore_folder(backup, target, overwrite, output)
     from registry_core.storage.maintenance.backup import restore
 
     with _progress("checked", "nodes") as progress:
         aside = restore(backup, target, overwrite=overwrite, progress=progress)
     _answer(output, "restoration", {"restored": str(target), "kept": None if aside is None else str(aside)})
+    return 0
+
+
+def _restore_folder(backup: Path, target: Path, overwrite: bool, output: str) -> int:
+    from duxnet.coordinator.state_folder import restore_folder
+
+    with _progress("checked", "nodes") as progress:
+        kept, missing = restore_folder(backup, target, overwrite=overwrite, progress=progress)
+    if missing:
+        say(f"before the next start, put {' and '.join(missing)} into {target}", err=True)
+    _answer(output, "restoration", {"restored": str(target), "kept": ", ".join(kept.values()) or None})
     return 0
 
 
@@ -244,6 +288,23 @@ def _default_path(config: Optional[str]) -> Path:
     return Path(target)
 
 
+def _print_folder(folder: str, found: Sequence[Verification], output: str, **lists: list[str]) -> int:
+    if output == "json":
+        from duxnet.cli.output import print_json
+
+        files = [each.to_plain() for each in found]
+        whole = all(each.is_whole for each in found)
+        print_json({"schema": "duxnet.state-folder/1.0", "path": folder, "is_whole": whole, **lists, "files": files})
+    else:
+        from duxnet.cli.output import print_pairs
+
+        print_pairs([(name.replace("_", " "), ", ".join(names)) for name, names in lists.items() if names])
+        for each in found:
+            _print_verification(each, output)
+    codes = [_verification_code(each) for each in found]
+    return EXIT_DAMAGED if EXIT_DAMAGED in codes else max(codes, default=0)
+
+
 def _print_verification(found: Verification, output: str) -> None:
     if output == "json":
         from duxnet.cli.output import print_json
@@ -252,7 +313,9 @@ def _print_verification(found: Verification, output: str) -> None:
         return
     from duxnet.cli.output import print_pairs, time_text
 
-    pairs = [("registry", found.path), ("kind", found.kind)]
+    pairs = [(found.kind if found.kind in ("tokens", "key") else "registry", found.path)]
+    if found.kind not in ("tokens", "key"):
+        pairs.append(("kind", found.kind))
     if found.schema:  # not known for a file that is sealed as a whole, without its key
         pairs += [("schema", found.schema), ("nodes", f"{found.nodes:,}")]
     if found.sealed_with:

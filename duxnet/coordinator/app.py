@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import Any, Optional
 
 from duxnet.coordinator.access.audit_log import AUDIT_FILE, AuditLog
-from duxnet.coordinator.access.own_identity import KEY_FILE, ensure_coordinator_identity, ensure_operator_token
+from duxnet.coordinator.access.own_identity import (
+    KEY_FILE,
+    OPERATOR_TOKEN_FILE,
+    ensure_coordinator_identity,
+    ensure_operator_token,
+)
 from duxnet.coordinator.access.token_store import COORDINATOR_DB, TokenStore
 from duxnet.coordinator.background import TOLERATED_PULSES, BackgroundLoop, pulse_seconds
 from duxnet.coordinator.coordinator import Coordinator
@@ -49,6 +54,10 @@ def open_coordinator(settings: CoordinatorSettings) -> Coordinator:
     keys = find_keys(settings.key_path(), os.environ)
     with ExitStack() as opened:  # tokens first: a killed first start must not leave a registry without them
         token_store = opened.enter_context(closing(TokenStore(state_dir / COORDINATOR_DB)))
+        if token_store.tokens() and not path.exists():
+            _log.warning(
+                "%s is missing although there are tokens: an empty registry is created; nodes and bans are lost", path
+            )
         registry = opened.enter_context(
             NodeRegistry(
                 path,
@@ -70,7 +79,8 @@ def _refuse_lost_tokens(state_dir: Path, registry_path: Path) -> None:
         raise DamagedStoreError(
             str(path),
             f"is missing although {registry_path.name} is there: all tokens would be lost; restore it from a backup. "
-            f"Without one, start once with {registry_path.name} moved aside, stop, and move it back: with new tokens",
+            f"Without one, start once with {registry_path.name} and {OPERATOR_TOKEN_FILE} moved aside, stop, and move "
+            f"{registry_path.name} back: with new tokens",
         )
 
 

@@ -14,6 +14,8 @@ import json
 import os
 import stat
 import sys
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
@@ -28,6 +30,7 @@ KEY_FILE = "node.key"
 ID_FILE = "node.id"
 
 _MAX_ID_FILE_BYTES = 4096
+_ID_FIELDS = {"id", "public_key", "first_public_key", "checksum"}
 _CHILD_SECONDS = 60.0  # it takes 0.2 s, but longer on a machine that swaps
 _RESTORE = "restore it from a backup, or move both node.key and node.id away to become a new node without history"
 
@@ -115,6 +118,9 @@ def parse_id_file(folder: Path) -> NodeIdentity:
         raise DamagedStoreError(str(path), f"is not JSON; {remedy}") from None
     if not isinstance(given, dict):
         raise DamagedStoreError(str(path), f"is not a map of fields; {remedy}")
+    unknown = sorted(given.keys() - _ID_FIELDS)
+    if unknown:
+        raise DamagedStoreError(str(path), f"{unknown[0][:40]!a} is not a known field; {remedy}")
     public_key = given.get("public_key")
     try:
         key_from_text("public_key", public_key)
@@ -124,7 +130,17 @@ def parse_id_file(folder: Path) -> NodeIdentity:
     node_id = node_id_of_key(first_key)
     if given.get("id") != node_id:
         raise DamagedStoreError(str(path), f"its id does not match its key, whose id is {node_id}; {remedy}")
+    if "checksum" in given and given["checksum"] != id_checksum(given):
+        raise DamagedStoreError(str(path), f"it does not match its checksum; {remedy}")
     return NodeIdentity(node_id, str(public_key))
+
+
+def id_checksum(content: Mapping[str, object]) -> int:
+    """Returns the checksum of the other fields of `node.id`.
+
+    It is stored after a key change: the id is not derived from the new key.
+    """
+    return zlib.crc32(ascii([content.get(name) for name in ("id", "public_key", "first_public_key")]).encode("ascii"))
 
 
 def _make_in_child(folder: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -60,7 +60,7 @@ def private_key_in(path: Path, content: bytes) -> Ed25519PrivateKey:
     """The Ed25519 key in the first PEM block of `content`, read from `path`. Raises DamagedStoreError."""
     try:
         key = load_pem_private_key(content, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
         raise DamagedStoreError(
             str(path), "does not hold a private key in PEM; restore it from a backup: a new key is a new node"
         ) from None

@@ -16,7 +16,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from registry_core.errors import DamagedStoreError, ValidationError
-from registry_core.identity.identity_files import ID_FILE, KEY_FILE, check_key_file, parse_id_file
+from registry_core.identity.identity_files import ID_FILE, KEY_FILE, check_key_file, id_checksum, parse_id_file
 from registry_core.identity.keys import private_key_in, private_key_pem, public_key_text, read_key_file
 from registry_core.identity.succession import Succession, current_key, succeed
 from registry_core.models.ids import key_from_text, node_id_of_key
@@ -65,9 +65,10 @@ class NodeKey:
 
     def id_file(self) -> bytes:
         """The content of `node.id`."""
-        content = {"id": self.node_id, "public_key": self.public_key}
+        content: dict[str, object] = {"id": self.node_id, "public_key": self.public_key}
         if self.succession:
             content["first_public_key"] = self.first_public_key
+            content["checksum"] = id_checksum(content)
         return json.dumps(content, indent=2).encode("ascii") + b"\n"
 
 

@@ -12,7 +12,7 @@ import secrets
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Annotated, Callable, Literal, Optional
 from urllib.parse import quote
 
 import msgspec
@@ -88,8 +88,8 @@ class Registrar:
         self._sender = sender
         self._wall = wall
         kept = _kept(self._path)
-        self._generation = kept.generation
-        self._pinned = options.coordinator_id or kept.coordinator_id
+        self._generation = 0 if kept is None else kept.generation
+        self._pinned = options.coordinator_id or ("" if kept is None else kept.coordinator_id)
         self._coordinator: Optional[CoordinatorInfo] = None
 
     def register(self, node: Node, interval_seconds: float) -> NodeSession:
@@ -251,20 +251,23 @@ class _Proof:
         return ""
 
 
-class _Kept(msgspec.Struct):
-    schema: str
-    coordinator_id: str = ""
-    generation: int = 0
+class _Kept(msgspec.Struct, forbid_unknown_fields=True):
+    """The content of `remote.json`. No field has a default, or a damaged name would remove the pin without an error."""
+
+    schema: Literal["duxnet.remote/1.0"]
+    coordinator_id: Annotated[str, msgspec.Meta(pattern="^c1[a-z2-7]{52}$")]
+    generation: int
 
 
-def _kept(path: Path) -> _Kept:
+def _kept(path: Path) -> Optional[_Kept]:
     try:
         content = read_file(path, LARGEST_FILE_BYTES)
     except FileNotFoundError:
-        return _Kept("duxnet.remote/1.0")
+        return None
     except OSError as error:
         raise StoreError(str(path), f"cannot be read: {reason_of(error)}") from error
     try:
         return msgspec.json.decode(content, type=_Kept)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise DamagedStoreError(str(path), f"{error}; remove the file: the next registration makes it again") from None
+        remedy = "restore it from a backup, or remove it: then the node trusts the coordinator that answers next"
+        raise DamagedStoreError(str(path), f"{ascii(str(error))[1:-1]}; {remedy}") from None

@@ -52,6 +52,7 @@ from registry_core.wire.shapes import (
     Heartbeat,
     HeartbeatReply,
     Registration,
+    RegistrationReply,
     TaskOutcome,
     Whole,
 )
@@ -143,7 +144,7 @@ class RemoteRegistry(Queries):
             return node.id
         registration = Registration(node=node_to_plain(node), interval_seconds=self._interval_seconds)
         body = msgspec.json.encode(registration)
-        self._good("PUT", _path(node.id), "registration", body=body, node_id=node.id)
+        decoded(self._good("PUT", _path(node.id), "registration", body=body, node_id=node.id), RegistrationReply)
         return node.id
 
     def update_node_health(
@@ -367,6 +368,8 @@ class RemoteRegistry(Queries):
         )
         if not 200 <= answer.status < 300:
             raise_for(answer, node_id)
+        if kind == "order" and answer.status != 204:
+            decoded(answer, dict[str, Any])  # a sign-in page that answers 200 to every request is not a coordinator
         return answer
 
     def _bearer(self) -> dict[str, str]:

@@ -15,6 +15,7 @@ import pytest
 
 from registry_core.errors import DamagedStoreError, StoreError
 from registry_core.identity.identity_files import NodeIdentity, ensure_identity, read_identity
+from registry_core.identity.replace_key import replace_key
 from registry_core.models.ids import key_from_text, node_id_of_key
 from tests.support.requirements import need_program
 
@@ -128,7 +129,10 @@ def test_a_damaged_key_is_never_replaced(tmp_path: Path, damage: bytes) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"[" * 4000, b"x" * 5000, b'{"id": "n1aaaa"}', b'{"id": 5, "public_key": 7}', b"\xff\xfe"],
+    [
+        *(b"", b"{", b"[]", b"[" * 4000, b"x" * 5000, b'{"id": "n1aaaa"}', b'{"id": 5, "public_key": 7}', b"\xff\xfe"),
+        b'{"id": "n1aaaa", "public_key": "", "public_kez": ""}',
+    ],
 )
 def test_a_damaged_id_file_is_named_with_its_remedy(tmp_path: Path, content: bytes) -> None:
     ensure_identity(tmp_path)
@@ -154,6 +158,17 @@ def test_an_id_stays_when_a_later_key_succeeds_the_first(tmp_path: Path) -> None
     succeeded = {"id": first.id, "first_public_key": first.public_key, "public_key": later.public_key}
     (tmp_path / "node.id").write_text(json.dumps(succeeded))
     assert ensure_identity(tmp_path) == NodeIdentity(first.id, later.public_key)
+
+
+def test_a_replaced_key_that_its_file_misquotes_is_noticed_without_the_secret_key(tmp_path: Path) -> None:
+    """No id follows from it, so the file has a checksum."""
+    ensure_identity(tmp_path)
+    replace_key(tmp_path)
+    plain = json.loads((tmp_path / "node.id").read_text())
+    plain["public_key"] = ensure_identity(tmp_path / "other").public_key
+    (tmp_path / "node.id").write_text(json.dumps(plain))
+    with pytest.raises(DamagedStoreError, match=r"checksum; remove only this file"):
+        ensure_identity(tmp_path)
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o604])

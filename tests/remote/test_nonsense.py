@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry_core.errors import RefusedError, RegistryError, UnreachableError, ValidationError
+from registry_core.errors import DamagedStoreError, RefusedError, RegistryError, UnreachableError, ValidationError
 from registry_core.identity.answer_signature import SignedAnswer, sign_answer
 from registry_core.identity.coordinator_id import coordinator_id_of_key
 from registry_core.identity.identity_files import ensure_identity
@@ -236,10 +236,10 @@ class Coordinator:
     def __init__(self, router: respx.MockRouter, answer: httpx.Response, *, is_signed: bool = False) -> None:
         self._key = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
         public = self._key.public_key()
-        self._id = coordinator_id_of_key(raw_public_key(public))
+        self.id = coordinator_id_of_key(raw_public_key(public))
         self._answer = answer
         info = {
-            "id": self._id,
+            "id": self.id,
             "public_key": public_key_text(public),
             "version": "1",
             "join": "open",
@@ -259,7 +259,7 @@ class Coordinator:
             "PUT", request.url.path, "", headers["content-type"], headers["duxnet-audience"], request.content
         )
         said = SignedAnswer(answer.status_code, answer.headers["content-type"], answer.content)
-        proof = sign_answer(said, asked, headers, self._key, self._id, int(time.time()))
+        proof = sign_answer(said, asked, headers, self._key, self.id, int(time.time()))
         more = [(name.encode(), value.encode()) for name, value in proof.items()]
         return httpx.Response(answer.status_code, headers=[*answer.headers.raw, *more], content=answer.content)
 
@@ -347,10 +347,47 @@ def test_a_generation_beyond_its_end_begins_anew(tmp_path: Path) -> None:
     with respx.mock as router:
         coordinator = Coordinator(router, stale(41), is_signed=True)
         for beyond in (LAST_GENERATION, LAST_GENERATION + 1, 2**60, -7):
-            kept = {"schema": "duxnet.remote/1.0", "coordinator_id": "", "generation": beyond}
+            kept = {"schema": "duxnet.remote/1.0", "coordinator_id": coordinator.id, "generation": beyond}
             (tmp_path / "remote.json").write_text(json.dumps(kept))
             remote = RemoteRegistry(FIRST, state_dir=tmp_path, sleep=lambda _seconds: None)
             with remote, pytest.raises(RefusedError):
                 remote.register_node(a_node(tmp_path))
             sent = [json.loads(call.request.content)["generation"] for call in coordinator.route.calls][-2:]
             assert sent == [1, 42]
+
+
+WHOLE = {"schema": "duxnet.remote/1.0", "coordinator_id": "c1" + "a" * 52, "generation": 3}
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        *({name: value for name, value in WHOLE.items() if name != left_out} for left_out in WHOLE),
+        {**WHOLE, "coordinatos_id": "c1" + "a" * 52},
+        {**WHOLE, "schema": "duxnet.remote/2.0"},
+        {**WHOLE, "coordinator_id": ""},
+        {**WHOLE, "coordinator_id": "c1" + "A" * 52},
+        {**WHOLE, "generation": "3"},
+    ],
+)
+def test_a_file_that_would_unpin_the_coordinator_is_damaged(kept: dict[str, object], tmp_path: Path) -> None:
+    ensure_identity(tmp_path)
+    (tmp_path / "remote.json").write_text(json.dumps(kept))
+    with pytest.raises(DamagedStoreError, match=r"remote\.json.*restore it from a backup, or remove it"):
+        RemoteRegistry(FIRST, state_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        lambda remote: remote.deregister_node("n1a"),
+        lambda remote: remote.admin.ban("n1a", reason="x"),
+        lambda remote: remote.admin.cordon("n1a", reason="x"),
+        lambda remote: remote.register_node(Node("192.0.2.1", id="n1a")),
+    ],
+)
+@respx.mock
+def test_a_page_that_answers_well_to_everything_has_done_nothing(order: Callable[[RemoteRegistry], object]) -> None:
+    respx.route().mock(return_value=httpx.Response(200, html="<html>Please sign in to the network"))
+    with a_remote() as remote, pytest.raises(UnreachableError, match="does not answer like a coordinator"):
+        order(remote)

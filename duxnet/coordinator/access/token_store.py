@@ -9,6 +9,7 @@ a checksum, and an older layout is copied before it is upgraded.
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 import threading
 import zlib
@@ -36,6 +37,8 @@ from registry_core.storage.sqlite.open import (
 from registry_core.storage.sqlite.upgrade import run_statements, upgrade_file
 
 __all__ = ["ROLES", "RemovedBefore", "TokenRow", "TokenStore"]
+
+_log = logging.getLogger("duxnet.coordinator")
 
 COORDINATOR_DB = "coordinator.db"
 ROLES = ("join", "reader", "rater", "operator")
@@ -119,30 +122,18 @@ class TokenStore:
 
     def _open(self) -> None:
         check_identity(self._path, KIND)
-        settle_log(self._path, alone=False)
+        log = settle_log(self._path, alone=False)
+        if log.has_damaged_tail:
+            _log.warning("%s: %s; the tokens are those of the last whole commit", self._path, log.tail_text())
         upgrade_file(self._path, _upgrade, kind=KIND)
         self._db = connect(self._path, read_only=False)
         try:
             self._db.execute("PRAGMA journal_mode = WAL")
-            self._check()
+            check_rows(self._location, self._db)
             self._reader = connect(self._path, read_only=True)
         except BaseException:
             self._db.close()
             raise
-
-    def _check(self) -> None:
-        (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
-            raise DamagedStoreError(self._location, f"SQLite reports damage ({ascii(found)[1:-1]})")
-        self.tokens_of(self._db)
-        for row in self._db.execute(_JOINS):
-            self._checked(row, f"that node {row[1]!a} joined by token {row[0]!a}")
-
-    def _checked(self, row: tuple[Any, ...], what: str) -> tuple[Any, ...]:
-        """Returns the row without its last value, the checksum. Raises DamagedStoreError if that is wrong."""
-        if row[-1] != _checksum(row[:-1]):
-            raise DamagedStoreError(self._location, f"the record {what} does not match its checksum")
-        return row[:-1]
 
     def close(self) -> None:
         """Close the file. It may be called twice."""
@@ -205,16 +196,10 @@ class TokenStore:
     def tokens(self) -> list[TokenRow]:
         """All tokens, the oldest first."""
         with self._reading() as db:
-            return self.tokens_of(db)
-
-    def tokens_of(self, db: sqlite3.Connection) -> list[TokenRow]:
-        """All tokens that this connection sees."""
-        return [self._token(row) for row in db.execute(f"{_SELECT} ORDER BY t.id").fetchall()]
+            return [self._token(row) for row in db.execute(f"{_SELECT} ORDER BY t.id").fetchall()]
 
     def _token(self, row: tuple[Any, ...]) -> TokenRow:
-        number, used, *kept = row
-        _hash, role, label, wallet, created, expires, uses, revoked = self._checked(tuple(kept), f"of token {number!a}")
-        return TokenRow(number, role, label, wallet, created, expires, uses, used, revoked)
+        return _token(self._location, row)
 
     def revoke(self, number: int, now: float) -> bool:
         """Revoke a token. Returns False if it does not exist or is revoked already."""
@@ -241,7 +226,7 @@ class TokenStore:
                 return False
             joined = db.execute(f"{_JOINS} WHERE token = ? AND node_id = ?", (token.id, node_id)).fetchone()
             if joined is not None:
-                self._checked(joined, f"that node {node_id!a} joined by token {token.id}")
+                _checked(self._location, joined, f"that node {node_id!a} joined by token {token.id}")
                 return token.revoked is None
             if not token.is_valid(now) or (token.uses is not None and token.used >= token.uses):
                 return False
@@ -291,6 +276,32 @@ class TokenStore:
 
     def _translated(self, doing: str) -> translated:
         return translated(self._location, doing)
+
+
+def check_rows(location: str, db: sqlite3.Connection) -> None:
+    """Raises DamagedStoreError for the first record that does not match its checksum."""
+    (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise DamagedStoreError(location, f"SQLite reports damage ({ascii(found)[1:-1]})")
+    for row in db.execute(_SELECT):
+        _token(location, row)
+    for row in db.execute(_JOINS):
+        _checked(location, row, f"that node {row[1]!a} joined by token {row[0]!a}")
+
+
+def _token(location: str, row: tuple[Any, ...]) -> TokenRow:
+    number, used, *kept = row
+    _hash, role, label, wallet, created, expires, uses, revoked = _checked(
+        location, tuple(kept), f"of token {number!a}"
+    )
+    return TokenRow(number, role, label, wallet, created, expires, uses, used, revoked)
+
+
+def _checked(location: str, row: tuple[Any, ...], what: str) -> tuple[Any, ...]:
+    """Returns the row without its last value, the checksum. Raises DamagedStoreError if that is wrong."""
+    if row[-1] != _checksum(row[:-1]):
+        raise DamagedStoreError(location, f"the record {what} does not match its checksum")
+    return row[:-1]
 
 
 def _upgrade(db: sqlite3.Connection, _found: int) -> None:

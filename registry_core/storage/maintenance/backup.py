@@ -18,9 +18,9 @@ from registry_core.files.locks import lock_beside
 from registry_core.files.opening import own_place
 from registry_core.storage.maintenance.verify import Progress, Verification, is_sqlite_file, verify
 from registry_core.storage.sqlite.copy import copy_sqlite
-from registry_core.storage.sqlite.open import check_identity, connect, has_log, translated, wal_of
+from registry_core.storage.sqlite.open import REGISTRY, Kind, check_identity, connect, has_log, translated, wal_of
 
-__all__ = ["backup", "restore"]
+__all__ = ["backup", "put_in_place", "restore"]
 
 
 def backup(source: Path, target: Path, *, overwrite: bool = False, progress: Optional[Progress] = None) -> Verification:
@@ -56,24 +56,29 @@ def restore(
     place = own_place(target, "the folder of a registry", own=False)
     lock = lock_beside(place)
     try:
-        with appearing(place, overwrite=overwrite, alone=True) as temporary:
-            if is_sqlite_file(copy):
-                copy_sqlite(copy, temporary, lambda _done, _total: None)
-            else:
-                shutil.copyfile(copy, temporary)
-            return _put_aside(place)
+        return put_in_place(copy, place, overwrite=overwrite)
     finally:
         lock.release()
 
 
-def _put_aside(place: Path) -> Optional[Path]:
+def put_in_place(copy: Path, place: Path, *, overwrite: bool, kind: Kind = REGISTRY) -> Optional[Path]:
+    """Put a checked copy at `place`; the caller holds its lock. Returns the path where the old file is kept."""
+    with appearing(place, overwrite=overwrite, alone=True) as temporary:
+        if is_sqlite_file(copy):
+            copy_sqlite(copy, temporary, lambda _done, _total: None, kind)
+        else:
+            shutil.copyfile(copy, temporary)
+        return _put_aside(place, kind)
+
+
+def _put_aside(place: Path, kind: Kind) -> Optional[Path]:
     """Keep the old registry under another name. Its log is removed first: it would be replayed into the new file."""
     if not place.exists() and not has_log(place):
         return None
     aside = kept_aside(place, "before-restore")
     with translated(str(place), "kept aside"):
         if has_log(place):
-            _checkpoint(place)
+            _checkpoint(place, kind)
         if has_log(place):  # keep a log that could not be written into the file
             wal_of(place).replace(wal_of(aside))
         wal_of(place).unlink(missing_ok=True)
@@ -85,10 +90,10 @@ def _put_aside(place: Path) -> Optional[Path]:
     return aside
 
 
-def _checkpoint(place: Path) -> None:
+def _checkpoint(place: Path, kind: Kind) -> None:
     """Let SQLite write the log into the file, if both are sound enough for that."""
     try:
-        check_identity(place)
+        check_identity(place, kind)
         with closing(connect(place, read_only=False)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except (sqlite3.Error, StoreError):

@@ -90,13 +90,19 @@ def _scan_frames(file: BinaryIO, order: str, page_bytes: int, salts: bytes, star
     running: Optional[tuple[int, int]] = start
     while True:
         frame = file.read(_FRAME_HEADER_BYTES + page_bytes)
-        if len(frame) < _FRAME_HEADER_BYTES or frame[8:16] != salts:
-            break  # the end, or frames of an earlier generation of the log
+        if len(frame) < _FRAME_HEADER_BYTES:
+            break
         is_commit = frame[4:8] != b"\0\0\0\0"
+        has_salts = frame[8:16] == salts
         if running is not None:
             running = _checksum(order, frame[:8] + frame[_FRAME_HEADER_BYTES:], running)
-            if running != struct.unpack(">2I", frame[16:24]):
+            fits = running == struct.unpack(">2I", frame[16:24])
+            if not fits or not has_salts:
                 running = None  # checksums are chained: no later frame can be trusted
+        else:
+            fits = False
+        if not has_salts and not fits:
+            break  # frames of an earlier generation of the log; if the checksum fits, only the salts are damaged
         frames += 1
         if running is None:
             commits_behind += is_commit

@@ -217,12 +217,17 @@ def test_tokens_that_are_missing_beside_a_registry_are_an_error_with_a_remedy(tm
     opened_coordinator(state_dir).close()
     token = (state_dir / "operator.token").read_bytes()
     (state_dir / COORDINATOR_DB).unlink()
-    with pytest.raises(DamagedStoreError, match=r"coordinator\.db.* moved aside"):
+    with pytest.raises(DamagedStoreError, match=r"coordinator\.db.* nodes\.db and operator\.token moved aside"):
         opened_coordinator(state_dir)
     assert (state_dir / "operator.token").read_bytes() == token
     assert not (state_dir / COORDINATOR_DB).exists()
     os.rename(state_dir / "nodes.db", tmp_path / "nodes.db")
+    with pytest.raises(DamagedStoreError, match=r"operator\.token.* has no operator token"):
+        opened_coordinator(state_dir)
+    assert (state_dir / "operator.token").read_bytes() == token
+    os.rename(state_dir / "operator.token", tmp_path / "operator.token")
     opened_coordinator(state_dir).close()
+    assert (state_dir / "operator.token").read_bytes() != token
     os.replace(tmp_path / "nodes.db", state_dir / "nodes.db")
     opened_coordinator(state_dir).close()
 

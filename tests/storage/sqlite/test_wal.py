@@ -107,3 +107,14 @@ def test_a_damaged_header_makes_the_whole_log_a_damaged_tail(killed: Path) -> No
     content[20] ^= 1
     wal.write_bytes(content)
     assert scan_wal(wal) == WalReport(header_damaged=True)
+
+
+def test_a_frame_whose_salts_are_damaged_is_no_leftover(killed: Path) -> None:
+    wal = wal_of(killed)
+    content = bytearray(wal.read_bytes())
+    content[32 + 24 + 4096 + 9] ^= 1  # of the second frame
+    wal.write_bytes(content)
+    report = scan_wal(wal)
+    assert report.has_damaged_tail
+    assert report.commits_surely_lost
+    assert report.whole_commits + report.commits_behind == COMMITS
