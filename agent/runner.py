@@ -15,9 +15,9 @@ from typing import Callable, Optional
 
 from agent.description import NO_ADDRESS, describe, offer_text
 from agent.open_registry import OwnNode, is_address, open_registry
+from agent.probe.live_source import LiveSource
 from agent.probe.reading import Failure
 from agent.probe.runner import ProbeRunner
-from agent.probe.source import LiveSource
 from agent.reporter import GAP_FILE, Description, Reporter
 from agent.sampler import Sample, Sampler
 from agent.schedule import Schedule, phase_seconds

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from agent.probe.deadline import MissedDeadline
 from agent.probe.parsers.mounts import mounts
-from agent.probe.source import LiveSource, SourceError
+from agent.probe.source import SourceError, read_file
 
 if TYPE_CHECKING:
     import subprocess
@@ -180,5 +180,5 @@ def ask_in_child(question: str, path: str) -> Optional[Any]:
 
     Raises MissedDeadline, OSError, SourceError.
     """
-    place = hanging_place(path, LiveSource().read_text(_MOUNTS))
+    place = hanging_place(path, read_file(_MOUNTS))
     return None if place is None else _questions().ask(question, place)

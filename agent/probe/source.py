@@ -1,7 +1,7 @@
 """Sources: the single interface between the probes and the machine.
 
 A source has four primitives: the text of a file, the names in a folder, the target of a link, and `ask`, which returns
-the result of a call (affinity, disk usage, interfaces …) as a plain JSON value. `LiveSource` reads this machine; a
+the result of a call (affinity, disk usage, interfaces …) as a plain JSON value. `live_source` reads this machine; a
 recording (`recording.py`) implements the same four from a file. Both share the typed queries built on them. A source
 does not parse or judge what it reads.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple, Optional
 
-__all__ = ["FileSystemSize", "LiveSource", "Source", "SourceError"]
+__all__ = ["FileSystemSize", "Source", "SourceError", "read_file"]
 
 _MOST_BYTES = 16 * 1024 * 1024  # /proc/cpuinfo of 8,192 CPUs is about 12 MB; anything larger is unexpected
 
@@ -153,40 +153,18 @@ class Source:
         return answer
 
 
-class LiveSource(Source):
-    """This machine. `root` is prepended to every path (a mounted host file system); calls go to the kernel."""
-
-    def __init__(self, root: str = "") -> None:
-        self._root = root.rstrip("/")
-
-    def read_text(self, path: str) -> Optional[str]:
-        try:  # not pathlib: its import takes longer than all the probe reads
-            descriptor = os.open(self._root + path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return None
-        try:
-            return _read_all(descriptor).decode("utf-8", "replace")
-        except OSError:  # a folder, or EINVAL, ENODEV or EIO of sysfs: there is nothing to read
-            return None
-        finally:
-            os.close(descriptor)
-
-    def list_dir(self, path: str) -> list[str]:
-        try:
-            return sorted(os.listdir(self._root + path))  # noqa: PTH208 - as in read_text
-        except OSError:
-            return []
-
-    def read_link(self, path: str) -> Optional[str]:
-        try:
-            return os.readlink(self._root + path)  # noqa: PTH115 - as in read_text
-        except OSError:
-            return None
-
-    def ask(self, question: str, argument: str = "") -> Any:
-        from agent.probe import system_calls as calls
-
-        return calls.answer(question, argument)
+def read_file(path: str) -> Optional[str]:
+    """The text of a file of this machine; None if it cannot be read."""
+    try:  # not pathlib: its import takes longer than all the probe reads
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return _read_all(descriptor).decode("utf-8", "replace")
+    except OSError:  # a folder, or EINVAL, ENODEV or EIO of sysfs: there is nothing to read
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def _read_all(descriptor: int) -> bytes:

@@ -166,7 +166,7 @@ def run(values: dict[str, Any]) -> int:
 def _source_and_options(root: Optional[str], work_dir: Optional[str]) -> tuple[Source, ProbeOptions]:
     """This machine with the agent's settings, or the recording in `root` with the options it was made with."""
     if root is None:
-        from agent.probe.source import LiveSource
+        from agent.probe.live_source import LiveSource
 
         return LiveSource(), configured_options(os.environ, work_dir)
     from agent.probe.options import ProbeOptions

@@ -79,7 +79,7 @@ def verify_command(path: Optional[Path], key_file: Optional[Path], config: Optio
 
 def _verify_folder(folder: Path, key_file: Optional[Path], config: Optional[str], output: str) -> int:
     from duxnet.cli.registry_client import keys_of
-    from duxnet.coordinator.state_folder import REGISTRIES, verify_folder
+    from duxnet.coordinator.access.state_folder import REGISTRIES, verify_folder
 
     with _progress("checked", "nodes") as progress:
         path = next((folder / name for name in REGISTRIES if (folder / name).exists()), None)
@@ -124,7 +124,7 @@ def backup_command(source: Path, target: Path, overwrite: bool, with_keys: bool,
 
 
 def _back_up_folder(source: Path, target: Path, overwrite: bool, with_keys: bool, output: str) -> int:
-    from duxnet.coordinator.state_folder import back_up_folder
+    from duxnet.coordinator.access.state_folder import back_up_folder
 
     with _progress("copied", "pages") as progress:
         made = back_up_folder(source, target, secrets=with_keys, overwrite=overwrite, progress=progress)
@@ -154,7 +154,7 @@ def restore_command(backup: Path, target: Path, overwrite: bool, output: str) ->
 
 
 def _restore_folder(backup: Path, target: Path, overwrite: bool, output: str) -> int:
-    from duxnet.coordinator.state_folder import restore_folder
+    from duxnet.coordinator.access.state_folder import restore_folder
 
     with _progress("checked", "nodes") as progress:
         kept, missing = restore_folder(backup, target, overwrite=overwrite, progress=progress)

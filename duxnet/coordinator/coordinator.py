@@ -18,6 +18,7 @@ from duxnet.coordinator.access.audit_log import AuditLog
 from duxnet.coordinator.access.browsers import HostNames
 from duxnet.coordinator.access.forwarding import Forwarding
 from duxnet.coordinator.access.own_identity import CoordinatorIdentity
+from duxnet.coordinator.access.places import Holder, WaitingPlaces
 from duxnet.coordinator.access.roles import ANONYMOUS, Access, Caller, Permission
 from duxnet.coordinator.access.sessions import Session, Sessions
 from duxnet.coordinator.access.token_store import TokenStore
@@ -28,13 +29,12 @@ from duxnet.coordinator.admission.pipeline import AdmissionPipeline, Registered
 from duxnet.coordinator.admission.quotas import Quotas
 from duxnet.coordinator.commit_queue import CommitQueue
 from duxnet.coordinator.errors import Refused
-from duxnet.coordinator.event_feed import EventFeed
+from duxnet.coordinator.http.event_feed import EventFeed
 from duxnet.coordinator.http.messages import Request
 from duxnet.coordinator.json_cache import EncodedNodes
 from duxnet.coordinator.liveness.listening_clock import ListeningClock
 from duxnet.coordinator.liveness.mass_failure import MassFailureDetector
 from duxnet.coordinator.node_search import NodeSearch
-from duxnet.coordinator.places import Holder, WaitingPlaces
 from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.embedded.host import Known
 from registry_core.embedded.node_registry import NodeRegistry

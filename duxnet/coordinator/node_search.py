@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Optional, Union
 
-from duxnet.coordinator.places import Holder, WaitingPlaces
+from duxnet.coordinator.access.places import Holder, WaitingPlaces
 from registry_core.embedded.node_registry import NodeRegistry
 from registry_core.errors import DamagedStoreError, StoreError
 from registry_core.query.node_query import NodePage, NodeQuery

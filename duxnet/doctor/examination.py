@@ -182,7 +182,8 @@ def _own_clock() -> Iterator[Finding]:
 
 def _own_power() -> Iterator[Finding]:
     """Note that a machine runs on its battery. A machine without a battery has no finding."""
-    from agent.probe.source import LiveSource, SourceError
+    from agent.probe.live_source import LiveSource
+    from agent.probe.source import SourceError
 
     source = LiveSource()
     if not source.list_dir("/sys/class/power_supply"):

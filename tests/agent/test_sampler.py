@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from agent.probe.deadline import Deadlines
-from agent.probe.source import LiveSource, Source, SourceError
+from agent.probe.live_source import LiveSource
+from agent.probe.source import Source, SourceError
 from agent.sampler import Sampler
 from tests.support.processes import until
 

@@ -15,9 +15,9 @@ from agent.bench import measure
 from agent.bench.measure import NEEDS_BLAKE3, Deadline, bench
 from agent.bench.text import bench_text
 from agent.bench.worker import cpu_step, seeded_buffer
+from agent.probe.live_source import LiveSource
 from agent.probe.reading import Reading
 from agent.probe.report import ProbeReport
-from agent.probe.source import LiveSource
 from tests.probe.test_recordings import RECORDINGS
 
 RUN = "import sys; from duxnet.cli import main; sys.exit(main(['probe', *sys.argv[1:]]))"

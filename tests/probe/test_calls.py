@@ -16,9 +16,10 @@ import pytest
 
 from agent.probe import system_calls as calls
 from agent.probe.clock import clock_state
+from agent.probe.live_source import LiveSource
 from agent.probe.options import ProbeOptions
 from agent.probe.probes.cpu import CpuProbe
-from agent.probe.source import LiveSource, SourceError
+from agent.probe.source import SourceError
 
 
 def test_the_clock_is_read_without_being_set() -> None:

@@ -13,10 +13,10 @@ from typing import Any
 import psutil
 import pytest
 
+from agent.probe.live_source import LiveSource
 from agent.probe.options import ProbeOptions
 from agent.probe.probes.host import HostProbe
 from agent.probe.recording import RecordingSource
-from agent.probe.source import LiveSource
 from agent.sampler import Sampler
 
 pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it

@@ -17,7 +17,7 @@ import pytest
 
 from agent.probe.deadline import MissedDeadline
 from agent.probe.hanging_mounts import MountQuestions, Place, hanging_place, is_local
-from agent.probe.source import LiveSource
+from agent.probe.live_source import LiveSource
 from agent.state_dir import AgentRunningError, StateDir, holder_text
 
 pytestmark = pytest.mark.xdist_group("timing")  # its mounts are seen by all who look at this machine

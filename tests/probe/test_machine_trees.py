@@ -17,6 +17,7 @@ from typing import Any, Optional
 
 import pytest
 
+from agent.probe.live_source import LiveSource
 from agent.probe.options import ProbeOptions
 from agent.probe.parsers.cpu import cpu_list
 from agent.probe.parsers.meminfo import meminfo
@@ -24,7 +25,6 @@ from agent.probe.recording import Recorder, RecordingSource
 from agent.probe.render import explained, table
 from agent.probe.report import ProbeReport
 from agent.probe.runner import ProbeRunner
-from agent.probe.source import LiveSource
 
 VARIABLE = "DUXNET_MACHINE_TREES"
 FOLDER = os.environ.get(VARIABLE, "")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from agent.probe.live_source import LiveSource
 from agent.probe.masking import masked
 from agent.probe.options import ProbeOptions
 from agent.probe.recording import Recorder, RecordingSource
 from agent.probe.runner import ProbeRunner
-from agent.probe.source import LiveSource
 
 SECRETS = """# duxnet recording 1
 option work_dir = /home/alice/work

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agent.probe.cgroups import Cgroups
+from agent.probe.live_source import LiveSource
 from agent.probe.options import ProbeOptions, registry_host
 from agent.probe.probes.cpu import CpuProbe
 from agent.probe.probes.host import HostProbe
@@ -16,7 +17,6 @@ from agent.probe.probes.network import NetworkProbe
 from agent.probe.probes.storage import StorageProbe
 from agent.probe.recording import RecordingSource
 from agent.probe.runner import ProbeRunner
-from agent.probe.source import LiveSource
 from agent.probe.virtualization import container_name, virtual_machine_name
 
 V2 = "file /proc/self/mountinfo = 41 31 0:38 {root} /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"

@@ -7,11 +7,12 @@ from typing import Any, Optional
 
 import pytest
 
+from agent.probe.live_source import LiveSource
 from agent.probe.options import ProbeOptions
 from agent.probe.probes import PROBE_NAMES, all_probes
 from agent.probe.reading import Failure, Reading
 from agent.probe.runner import ProbeRunner
-from agent.probe.source import LiveSource, Source
+from agent.probe.source import Source
 from registry_core.errors import ValidationError
 
 

@@ -9,10 +9,10 @@ import subprocess
 
 import pytest
 
+from agent.probe.live_source import LiveSource
 from agent.probe.options import ProbeOptions
 from agent.probe.report import ProbeReport
 from agent.probe.runner import ProbeRunner
-from agent.probe.source import LiveSource
 from tests.support.requirements import need_program
 
 pytestmark = pytest.mark.xdist_group("timing")  # what it measures bears no other measurement beside it

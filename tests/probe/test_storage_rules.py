@@ -11,11 +11,11 @@ from typing import Any, Optional
 
 import pytest
 
+from agent.probe.live_source import LiveSource
 from agent.probe.mount_child import directory
 from agent.probe.options import ProbeOptions
 from agent.probe.probes.storage import StorageProbe
 from agent.probe.recording import RecordingSource
-from agent.probe.source import LiveSource
 from tests.probe.test_rules import disk_usage
 
 GB = 1_000_000_000

@@ -7,10 +7,10 @@ import os
 
 import pytest
 
+from agent.probe.live_source import LiveSource
 from agent.probe.options import ProbeOptions
 from agent.probe.report import CAPABILITY_DEFAULTS
 from agent.probe.runner import ProbeRunner
-from agent.probe.source import LiveSource
 from registry_core.models.encoding import capabilities_to_plain
 from registry_core.models.node import NodeCapabilities
 

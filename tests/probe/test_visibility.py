@@ -14,11 +14,12 @@ import pytest
 
 from agent.probe.cgroups import Cgroups
 from agent.probe.deadline import Deadlines
+from agent.probe.live_source import LiveSource
 from agent.probe.options import ProbeOptions
 from agent.probe.recording import RecordingSource
 from agent.probe.report import ProbeReport
 from agent.probe.runner import ProbeRunner
-from agent.probe.source import LiveSource, Source
+from agent.probe.source import Source
 from tests.probe.test_recordings import RECORDINGS
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import secrets
 
+from duxnet.coordinator.access.places import Places
 from duxnet.coordinator.errors import Refused
-from duxnet.coordinator.places import Places
 
 __all__ = ["RegistrationLimiter"]
 

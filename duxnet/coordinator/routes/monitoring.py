@@ -7,12 +7,12 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
+from duxnet.coordinator.access.places import Holder
 from duxnet.coordinator.access.roles import Caller, Permission
 from duxnet.coordinator.coordinator import Coordinator
 from duxnet.coordinator.errors import Refused
 from duxnet.coordinator.http.messages import Answer, Request, Response, StreamResponse, conditional_json
 from duxnet.coordinator.http.query_params import Discovery, EventsQuery
-from duxnet.coordinator.places import Holder
 from duxnet.coordinator.routes.metrics import OPENMETRICS, PLAIN, metrics_text
 from registry_core.errors import EventsCompacted
 from registry_core.models.addresses import is_destination

@@ -13,11 +13,12 @@ import pytest
 from agent.probe.gpu import nvml_call
 from agent.probe.gpu.nvml_call import NvmlCaller
 from agent.probe.gpu.pci_ids import look_up
+from agent.probe.live_source import LiveSource
 from agent.probe.options import ProbeOptions
 from agent.probe.probes.gpu import GpuProbe
 from agent.probe.probes.host import HostProbe
 from agent.probe.runner import ProbeRunner
-from agent.probe.source import LiveSource, Source
+from agent.probe.source import Source
 from agent.probe.system_calls import QUESTIONS
 from tests.probe.gpu.conftest import library_environment
 from tests.probe.gpu.machine import Machine, pci_files

@@ -19,8 +19,8 @@ from typing import Optional
 
 import pytest
 
-from duxnet.coordinator import event_feed
-from duxnet.coordinator.event_feed import EventFeed
+from duxnet.coordinator.http import event_feed
+from duxnet.coordinator.http.event_feed import EventFeed
 from registry_core.events import EventKind, EventRing
 from registry_core.models.times import time_to_text
 from tests.support.coordinators import Running
