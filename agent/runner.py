@@ -1,4 +1,4 @@
-"""The agent as a process: starts, runs the schedule, handles signals, stops cleanly.
+"""Runs the agent as a process: starts it, runs its schedule, handles signals and stops it cleanly.
 
 Other modules report to the registry (`reporter`), measure (`sampler`, `probe`), plan (`schedule`) and show the status
 (`status_publisher`).
@@ -45,8 +45,8 @@ _log = logging.getLogger("agent")
 CLOSE_SECONDS = 1.2  # the agent promises to exit within 2 s after SIGTERM, even if a disk hangs
 MISSED_INTERVALS = 4  # an embedded registry marks its node as down after this many intervals
 MOST_FAILURES = 5
-"""After this many reports in a row that failed by a fault of the program the agent exits, so that systemd restarts it.
-Errors of the registry or the network do not count."""
+"""After this many reports in a row that failed because of a bug, the agent exits, so that systemd restarts it. Errors
+of the registry or the network do not count."""
 SAMPLE = "sample"
 REPORT = "report"
 JOIN_TOKEN_CREDENTIAL = "join-token"  # noqa: S105 - a name, as in LoadCredential= of the unit
@@ -55,7 +55,7 @@ JOIN_TOKEN_CREDENTIAL = "join-token"  # noqa: S105 - a name, as in LoadCredentia
 class Agent:
     """One agent from start to stop. The constructor raises ConfigurationError, `start` also RegistryError.
 
-    `load_settings` returns the current settings; `once` leaves the terminal to the result.
+    `load_settings` returns the current settings; with `once`, only the result is written to the terminal.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class Agent:
         self._probing = threading.Lock()
         self._sampled_at = time.monotonic()
         self._sample: Optional[Sample] = None
-        self._paced_interval = 0.0  # nothing is planned yet
+        self._paced_interval = 0.0  # 0: nothing is scheduled yet
         self._unreachable = False
-        self._doing = SAMPLE  # what that job is doing now: measuring or reporting
+        self._doing = SAMPLE  # what the report job does now: it measures or reports
 
     @property
     def _agent(self) -> AgentSettings:
@@ -111,7 +111,7 @@ class Agent:
                     self._reload()
                 wait_seconds = self._schedule.run_due()
                 if self._schedule.failures(SAMPLE) >= MOST_FAILURES:
-                    _log.critical("%d reports in a row failed with errors of the agent itself: it ends", MOST_FAILURES)
+                    _log.critical("%d reports in a row failed with errors of the agent itself: it exits", MOST_FAILURES)
                     self._stop("it cannot report")
                     return EXIT_RUNTIME
                 if self._schedule.is_progressing():
@@ -322,7 +322,7 @@ class Agent:
         self._status_publisher.ready(self._status())
 
     def _use_settings(self, new: Settings) -> None:
-        """Apply all settings but those of the state directory and the registry, which need a restart."""
+        """Apply all settings except those of the state directory and the registry, which need a restart."""
         old_agent = self._agent
         changed = new.changed_since(self._settings)
         fixed = [name for name in changed if name == "agent.state_dir" or name.startswith("registry.")]

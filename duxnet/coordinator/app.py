@@ -52,7 +52,7 @@ def open_coordinator(settings: CoordinatorSettings) -> Coordinator:
     clock = listening_clock(settings)
     timeout = DOWN_AFTER_INTERVALS * settings.shortest_interval_seconds
     keys = find_keys(settings.key_path(), os.environ)
-    with ExitStack() as opened:  # tokens first: a killed first start must not leave a registry without them
+    with ExitStack() as opened:  # tokens first: a first start that is killed must not leave a registry without tokens
         token_store = opened.enter_context(closing(TokenStore(state_dir / COORDINATOR_DB)))
         if token_store.tokens() and not path.exists():
             _log.warning(
@@ -95,7 +95,7 @@ def create_app(
     Keys, tokens and audit log are in `state_dir`, by default where `duxnet coordinator` stores them. The caller runs
     the application's lifespan, which runs the background loop, and closes the registry. `clock` is the
     `listening_clock(settings)` that the registry was made with; with another clock, time during which the caller's
-    loop stands still counts against the nodes. The registry must have `heartbeat_timeout_seconds`.
+    loop does not run counts against the nodes. The registry must have `heartbeat_timeout_seconds`.
     """
     chosen = settings if settings is not None else CoordinatorSettings()
     place = state_dir if state_dir is not None else chosen.state_path(os.environ)
@@ -147,13 +147,13 @@ def app_of(coordinator: Coordinator) -> Dispatcher:
         finally:
             coordinator.event_feed.close()
             background.cancel()
-            await asyncio.gather(background, return_exceptions=True)  # what failed was logged when it did
+            await asyncio.gather(background, return_exceptions=True)  # a failure was already logged
 
     return Dispatcher(coordinator, lifespan)
 
 
 def _note_failed(coordinator: Coordinator, background: asyncio.Future[None]) -> None:
-    """Have `/healthz` say it, and our own server end: a host that serves the application itself looks at that."""
+    """Make `/healthz` report the failure and our own server exit. A different server has to watch `/healthz`."""
     if not background.cancelled():
         coordinator.background_failure = background.exception()
         _log.critical("background work ended: no node is marked down any more", exc_info=background.exception())

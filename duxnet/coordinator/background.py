@@ -1,8 +1,8 @@
-"""What the coordinator does as time passes: pulses, silence, breakers, pacing, removal. Tasks of the event loop.
+"""Runs the coordinator's periodic work as tasks of the event loop: pulses, liveness, breakers, pacing, removal.
 
-Here: the order of these, and that none keeps another from being done. Not here: their rules (`registry_core.rules`).
-What a pulse costs depends on what changed since the last one, not on how many nodes there are, and it waits for
-nothing: what waits for the disk is done beside it.
+Here: the order of the steps; a step that fails does not stop the others. Not here: their rules (`registry_core.rules`).
+The cost of a pulse depends on the number of changes since the last one, not on the number of nodes. A pulse never
+waits: work that waits for the disk runs in separate tasks.
 """
 
 from __future__ import annotations
@@ -31,21 +31,22 @@ _log = logging.getLogger("duxnet.coordinator")
 PULSES_PER_INTERVAL = 8
 LONGEST_PULSE_SECONDS = 0.25
 TOLERATED_PULSES = 2.0
-"""A pulse that is late by at most this many is a busy moment; beyond that the coordinator stood still."""
+"""A pulse up to this many periods late means a busy loop; a later one means that the coordinator did not run."""
 FAILING_SECONDS = 60.0
-"""How long pulses may fail before the process ends: a restart may help, waiting has not."""
+"""How long pulses may fail before the process exits, since a restart may help."""
 REMOVED_PER_PULSE = 50
 SYNC_PULSES = 4
 SETTLED_PER_SYNC = 500
-"""Nodes whose hours of attendance are written at once: a million of them take half an hour of each."""
+"""Nodes whose hours of attendance are written in one step. With a million nodes, all steps take half of each hour."""
 LOOK_AT_ALL_SECONDS = 3600.0
 RESTORED_AT_ONCE_SECONDS = 0.002
 RESTORING_SHARE = 0.1
 RESTORING_SHARE_COUNTED = 0.5
-"""How much of the loop's time the look at all nodes may take; the second, while newcomers wait for it."""
+"""The fraction of the loop's time that reading all nodes may take; the second applies while new nodes wait for it."""
 LOST_VOICE_SECONDS = 86_400.0
-"""How long a node that is not approved has no voice in the breakers after it fell silent. Shorter: strangers who take
-turns in falling silent hold a breaker open for longer. Longer: the next failure finds fewer voices."""
+"""How long a node that is not approved has no voice in the breakers after it went silent. With a shorter time,
+strangers whose nodes go silent in turn can hold a breaker open for longer; with a longer time, fewer voices are left
+for the next failure."""
 _GONE = (Liveness.DOWN, Liveness.LEFT)
 
 
@@ -55,15 +56,15 @@ class BackgroundLoop:
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
         self._seen_index = coordinator.registry.events.last_index
-        self._gone_since: dict[str, float] = {}  # down or left, when
+        self._gone_since: dict[str, float] = {}  # node id: when it went down or left
         self._order: deque[tuple[float, str]] = deque()
-        self._lost_voice: dict[str, float] = {}  # not approved and fell silent, when
-        self._failing: set[str] = set()  # steps and chores that failed when they were last done
+        self._lost_voice: dict[str, float] = {}  # nodes that are not approved: when they went silent
+        self._failing: set[str] = set()  # steps and chores whose last run failed
         self._has_warned_no_voices = False
-        self._note_all_gone()  # before the start: their time is counted from now on
+        self._note_all_gone()  # for nodes gone before the start, time counts from now on
 
     async def run(self) -> None:
-        """Until cancelled. Raises what a part of it failed with, where that part cannot go on."""
+        """Run until cancelled. Raises the error of a task that cannot continue."""
         parts = [asyncio.ensure_future(part()) for part in (self._pulses, self._chores, self._looks)]
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -89,13 +90,13 @@ class BackgroundLoop:
                 raise failure
 
     def pulse(self) -> Optional[Exception]:
-        """One turn: every step, whatever becomes of the others. What one of them failed with; None: all is done."""
+        """Run every step, even if another fails. Returns the last error, or None if all steps succeeded."""
         failure = None
         steps = (self._pass_time, self._follow, self._judge, self._pace, self._coordinator.registration_limiter.forget)
         for step in steps:
             try:
                 step()
-            except Exception as error:  # noqa: BLE001 - logged; time goes on with the other steps
+            except Exception as error:  # noqa: BLE001 - logged; the other steps still run
                 self._note_failed(step.__name__, error)
                 failure = error
             else:
@@ -103,7 +104,7 @@ class BackgroundLoop:
         return failure
 
     def _note_failed(self, name: str, error: Exception) -> None:
-        """Log it once, until the step succeeds again."""
+        """Log the failure once, until the step succeeds again."""
         self._coordinator.counters["background failures"] += 1
         if name not in self._failing:
             _log.critical("background work fails: %s", name.strip("_"), exc_info=error)
@@ -112,7 +113,7 @@ class BackgroundLoop:
     def _pass_time(self) -> None:
         stood = self._coordinator.clock.pulse()
         if stood > 1.0:
-            _log.warning("stood still for %.1f s; no node is blamed for that time", stood)
+            _log.warning("stood still for %.1f s; that time counts against no node", stood)
         self._coordinator.registry.tick()
 
     def _judge(self) -> None:
@@ -121,7 +122,7 @@ class BackgroundLoop:
         self._tell(opened, closed)
 
     async def _chores(self) -> None:
-        """What waits for the disk, each whatever becomes of the others."""
+        """Run the work that waits for the disk. Each chore runs even if another fails."""
         period = pulse_seconds(self._coordinator.settings.shortest_interval_seconds)
         count = 0
         while True:
@@ -135,7 +136,7 @@ class BackgroundLoop:
     async def _do(self, chore: Callable[[], Awaitable[None]]) -> None:
         try:
             await chore()
-        except Exception as error:  # noqa: BLE001 - logged; the other chores are done all the same
+        except Exception as error:  # noqa: BLE001 - logged; the other chores still run
             self._note_failed(chore.__name__, error)
         else:
             self._failing.discard(chore.__name__)
@@ -167,7 +168,7 @@ class BackgroundLoop:
             self._seen_index = event.index
             try:
                 self._note(event)
-            except Exception as error:  # noqa: BLE001 - one record that cannot be read; time goes on for all others
+            except Exception as error:  # noqa: BLE001 - one unreadable record must not stop the others
                 self._cannot_follow(event.node_id, error)
 
     def _cannot_follow(self, node_id: str, error: Exception) -> None:
@@ -180,7 +181,7 @@ class BackgroundLoop:
         coordinator = self._coordinator
         if event.kind is EventKind.DEREGISTERED:
             coordinator.mass_failure.remove(event.node_id)
-            if coordinator.registry.host.place(event.node_id) is None:  # else it is back
+            if coordinator.registry.host.place(event.node_id) is None:  # otherwise it has registered again
                 coordinator.sessions.forget(event.node_id)
             self._gone_since.pop(event.node_id, None)
             return
@@ -231,7 +232,7 @@ class BackgroundLoop:
         mass_failure.put(node_id, domain=domain, wallet=wallet, silent=silent, now=self._coordinator.clock.monotonic())
 
     def _keeps_voice(self, node_id: str, place: Place) -> bool:
-        """Of a node that is not approved: has it a voice still? It loses it by falling silent, once that was judged."""
+        """Does a node that is not approved still have a voice? It loses it after a silence, when down or live again."""
         mass_failure, now = self._coordinator.mass_failure, self._coordinator.clock.monotonic()
         if not mass_failure.knows(node_id):
             return False
@@ -243,9 +244,9 @@ class BackgroundLoop:
         return not has_fallen and self._coordinator.registry.host.may_be_given_work(node_id)
 
     def _gets_voice(self, node_id: str, place: Place) -> bool:
-        """Has a node that is not approved been there so long and so steadily that its silence says something?
+        """Has a node that is not approved been live so long and so steadily that its silence is significant?
 
-        Strangers can have nodes that do, but each falls silent once a day for it at most, and counts for its network.
+        Strangers can run such nodes, but a node that goes silent has no voice for a day, and a network has one voice.
         """
         host = self._coordinator.registry.host
         if place.liveness is not Liveness.LIVE or node_id in self._lost_voice or not host.may_be_given_work(node_id):
@@ -280,14 +281,14 @@ class BackgroundLoop:
                 return
             since, node_id = self._order.popleft()
             if self._gone_since.get(node_id) != since:
-                continue  # it returned, and may have left again
+                continue  # it returned, and may have left again since
             try:
                 place = coordinator.registry.host.place(node_id)
                 if place is None or place.liveness not in _GONE:
                     self._gone_since.pop(node_id, None)
                     continue
                 await coordinator.remove(node_id, "retention")
-            except DamagedStoreError as error:  # it stays until an operator repairs it
+            except DamagedStoreError as error:  # the record stays until an operator repairs it
                 _log.error("cannot remove %s: %s", node_id, error)
                 self._gone_since.pop(node_id, None)
                 continue
@@ -298,7 +299,7 @@ class BackgroundLoop:
             coordinator.counters["removed"] += 1
 
     async def _looks(self) -> None:
-        """A look at all nodes, at the start and every hour."""
+        """Read all nodes, at the start and every hour."""
         while True:
             now = self._coordinator.clock.monotonic()
             self._lost_voice = {
@@ -310,7 +311,7 @@ class BackgroundLoop:
             await asyncio.sleep(LOOK_AT_ALL_SECONDS)
 
     async def _look_at_all(self) -> None:
-        """Of which networks nodes are, and which have a voice, some at a time, so that the loop goes on meanwhile."""
+        """Count the nodes of each network and find those with a voice, in short steps that do not block the loop."""
         quotas, host = self._coordinator.quotas, self._coordinator.registry.host
         begun = time.monotonic()
         for node_id in host.ids():
@@ -319,7 +320,7 @@ class BackgroundLoop:
                 quotas.recount(node_id, host.state)
                 if place is not None and (place.is_approved or self._gets_voice(node_id, place)):
                     self._give_voice(node_id, place)
-            except Exception as error:  # noqa: BLE001 - one record that cannot be read; all others are known
+            except Exception as error:  # noqa: BLE001 - one unreadable record must not stop the others
                 self._cannot_follow(node_id, error)
             if time.monotonic() - begun > RESTORED_AT_ONCE_SECONDS:
                 share = RESTORING_SHARE_COUNTED if quotas.are_counting else RESTORING_SHARE
@@ -327,15 +328,15 @@ class BackgroundLoop:
                 begun = time.monotonic()
 
     def _tell_of_voices(self) -> None:
-        """Say once that the breaker is off, where it is, and that it is not any more."""
+        """Log once that the breaker is off, and once that it is on again."""
         is_off = (
             not self._coordinator.mass_failure.can_open
             and sum(self._coordinator.registry.host.counts()) >= GLOBAL_LIMIT.least
         )
         if is_off and not self._has_warned_no_voices:
             _log.warning(
-                "the mass-failure breaker is off: should this machine lose its network, every silent node is called "
-                "down; it needs %d nodes that are approved (duxnet nodes approve), or were live for about a week",
+                "the mass-failure breaker is off: if this machine loses its network, every silent node is marked down; "
+                "the breaker needs %d nodes that are approved (duxnet nodes approve) or were live for about a week",
                 GLOBAL_LIMIT.least,
             )
         elif self._has_warned_no_voices and not is_off:

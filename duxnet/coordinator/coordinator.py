@@ -1,4 +1,4 @@
-"""The coordinator behind its routes: what a registration, a heartbeat or a removal does.
+"""The coordinator behind its routes: it processes registrations, heartbeats and removals.
 
 Here: permissions, and limits of concurrent work. Not here: HTTP (`front`, `routes`), the steps of a registration
 (`admission.pipeline`), periodic work (`background`).
@@ -51,17 +51,18 @@ __all__ = ["Coordinator"]
 _log = logging.getLogger("duxnet.coordinator")
 
 OLD_PULSE_SECONDS = 10.0
-"""Pulses come four times a second and more. Longer than any honest work of the loop, shorter than people wait."""
+"""Pulses run at least four times a second. After a longer gap than this, the background work counts as stopped."""
 MOST_FOLLOWERS = 500
-"""Streams and long polls of strangers, and as many of callers with a token. Some 20 KiB each."""
+"""Maximum number of streams and long polls without a token, and of those with one. Each takes about 20 KiB."""
 MOST_LEAVING = 1000
-"""Nodes whose leave or removal is being committed, a quarter of a second's work; and as many of operators."""
+"""Maximum number of nodes whose leave or removal waits for its commit, a quarter of a second's work; operators may have
+as many again."""
 WARMING_INTERVALS = 3.0
 """How long after a start lists may be incomplete, since not all nodes have reported again."""
 
 
 class HeartbeatAnswer(msgspec.Struct, omit_defaults=True):
-    """As `HeartbeatReply`, with the record of health itself."""
+    """As `HeartbeatReply`, with the `NodeHealth` record itself."""
 
     interval_seconds: float
     health: NodeHealth
@@ -125,7 +126,7 @@ class Coordinator:
 
     @property
     def is_warming(self) -> bool:
-        """Has it just started, so that nodes may be missing that have not reported yet?"""
+        """Has it started so recently that some nodes may not have reported yet?"""
         return self.clock.monotonic() - self.started < WARMING_INTERVALS * self.interval_seconds
 
     @property
@@ -139,31 +140,31 @@ class Coordinator:
         self.registry.host.pace(interval_seconds)
 
     def pulsed(self) -> None:
-        """The background loop has done all that time asks for."""
+        """Record that the background loop has completed a pulse."""
         self._last_pulse = time.monotonic()
 
     @property
     def last_pulse_age_seconds(self) -> float:
-        """How long ago that was; by a clock that goes on when the loop does not."""
+        """Seconds since the last complete pulse, by a clock that advances even while the loop does not run."""
         return time.monotonic() - self._last_pulse
 
     @property
     def is_pulsing(self) -> bool:
-        """Does time go on for the nodes?"""
+        """Does the background work run?"""
         return self.background_failure is None and self.last_pulse_age_seconds < OLD_PULSE_SECONDS
 
     @property
     def followers(self) -> int:
-        """How many wait for events."""
+        """The number of callers that wait for events."""
         return self.following.in_hand
 
     def bound_followers(self, most: int) -> None:
-        """Before it serves: let strangers have no more places for streams and long polls than this."""
+        """Limit the number of streams and long polls. Called before the coordinator serves requests."""
         places = max(1, min(most, MOST_FOLLOWERS))
         self.following = WaitingPlaces(places, "callers follow the events", retry_after_seconds=30)
 
     def holder(self, request: Request, caller: Caller) -> Holder:
-        """In whose place a request waits."""
+        """Returns the owner of the place that a waiting request takes."""
         if caller is not ANONYMOUS:
             return Holder(caller.name, has_token=True)
         return Holder(near(self.forwarding.peer(request.client, request.headers)), has_token=False)
@@ -185,7 +186,7 @@ class Coordinator:
     async def register(self, request: RegistrationRequest) -> Registered:
         """Register a node, for itself or for an operator. Returns the result once it is durable.
 
-        Raises RegistryError, usually Refused. If too many registrations wait already, callers get a randomised
+        Raises RegistryError, usually Refused. If too many registrations are already waiting, callers get a randomised
         Retry-After; operators are exempt.
         """
         network = near(request.peer)
@@ -215,7 +216,7 @@ class Coordinator:
         return True
 
     def beat(self, authorization: str, node_id: str, heartbeat: Heartbeat) -> bytes:
-        """A heartbeat: the answer's body. Soft: waits for nothing. Raises Refused and our other errors."""
+        """Process a heartbeat, without waiting; returns the answer's body. Raises RegistryError, usually Refused."""
         if _bearer(authorization).startswith("dux_"):
             self.access.caller(authorization).need(Permission.OPERATE)
             return self._taken(node_id, heartbeat)
@@ -245,7 +246,7 @@ class Coordinator:
         reasons: list[Withheld] = []
         if not self.registry.host.may_be_given_work(node_id):
             node = self.registry.get_node(node_id)
-            if node is None:  # removed at the same moment
+            if node is None:  # removed in the meantime
                 raise UnknownNodeError(node_id)
             reasons = [Withheld(each.condition, each.found, each.remedy) for each in withheld(node)]
         health = self.registry.update_node_health(
@@ -256,9 +257,10 @@ class Coordinator:
         )
 
     async def remove(self, node_id: str, actor: str, *, by_operator: bool = False) -> bool:
-        """Remove a node. Returns False if it was not registered. What a later registration is checked against is kept.
+        """Remove a node. Returns False if it was not registered.
 
-        An operator may also remove a damaged record, of which only a ban is kept.
+        What a later registration is checked against is kept. An operator may also remove a damaged record, of which
+        only a ban is kept.
         """
         was_there = await self.commit_queue.run(lambda: self._removed(node_id, actor, by_operator=by_operator))
         if was_there:
@@ -279,7 +281,7 @@ class Coordinator:
         return True
 
     def speaks_for(self, authorization: str, node_id: str) -> Session:
-        """The node's session that the header proves. Raises Refused, also where the node is banned by now."""
+        """Returns the node's session that the header proves. Raises Refused, also if the node has since been banned."""
         session = self.sessions.of_token(_bearer(authorization), node_id, time.time())
         if not self.registry.host.may_be_given_work(node_id):
             node = self.registry.get_node(node_id)
@@ -288,7 +290,7 @@ class Coordinator:
         return session
 
     def is_authenticated(self, authorization: str) -> bool:
-        """Is it a valid token of a caller or of a node's session, whatever it permits?"""
+        """Does the header have a valid token of a caller or of a node's session, whatever it permits?"""
         if not authorization:
             return False
         token = authorization.partition(" ")[2]
@@ -314,14 +316,14 @@ class Coordinator:
 
 
 def _session_terms(known: Known) -> tuple[int, str]:
-    """The generation of the node's session, or -1 without one, and the reason of its ban, or ""."""
+    """Returns the generation of the node's session, or -1 without one, and the reason of its ban, or ""."""
     generation = known.state.get("generation")
     ban = (known.node.admission_reason or "banned") if known.node.admission is Admission.BANNED else ""
     return generation if isinstance(generation, int) else -1, ban
 
 
 def _judged_by_later(state: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """What a later registration of a removed node is checked against: its last generation and its newest key."""
+    """Returns what a later registration of a removed node is checked against: its last generation and newest key."""
     kept = {}
     generations = [each for each in (state.get("generation"), earlier.get("generation")) if isinstance(each, int)]
     if generations:

@@ -83,7 +83,7 @@ class Dispatcher:
             result: Union[Answer, Awaitable[Answer]] = route.call(
                 self._coordinator, self._coordinator.access, request, parts
             )
-        except Exception as error:  # noqa: BLE001 - the border of the process: logged and answered as `internal`
+        except Exception as error:  # noqa: BLE001 - the boundary of the process: logged and answered as `internal`
             return self._failed(error, request.method, request.path)
         if isinstance(result, (Response, StreamResponse)):
             return result
@@ -110,12 +110,12 @@ class Dispatcher:
                 return
             else:
                 body = await body_of(receive, MAX_REGISTRATION_BYTES) if found[0].body is not None else b""
-                if body is None:  # the client has gone
+                if body is None:  # the client has disconnected
                     return
                 answer = self.answer(found, _request(scope, body))
         if not isinstance(answer, (Response, StreamResponse)):
             answer = await (while_there(answer, receive) if method in ("GET", "HEAD") else answer)
-            if answer is None:  # its client has gone
+            if answer is None:  # the client has disconnected
                 return
         await send_response(answer, receive, send, with_body=method != "HEAD")
 
@@ -154,7 +154,7 @@ class Dispatcher:
         return client is not None and self._coordinator.forwarding.is_proxy(client)
 
     def _refuse_foreign(self, scope: Scope, headers: Mapping[bytes, bytes], *, any_host: bool) -> None:
-        """Raise Refused for a request of another site's page, or through a proxy that is not configured."""
+        """Raise Refused for a request from another site's page, or through a proxy that is not configured."""
         coordinator = self._coordinator
         client, server = scope.get("client"), scope.get("server")
         peer = client[0] if client is not None else None

@@ -1,4 +1,4 @@
-"""Searches for nodes. A page is found at once; a search that must examine many nodes runs in a thread, one at a time.
+"""Searches for nodes. A search that must examine many nodes runs in a thread, one at a time; others run at once.
 
 Not here: finding nodes (`NodeRegistry`), parsing queries (`http.query_params`).
 """
@@ -19,9 +19,10 @@ from registry_core.query.node_query import NodePage, NodeQuery
 __all__ = ["NodeSearch", "Damaged"]
 
 LOOK_AT_MOST = 1000
-"""Nodes that a page looks at for `min_uptime_probability`, 0.1 ms each. More: fuller pages, longer waits for others."""
+"""How many nodes a page with `min_uptime_probability` examines, at 0.1 ms each. A higher number gives fuller pages, but
+longer waits for other callers."""
 MOST_WAITING = 8
-"""Questions of strangers that may wait, and as many of callers with a token."""
+"""Maximum number of waiting searches without a token, and of those with one."""
 
 
 class NodeSearch:
@@ -29,23 +30,23 @@ class NodeSearch:
 
     def __init__(self, registry: NodeRegistry) -> None:
         self.damaged = Damaged(registry)
-        self._places = WaitingPlaces(MOST_WAITING, "questions look at many nodes", retry_after_seconds=5)
+        self._places = WaitingPlaces(MOST_WAITING, "searches examine many nodes", retry_after_seconds=5)
         self._strangers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-question")
         self._known = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-question-by-token")
 
     def find(self, query: NodeQuery, holder: Callable[[], Holder]) -> Union[NodePage, Awaitable[NodePage]]:
-        """What answers the query, without damaged nodes, or what to await for it; see `NodeRegistry.find_nodes`.
+        """Returns the page without damaged nodes, or an awaitable of it; see `NodeRegistry.find_nodes`.
 
-        `holder` names the caller, where it is known.
+        `holder` returns the caller; it is called only if the search has to wait.
         """
         if query.limit is not None and not query.min_uptime_probability:
             return self.damaged.find(query)
         return self.find_in_thread(query, holder())
 
     async def find_in_thread(self, query: NodeQuery, holder: Holder) -> NodePage:
-        """As `find`. Raises Refused where too many wait already. A question whose caller is cancelled is not looked up.
+        """As `find`, in a thread. Raises Refused if too many wait. A search cancelled while it waits never runs.
 
-        Who has a token waits for no stranger's question.
+        Callers with a token have their own thread, so they do not wait for searches of other clients.
         """
         look_at_most = None if query.limit is None else LOOK_AT_MOST
         thread = self._known if holder.has_token else self._strangers
@@ -55,7 +56,7 @@ class NodeSearch:
             )
 
     def close(self) -> None:
-        """Finish what is being answered."""
+        """Finish the searches in progress."""
         self._strangers.shutdown(wait=True)
         self._known.shutdown(wait=True)
 

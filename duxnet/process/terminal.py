@@ -1,6 +1,6 @@
-"""The only output to a terminal. It escapes control characters, so that the terminal acts on nothing that it shows.
+"""Writes all output to the terminal, and escapes control characters so that no text can control the terminal.
 
-Names, reasons and problems come from nodes, coordinators and files. A rule of the linter forbids every other output
+Names, reasons and problems come from nodes, coordinators and files. A linter rule forbids all other output
 (`banned-api` in pyproject.toml). Not here: log records (`logs`) and the agent's status line.
 """
 
@@ -15,14 +15,14 @@ __all__ = ["is_terminal", "say", "say_text"]
 
 
 def is_terminal() -> bool:
-    """Whether standard output is a terminal."""
+    """Is standard output a terminal?"""
     return sys.stdout.isatty()
 
 
 def say(*lines: str, err: bool = False, paint: Callable[[str], str] = str) -> None:
-    """Write lines to standard output or standard error. A line end inside a line is escaped like any other control.
+    """Write lines to standard output or standard error. A line break within a line is escaped too.
 
-    `paint` adds colours to a line that has been escaped, and nothing else.
+    `paint` gets an escaped line and may only add colours to it.
     """
     stream = sys.stderr if err else sys.stdout
     stream.write("".join(f"{paint(printable(line))}\n" for line in lines))
@@ -30,5 +30,5 @@ def say(*lines: str, err: bool = False, paint: Callable[[str], str] = str) -> No
 
 
 def say_text(text: str, *, err: bool = False) -> None:
-    """Write a text of several lines. Any part of it that comes from elsewhere must already be a single line."""
+    """Write a text of several lines. Parts from nodes, coordinators or files must already be single lines."""
     say(*text.rstrip("\n").split("\n"), err=err)

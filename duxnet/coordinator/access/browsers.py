@@ -1,8 +1,9 @@
 """Protection against web pages of other sites that send requests through a browser near the coordinator.
 
-By DNS rebinding, another site's page can send requests from this machine and read the answers; Host then has that
-site's name. A page that only sends requests shows in Origin. Here: which names are the coordinator's own, and which
-origins may send. Not here: requests that need no such check, since a token or signature proves them (`front`).
+With DNS rebinding, a page of another site can send requests from this machine and read the answers; the Host header
+then names that site. If a page only sends requests, the Origin header names its site. Here: the coordinator's own
+names, and the origins that may send requests. Not here: requests that need no such check, since a token or signature
+proves them (`front`).
 """
 
 from __future__ import annotations

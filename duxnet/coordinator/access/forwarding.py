@@ -1,4 +1,4 @@
-"""The address of a client behind proxies: which forwarding headers are trusted, ignored or refused.
+"""Finds the address of a client behind proxies, and decides which forwarding headers are trusted, ignored or refused.
 
 Not here: the network that an address belongs to (`admission.networks`), the caller's role (`roles`).
 """
@@ -58,9 +58,9 @@ class Forwarding:
     def refuse_unnamed(self, client: Optional[str], server: Optional[str], headers: Headers) -> None:
         """Raise Refused for a request through a proxy on this machine that is not configured.
 
-        All its clients would count as this machine. Forwarding headers from other machines, such as a company's
-        outgoing proxy, are not trusted: they are ignored, and logged once. `client` None is a Unix domain socket,
-        which means this machine too.
+        Otherwise all clients of that proxy would count as this machine. Forwarding headers from other machines, such as
+        a company's outgoing proxy, are ignored, and logged once. `client` is None for a Unix domain socket, which also
+        means this machine.
         """
         if client is not None and self.is_proxy(client):
             return
@@ -84,7 +84,7 @@ class Forwarding:
         """Returns the client's address: the connection's, or the one that configured proxies report.
 
         Hops are read from the right: while a hop is a configured proxy, the hop that it reports is trusted. Raises
-        Refused if that is not an address: the client would count as the proxy, or for no network.
+        Refused if that hop is not an address: the client would count as the proxy, or belong to no network.
         """
         if client is None or not self.is_proxy(client):
             return _canonical(client)
@@ -122,7 +122,7 @@ def _list_of(headers: Headers) -> list[str]:
 
 
 def _forwarded_of(headers: Headers) -> list[str]:
-    """The hops in Forwarded (RFC 7239), "" for an element without `for`. Raises Refused."""
+    """The hops in Forwarded (RFC 7239); "" stands for an element without `for`. Raises Refused."""
     values = [value.decode("latin-1") for name, value in headers if name == _FORWARDED]
     hops = _elements(",".join(values)) if values else []
     return hops if any(hops) else []

@@ -1,7 +1,7 @@
-"""How many requests of a kind are in hand at once, and whose they are.
+"""Limits how many requests of one kind are processed at the same time.
 
-Here: the bound, the share of it that each network has for itself, and the places that strangers cannot take. Not here:
-what a request is for.
+Here: the limit, the share of each network, and the places that only callers with a token can take. Not here: what the
+requests do.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from duxnet.coordinator.errors import Refused
 __all__ = ["Holder", "Places", "WaitingPlaces"]
 
 SHARE = 8
-"""When all places are taken, each network may still have an eighth of that number beyond them, so that one network that
-takes them all keeps no other out."""
+"""When all places are taken, each network may use extra places, up to an eighth of their number in total, so that a
+network that takes all places does not lock out the others."""
 
 
 class Places:
-    """Belongs to the event loop. `most` places, and as many beyond them for networks with less than their share.
+    """Used in one event loop. There are `most` places, and as many extra ones for networks below their share.
 
-    A network is a text, the same for all that are near each other (`networks.near`).
+    A network is a text; clients near each other have the same one (`networks.near`).
     """
 
     def __init__(self, most: int) -> None:
@@ -34,22 +34,22 @@ class Places:
 
     @property
     def in_hand(self) -> int:
-        """How many there are."""
+        """The number of requests in progress."""
         return self._in_hand
 
     def has_room(self, network: str) -> bool:
-        """May one more from there be taken in hand?"""
+        """May one more request from this network enter?"""
         if self._in_hand < self._most:
             return True
         return self._in_hand < 2 * self._most and self._of_network[network] < self._share
 
     def enter(self, network: str) -> None:
-        """One more is in hand."""
+        """Count a request that begins."""
         self._in_hand += 1
         self._of_network[network] += 1
 
     def leave(self, network: str) -> None:
-        """It is answered."""
+        """Stop counting a request that has ended."""
         self._in_hand -= 1
         self._of_network[network] -= 1
         if not self._of_network[network]:
@@ -64,7 +64,7 @@ class Holder(NamedTuple):
 
 
 class WaitingPlaces:
-    """Places for requests that wait, those of callers with a token apart: strangers never take them."""
+    """Places for waiting requests. Callers with a token have their own, which other clients cannot take."""
 
     def __init__(self, most: int, what: str, retry_after_seconds: float) -> None:
         self._strangers, self._known = Places(most), Places(most)
@@ -73,12 +73,12 @@ class WaitingPlaces:
 
     @property
     def in_hand(self) -> int:
-        """How many wait."""
+        """The number of waiting requests."""
         return self._strangers.in_hand + self._known.in_hand
 
     @contextmanager
     def taken(self, holder: Holder) -> Iterator[None]:
-        """A place until the end of the block. Raises Refused where there is none."""
+        """Hold a place until the end of the block. Raises Refused if none is free."""
         places = self._known if holder.has_token else self._strangers
         if not places.has_room(holder.name):
             raise Refused("busy", self._refusal, retry_after_seconds=self._retry_after_seconds)

@@ -1,4 +1,4 @@
-"""The current session of each node, and its last heartbeat: in memory, restored from the records.
+"""Holds the current session and the last heartbeat of each node in memory, and restores sessions from the records.
 
 Here: checking a session token and a sequence number. Not here: sealing tokens (`registry_core.identity.tokens`).
 A restart loses sequence numbers, not sessions: the first heartbeat after it is accepted with any number.
@@ -18,7 +18,7 @@ from registry_core.wire.shapes import Gap
 __all__ = ["Session", "Sessions"]
 
 BURST = 4.0
-"""Heartbeats that a node may send at once; after that `BEATS_PER_INTERVAL` apply."""
+"""Heartbeats that a node may send at once; after that `BEATS_PER_INTERVAL` applies."""
 BEATS_PER_INTERVAL = 4.0
 MOST_ATTEMPTS = 16
 """How often one registration may be sent again, each time with a new signature, after a lost answer."""
@@ -33,10 +33,10 @@ class Session:
         self.generation = generation
         self.sequence = -1
         self.answer = b""
-        self.token = ""  # the last verified token and its end: the next heartbeat has the same
+        self.token = ""  # the last verified token and its expiry: the next heartbeat usually has it too
         self.expires = 0
         self.gap: Optional[Gap] = None
-        self.proofs: list[bytes] = []  # of the registrations that it was given for
+        self.proofs: list[bytes] = []  # hashes of the proofs of the registrations that began it
         self.allowance = BURST
         self.refilled = float("-inf")
 
@@ -52,12 +52,12 @@ class Session:
 
 
 def same(known: str, given: str) -> bool:
-    """Are they equal? Compares in constant time."""
+    """Are the two texts equal? Compares in constant time."""
     return given.isascii() and hmac.compare_digest(known, given)
 
 
 class Sessions:
-    """Sessions by node id. `kept` gives the generation of a registered node, or None."""
+    """Sessions by node id. `kept` returns the generation of a registered node, or None."""
 
     def __init__(self, secret: bytes, kept: Callable[[str], Optional[int]]) -> None:
         self._secret = secret
@@ -67,8 +67,8 @@ class Sessions:
     def begin(self, node_id: str, generation: int, proof: str) -> None:
         """Start the session of a registration with this generation, which ends an earlier session.
 
-        `proof` is the input of its signature. The node signs each attempt anew, so a repeated proof comes from an
-        attacker who recorded it: raises Refused, so that the attacker gets no session.
+        `proof` is the input of its signature. The node makes a new signature for each attempt, so a repeated
+        proof comes from an attacker that recorded it. Raises Refused then, so that the attacker gets no session.
         """
         digest = hashlib.blake2b(proof.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         known = self._sessions.get(node_id)

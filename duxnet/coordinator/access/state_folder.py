@@ -1,6 +1,6 @@
 """Checks, copies and restores a whole state folder. A running process may use the folder while it is copied.
 
-Only the files listed below are copied, as far as they exist. Secrets are copied only on request, because a copy of them
+Only the files listed below are copied, if they exist. Secrets are copied only on request, because a copy of them
 is enough to act as the coordinator or the node.
 """
 
@@ -124,7 +124,7 @@ def back_up_folder(
 def restore_folder(
     backup: Path, target: Path, *, overwrite: bool = False, progress: Optional[Progress] = None
 ) -> tuple[dict[str, str], list[str]]:
-    """Replace the databases in `target`, which no process may have open, by those of a checked backup.
+    """Replace the databases in `target`, which no process may have open, with those of a checked backup.
 
     Returns the new paths of the old databases, by name, and the names of the keys that are still missing. Other
     files are copied only if `target` has none. Repeat it if it was interrupted. Raises StoreError, DamagedStoreError.
@@ -252,7 +252,7 @@ def _refuse_foreign_files(target: Path) -> None:
 
 
 def _copied(source: Path, temporary: Path) -> None:
-    """Copy a file up to its present size: a log that grows meanwhile is cut after a whole line."""
+    """Copy a file up to its current size, so that a log that grows meanwhile ends with a complete line."""
     with os.fdopen(open_regular(source), "rb") as stream, temporary.open("wb") as copy:
         left = os.fstat(stream.fileno()).st_size
         while left and (piece := stream.read(min(_COPY_BYTES, left))):

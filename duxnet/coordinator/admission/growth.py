@@ -20,9 +20,9 @@ from registry_core.models.status import Admission
 __all__ = ["Growth", "Newcomer"]
 
 MOST_NETWORKS = 10_000
-"""Maximum number of networks whose rate is remembered, 200 bytes each. A forgotten one gets its full rate again."""
+"""Maximum number of networks whose rate is stored, 200 bytes each. A dropped network gets its full rate again."""
 MOST_NEWCOMERS = 1024
-"""How many of the newest nodes are read to find one that makes room: about 0.1 s, once the limit is reached."""
+"""How many of the newest nodes are read to find one to remove. Once the limit is reached, this takes about 0.1 s."""
 LOOK_AGAIN_SECONDS = 60.0
 """How long to wait before searching again after none was found."""
 
@@ -49,8 +49,8 @@ class Growth:
         self._most_nodes = most_nodes
         self._new_per_minute = new_per_minute
         self._monotonic = monotonic
-        self._left: dict[str, tuple[float, float]] = {}  # by network: how many may still register, at which time
-        self._newcomers: dict[str, list[Newcomer]] = {}  # by network, the newest last; filled when needed
+        self._left: dict[str, tuple[float, float]] = {}  # by network: how many may still register, and when that was so
+        self._newcomers: dict[str, list[Newcomer]] = {}  # by network, newest last; filled when needed
         self._count = 0
         self._order = 0
         self._look_again_at = 0.0
@@ -73,8 +73,8 @@ class Growth:
         """Returns the node to remove so that one more can register; None while there is room.
 
         `arrived` is the number of new nodes in the current commit. The result is the newest node that never completed a
-        task, of the network with most such nodes: a network that floods the registry displaces its own nodes. Nodes
-        that an operator approved, suspended, banned or registered stay. Raises Refused if all nodes stay.
+        task, of the network with the most such nodes: a network that floods the registry displaces its own nodes. Nodes
+        that an operator approved, suspended, banned or registered are kept. Raises Refused if all nodes are kept.
         """
         if not self._most_nodes or sum(self._registry.host.counts()) + arrived < self._most_nodes:
             return None
@@ -86,7 +86,7 @@ class Growth:
             self._count -= 1
             if not self._newcomers[network]:
                 del self._newcomers[network]
-            if self._peer_of(newcomer.node_id) is not None:  # it may have completed a task since, or be gone
+            if self._peer_of(newcomer.node_id) is not None:  # it may have completed a task or been removed since
                 return newcomer
         self._look_again_at = self._monotonic() + LOOK_AGAIN_SECONDS
         detail = "nodes_at_most is reached, and no node can be removed: each has worked or is managed by an operator"
@@ -116,7 +116,7 @@ class Growth:
             self._note(node_id, peer)
 
     def _peer_of(self, node_id: str) -> Optional[str]:
-        """The client address of a node that may be removed; None: it must stay, or does not exist."""
+        """Returns the client address of a node that may be removed, or None if it must stay or does not exist."""
         host = self._registry.host
         place = host.place(node_id)
         if place is not None and place.is_approved:

@@ -1,8 +1,8 @@
 """Processes a registration in the commit thread, from the request to the body of its answer.
 
 Here: the order of the steps, the cheapest first; join tokens, quotas, the record, the session, the answer's signature.
-Not here: HTTP (`routes.registration`), the decision (`decision`), durability (`commit_queue`). One thread processes one
-registration after the other, so that no two of them conflict over a node, a token or a quota, while the event loop
+Not here: HTTP (`routes.registration`), the decision (`decision`), durability (`commit_queue`). One thread processes
+registrations one at a time, so that no two of them conflict over a node, a token or a quota, while the event loop
 continues to answer heartbeats.
 """
 
@@ -54,7 +54,7 @@ _decode_protocol = msgspec.json.Decoder(_Protocol).decode
 class Registered(NamedTuple):
     """The result of a registration: the answer's body, and the headers that prove it to the node.
 
-    `generation` is that of its session, None without one. `refused` is set if the stored node is banned.
+    `generation` is the generation of its session, or None. `refused` is set if the stored node is banned.
     """
 
     node_id: str
@@ -126,11 +126,11 @@ class AdmissionPipeline:
         signed_at: int,
         unix_now: float,
     ) -> Registered:
-        """What follows from a registration that its node has proven, and what is kept of it."""
+        """Decide on a registration with a valid signature, store the node and return the result."""
         known = self._registry.host.known(node.id)
         decision = self._decided(request, registration, node, known)
         kept = known.node if known and decision.repeated else self._register(request, registration, decision, known)
-        if decision.repeated and signed_at < int(self._started_unix):  # perhaps answered then: see `Sessions.begin`
+        if decision.repeated and signed_at < int(self._started_unix):  # maybe already answered: see `Sessions.begin`
             generation = registration.generation
             raise Refused("stale-generation", "it was signed before this start", current_generation=generation)
         seconds = self._settings.session_hours * 3600
@@ -149,7 +149,7 @@ class AdmissionPipeline:
         )
 
     def _keep_order(self, actor: str, registration: Registration, node: Node) -> Registered:
-        """Store what an operator registers as it is, also in place of a damaged record."""
+        """Store an operator's registration unchanged, even in place of a damaged record."""
         found = self._registry.host.remains(node.id)
         state = (found.state if found is not None else {}) or {"managed_by": "operator"}
         self._audit.note(actor, "registered" if found is None else "changed", node.id)
@@ -157,19 +157,19 @@ class AdmissionPipeline:
         return Registered(node.id, self._reply(kept, registration.protocol))
 
     def sign(self, request: RegistrationRequest, answer: SignedAnswer) -> dict[str, str]:
-        """The headers that prove the answer to a signed request; none if it was not signed. Used in any thread."""
+        """Returns the headers that prove the answer to a signed request, else none. Any thread may call it."""
         identity = self._identity
         try:
             signed = request.signed_for(identity.id)
             return sign_answer(answer, signed, request.headers, identity.key, identity.id, int(time.time()))
-        except SignatureRefused:  # not signed, or changed on the way
+        except SignatureRefused:  # not signed, or changed in transit
             return {}
 
     def _decided(
         self, request: RegistrationRequest, registration: Registration, node: Node, known: Optional[Known]
     ) -> Decision:
         state = None if known is None else known.state
-        if state is None or "links" not in state:  # perhaps removed before, then registered by an operator
+        if state is None or "links" not in state:  # it may have been removed, then registered by an operator
             removed = self._registry.host.removed(node.id)
             if removed is not None:
                 if known is None:
@@ -221,7 +221,7 @@ class AdmissionPipeline:
         return kept
 
     def _make_room(self) -> None:
-        """At the maximum number of nodes, remove one that never completed a task, without a trace."""
+        """At the maximum number of nodes, remove one that never completed a task, and keep nothing of it."""
         newcomer = self._growth.make_room(self._quotas.arrived)
         if newcomer is None:
             return
@@ -230,7 +230,7 @@ class AdmissionPipeline:
         self._quotas.move(newcomer.node_id, newcomer.peer, None)
 
     def _check_join_token(self, secret: str, unix_now: float) -> None:
-        """Could this token let a new node in?"""
+        """Raise Refused unless this token may admit a new node."""
         if not secret:
             raise Refused("join-token", "this network requires a join token, and none was given")
         token = self._token_store.find(secret)
@@ -268,7 +268,7 @@ def _decoded(body: bytes) -> Registration:
     try:
         registration = decoded(body, _decode)
     except Refused:
-        _check_protocol(decoded(body, _decode_protocol).protocol)  # another version may have another form
+        _check_protocol(decoded(body, _decode_protocol).protocol)  # another version may have a different form
         raise
     _check_protocol(registration.protocol)
     return registration

@@ -1,6 +1,7 @@
-"""The registry's events for those who wait for them: woken when there is one, each event encoded once for all.
+"""Delivers the registry's events to waiting callers. Each event is encoded once for all of them.
 
-Here: waiting and encoding. Not here: who may wait (`places`), HTTP (`routes.monitoring`), the events (`events`).
+Here: waiting and encoding. Not here: the number of waiting callers (`places`), HTTP (`routes.monitoring`), the events
+(`registry_core.events`).
 """
 
 from __future__ import annotations
@@ -16,34 +17,34 @@ from registry_core.models.times import time_to_text
 __all__ = ["EventFeed"]
 
 GATHERED_SECONDS = 0.05
-"""Delay before waiting callers are woken, for all that happened meanwhile: a storm of events costs one wake-up each."""
+"""Delay before waiting callers are woken. Many events within this time wake each caller only once."""
 MOST_EVENTS = 1000
-"""Events in one page, and in one piece of a stream."""
+"""Maximum number of events in one page, and in one chunk of a stream."""
 
 
 class EventFeed:
-    """Belongs to one event loop; events may be added to the ring in any thread."""
+    """Used in one event loop; any thread may add events to the ring."""
 
     def __init__(self, ring: EventRing) -> None:
         self._ring = ring
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._waiting: set[asyncio.Future[None]] = set()
-        self._is_waking = False  # a wake-up is on its way
+        self._is_waking = False  # a wake-up is scheduled
         self._encoded: dict[int, msgspec.Raw] = {}
-        self._frames = (0, 0, b"")  # the newest piece of a stream: the index before it, its last index, the text
+        self._frames = (0, 0, b"")  # the newest chunk of a stream: the index before it, its last index, its bytes
         self.is_closed = False
         ring.watch(self._changed)
 
     def close(self) -> None:
-        """End all waits, now and from now on: the coordinator stops."""
+        """End all current and later waits, because the coordinator stops."""
         self.is_closed = True
         self._wake()
 
     async def wait(self, index: int, seconds: float) -> None:
-        """Return when there is an event after `index`, at the latest after `seconds`."""
+        """Wait for an event after `index`, for at most `seconds`."""
         self._loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = self._loop.create_future()
-        self._waiting.add(future)  # before the look at the ring, so that no event comes in between
+        self._waiting.add(future)  # before the ring is checked, so that no event is missed
         timer = self._loop.call_later(seconds, _end, future)
         try:
             if self._ring.last_index <= index and not self.is_closed:
@@ -53,12 +54,12 @@ class EventFeed:
             self._waiting.discard(future)
 
     def page(self, index: int) -> tuple[list[msgspec.Raw], int]:
-        """The next events after `index` as JSON, and the last one's index. Raises EventsCompacted."""
+        """Returns the next events after `index` as JSON, and the index of the last one. Raises EventsCompacted."""
         found = self._ring.after(index)[:MOST_EVENTS]
         return [self._of(event) for event in found], found[-1].index if found else index
 
     def frames(self, index: int) -> tuple[bytes, int]:
-        """As `page`, as one piece of a stream of server-sent events."""
+        """As `page`, but returns one chunk of a stream of server-sent events."""
         if self._frames[0] != index or self._frames[1] < self._ring.last_index:
             found = self._ring.after(index)[:MOST_EVENTS]
             pieces = [b"id: %d\nevent: node.%b\ndata: %b\n\n" % (e.index, e.kind.encode(), self._of(e)) for e in found]
@@ -81,12 +82,12 @@ class EventFeed:
         return text
 
     def _changed(self) -> None:
-        """In any thread."""
+        """Called in any thread."""
         if self._waiting and not self._is_waking and self._loop is not None:
             self._is_waking = True
             try:
                 self._loop.call_soon_threadsafe(self._wake_soon, self._loop)
-            except RuntimeError:  # the loop was closed, and no caller waits in it any more
+            except RuntimeError:  # the loop was closed, so no caller waits in it
                 self._is_waking = False
 
     def _wake_soon(self, loop: asyncio.AbstractEventLoop) -> None:

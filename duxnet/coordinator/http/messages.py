@@ -50,9 +50,9 @@ _NO_BODY = (204, 304)
 
 
 class Request:
-    """What a route reads. `path` is decoded, and whole where this is mounted; header names are lower case.
+    """A request as routes read it. `path` is decoded and includes the mount point; header names are lower case.
 
-    `client` is the address that the connection came from; None: a socket in the file system.
+    `client` is the address of the connection's other end, or None for a Unix domain socket.
     """
 
     __slots__ = ("body", "client", "headers", "method", "path", "query_string")
@@ -74,7 +74,7 @@ class Request:
         self.client = client
 
     def header(self, name: bytes) -> str:
-        """The header's value, or "". Several values are joined to one list (RFC 9110, 5.3)."""
+        """The header's value, or "". Several values are joined into one list (RFC 9110, 5.3)."""
         values = [value for key, value in self.headers if key == name]
         return b", ".join(values).decode("latin-1") if values else ""
 
@@ -103,7 +103,7 @@ class Response:
 
 
 class StreamResponse:
-    """An answer without a foreseen end: its first chunk, made already, and the generator of all others."""
+    """An answer without a known length: its first chunk, and a generator of the following ones."""
 
     __slots__ = ("chunks", "first", "headers")
 
@@ -184,7 +184,7 @@ async def send_response(answer: Answer, receive: Receive, send: Send, *, with_bo
 
 
 async def while_there(work: Awaitable[T], receive: Receive) -> Optional[T]:
-    """What `work` returns or raises; None where the client goes first, which ends the work."""
+    """Returns or raises what `work` does. If the client disconnects first, cancels `work` and returns None."""
     working = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_until_gone(receive))
     try:
@@ -193,7 +193,7 @@ async def while_there(work: Awaitable[T], receive: Receive) -> Optional[T]:
     finally:
         working.cancel()
         gone.cancel()
-        await asyncio.gather(working, gone, return_exceptions=True)  # what failed was raised above
+        await asyncio.gather(working, gone, return_exceptions=True)  # a failure was raised above
 
 
 async def _send_whole(send: Send, answer: Response, *, with_body: bool = True) -> None:

@@ -1,8 +1,8 @@
-"""Who of the nodes with a voice is silent, by network, so that a mass failure is distinguished from many single ones.
+"""Counts silent nodes by network, to distinguish a mass failure from many single failures.
 
-Here: counting, and the state of the breakers. Not here: the thresholds (`registry_core.rules.breaker`), following the
-registry's events (`background`). No method iterates over all nodes: the state is the recent silences and a few counters
-for each network.
+Here: counting the nodes with a voice, and the state of the breakers. Not here: the thresholds
+(`registry_core.rules.breaker`), following the registry's events (`background`). No method iterates over all nodes: the
+state consists of the recent silences and a few counters for each network.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ GLOBAL = "global"
 @dataclass(frozen=True)
 class _Member:
     domain: str  # the public /24 or /48, or the node itself if its address is not public
-    wallet: str  # verified; "": none
+    wallet: str  # verified; "" means none
     silent: bool
 
     @property
     def owner(self) -> str:
-        """The group that the node counts for by wallet: its verified wallet, else its network."""
+        """The node's group in the count by wallet: its verified wallet, or else its network."""
         return f"wallet {self.wallet}" if self.wallet else self.domain
 
 
@@ -46,7 +46,7 @@ class _Open:
 
 
 class _Voices:
-    """The number of live and of silent members of each key. A key has one voice."""
+    """The number of live and of silent members of each key. Each key has one voice."""
 
     def __init__(self) -> None:
         self.alive: Counter[str] = Counter()
@@ -60,14 +60,14 @@ class _Voices:
             del counter[key]
 
     def lost(self, keys: Iterable[str]) -> int:
-        """How many of these keys have no live member: a voice is lost when all that share it are silent."""
+        """Returns how many of these keys have no live member. A voice is lost when all its members are silent."""
         return sum(1 for key in keys if not self.alive[key])
 
 
 class MassFailureDetector:
-    """The nodes that have a voice. Written by the event loop; `is_held` may be called from any thread.
+    """Counts the nodes with a voice, and opens breakers. The event loop writes it; any thread may call `is_held`.
 
-    The global breaker counts each public network once, and each verified wallet once. It opens when too many fell
+    The global breaker counts each public network once, and each verified wallet once. It opens when too many went
     silent in both counts, so that neither many nodes in one network nor many networks of one wallet can open it.
     Wallets only combine voices: otherwise many wallets in one network would outvote all other networks.
     """
@@ -76,9 +76,9 @@ class MassFailureDetector:
         self._members: dict[str, _Member] = {}
         self._networks = _Voices()
         self._owners = _Voices()
-        self._recent: deque[tuple[float, str]] = deque()  # (when it fell silent, node id)
+        self._recent: deque[tuple[float, str]] = deque()  # (when it went silent, node id)
         self._open: dict[str, _Open] = {}
-        self._until: dict[str, float] = {}  # breakers that closed early, and until when they still hold silent nodes
+        self._until: dict[str, float] = {}  # breakers that closed early: until when they still hold silent nodes
 
     @property
     def open_breakers(self) -> tuple[str, ...]:
@@ -94,23 +94,23 @@ class MassFailureDetector:
         return any(name in self._open or name in self._until for name in names)
 
     def knows(self, node_id: str) -> bool:
-        """Is the node counted already? Then `put` needs no domain."""
+        """Is the node already counted? Then `put` needs no domain."""
         return node_id in self._members
 
     def is_silent(self, node_id: str) -> bool:
-        """Is it counted as silent?"""
+        """Is the node counted as silent?"""
         member = self._members.get(node_id)
         return member is not None and member.silent
 
     @property
     def can_open(self) -> bool:
-        """Are there enough voices for the global breaker ever to open?"""
+        """Are there enough voices for the global breaker to open?"""
         return len(self._networks.alive) + self._networks.lost(self._networks.silent) >= GLOBAL_LIMIT.least
 
     def put(
         self, node_id: str, *, domain: Optional[str], silent: bool, now: float, wallet: Optional[str] = None
     ) -> None:
-        """What is now known of a node with a voice. None: as before; where it is new, a domain by itself, no wallet."""
+        """Add or update a node with a voice. None keeps the value, or gives a new node its own domain and no wallet."""
         was = self._members.get(node_id)
         if was is not None:
             self._count(was, -1)
@@ -128,7 +128,7 @@ class MassFailureDetector:
             self._count(was, -1)
 
     def judge(self, now: float, interval_seconds: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Open and close breakers; returns what opened and what closed."""
+        """Open and close breakers. Returns those that opened and those that closed."""
         while self._recent and self._recent[0][0] < now - WINDOW_INTERVALS * interval_seconds:
             self._recent.popleft()
         self._until = {name: end for name, end in self._until.items() if end > now}
@@ -137,7 +137,7 @@ class MassFailureDetector:
             if now - self._open.pop(name).since < HOLD_INTERVALS * interval_seconds:
                 self._until[name] = now + RETURN_INTERVALS * interval_seconds
         if closed:
-            self._recent.clear()  # only new silences may open it again
+            self._recent.clear()  # only new silences may open them again
         opened = tuple(self._that_open(now))
         return opened, closed
 
@@ -176,5 +176,5 @@ class MassFailureDetector:
 
 
 def _bounded(networks: int, owners: int) -> tuple[int, int]:
-    """Both counts of voices. Wallets may only reduce the count."""
+    """Returns both counts of voices. Wallets may only reduce the count."""
     return networks, min(networks, owners)

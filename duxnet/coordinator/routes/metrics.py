@@ -1,4 +1,4 @@
-"""The text of `/metrics`. No label names a wallet or a node."""
+"""Writes the text of `/metrics`. No label names a wallet or a node."""
 
 from __future__ import annotations
 
@@ -42,16 +42,20 @@ def metrics_text(coordinator: Coordinator, *, openmetrics: bool) -> str:
             page.sample("duxnet_refused_total", counters[name], f'kind="{kind}",route="{route.strip() or "other"}"')
     page.gauge(
         "duxnet_heartbeat_interval_seconds",
-        "The interval that nodes are requested to keep.",
+        "Interval at which nodes are requested to report.",
         coordinator.interval_seconds,
     )
-    page.gauge("duxnet_loop_lag_seconds", "How late the loop was at its last pulse.", coordinator.loop_lag_seconds)
+    page.gauge("duxnet_loop_lag_seconds", "Delay of the event loop's last pulse.", coordinator.loop_lag_seconds)
     age = round(coordinator.last_pulse_age_seconds, 3)
-    page.gauge("duxnet_last_pulse_age_seconds", "How long ago the background work last did its round.", age)
+    page.gauge("duxnet_last_pulse_age_seconds", "Time since the last complete pulse of the background work.", age)
     failures = counters["background failures"]
-    page.counter("duxnet_background_failures", "Steps of the background work that failed.", failures)
-    page.gauge("duxnet_followers", "Streams and long polls that wait for events.", coordinator.followers)
-    page.counter("duxnet_missed_seconds", "How long the coordinator stood still.", coordinator.clock.missed_seconds)
+    page.counter("duxnet_background_failures", "Number of failed steps of the background work.", failures)
+    page.gauge("duxnet_followers", "Number of streams and long polls that wait for events.", coordinator.followers)
+    page.counter(
+        "duxnet_missed_seconds",
+        "Total time during which the coordinator did not run.",
+        coordinator.clock.missed_seconds,
+    )
     page.gauge(
         "duxnet_heartbeat_interval_seconds",
         "Interval at which nodes are requested to report.",

@@ -1,4 +1,4 @@
-"""Routes for monitoring: events, metrics, service discovery, health of the coordinator itself."""
+"""Routes for monitoring: events, metrics, service discovery, and the health of the coordinator itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["healthz", "metrics", "readyz", "service_discovery", "show_events"]
 
 KEEP_ALIVE_SECONDS = 15.0
 LONGEST_STREAM_SECONDS = 3600.0
-"""Of a caller without a token. It resumes by itself where it was, if there is a place for it."""
+"""Applies to callers without a token. The client then resumes the stream by itself, if a place is free."""
 FIRST_UNPRIVILEGED_PORT = 1024
 _STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -34,9 +34,10 @@ _STREAM_HEADERS = [
 
 
 async def show_events(request: Request, coordinator: Coordinator, caller: Caller, query: EventsQuery) -> Answer:
-    """A page of events; with `Accept: text/event-stream` a stream that resumes by Last-Event-ID. 410 when compacted.
+    """Returns a page of events, or with `Accept: text/event-stream` a stream that resumes by Last-Event-ID.
 
-    A waiting caller takes a place: 503 where its network, or all callers with a token, have all of theirs.
+    The answer is 410 if the requested events are compacted. A waiting caller takes a place; the answer is 503 if none
+    is free for its network or, if it has a token, for callers with a token.
     """
     ring, feed, since = coordinator.registry.events, coordinator.event_feed, query.since
     if "text/event-stream" in request.header(b"accept"):
@@ -57,7 +58,7 @@ async def show_events(request: Request, coordinator: Coordinator, caller: Caller
 
 
 async def _frames(coordinator: Coordinator, index: int, holder: Holder) -> AsyncGenerator[bytes, None]:
-    """The stream, in a place that it keeps until its client goes. Raises Refused at once where there is none."""
+    """Yields the stream, and holds a place until the client disconnects. Raises Refused at once if no place is free."""
     ring, feed = coordinator.registry.events, coordinator.event_feed
     with coordinator.following.taken(holder):
         yield b"retry: 3000\n\n"
@@ -65,7 +66,7 @@ async def _frames(coordinator: Coordinator, index: int, holder: Holder) -> Async
         while not feed.is_closed and (holder.has_token or spoke - began < LONGEST_STREAM_SECONDS):
             try:
                 text, index = feed.frames(index)
-            except EventsCompacted as error:  # it fell behind the ring: read the list again
+            except EventsCompacted as error:  # the client is behind the ring: it must read the list again
                 yield b"event: reset\ndata: {}\n\n"
                 index = error.oldest_index - 1 if error.oldest_index > 0 else ring.last_index
                 continue
@@ -80,17 +81,17 @@ async def _frames(coordinator: Coordinator, index: int, holder: Holder) -> Async
 
 
 def metrics(request: Request, coordinator: Coordinator) -> Response:
-    """OpenMetrics if the caller accepts it, else Prometheus' text format."""
+    """Returns the metrics, in OpenMetrics if the caller accepts it, else in Prometheus' text format."""
     openmetrics = "application/openmetrics-text" in request.header(b"accept")
     text = metrics_text(coordinator, openmetrics=openmetrics)
     return Response(text.encode(), (OPENMETRICS if openmetrics else PLAIN).encode())
 
 
 async def service_discovery(request: Request, coordinator: Coordinator, caller: Caller, query: Discovery) -> Response:
-    """All nodes that may be given work and whose address other machines can use.
+    """Returns all nodes that may get work and whose address other machines can use.
 
-    Needs a token, since it shows addresses, unless show_addresses is set. A port below 1024 is a target only with
-    `scrape_port` or the setting low_ports: on most machines it is not an exporter's.
+    The caller needs a token, unless show_addresses is set. A port below 1024 is a target only with `scrape_port` or the
+    setting low_ports, since on most machines it does not belong to an exporter.
     """
     if not coordinator.settings.show_addresses:
         caller.need(Permission.SEE_ADDRESSES)
@@ -127,13 +128,13 @@ def _label(key: str) -> str:
 
 
 def healthz(request: Request, coordinator: Coordinator) -> Response:
-    """503 when its background work has stopped: then no node is marked down, and it must be restarted."""
+    """Answers 503 if the background work has stopped: no node is marked down then, and a restart is needed."""
     _refuse_standing_still(coordinator)
     return conditional_json(_status("ok", coordinator), request)
 
 
 def readyz(request: Request, coordinator: Coordinator) -> Response:
-    """As `healthz`, and 503 for three intervals after a start, until nodes have reported again."""
+    """As `healthz`; also answers 503 for three intervals after a start, until nodes have reported again."""
     _refuse_standing_still(coordinator)
     if coordinator.is_warming:
         raise Refused("warming-up", "", retry_after_seconds=coordinator.interval_seconds)
