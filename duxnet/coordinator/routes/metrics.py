@@ -57,17 +57,6 @@ def metrics_text(coordinator: Coordinator, *, openmetrics: bool) -> str:
         coordinator.clock.missed_seconds,
     )
     page.gauge(
-        "duxnet_heartbeat_interval_seconds",
-        "Interval at which nodes are requested to report.",
-        coordinator.interval_seconds,
-    )
-    page.gauge("duxnet_loop_lag_seconds", "Delay of the event loop's last pulse.", coordinator.loop_lag_seconds)
-    page.counter(
-        "duxnet_missed_seconds",
-        "Total time during which the coordinator did not run.",
-        coordinator.clock.missed_seconds,
-    )
-    page.gauge(
         "duxnet_breakers_open", "Number of open mass-failure breakers.", len(coordinator.mass_failure.open_breakers)
     )
     damaged = len(coordinator.node_search.damaged)

@@ -62,7 +62,7 @@ def test_when_most_fall_silent_nobody_is_called_down_and_all_is_well_when_they_r
         herd.silent = {node.id for node in herd.nodes[: NODES * 6 // 10]}
         until(lambda: breakers(running) == ["global"], "the breaker opens")
         assert who_say_degraded(running, herd) == EVERYBODY
-        assert "many nodes fell silent at once" in duxnet("nodes", "list", "--registry", running.address).stderr
+        assert "many nodes went silent at once" in duxnet("nodes", "list", "--registry", running.address).stderr
         until(lambda: herd.states()["suspect"] == len(herd.silent), "the silent are suspect")
         time.sleep(6 * INTERVAL + RETENTION_SECONDS)  # beyond the time of being called down, and of the retention
         assert herd.states() == {"live": NODES - len(herd.silent), "suspect": len(herd.silent), "down": 0}
