@@ -37,7 +37,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 _FOR_ROOT = re.compile(r"needs root|only root can|needs the right to mount|cannot (be )?mount|needs /dev/fuse")
 _FOR_OTHER_MACHINES = re.compile(
     r"needs DUXNET_EVALUATION_DATA|needs DUXNET_MACHINE_TREES|"
-    r"is promised for Python 3\.11|NO REAL BOOT WAS TRIED|"
+    r"is promised for Python 3\.11|this version of Python gives each object a dict|NO REAL BOOT WAS TRIED|"
     r"[Cc]ontrol groups cannot be made here|no cgroup hierarchy here|cannot be another machine here|"
     r"system calls cannot be traced here|no address beyond loopback|needs /etc/machine-id|has no machine-id"
     + ("|could not import 'schemathesis'" if sys.version_info < (3, 10) else "")

@@ -349,14 +349,18 @@ def _trusted(owner: int = _ROOT) -> frozenset[int]:
 
 @cache
 def _unknown_root() -> tuple[int, ...]:
-    """In a user namespace without root, files of root are shown as those of the overflow user (65534)."""
+    """In a user namespace that root is not mapped into, files of root are shown as those of the overflow user (65534).
+
+    So are the files of every other user that is not mapped. The overflow user is trusted only if / is shown as its own:
+    not in a container, whose own files belong to a mapped user.
+    """
     try:
-        known = [line.split() for line in Path("/proc/self/uid_map").read_bytes().splitlines()]
-        if any(int(first) == _ROOT for first, _outside, _count in known):
-            return ()
-        return (int(Path("/proc/sys/kernel/overflowuid").read_bytes()),)
+        ranges = [tuple(map(int, line.split())) for line in Path("/proc/self/uid_map").read_bytes().splitlines()]
+        overflow = int(Path("/proc/sys/kernel/overflowuid").read_bytes())
     except (OSError, ValueError):  # not Linux, or no /proc
         return ()
+    is_mapped = any(outside <= _ROOT < outside + count for _inside, outside, count in ranges)
+    return (overflow,) if not is_mapped and Path("/").stat().st_uid == overflow else ()
 
 
 def _others_may_write(found: os.stat_result) -> bool:

@@ -502,7 +502,7 @@ CONFIGURATIONS: dict[str, tuple[int, int, int, Optional[str]]] = {  # owner, mod
 }
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="only root is told by a configuration of others to do harm")
+@pytest.mark.skipif(not IS_ROOT, reason="needs root: only root is harmed by a configuration of others")
 @pytest.mark.parametrize("row", CONFIGURATIONS)
 def test_a_configuration_that_others_may_write_is_refused_for_root(row: str) -> None:
     owner, mode, folder_mode, said = CONFIGURATIONS[row]
