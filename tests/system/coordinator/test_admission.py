@@ -506,7 +506,7 @@ def test_over_tls_a_node_trusts_the_ca_file_and_nothing_else(tmp_path: Path) -> 
         untrusted = duxnet("nodes", "list", "--registry", running.address)
         assert untrusted.returncode == 1
         assert "not trusted" in untrusted.stderr
-        assert "give its CA with ca_file" in untrusted.stderr
+        assert "set ca_file to the file of its CA" in untrusted.stderr
         trusted = duxnet("nodes", "list", "--registry", running.address, DUXNET_REGISTRY__CA_FILE=str(certificate))
         assert trusted.returncode == 0, trusted.stderr
         plain = duxnet("nodes", "list", "--registry", running.address.replace("https:", "http:"))
