@@ -146,7 +146,9 @@ def test_events_stream_resume_and_say_when_they_are_compacted(tmp_path: Path) ->
 def test_a_real_prometheus_reads_the_metrics_and_finds_the_nodes(tmp_path: Path) -> None:
     prometheus = need_program("prometheus", "prometheus")
     with Running(tmp_path / "state", shortest_interval_seconds=0.1) as running:
-        Signer(running).register(node={"ip_address": "192.0.2.7", "port": 9100, "tags": {"zone": "eu/1"}, "hostname": "one"})
+        Signer(running).register(
+            node={"ip_address": "192.0.2.7", "port": 9100, "tags": {"zone": "eu/1"}, "hostname": "one"}
+        )
         token = duxnet("token", "create", "reader", "--state-dir", running.state_dir).stdout.strip()
         until(lambda: running.call("GET", "/readyz")[0] == 200, "ready")
         with socket.socket() as free:
@@ -189,10 +191,10 @@ def test_a_real_prometheus_reads_the_metrics_and_finds_the_nodes(tmp_path: Path)
                 return {target["scrapePool"]: target for target in found["activeTargets"]}
 
             until(lambda: targets().get("coordinator", {}).get("health") == "up", "the coordinator is scraped")
-            node = until(lambda: targets().get("nodes"), "the node is found")
-            assert node["discoveredLabels"]["__address__"] == "192.0.2.7:9100"
-            assert node["discoveredLabels"]["__meta_duxnet_hostname"] == "one"
-            assert node["discoveredLabels"]["__meta_duxnet_tag_zone"] == "eu/1"
+            found = until(lambda: targets().get("nodes"), "the node is found")
+            assert found["discoveredLabels"]["__address__"] == "192.0.2.7:9100"
+            assert found["discoveredLabels"]["__meta_duxnet_hostname"] == "one"
+            assert found["discoveredLabels"]["__meta_duxnet_tag_zone"] == "eu/1"
             query = "query?query=duxnet_nodes%7Bstate=%22registered%22%7D"
             (value,) = until(lambda: (asked(query) or {}).get("result"), "the metric is there")
             assert value["value"][1] == "1"

@@ -241,7 +241,7 @@ def test_a_refused_agent_says_what_to_do_and_does_not_hammer(tmp_path: Path) -> 
             until(lambda: agent.status()["reports_failed"] >= 6, "six kept back")
             page = running.call("GET", "/metrics")[2]
             (line,) = [text for text in page.splitlines() if 'kind="join-token"' in text]
-            assert int(line.rpartition(" ")[2]) <= 2
+            assert int(line.rpartition(" ")[2]) <= 3  # it keeps back 1, 2, 4 … reports after each refusal
             agent.stop()
         made = duxnet("token", "create", "join", "--state-dir", running.state_dir)
         assert made.returncode == 0, made.stderr
@@ -335,7 +335,7 @@ def test_who_waits_for_a_disk_that_does_not_answer_is_told_that_the_coordinator_
         def register() -> None:
             try:
                 answers["registration"] = waiting.register()
-            except OSError:  # it was not taken in, and nobody says that it was
+            except OSError:  # the connection ended without an answer
                 answers["registration"] = None
 
         threads = [threading.Thread(target=target) for target in (order, register)]
@@ -347,5 +347,6 @@ def test_who_waits_for_a_disk_that_does_not_answer_is_told_that_the_coordinator_
             thread.join()
         status, headers, body = answers["order"]
         assert (status, body["type"], headers["retry-after"]) == (503, "urn:duxnet:problem:busy", "5")
-        assert answers["registration"] is None
+        status, _, body = answers["registration"]
+        assert (status, body["type"]) == (503, "urn:duxnet:problem:busy")  # it is not registered
         assert "Traceback" not in running.output()
