@@ -145,7 +145,7 @@ def _registry(patient: Patient, settings: Settings, found: Optional[FoundStatus]
 def _seen(patient: Patient, work_dir: Path) -> Iterator[Finding]:
     """Compare what the service can see with what root sees."""
     from duxnet.doctor.comparison import CHECK, compare
-    from duxnet.doctor.sandbox import SandboxError, probe_as_root, probe_in_sandbox
+    from duxnet.doctor.sandbox import SandboxError, probe_as_root, probe_in_sandbox, readable_folder
     from duxnet.service.placement import current_placement
 
     if patient.agent is None:
@@ -154,8 +154,9 @@ def _seen(patient: Patient, work_dir: Path) -> Iterator[Finding]:
         yield Finding(CHECK, NOTE, "the comparison with what root sees needs root", "run as root: sudo duxnet doctor")
         return
     command = current_placement().command
+    folder = readable_folder(work_dir)
     try:
-        findings = compare(probe_as_root(command, work_dir), probe_in_sandbox(AGENT, command, work_dir))
+        findings = compare(probe_as_root(command, folder), probe_in_sandbox(AGENT, command, folder))
     except (SandboxError, CommandError) as error:
         remedy = (
             f"`systemctl cat {AGENT.service}` shows its restrictions; check that `duxnet probe` works outside of it"

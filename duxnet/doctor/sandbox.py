@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from duxnet.service.systemctl import systemctl
 from duxnet.service.units import Unit
 
-__all__ = ["SandboxError", "directives", "probe_as_root", "probe_in_sandbox"]
+__all__ = ["SandboxError", "directives", "probe_as_root", "probe_in_sandbox", "readable_folder"]
 
 TIMEOUT_SECONDS = 120
 
@@ -42,11 +43,22 @@ def directives(unit_text: str) -> Iterator[str]:
                 yield f"{key.strip()}={value.strip()}"
 
 
-def probe_in_sandbox(unit: Unit, command: Path, state_dir: Path) -> dict[str, Any]:
+def readable_folder(path: Path) -> Path:
+    """`path`, or its nearest parent that every user may read.
+
+    Only the service's own dynamic user may enter its state directory, and the transient unit has another one.
+    """
+    folder = Path(os.path.realpath(path))
+    while folder != folder.parent and not (folder.is_dir() and folder.stat().st_mode & 0o005 == 0o005):
+        folder = folder.parent
+    return folder
+
+
+def probe_in_sandbox(unit: Unit, command: Path, work_dir: Path) -> dict[str, Any]:
     """What `duxnet probe` prints in that unit. Needs root and a running systemd. Raises SandboxError, CommandError."""
     properties = [f"--property={line}" for line in directives(systemctl("cat", unit.service))]
     run = ["systemd-run", "--pipe", "--wait", "--collect", "--quiet", "--service-type=exec", *properties]
-    return _probed([*run, "--", str(command), "probe", "--format", "json", "--work-dir", str(state_dir)])
+    return _probed([*run, "--", str(command), "probe", "--format", "json", "--work-dir", str(work_dir)])
 
 
 def probe_as_root(command: Path, work_dir: Path) -> dict[str, Any]:

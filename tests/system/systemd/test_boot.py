@@ -180,7 +180,7 @@ def test_an_upgrade_is_taken_up_by_installing_again(machine: Machine) -> None:
 
 def test_the_doctor_finds_all_well_and_the_sandbox_sees_what_root_sees(machine: Machine) -> None:
     found = json.loads(machine.try_run("duxnet doctor --format json").stdout)
-    assert found["ok"], found
+    assert found["ok"], json.dumps([each for each in found["findings"] if each["state"] not in ("ok", "note")])
     (seen,) = [finding for finding in found["findings"] if finding["check"] == "seen by the service"]
     assert seen["state"] == "ok"
     root = json.loads(machine.run("duxnet probe --format json --work-dir /var/lib/duxnet-agent"))["capabilities"]
@@ -354,7 +354,7 @@ def test_the_agent_reports_to_a_coordinator_that_asks_for_a_token(machine: Machi
     assert "http://127.0.0.1:8410" in machine.run("duxnet status")
     doctor = machine.try_run("duxnet doctor --format json")
     found = json.loads(doctor.stdout)
-    assert found["ok"], found
+    assert found["ok"], json.dumps([each for each in found["findings"] if each["state"] not in ("ok", "note")])
     assert {"registry", "clock"} <= {finding["check"] for finding in found["findings"]}
     assert token not in journal(machine) + journal(machine, COORDINATOR) + doctor.stdout
 

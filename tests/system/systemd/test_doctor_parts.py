@@ -17,7 +17,7 @@ import pytest
 from duxnet.doctor.comparison import compare
 from duxnet.doctor.findings import NOTE, OK, PROBLEM, Finding, all_is_well, as_text, to_plain
 from duxnet.doctor.reach import AllowList, check_address, clock_finding
-from duxnet.doctor.sandbox import directives
+from duxnet.doctor.sandbox import directives, readable_folder
 from duxnet.doctor.unit_checks import check_state, check_watchdog
 from duxnet.service.units import AGENT, gpu_text, unit_text
 from registry_core.models.times import time_to_text
@@ -267,3 +267,16 @@ def test_tls_is_judged_as_the_agent_judges_it(
     (found,) = [finding for finding in findings if finding.check == "TLS"]
     assert found.state == state, found
     assert re.search(words, f"{found.summary} {found.remedy}")
+
+
+def test_the_sandbox_is_compared_at_a_folder_that_every_user_may_read(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    private = tmp_path / "private"
+    (private / "agent").mkdir(parents=True)
+    private.chmod(0o700)
+    (private / "agent").chmod(0o700)
+    link = tmp_path / "agent"
+    link.symlink_to(private / "agent")
+    assert readable_folder(link) == tmp_path
+    assert readable_folder(tmp_path / "absent" / "deeper") == tmp_path
+    assert readable_folder(Path("/")) == Path("/")
