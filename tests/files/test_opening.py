@@ -463,7 +463,7 @@ def test_a_written_key_replaces_a_link_and_does_not_follow_it(place: Path) -> No
     assert stat.S_IMODE((place / "key").lstat().st_mode) == 0o600
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="only root works on the folder of a service")
+@pytest.mark.skipif(not IS_ROOT, reason="needs root: only root works on the folder of a service")
 def test_root_may_look_after_the_folder_of_a_service_and_is_led_nowhere(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "state"
