@@ -12,10 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from duxnet.coordinator.access.own_identity import ensure_coordinator_identity
-from registry_core.embedded.node_registry import NodeRegistry
-from registry_core.identity.coordinator_id import coordinator_id_of_key
-from registry_core.identity.keys import raw_public_key
+from duxnet.coordinator.app import open_coordinator
+from duxnet.coordinator.settings import CoordinatorSettings
 from registry_core.identity.tokens import SessionToken, seal_session
 from registry_core.models.node import Node, NodeCapabilities
 
@@ -107,16 +105,19 @@ class Prepared:
         self.tokens = folder / "tokens"
         self.folder = folder
         self.count = count
-        identity = ensure_coordinator_identity(self.state)
-        self.coordinator = coordinator_id_of_key(raw_public_key(identity.key.public_key()))
+        coordinator = open_coordinator(CoordinatorSettings(state_dir=str(self.state)))
+        self.coordinator = coordinator.identity.id
         expires = int(time.time()) + 86_400
-        with NodeRegistry(self.state / "nodes.db") as registry, self.tokens.open("w") as tokens:
+        with self.tokens.open("w") as tokens:
             for start in range(0, count, 10_000):
-                with registry.batch():
+                with coordinator.registry.batch():
                     for number in range(start, min(count, start + 10_000)):
                         node_id = f"n{number:07d}"
-                        registry.host.register(_a_node(node_id, number), interval_seconds=5.0, state={"generation": 1})
-                        tokens.write(seal_session(SessionToken(node_id, 1, expires), identity.secret) + "\n")
+                        node = _a_node(node_id, number)
+                        coordinator.registry.host.register(node, interval_seconds=5.0, state={"generation": 1})
+                        token = SessionToken(node_id, 1, expires)
+                        tokens.write(seal_session(token, coordinator.identity.secret) + "\n")
+        coordinator.close()
 
     @contextmanager
     def served(self, port: int, **settings: object) -> Iterator[Server]:
